@@ -1,0 +1,227 @@
+"""Reads checkpoints in the released layout: its config.json into ours, its tensor names into ours.
+
+Sizes and ids are taken from the tensors and the tokenizer of the checkpoint, never from constants: which of two
+vocabularies the released weights have could not be known, and config.json has one of two forms.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from transformers.conversion_mapping import register_checkpoint_conversion_mapping
+from transformers.core_model_loading import Chunk, Concatenate, WeightConverter, WeightRenaming
+from transformers.utils import cached_file
+
+RELEASED_ARCHITECTURE = "LlavaQwenForCausalLM"
+
+# What tensors cannot say of a published vision tower: its heads, and pixels that do not fill a patch.
+KNOWN_VISION_TOWERS = {
+    "google/siglip-so400m-patch14-384": {"num_attention_heads": 16, "image_size": 384},
+}
+
+TEXT_FIELDS = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "hidden_act",
+    "max_position_embeddings",
+    "initializer_range",
+    "rms_norm_eps",
+    "use_cache",
+    "use_sliding_window",
+    "sliding_window",
+    "max_window_layers",
+    "attention_dropout",
+    "tie_word_embeddings",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+)
+
+
+def is_released_config(config_dict: dict[str, Any]) -> bool:
+    """Tell whether a config.json is that of the published system, in either of its two forms."""
+    return RELEASED_ARCHITECTURE in (config_dict.get("architectures") or ()) and config_dict.get("model_type") in (
+        "llava_qwen",
+        "llava",
+    )
+
+
+def convert_released_config(config_dict: dict[str, Any], source: str | Path, **hub_kwargs) -> dict[str, Any]:
+    """
+    Rewrite a released config.json into the fields of [`LlavaSTConfig`], released behaviour of each quirk included.
+
+    Args:
+        config_dict (`dict`): The released config.json.
+        source (`str` or `Path`): Directory or repository that holds the weights and the tokenizer.
+        hub_kwargs: `revision`, `token`, `cache_dir`, `local_files_only`, `subfolder` for a repository.
+
+    Raises:
+        `ValueError`: a field or a file is missing that the sizes cannot be known without.
+    """
+    if config_dict.get("use_downsample_image"):
+        raise ValueError("use_downsample_image is true: images packed like a clip are not supported by this model.")
+    files = _SourceFiles(source, hub_kwargs)
+    shapes = files.tensor_shapes()
+    token_ids = files.token_ids()
+    vision_config = _vision_config(config_dict, shapes, files)
+    vocab_size, hidden_size = shapes["model.embed_tokens.weight"]
+    text_config = {name: config_dict[name] for name in TEXT_FIELDS if name in config_dict}
+    text_config.update(model_type="qwen2", vocab_size=vocab_size, hidden_size=hidden_size)
+    text_config["rope_parameters"] = {"rope_type": "default", "rope_theta": config_dict["rope_theta"]}
+
+    grid_size = vision_config["image_size"] // vision_config["patch_size"]
+    packed_size = round(config_dict["mm_perceiver_latents"] ** 0.5)
+    fast_size = round(config_dict["mm_perceiver_latents_fast"] ** 0.5)
+    packer = "model.vision_resampler.token_packer.devide_attention."
+    return {
+        "model_type": "llava_st",
+        "architectures": ["LlavaSTForConditionalGeneration"],
+        "vision_config": vision_config,
+        "text_config": text_config,
+        "image_token_id": token_ids.get("<image>", token_ids["<im_patch>"]),
+        "video_token_id": token_ids["<slow_vid_start>"],
+        "coordinate_token_offset": vocab_size,
+        "num_temporal_tokens": shapes["model.temporal_input_embeddings.weight"][0],
+        "num_spatial_tokens": shapes["model.spatial_height_input_embeddings.weight"][0],
+        "packer_hidden_size": shapes[packer + "to_q.0.weight"][0],
+        "spatial_stride": grid_size // packed_size,
+        "fast_spatial_stride": packed_size // fast_size,
+        "vision_feature_layer": -1,  # the reference drops the last layer of the tower, and so do its tensors
+        "splice_fast_tokens": False,
+        "tie_word_embeddings": config_dict.get("tie_word_embeddings", False),
+        "dtype": config_dict.get("dtype", config_dict.get("torch_dtype")),
+        "bos_token_id": config_dict.get("bos_token_id"),
+        "eos_token_id": config_dict.get("eos_token_id"),
+        "pad_token_id": config_dict.get("pad_token_id"),
+    }
+
+
+def _vision_config(config_dict: dict, shapes: dict[str, list[int]], files: "_SourceFiles") -> dict[str, Any]:
+    prefix = "model.vision_tower.vision_tower.vision_model."
+    tower_name = config_dict.get("mm_vision_tower")
+    known = files.read_json("vision_tower_config.json") or KNOWN_VISION_TOWERS.get(tower_name)
+    if known is None:
+        raise ValueError(
+            f"mm_vision_tower is {tower_name!r}: its number of heads is unknown. Put its config.json beside the "
+            "weights as vision_tower_config.json."
+        )
+    hidden_size, num_channels, patch_size, _ = shapes[prefix + "embeddings.patch_embedding.weight"]
+    layers = {m.group(1) for name in shapes if (m := re.match(re.escape(prefix) + r"encoder\.layers\.(\d+)\.", name))}
+    kept = ("hidden_act", "layer_norm_eps", "attention_dropout", "num_attention_heads", "image_size")
+    return {
+        "model_type": "siglip_vision_model",
+        **{name: known[name] for name in kept if name in known},
+        "hidden_size": hidden_size,
+        "num_channels": num_channels,
+        "patch_size": patch_size,
+        "intermediate_size": shapes[prefix + "encoder.layers.0.mlp.fc1.weight"][0],
+        "num_hidden_layers": len(layers),
+        "vision_use_head": False,
+    }
+
+
+class _SourceFiles:
+    """Files of a local directory or of a Hub repository, read without loading a weight."""
+
+    def __init__(self, source: str | Path, hub_kwargs: dict[str, Any]):
+        self.source = str(source)
+        known = ("revision", "token", "cache_dir", "local_files_only", "subfolder", "force_download")
+        self.hub_kwargs = {name: hub_kwargs[name] for name in known if hub_kwargs.get(name) is not None}
+
+    def find(self, name: str) -> str | None:
+        return cached_file(
+            self.source,
+            name,
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            **self.hub_kwargs,
+        )
+
+    def read_json(self, name: str) -> dict | None:
+        path = self.find(name)
+        return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+
+    def tensor_shapes(self) -> dict[str, list[int]]:
+        """Shape of every tensor, read from the headers of the safetensors files."""
+        index = self.read_json("model.safetensors.index.json")
+        names = sorted(set(index["weight_map"].values())) if index else ["model.safetensors"]
+        shapes = {}
+        for name in names:
+            path = self.find(name)
+            if path is None:
+                raise ValueError(f"{name} is not in {self.source}: the released layout needs its safetensors files.")
+            with safe_open(path, framework="pt") as tensors:
+                shapes.update({key: tensors.get_slice(key).get_shape() for key in tensors.keys()})  # noqa: SIM118
+        return shapes
+
+    def token_ids(self) -> dict[str, int]:
+        """Ids of the added tokens."""
+        for name in ("tokenizer_config.json", "tokenizer/tokenizer_config.json"):
+            added = (self.read_json(name) or {}).get("added_tokens_decoder")
+            if added:
+                return {token["content"]: int(token_id) for token_id, token in added.items()}
+        for name in ("added_tokens.json", "tokenizer/added_tokens.json"):
+            added = self.read_json(name)
+            if added:
+                return added
+        raise ValueError(f"no tokenizer with added tokens in {self.source}: put the released tokenizer there.")
+
+
+def released_weight_mapping(prefix: str) -> list[WeightRenaming | WeightConverter]:
+    """
+    List the renamings from the released tensors to ours.
+
+    Args:
+        prefix (`str`): `"model."` for the model with a head, `""` for the base model.
+    """
+    packer = r"^model\.vision_resampler\.token_packer{}\.devide_attention\."
+    renamed = {
+        r"^model\.vision_tower\.vision_tower\.vision_model": "vision_tower",
+        r"^model\.mm_projector\.0": "multi_modal_projector.linear_1",
+        r"^model\.mm_projector\.2": "multi_modal_projector.linear_2",
+        r"^model\.embed_tokens": "language_model.embed_tokens",
+        r"^model\.layers": "language_model.layers",
+        r"^model\.norm": "language_model.norm",
+    }
+    converters = []
+    for suffix, stage in (("", "spatial"), ("_slow", "slow"), ("_fast", "fast")):
+        old, new = packer.format(suffix), f"packer.{stage}."
+        for short, name in (("q", "query"), ("k", "key"), ("v", "value")):
+            renamed[f"{old}to_{short}"] = f"{new}{name}_mlp"
+            renamed[f"{old}ln_{short}"] = f"{new}{name}_norm"
+        renamed[old + r"attn\.out_proj"] = new + "attention_proj"
+        renamed[f"{old}to_out"] = new + "output_proj"
+        for kind in ("weight", "bias"):
+            converters.append(
+                WeightConverter(
+                    [f"model.vision_resampler.token_packer{suffix}.devide_attention.attn.in_proj_{kind}"],
+                    [f"{prefix}{new}{name}_proj.{kind}" for name in ("query", "key", "value")],
+                    [Chunk(dim=0)],
+                )
+            )
+    for direction in ("input", "output"):
+        converters.append(
+            WeightConverter(
+                [
+                    f"model.{axis}_{direction}_embeddings.weight"
+                    for axis in ("temporal", "spatial_height", "spatial_width")
+                ],
+                f"{prefix}coordinate_embeddings.{direction}_table",
+                [Concatenate(dim=0)],
+            )
+        )
+    return [WeightRenaming(old, prefix + new) for old, new in renamed.items()] + converters
+
+
+def register_released_layout() -> None:
+    """Let `from_pretrained` read the released tensor names into both models."""
+    for class_name, prefix in (("LlavaSTForConditionalGeneration", "model."), ("LlavaSTModel", "")):
+        register_checkpoint_conversion_mapping(class_name, released_weight_mapping(prefix), overwrite=True)
+
+
+__all__ = ["convert_released_config", "is_released_config", "register_released_layout"]

@@ -1,0 +1,552 @@
+"""LLaVA-ST: SigLIP, a projector, LAPE, the spatial-temporal packer, Qwen2, and a head that also names coordinates."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoModel, GenerationMixin, PreTrainedModel
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling
+from transformers.modeling_utils import slice_logits_to_keep
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple, torch_compilable_check
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import select_hidden_states
+
+from .configuration_llava_st import LlavaSTConfig
+from .conversion_llava_st import register_released_layout
+from .coordinates_llava_st import (
+    LlavaSTCoordinateEmbeddings,
+    interpolate_rows,
+    language_aligned_positions,
+    resize_rows,
+    soft_label_cross_entropy,
+)
+from .packer_llava_st import LlavaSTPacker
+
+
+@dataclass
+class LlavaSTModelOutputWithPast(BaseModelOutputWithPast):
+    """
+    Output of [`LlavaSTModel`].
+
+    Args:
+        image_hidden_states (`torch.Tensor` of shape `(image tokens, hidden)`, *optional*):
+            What replaced the image placeholders.
+        video_hidden_states (`torch.Tensor` of shape `(video tokens, hidden)`, *optional*):
+            What replaced the video placeholders.
+    """
+
+    image_hidden_states: torch.FloatTensor | None = None
+    video_hidden_states: torch.FloatTensor | None = None
+
+
+@dataclass
+class LlavaSTCausalLMOutputWithPast(ModelOutput):
+    """
+    Output of [`LlavaSTForConditionalGeneration`].
+
+    Args:
+        loss (`torch.Tensor` of shape `()`, *optional*): Given with `labels`: mean over the supervised tokens.
+        logits (`torch.Tensor` of shape `(batch, positions, total_vocab_size)`, *optional*):
+            Scores of text tokens, then of coordinates. `None` with `labels`: there they are never built.
+        past_key_values (`Cache`, *optional*): Keys and values of the language model.
+        hidden_states (`tuple[torch.Tensor]`, *optional*): Hidden states of the language model.
+        attentions (`tuple[torch.Tensor]`, *optional*): Attention weights of the language model.
+        image_hidden_states (`torch.Tensor` of shape `(image tokens, hidden)`, *optional*):
+            What replaced the image placeholders.
+        video_hidden_states (`torch.Tensor` of shape `(video tokens, hidden)`, *optional*):
+            What replaced the video placeholders.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    past_key_values: Cache | None = None
+    hidden_states: tuple[torch.FloatTensor] | None = None
+    attentions: tuple[torch.FloatTensor] | None = None
+    image_hidden_states: torch.FloatTensor | None = None
+    video_hidden_states: torch.FloatTensor | None = None
+
+
+class LlavaSTMultiModalProjector(nn.Module):
+    """Linear, activation, Linear from the width of the vision tower to that of the language model."""
+
+    def __init__(self, config: LlavaSTConfig):
+        super().__init__()
+        self.linear_1 = nn.Linear(config.vision_config.hidden_size, config.text_config.hidden_size)
+        self.act = ACT2FN[config.projector_hidden_act]
+        self.linear_2 = nn.Linear(config.text_config.hidden_size, config.text_config.hidden_size)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Project features: (..., vision width) -> (..., hidden)."""
+        return self.linear_2(self.act(self.linear_1(features)))
+
+
+class LlavaSTPreTrainedModel(PreTrainedModel):
+    """What the model with and without a head share: loading, initialisation, capabilities."""
+
+    config: LlavaSTConfig
+    base_model_prefix = "model"
+    input_modalities = ("image", "video", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["LlavaSTCoordinateEmbeddings", "LlavaSTPointToRegionAttention"]
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_flash_attn = True
+    _supports_sdpa = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, LlavaSTCoordinateEmbeddings):
+            # As published: torch's own initialisation of an embedding (input) and of a linear layer (output).
+            init.normal_(module.input_table, mean=0.0, std=1.0)
+            bound = module.output_table.shape[-1] ** -0.5
+            init.uniform_(module.output_table, -bound, bound)
+
+    def resize_token_embeddings(self, *args, **kwargs) -> nn.Embedding:
+        """Refuse: the coordinate ids follow the text ids, and would all change their meaning."""
+        raise NotImplementedError(
+            "the vocabulary of LLaVA-ST cannot be resized: coordinate ids start at "
+            f"coordinate_token_offset={self.config.coordinate_token_offset}. Add tokens to the tokenizer of the base "
+            "language model before the coordinate tokens are made."
+        )
+
+    def save_pretrained(self, *args, **kwargs) -> None:
+        """Save in this project's layout; see `PreTrainedModel.save_pretrained`."""
+        # transformers would else write the released names, because a mapping from them is registered.
+        kwargs.setdefault("save_original_format", False)
+        super().save_pretrained(*args, **kwargs)
+
+
+class LlavaSTModel(LlavaSTPreTrainedModel):
+    """
+    LLaVA-ST without its language-model head.
+
+    Example:
+
+    ```python
+    >>> from llava_st_hf import LlavaSTModel
+    >>> model = LlavaSTModel.from_pretrained("path/to/checkpoint")
+    >>> model.get_video_features(pixel_values_videos).pooler_output[0].shape
+    torch.Size([2520, 3584])
+    ```
+    """
+
+    def __init__(self, config: LlavaSTConfig):
+        super().__init__(config)
+        self.vision_tower = AutoModel.from_config(config.vision_config)
+        self.multi_modal_projector = LlavaSTMultiModalProjector(config)
+        self.packer = LlavaSTPacker(config)
+        self.coordinate_embeddings = LlavaSTCoordinateEmbeddings(config)
+        self.language_model = AutoModel.from_config(config.text_config)
+        self.post_init()
+
+    def embed_ids(self, input_ids: torch.LongTensor, coordinate_offsets: torch.Tensor | None) -> torch.Tensor:
+        """
+        Embed text and coordinate ids.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, sequence)`): Ids; coordinates may lie between two bins.
+            coordinate_offsets (`torch.Tensor` of shape `(batch, sequence)`, *optional*):
+                How far each coordinate lies on the way to the next bin, in [0, 1).
+
+        Returns:
+            `torch.Tensor` of shape `(batch, sequence, hidden)`.
+        """
+        input_table, _ = self.coordinate_embeddings()
+        is_coordinate = input_ids >= self.config.coordinate_token_offset
+        embeds = self.get_input_embeddings()(input_ids.masked_fill(is_coordinate, 0))
+        bins = (input_ids - self.config.coordinate_token_offset).clamp(min=0)
+        rows = interpolate_rows(input_table.to(embeds.device), bins.to(embeds.device), coordinate_offsets)
+        return torch.where(is_coordinate.unsqueeze(-1).to(embeds.device), rows.to(embeds.dtype), embeds)
+
+    def _vision_chunks(self, pixels: torch.Tensor, vision_feature_layer: int, **kwargs) -> Iterator[torch.Tensor]:
+        """Yield projected patches of a few frames at a time, each (frames, grid, grid, hidden)."""
+        grid_size = self.config.patch_grid_size
+        for chunk in pixels.split(self.config.vision_chunk_size):
+            outputs = self.vision_tower(chunk.to(self.vision_tower.dtype), return_dict=True, **kwargs)
+            features = self.multi_modal_projector(outputs.hidden_states[vision_feature_layer])
+            yield features.unflatten(1, (grid_size, grid_size))
+
+    def _positions(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """LAPE of this model: time (bins, hidden), place (grid, grid, hidden)."""
+        embeddings = self.coordinate_embeddings()
+        axis_sizes = (self.config.num_temporal_tokens, self.config.num_spatial_tokens, self.config.num_spatial_tokens)
+        return language_aligned_positions(*embeddings, axis_sizes, self.config.patch_grid_size)
+
+    @merge_with_config_defaults
+    @can_return_tuple
+    @select_hidden_states("vision_feature_layer")
+    def get_image_features(
+        self,
+        pixel_values: torch.Tensor,
+        vision_feature_layer: int | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple | BaseModelOutputWithPooling:
+        """
+        Encode images; an image enters the language model unpacked, at time 0 of LAPE.
+
+        Args:
+            pixel_values (`torch.Tensor` of shape `(images, channels, height, width)`): Normalised pixels.
+            vision_feature_layer (`int`, *optional*): Hidden state to read; the config's by default.
+
+        Returns:
+            `BaseModelOutputWithPooling` whose `pooler_output` holds one tensor (grid * grid, hidden) for each image.
+        """
+        time, place = self._positions()
+        features = [
+            chunk + (place + time[0]).to(chunk)
+            for chunk in self._vision_chunks(pixel_values, vision_feature_layer, **kwargs)
+        ]
+        return BaseModelOutputWithPooling(pooler_output=list(torch.cat(features).flatten(1, 2)))
+
+    @merge_with_config_defaults
+    @can_return_tuple
+    @select_hidden_states("vision_feature_layer")
+    def get_video_features(
+        self,
+        pixel_values_videos: torch.Tensor,
+        video_num_frames: torch.LongTensor | None = None,
+        vision_feature_layer: int | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple | BaseModelOutputWithPooling:
+        """
+        Encode and pack videos of any number of frames.
+
+        Args:
+            pixel_values_videos (`torch.Tensor` of shape `(videos, frames, channels, height, width)`):
+                Normalised pixels, padded at the end where videos differ in length.
+            video_num_frames (`torch.LongTensor` of shape `(videos,)`, *optional*):
+                Frames of each video; all of them when left out.
+            vision_feature_layer (`int`, *optional*): Hidden state to read; the config's by default.
+
+        Returns:
+            `BaseModelOutputWithPooling` whose `pooler_output` holds one tensor (tokens, hidden) for each video: the
+            fast stream (where `config.splice_fast_tokens` is set) followed by the slow one.
+        """
+        num_videos, max_frames = pixel_values_videos.shape[:2]
+        lengths = [max_frames] * num_videos if video_num_frames is None else video_num_frames.tolist()
+        frames = pixel_values_videos.flatten(0, 1)
+        if video_num_frames is not None:
+            frames = torch.cat([video[:length] for video, length in zip(pixel_values_videos, lengths, strict=True)])
+
+        time, place = self._positions()
+        frame_times = torch.cat([resize_rows(time, length) for length in lengths])  # (all frames, hidden)
+        packed = []
+        for chunk, chunk_times in zip(
+            self._vision_chunks(frames, vision_feature_layer, **kwargs),
+            frame_times.split(self.config.vision_chunk_size),
+            strict=True,
+        ):
+            patches = chunk + (place + chunk_times[:, None, None]).to(chunk)
+            packed.append(self.packer.pack_frames(patches))  # (chunk, packed, packed, hidden)
+        return BaseModelOutputWithPooling(
+            pooler_output=[self._pack_streams(video) for video in torch.cat(packed).split(lengths)]
+        )
+
+    def _pack_streams(self, frames: torch.Tensor) -> torch.Tensor:
+        """Turn the packed frames of a video (frames, packed, packed, hidden) into its tokens (tokens, hidden)."""
+        streams = [self.packer.pack_slow(frames).flatten(0, 2)]
+        if self.config.splice_fast_tokens:
+            # Parity: the reference computes the fast stream and then loses it (it splices the slow one into the
+            # embeddings as they were before), so released weights know raw tokens in its place.
+            streams.insert(0, self.packer.pack_fast(frames).flatten(0, 2))
+        return torch.cat(streams)
+
+    def get_placeholder_mask(
+        self,
+        token_id: int,
+        input_ids: torch.LongTensor | None,
+        inputs_embeds: torch.Tensor,
+        features: torch.Tensor,
+        modality: str,
+    ) -> torch.BoolTensor:
+        """
+        Find the placeholders of a modality, and check that there is one for each feature.
+
+        Returns:
+            `torch.BoolTensor` of shape `(batch, sequence, 1)`.
+        """
+        if input_ids is None:
+            placeholder = self.get_input_embeddings()(torch.tensor(token_id, device=inputs_embeds.device))
+            mask = (inputs_embeds == placeholder).all(-1)
+        else:
+            mask = input_ids == token_id
+        torch_compilable_check(
+            mask.sum() == features.shape[0],
+            f"the prompt has {mask.sum()} {modality} placeholders and the {modality} input gives {features.shape[0]} "
+            "features: prepare both with the same LlavaSTProcessor, saved with this model.",
+        )
+        return mask.unsqueeze(-1).to(inputs_embeds.device)
+
+    @merge_with_config_defaults
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        pixel_values_videos: torch.FloatTensor | None = None,
+        video_num_frames: torch.LongTensor | None = None,
+        coordinate_offsets: torch.FloatTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        use_cache: bool | None = None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple | LlavaSTModelOutputWithPast:
+        """
+        Run the language model over text, coordinates and media features.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, sequence)`, *optional*):
+                Ids with one placeholder for each feature. Give these or `inputs_embeds`.
+            pixel_values (`torch.FloatTensor` of shape `(images, channels, height, width)`, *optional*): Images.
+            pixel_values_videos (`torch.FloatTensor` of shape `(videos, frames, channels, height, width)`, *optional*):
+                Videos, padded at the end where they differ in length.
+            video_num_frames (`torch.LongTensor` of shape `(videos,)`, *optional*): Frames of each video.
+            coordinate_offsets (`torch.FloatTensor` of shape `(batch, sequence)`, *optional*):
+                How far each coordinate lies on the way to the next bin, in [0, 1); 0 elsewhere.
+            attention_mask (`torch.Tensor` of shape `(batch, sequence)`, *optional*): 0 at padding.
+            position_ids (`torch.LongTensor` of shape `(batch, sequence)`, *optional*): Positions.
+            past_key_values (`Cache`, *optional*): Keys and values computed before.
+            inputs_embeds (`torch.FloatTensor` of shape `(batch, sequence, hidden)`, *optional*): Ready embeddings.
+            use_cache (`bool`, *optional*): Whether to return keys and values.
+            mm_encoder_outputs (`dict`, *optional*):
+                What `get_image_features` ("image") and `get_video_features` ("video") gave, to encode media once.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give exactly one of input_ids and inputs_embeds.")
+        mm_encoder_outputs = dict(mm_encoder_outputs or {})
+        if mm_encoder_outputs and (pixel_values is not None or pixel_values_videos is not None):
+            raise ValueError("give pixels or mm_encoder_outputs, not both: the media would be encoded twice.")
+        if inputs_embeds is None:
+            inputs_embeds = self.embed_ids(input_ids, coordinate_offsets)
+        if pixel_values is not None:
+            mm_encoder_outputs["image"] = self.get_image_features(pixel_values, return_dict=True)
+        if pixel_values_videos is not None:
+            mm_encoder_outputs["video"] = self.get_video_features(
+                pixel_values_videos, video_num_frames=video_num_frames, return_dict=True
+            )
+
+        features = {}
+        placeholder_ids = {"image": self.config.image_token_id, "video": self.config.video_token_id}
+        for modality, token_id in placeholder_ids.items():
+            if mm_encoder_outputs.get(modality) is None:
+                continue
+            features[modality] = torch.cat(list(mm_encoder_outputs[modality].pooler_output)).to(inputs_embeds)
+            mask = self.get_placeholder_mask(token_id, input_ids, inputs_embeds, features[modality], modality)
+            inputs_embeds = inputs_embeds.masked_scatter(mask, features[modality])
+
+        outputs = self.language_model(
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        return LlavaSTModelOutputWithPast(
+            last_hidden_state=outputs.last_hidden_state,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=features.get("image"),
+            video_hidden_states=features.get("video"),
+        )
+
+
+class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
+    """
+    LLaVA-ST with its head: answers in text, time spans and boxes.
+
+    Example:
+
+    ```python
+    >>> import llava_st_hf
+    >>> from transformers import AutoModelForImageTextToText, AutoProcessor
+    >>> model = AutoModelForImageTextToText.from_pretrained("path/to/checkpoint")
+    >>> processor = AutoProcessor.from_pretrained("path/to/checkpoint")
+    >>> messages = processor.build_messages("stvg", video="clip.mp4", query="a child in a red hat holds a bat")
+    >>> inputs = processor.apply_chat_template(
+    ...     messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    ... )
+    >>> processor.post_process_grounding(model.generate(**inputs, max_new_tokens=512), inputs)[0].spans
+    (Span(start_seconds=3.5, end_seconds=7.25, confidence=None),)
+    ```
+    """
+
+    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+    _tp_plan = {"lm_head": "colwise_gather_output"}
+
+    def __init__(self, config: LlavaSTConfig):
+        super().__init__(config)
+        self.model = LlavaSTModel(config)
+        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.post_init()
+
+    def get_image_features(self, pixel_values: torch.Tensor, **kwargs) -> tuple | BaseModelOutputWithPooling:
+        """Encode images; see [`LlavaSTModel.get_image_features`]."""
+        return self.model.get_image_features(pixel_values, **kwargs)
+
+    def get_video_features(self, pixel_values_videos: torch.Tensor, **kwargs) -> tuple | BaseModelOutputWithPooling:
+        """Encode and pack videos; see [`LlavaSTModel.get_video_features`]."""
+        return self.model.get_video_features(pixel_values_videos, **kwargs)
+
+    def _score(self, hidden: torch.Tensor, output_table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Score hidden states (..., hidden): text (..., text tokens) and coordinates (..., coordinates)."""
+        text_logits = self.lm_head(hidden)[..., : self.config.coordinate_token_offset]
+        coordinate_logits = F.linear(hidden, output_table.to(hidden))
+        return text_logits, coordinate_logits.to(text_logits.device)
+
+    @merge_with_config_defaults
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        pixel_values_videos: torch.FloatTensor | None = None,
+        video_num_frames: torch.LongTensor | None = None,
+        coordinate_offsets: torch.FloatTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        num_items_in_batch: int | torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple | LlavaSTCausalLMOutputWithPast:
+        """
+        Score the next token, or compute the loss; the other arguments are those of [`LlavaSTModel.forward`].
+
+        Args:
+            labels (`torch.LongTensor` of shape `(batch, sequence)`, *optional*):
+                Ids to predict, aligned with `input_ids`, -100 where nothing is supervised. A coordinate between two
+                bins is its lower bin, with `coordinate_offsets` saying how far above it. With labels no logits
+                are returned.
+            logits_to_keep (`int` or `torch.Tensor`, *optional*, defaults to 0):
+                Positions to score: the last so many (0 for all), or these.
+            num_items_in_batch (`int` or `torch.Tensor`, *optional*):
+                Supervised tokens of the whole optimizer step; the loss is the sum divided by it. The mean over this
+                batch when left out. (The reference adds up the means of the samples.)
+        """
+        outputs = self.model(
+            input_ids=input_ids,
+            pixel_values=pixel_values,
+            pixel_values_videos=pixel_values_videos,
+            video_num_frames=video_num_frames,
+            coordinate_offsets=coordinate_offsets,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            mm_encoder_outputs=mm_encoder_outputs,
+            return_dict=True,
+            **kwargs,
+        )
+        _, output_table = self.model.coordinate_embeddings()
+        loss, logits = None, None
+        if labels is None:
+            hidden = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
+            logits = torch.cat(self._score(hidden, output_table), dim=-1)
+        else:
+            loss = self._compute_loss(
+                outputs.last_hidden_state, labels, coordinate_offsets, output_table, num_items_in_batch
+            )
+        return LlavaSTCausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=outputs.image_hidden_states,
+            video_hidden_states=outputs.video_hidden_states,
+        )
+
+    def _compute_loss(
+        self,
+        hidden: torch.Tensor,
+        labels: torch.LongTensor,
+        coordinate_offsets: torch.Tensor | None,
+        output_table: torch.Tensor,
+        num_items_in_batch: int | torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Average the soft-label loss over supervised tokens, a few of them at a time."""
+        labels = labels[:, 1:].to(hidden.device)
+        supervised = labels != -100
+        hidden, labels = hidden[:, :-1][supervised], labels[supervised]  # (tokens, hidden), (tokens,)
+        if coordinate_offsets is not None:
+            coordinate_offsets = coordinate_offsets[:, 1:].to(hidden.device)[supervised]
+
+        def chunk_loss(hidden, labels, offsets):
+            return soft_label_cross_entropy(*self._score(hidden, output_table), labels, offsets)
+
+        size = self.config.loss_chunk_size
+        total = hidden.sum() * 0.0  # keeps the graph where a batch supervises nothing
+        for start in range(0, hidden.shape[0], size):
+            chunk = [
+                None if part is None else part[start : start + size] for part in (hidden, labels, coordinate_offsets)
+            ]
+            if torch.is_grad_enabled() and hidden.shape[0] > size:
+                # The logits of a chunk are computed again in the backward pass rather than kept for it.
+                total = total + checkpoint(chunk_loss, *chunk, use_reentrant=False, preserve_rng_state=False)
+            else:
+                total = total + chunk_loss(*chunk)
+        if num_items_in_batch is None:
+            num_items_in_batch = max(hidden.shape[0], 1)
+        elif torch.is_tensor(num_items_in_batch):
+            num_items_in_batch = num_items_in_batch.to(total.device)
+        return total / num_items_in_batch
+
+    def prepare_inputs_for_generation(
+        self, input_ids: torch.LongTensor, coordinate_offsets: torch.Tensor | None = None, **kwargs
+    ) -> dict:
+        """Prepare the next forward pass; offsets belong to the prompt, generated coordinates have none."""
+        model_inputs = super().prepare_inputs_for_generation(input_ids, **kwargs)
+        next_ids = model_inputs.get("input_ids")
+        if coordinate_offsets is not None and next_ids is not None:
+            offsets = F.pad(coordinate_offsets, (0, max(0, input_ids.shape[1] - coordinate_offsets.shape[1])))
+            end = input_ids.shape[1]
+            model_inputs["coordinate_offsets"] = offsets[:, end - next_ids.shape[1] : end]
+        return model_inputs
+
+    def _get_candidate_generator(self, *args, **kwargs):
+        generator = super()._get_candidate_generator(*args, **kwargs)
+        if getattr(generator, "vocab_size", None) is not None:  # prompt lookup: it may propose coordinates too
+            generator.vocab_size = self.config.total_vocab_size
+        return generator
+
+    def compute_transition_scores(self, *args, **kwargs) -> torch.Tensor:
+        """Score the tokens of generated sequences; see `GenerationMixin.compute_transition_scores`."""
+        # The library takes the width of the logits from the text config, which counts no coordinates.
+        text_config = self.config.get_text_config()
+        vocab_size = text_config.vocab_size
+        text_config.vocab_size = self.config.total_vocab_size
+        try:
+            return super().compute_transition_scores(*args, **kwargs)
+        finally:
+            text_config.vocab_size = vocab_size
+
+
+register_released_layout()
+
+__all__ = [
+    "LlavaSTCausalLMOutputWithPast",
+    "LlavaSTForConditionalGeneration",
+    "LlavaSTModel",
+    "LlavaSTModelOutputWithPast",
+    "LlavaSTPreTrainedModel",
+]

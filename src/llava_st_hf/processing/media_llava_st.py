@@ -1,0 +1,119 @@
+"""What the system remembers of an image or a clip, and the errors that bad input raises.
+
+Every coordinate that the model reads or writes is a fraction of the media: of the width, of the height, or of the
+way from the first to the last frame of the clip. `MediaInfo` is what turns those fractions into pixels of the
+original frame and seconds of the original file, and back. It has no dependency but numpy, and it travels with the
+processor's output, so that an answer can be put back onto the media it was asked about.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+
+class InputError(ValueError):
+    """Raised for input that the user can mend; the message names the field, its value and the mend."""
+
+
+class MediaError(InputError):
+    """Raised when an image or a video cannot be found, read or sampled as asked."""
+
+
+class PromptError(InputError):
+    """Raised when a prompt cannot be written or read: a bad coordinate, a placeholder too many, too many tokens."""
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """
+    Size and time line of one image or clip, as the model saw it.
+
+    Args:
+        media_type (`str`): `"image"` or `"video"`.
+        width (`int`): Width in pixels of the original frame, after the file's rotation is applied.
+        height (`int`): Height in pixels of the original frame, after the file's rotation is applied.
+        frame_indices (`tuple[int, ...]`, *optional*, defaults to `()`):
+            Index in presentation order of each sampled frame, one for each frame that the model sees; empty for an
+            image.
+        frame_seconds (`tuple[float, ...]`, *optional*, defaults to `()`):
+            Time stamp (pts) in seconds of each sampled frame, as long as `frame_indices`.
+        source (`str`, *optional*): Path or name of the media, for messages and for drawing.
+        problems (`tuple[str, ...]`, *optional*, defaults to `()`):
+            What was wrong with the file and was worked around, in words (for example undecodable frames).
+
+    Example:
+
+    ```python
+    >>> clip = MediaInfo("video", 640, 360, frame_indices=(0, 50, 100), frame_seconds=(0.0, 2.0, 4.0))
+    >>> clip.seconds_at(0.25)
+    1.0
+    ```
+    """
+
+    media_type: str
+    width: int
+    height: int
+    frame_indices: tuple[int, ...] = ()
+    frame_seconds: tuple[float, ...] = ()
+    source: str | None = None
+    problems: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if self.media_type not in ("image", "video"):
+            raise MediaError(f"media_type is {self.media_type!r}: give 'image' or 'video'.")
+        if self.media_type == "video" and (
+            not self.frame_indices or len(self.frame_indices) != len(self.frame_seconds)
+        ):
+            raise MediaError(
+                f"frame_indices has {len(self.frame_indices)} entries and frame_seconds {len(self.frame_seconds)}: "
+                "a video needs one of each for every sampled frame."
+            )
+
+    @property
+    def start_seconds(self) -> float:
+        """Time of the first sampled frame: the fraction 0."""
+        return self.frame_seconds[0]
+
+    @property
+    def end_seconds(self) -> float:
+        """Time of the last sampled frame: the fraction 1."""
+        return self.frame_seconds[-1]
+
+    def _positions(self) -> np.ndarray:
+        """Fraction of each sampled frame on the way from the first to the last frame index, shape (frames,)."""
+        first, last = self.frame_indices[0], self.frame_indices[-1]
+        return (np.asarray(self.frame_indices, dtype=np.float64) - first) / max(last - first, 1)
+
+    def _require_video(self) -> None:
+        if self.media_type != "video":
+            raise MediaError(f"{self.source or 'the image'} is an image: it has no time. Ask about a video instead.")
+
+    def seconds_at(self, fraction: float) -> float:
+        """Return the time in seconds at `fraction` (0 to 1) of the clip; follows variable frame rates."""
+        self._require_video()
+        return float(np.interp(fraction, self._positions(), self.frame_seconds))
+
+    def fraction_at(self, seconds: float) -> float:
+        """Return the fraction (0 to 1) of the clip at `seconds`; a time outside the clip raises `MediaError`."""
+        self._require_video()
+        # The last frame stays on screen for one frame's time: up to there still means that frame.
+        slack = (self.end_seconds - self.start_seconds) / max(self.frame_indices[-1] - self.frame_indices[0], 1)
+        if not math.isfinite(seconds) or not self.start_seconds - slack <= seconds <= self.end_seconds + slack:
+            raise MediaError(
+                f"the time {seconds} s is outside the clip: give a time from {self.start_seconds:.3f} to "
+                f"{self.end_seconds:.3f} s."
+            )
+        return float(np.interp(seconds, self.frame_seconds, self._positions()))
+
+    def sampled_frame_at(self, fraction: float) -> int:
+        """Return the position (0 to number of sampled frames - 1) of the sampled frame nearest to `fraction`."""
+        self._require_video()
+        return int(np.abs(self._positions() - fraction).argmin())
+
+    def to_dict(self) -> dict:
+        """Return the fields as a dictionary that `json` can write."""
+        return asdict(self)
+
+
+__all__ = ["InputError", "MediaError", "MediaInfo", "PromptError"]
