@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+from shared_data import SHARED
 
 
 def require_shared(name: str) -> Path:

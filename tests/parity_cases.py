@@ -10,8 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-
-from conftest import SHARED
+from shared_data import SHARED
 
 AXES = (("TEMP", "temporal"), ("HEIGHT", "spatial_height"), ("WIDTH", "spatial_width"))
 

@@ -517,10 +517,13 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
         """Prepare the next forward pass; offsets belong to the prompt, generated coordinates have none."""
         model_inputs = super().prepare_inputs_for_generation(input_ids, **kwargs)
         next_ids = model_inputs.get("input_ids")
-        if coordinate_offsets is not None and next_ids is not None:
-            offsets = F.pad(coordinate_offsets, (0, max(0, input_ids.shape[1] - coordinate_offsets.shape[1])))
-            end = input_ids.shape[1]
-            model_inputs["coordinate_offsets"] = offsets[:, end - next_ids.shape[1] : end]
+        if coordinate_offsets is None or next_ids is None:
+            return model_inputs
+        end = input_ids.shape[1]
+        if coordinate_offsets.shape[1] > end:  # a chunk of the prompt, which the mask covers up to the chunk's end
+            end = kwargs["attention_mask"].shape[1]
+        offsets = F.pad(coordinate_offsets, (0, max(0, end - coordinate_offsets.shape[1])))
+        model_inputs["coordinate_offsets"] = offsets[:, end - next_ids.shape[1] : end]
         return model_inputs
 
     def _get_candidate_generator(self, *args, **kwargs):

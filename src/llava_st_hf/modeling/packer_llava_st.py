@@ -79,11 +79,11 @@ class LlavaSTPacker(nn.Module):
         return pack_space(self.spatial, patches, self.spatial_stride)
 
     def pack_fast(self, frames: torch.Tensor) -> torch.Tensor:
-        """Make the fast stream of packed frames: (frames, packed, packed, hidden) -> (frames, fast, fast, hidden)."""
+        """Make the fast stream of a clip: (frames, packed, packed, hidden) -> (frames, fast, fast, hidden)."""
         return pack_space(self.fast, frames, self.fast_spatial_stride)
 
     def pack_slow(self, frames: torch.Tensor) -> torch.Tensor:
-        """Make the slow stream of a clip: (frames, packed, packed, hidden) -> (slow frames, packed, packed, hidden)."""
+        """Make the slow stream of a clip: (frames, packed, packed, hidden) -> (groups, packed, packed, hidden)."""
         return pack_time(self.slow, frames, self.temporal_stride)
 
 

@@ -1,0 +1,362 @@
+"""Behaviour of the model beyond the published one: any frames, any media, batches, memory, saving, generation."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from huggingface_hub.errors import StrictDataclassClassValidationError
+from safetensors import safe_open
+from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoModelForMultimodalLM
+
+from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration, LlavaSTModel
+
+IMAGE, VIDEO = 38, 39
+GRID = 8  # patches along one side
+PACKED = 3  # 8 patches in squares of 3
+FAST = 1  # 3 packed tokens in squares of 3
+SLOW_TOKENS = PACKED * PACKED
+
+
+def video_tokens(frames: int, fast: bool = True) -> int:
+    return frames * FAST * FAST * fast + -(-frames // 5) * SLOW_TOKENS
+
+
+def prompt(*parts: list[int] | int) -> torch.Tensor:
+    ids = []
+    for part in parts:
+        ids += part if isinstance(part, list) else [part]
+    return torch.tensor([ids])
+
+
+def pixels(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, 3, 34, 34, generator=torch.Generator().manual_seed(seed))
+
+
+def video_inputs(frames: int, seed: int = 0) -> dict:
+    return {
+        "input_ids": prompt([2, 3], [VIDEO] * video_tokens(frames), [4, 40, 47, 5]),
+        "pixel_values_videos": pixels(1, frames, seed=seed),
+    }
+
+
+def left_pad(samples: list[torch.Tensor], value: float) -> torch.Tensor:
+    longest = max(sample.shape[-1] for sample in samples)
+    return torch.cat([F.pad(sample, (longest - sample.shape[-1], 0), value=value) for sample in samples])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("frames", [1, 2, 4, 5, 6, 7, 13])
+def test_any_number_of_frames(make_model, frames):
+    model = make_model()
+    (features,) = model.get_video_features(pixels(1, frames)).pooler_output
+    assert features.shape == (video_tokens(frames), 32)
+    logits = model(**video_inputs(frames)).logits
+    assert logits.shape[-1] == model.config.total_vocab_size == 40 + 7 + 2 * 5
+    assert torch.isfinite(logits).all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+def test_result_does_not_depend_on_the_vision_chunk(make_model, chunk):
+    inputs = video_inputs(7)
+    torch.testing.assert_close(
+        make_model(vision_chunk_size=chunk)(**inputs).logits, make_model()(**inputs).logits, atol=1e-5, rtol=1e-5
+    )
+
+
+@torch.no_grad()
+def test_the_vision_tower_never_sees_more_than_a_chunk(make_model):
+    model = make_model(vision_chunk_size=3)
+    seen = []
+    model.model.vision_tower.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    model(**video_inputs(7))
+    assert seen == [3, 3, 1]
+
+
+@torch.no_grad()
+def test_several_videos_and_images_in_one_sample_keep_their_places(make_model):
+    model = make_model()
+    first, second, image = pixels(1, 3, seed=1), pixels(1, 3, seed=2), pixels(1, seed=3)
+    ids = prompt(2, [VIDEO] * video_tokens(3), 3, [IMAGE] * GRID**2, 4, [VIDEO] * video_tokens(3), 5)
+    out = model.model(ids, pixel_values=image, pixel_values_videos=torch.cat([first, second]))
+    embeds = model.model.embed_ids(ids, None)
+    place = 1
+    for features in (
+        *model.get_video_features(first).pooler_output,
+        *model.get_image_features(image).pooler_output,
+        *model.get_video_features(second).pooler_output,
+    ):
+        embeds[0, place : place + len(features)] = features
+        place += len(features) + 1
+    expected = model.model.language_model(inputs_embeds=embeds).last_hidden_state
+    torch.testing.assert_close(out.last_hidden_state, expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_videos_of_different_length_equal_each_alone(make_model):
+    model = make_model()
+    short, long = pixels(1, 2, seed=1), pixels(1, 6, seed=2)
+    padded = torch.cat([F.pad(short, (0, 0) * 3 + (0, 4)), long])
+    together = model.get_video_features(padded, video_num_frames=torch.tensor([2, 6])).pooler_output
+    for video, features in zip((short, long), together, strict=True):
+        (alone,) = model.get_video_features(video).pooler_output
+        torch.testing.assert_close(features, alone, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_left_padded_batch_equals_single_samples(make_model):
+    model = make_model()
+    samples = [
+        {"input_ids": prompt(2, [VIDEO] * video_tokens(4), 3, 44), "offsets": 0.25, "video": pixels(1, 4)},
+        {"input_ids": prompt(5, [IMAGE] * GRID**2, [6, 7, 41]), "offsets": 0.5, "image": pixels(1)},
+        {"input_ids": prompt([8, 9, 50]), "offsets": 0.0},
+    ]
+    offsets = []
+    for sample in samples:
+        row = torch.zeros(sample["input_ids"].shape)
+        row[0, -1] = sample["offsets"]
+        offsets.append(row)
+    mask = left_pad([torch.ones_like(sample["input_ids"]) for sample in samples], 0)
+    batch = model(
+        left_pad([sample["input_ids"] for sample in samples], 0),
+        pixel_values=samples[1]["image"],
+        pixel_values_videos=samples[0]["video"],
+        coordinate_offsets=left_pad(offsets, 0.0),
+        attention_mask=mask,
+        position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+    ).logits
+    for row, (sample, offset) in enumerate(zip(samples, offsets, strict=True)):
+        alone = model(
+            sample["input_ids"],
+            pixel_values=sample.get("image"),
+            pixel_values_videos=sample.get("video"),
+            coordinate_offsets=offset,
+        ).logits[0]
+        torch.testing.assert_close(batch[row, -len(alone) :], alone, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_without_the_fast_stream_only_slow_tokens_are_spliced(make_model):
+    model = make_model(splice_fast_tokens=False)
+    (features,) = model.get_video_features(pixels(1, 6)).pooler_output
+    (both,) = make_model().get_video_features(pixels(1, 6)).pooler_output
+    torch.testing.assert_close(features, both[-2 * SLOW_TOKENS :])
+
+
+@torch.no_grad()
+def test_offset_of_a_coordinate_reaches_the_embedding(make_model):
+    model = make_model().model
+    ids = prompt([2, 41, 50])
+    table = model.coordinate_embeddings.input_table
+    embeds = model.embed_ids(ids, torch.tensor([[0.0, 0.25, 0.0]]))
+    torch.testing.assert_close(embeds[0, 1], 0.75 * table[1] + 0.25 * table[2])
+    torch.testing.assert_close(embeds[0, 2], table[10])
+    torch.testing.assert_close(embeds[0, 0], model.get_input_embeddings().weight[2])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({}, "exactly one of input_ids"),
+        ({"input_ids": prompt([2] + [VIDEO] * 5), "pixel_values_videos": pixels(1, 4)}, "5 video placeholders"),
+        ({"input_ids": prompt([2] + [IMAGE] * 5), "pixel_values": pixels(1)}, "5 image placeholders"),
+        ({"input_ids": prompt([2]), "pixel_values": pixels(1), "mm_encoder_outputs": {"image": None}}, "not both"),
+    ],
+)
+def test_wrong_inputs_are_refused_by_name(make_model, inputs, message):
+    with pytest.raises((ValueError, RuntimeError), match=message):
+        make_model()(**inputs)
+
+
+# Loss ------------------------------------------------------------------------------------------------------------
+
+
+def full_logits_loss(model, inputs: dict, labels: torch.Tensor) -> torch.Tensor:
+    """The loss from logits of every position and dense soft targets, in float32."""
+    logits = model(**inputs).logits[:, :-1].float()
+    offsets = inputs["coordinate_offsets"][:, 1:]
+    labels = labels[:, 1:]
+    supervised = labels != -100
+    targets = torch.zeros_like(logits)
+    index = labels.clamp(min=0).unsqueeze(-1)
+    targets.scatter_add_(-1, index, (1 - offsets).unsqueeze(-1))
+    targets.scatter_add_(-1, (index + 1).clamp(max=logits.shape[-1] - 1), offsets.unsqueeze(-1))
+    return -(targets * logits.log_softmax(-1)).sum(-1)[supervised].mean()
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 256])
+def test_loss_and_gradients_equal_those_of_full_logits(make_model, chunk):
+    model = make_model(loss_chunk_size=chunk)
+    ids = prompt([2, 3, 42, 44, 5, 6, 48, 53])
+    inputs = {"input_ids": ids, "coordinate_offsets": torch.tensor([[0, 0, 0.3, 0.9, 0, 0, 0.5, 0]])}
+    labels = torch.where(torch.arange(8)[None] < 2, -100, ids)
+    expected = full_logits_loss(model, inputs, labels)
+    expected.backward()
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    output = model(**inputs, labels=labels)
+    output.loss.backward()
+    assert output.logits is None
+    torch.testing.assert_close(output.loss, expected)
+    for name, parameter in model.named_parameters():
+        if name in gradients:
+            torch.testing.assert_close(parameter.grad, gradients[name], atol=1e-6, rtol=1e-4, msg=name)
+
+
+@torch.no_grad()
+def test_num_items_in_batch_scales_the_sum(make_model):
+    model = make_model()
+    ids = prompt([2, 3, 42, 44])
+    mean = model(input_ids=ids, labels=ids).loss
+    for items in (6, torch.tensor(6)):
+        torch.testing.assert_close(model(input_ids=ids, labels=ids, num_items_in_batch=items).loss, mean * 3 / 6)
+
+
+def test_a_batch_without_supervised_tokens_gives_zero_and_a_graph(make_model):
+    model = make_model()
+    ids = prompt([2, 3])
+    loss = model(input_ids=ids, labels=torch.full_like(ids, -100)).loss
+    loss.backward()
+    assert loss == 0
+
+
+def test_head_is_never_asked_for_an_unsupervised_position(make_model):
+    model = make_model(loss_chunk_size=2)
+    rows = []
+    model.lm_head.register_forward_hook(lambda module, args, output: rows.append(output.shape[0]))
+    ids = prompt(list(range(2, 30)))
+    labels = torch.full_like(ids, -100)
+    labels[0, -3:] = ids[0, -3:]
+    with torch.no_grad():
+        model(input_ids=ids, labels=labels)
+    assert rows == [2, 1]
+
+
+# Saving and the Auto classes ----------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("tied", [False, True])
+def test_save_and_load_through_the_auto_classes(make_model, make_config, tmp_path, tied):
+    config = make_config(tie_word_embeddings=tied)
+    config.text_config.tie_word_embeddings = tied
+    model = make_model(tie_word_embeddings=tied) if not tied else LlavaSTForConditionalGeneration(config).eval()
+    model.save_pretrained(tmp_path)
+    inputs = video_inputs(3)
+    expected = model(**inputs)
+    assert type(AutoConfig.from_pretrained(tmp_path)) is LlavaSTConfig
+    for auto_class in (AutoModelForImageTextToText, AutoModelForMultimodalLM):
+        loaded, info = auto_class.from_pretrained(tmp_path, output_loading_info=True)
+        assert type(loaded) is LlavaSTForConditionalGeneration
+        assert not info["missing_keys"]
+        assert not info["unexpected_keys"]
+        torch.testing.assert_close(loaded.eval()(**inputs).logits, expected.logits)
+    base, info = AutoModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert type(base) is LlavaSTModel
+    assert not info["missing_keys"]
+    torch.testing.assert_close(
+        base.eval()(**inputs).last_hidden_state, model.model(**inputs).last_hidden_state, atol=1e-6, rtol=1e-6
+    )
+
+
+def test_saved_names_are_ours(make_model, tmp_path):
+    make_model().save_pretrained(tmp_path)
+    with safe_open(tmp_path / "model.safetensors", framework="pt") as tensors:
+        names = set(tensors.keys())
+    assert "model.coordinate_embeddings.input_table" in names
+    assert "model.packer.slow.query_proj.weight" in names
+    assert not any("vision_resampler" in name or "mm_projector" in name for name in names)
+
+
+def test_initialisation_is_the_published_one(make_config):
+    torch.manual_seed(0)
+    tables = LlavaSTModel(make_config(num_spatial_tokens=200, num_temporal_tokens=200)).coordinate_embeddings
+    assert tables.input_table.std().item() == pytest.approx(1.0, abs=0.05)
+    assert tables.output_table.abs().max().item() <= 32**-0.5
+    assert tables.output_table.std().item() == pytest.approx((2 * 32**-0.5) / 12**0.5, rel=0.05)
+
+
+def test_resizing_the_vocabulary_is_refused(make_model):
+    with pytest.raises(NotImplementedError, match="coordinate_token_offset=40"):
+        make_model().resize_token_embeddings(60)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"temporal_stride": 0}, "temporal_stride is 0"),
+        ({"packer_num_heads": 3}, "packer_hidden_size is 16"),
+        ({"coordinate_token_offset": 41}, "coordinate_token_offset is 41"),
+        ({"video_token_id": 38}, "both 38"),
+        ({"vision_chunk_size": 0}, "vision_chunk_size is 0"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(make_config, overrides, message):
+    with pytest.raises(StrictDataclassClassValidationError, match=message):
+        make_config(**overrides)
+
+
+# Generation -----------------------------------------------------------------------------------------------------
+
+
+def coordinate_prompt() -> dict:
+    inputs = video_inputs(3)
+    offsets = torch.zeros(inputs["input_ids"].shape)
+    offsets[0, -3] = 0.5
+    return {**inputs, "coordinate_offsets": offsets, "attention_mask": torch.ones_like(inputs["input_ids"])}
+
+
+@torch.no_grad()
+def greedy_by_hand(model, inputs: dict, steps: int) -> list[int]:
+    inputs = dict(inputs)
+    for _ in range(steps):
+        token = model(**inputs).logits[:, -1].argmax(-1, keepdim=True)
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], token], -1)
+        inputs["coordinate_offsets"] = F.pad(inputs["coordinate_offsets"], (0, 1))
+        inputs["attention_mask"] = F.pad(inputs["attention_mask"], (0, 1), value=1)
+    return inputs["input_ids"][0, -steps:].tolist()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"use_cache": False},
+        {"cache_implementation": "static"},
+        {"prefill_chunk_size": 7},
+        {"prompt_lookup_num_tokens": 2},
+    ],
+    ids=["cache", "no_cache", "static", "prefill_chunks", "prompt_lookup"],
+)
+def test_generate_equals_the_full_forward(make_model, options):
+    model = make_model()
+    model.generation_config.eos_token_id = None
+    inputs = coordinate_prompt()
+    expected = greedy_by_hand(model, inputs, 8)
+    assert max(expected) >= 40, "the test wants a coordinate among the generated tokens"
+    output = model.generate(**inputs, max_new_tokens=8, do_sample=False, **options)
+    assert output[0, -8:].tolist() == expected
+
+
+def test_beams_encode_the_clip_once(make_model):
+    model = make_model()
+    calls = []
+    model.model.vision_tower.register_forward_hook(lambda *args: calls.append(1))
+    output = model.generate(**coordinate_prompt(), num_beams=3, num_return_sequences=2, max_new_tokens=4)
+    assert output.shape[0] == 2
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_transition_scores_of_coordinates(make_model, normalize):
+    model = make_model()
+    model.generation_config.eos_token_id = None
+    inputs = coordinate_prompt()
+    output = model.generate(
+        **inputs, max_new_tokens=6, do_sample=False, output_scores=True, return_dict_in_generate=True
+    )
+    scores = model.compute_transition_scores(output.sequences, output.scores, normalize_logits=normalize)
+    for step, logits in enumerate(output.scores):
+        logits = logits.log_softmax(-1) if normalize else logits
+        torch.testing.assert_close(scores[0, step], logits[0].max())
+    assert model.config.text_config.vocab_size == 40
