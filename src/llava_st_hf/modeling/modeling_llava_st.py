@@ -519,11 +519,12 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
         next_ids = model_inputs.get("input_ids")
         if coordinate_offsets is None or next_ids is None:
             return model_inputs
-        end = input_ids.shape[1]
-        if coordinate_offsets.shape[1] > end:  # a chunk of the prompt, which the mask covers up to the chunk's end
-            end = kwargs["attention_mask"].shape[1]
+        start = input_ids.shape[1] - next_ids.shape[1]
+        if coordinate_offsets.shape[1] > input_ids.shape[1]:  # a chunk of the prompt, behind those in the cache
+            start = kwargs["past_key_values"].get_seq_length()
+        end = start + next_ids.shape[1]
         offsets = F.pad(coordinate_offsets, (0, max(0, end - coordinate_offsets.shape[1])))
-        model_inputs["coordinate_offsets"] = offsets[:, end - next_ids.shape[1] : end]
+        model_inputs["coordinate_offsets"] = offsets[:, start:end]
         return model_inputs
 
     def _get_candidate_generator(self, *args, **kwargs):
