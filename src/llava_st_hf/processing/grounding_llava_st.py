@@ -1,0 +1,676 @@
+"""Answers with units: when in seconds, where in pixels, and the text form that the model reads and writes.
+
+The model speaks in fractions of the media (see `media_llava_st`). Everything here speaks in seconds of the original
+file and pixels of the original frame; what the model wrote is kept beside it in the `fraction` fields, so that
+nothing is lost. `parse_answer` (in `grounding_parsing_llava_st`) makes these objects from an answer.
+
+In text a span is `{<t_10><t_42>}`, a box `[<x_1><y_2><x_30><y_40>]` and a tube `<t_10>:[box], <t_11>:[box]`. The
+continuous form of a coordinate is `<t=0.409>`; the `format_` functions write it for prompts and training targets.
+"""
+
+import json
+import math
+import re
+from bisect import bisect_left
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from .media_llava_st import InputError, MediaInfo, PromptError
+
+if TYPE_CHECKING:
+    import supervision
+
+AnswerFormat = Literal[
+    "text",  # captions, answers to questions: nothing is asked for
+    "span",  # {span}
+    "box",  # [box]
+    "tube",  # <t>:[box], <t>:[box]
+    "span_and_tube",  # {span} and then the tube
+    "end_caption_and_tube",  # Ends in <t>, caption. Object bounding box: tube
+    "phrases_with_boxes",  # a man [box] holds a cup [box]
+    "sentences_with_spans",  # {span}, sentence. {span}, sentence.
+]
+
+ProblemKind = Literal[
+    "missing_span",
+    "missing_box",
+    "missing_tube",
+    "missing_caption",
+    "missing_start",
+    "extra_span",
+    "extra_box",
+    "extra_tube",
+    "reversed_span",
+    "degenerate_box",
+    "wrong_coordinate_count",
+    "wrong_coordinate_axis",
+    "wrong_coordinate_order",
+    "wrong_bracket",
+    "unclosed_bracket",
+    "text_in_group",
+    "bare_numbers",
+    "out_of_range",
+    "malformed_coordinate",
+    "stray_coordinate",
+    "duplicate_time",
+    "non_increasing_time",
+    "tube_outside_span",
+    "time_on_image",
+    "truncated_answer",
+]
+
+# What each kind means, and what became of the value.
+PROBLEM_KINDS: dict[ProblemKind, str] = {
+    "missing_span": "The task asks for a span and none could be read.",
+    "missing_box": "The task asks for a box and none could be read.",
+    "missing_tube": "The task asks for a tube and none could be read.",
+    "missing_caption": "The task asks for words beside a span or a box and there are none.",
+    "missing_start": "The answer gives only the end ('Ends in') and the start was not passed; no span is made.",
+    "extra_span": "The task asks for one span and there are more; all are kept, the first is the answer.",
+    "extra_box": "The task asks for one box and there are more; all are kept, the first is the answer.",
+    "extra_tube": "The task asks for one tube and there are more; all are kept, the first is the answer.",
+    "reversed_span": "A span ends before it starts; left out.",
+    "degenerate_box": "A box has its right edge not right of its left one, or its bottom not below its top; left out.",
+    "wrong_coordinate_count": "A group has too few or too many coordinates; left out.",
+    "wrong_coordinate_axis": "A group mixes axes that make neither a span nor a box; left out.",
+    "wrong_coordinate_order": "A box has two widths and two heights in another order than x y x y; read by the names.",
+    "wrong_bracket": "A span in square or a box in curly brackets, or two kinds mixed; read.",
+    "unclosed_bracket": "A bracket is not closed; read if all coordinates are there, else left out.",
+    "text_in_group": "Words stand between the coordinates of a group; the coordinates are read.",
+    "bare_numbers": "A group holds plain numbers from 0 to 1 and no coordinate tokens; read as fractions.",
+    "out_of_range": "A token index or a fraction is too large for its axis; its group is left out.",
+    "malformed_coordinate": "A coordinate token cannot be read; its group is left out.",
+    "stray_coordinate": "Coordinates stand outside any group; left out.",
+    "duplicate_time": "A tube gives a time twice; the last box is kept.",
+    "non_increasing_time": "A tube goes back in time; the boxes are put in order of time.",
+    "tube_outside_span": "A tube has boxes before or after the span; kept.",
+    "time_on_image": "The answer gives times but is about an image; the times are left out, the boxes kept.",
+    "truncated_answer": "The text ends in the middle of a coordinate or a group; what is complete is read.",
+}
+
+# One coordinate, whole, malformed or cut off, or one bracket. The bound on the body keeps the search linear.
+LEXEME_PATTERN = re.compile(r"<([txy])([_=])([^<>\[\]{}\s]{0,64})(>?)|[\[\]{}]")
+
+
+def _require_finite(**values: float) -> None:
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise InputError(f"{name} is {value}: give a finite number.")
+
+
+@dataclass(frozen=True)
+class Span:
+    """
+    A stretch of time of a clip, in seconds of the original file.
+
+    Args:
+        start_seconds (`float`): Where it starts.
+        end_seconds (`float`): Where it ends, not before `start_seconds`.
+        confidence (`float`, *optional*): 0 to 1, that of the least sure coordinate, where scores were read.
+        fractions (`tuple[float, float]`, *optional*):
+            Start and end as the model gave them, as fractions of the clip. Kept for the record: two spans are equal
+            if their seconds are.
+
+    Example:
+
+    ```python
+    >>> Span(1.5, 4.0).duration_seconds
+    2.5
+    ```
+    """
+
+    start_seconds: float
+    end_seconds: float
+    confidence: float | None = None
+    fractions: tuple[float, float] | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self):
+        _require_finite(start_seconds=self.start_seconds, end_seconds=self.end_seconds)
+        if self.start_seconds > self.end_seconds:
+            raise InputError(f"the span {self.start_seconds} to {self.end_seconds} s is reversed: swap the two times.")
+
+    @property
+    def duration_seconds(self) -> float:
+        """Length in seconds."""
+        return self.end_seconds - self.start_seconds
+
+    def to_text(self, media: MediaInfo) -> str:
+        """Write the span as the model reads it, `{<t=0.1><t=0.5>}`; raises `MediaError` outside the clip."""
+        return format_span(media.fraction_at(self.start_seconds), media.fraction_at(self.end_seconds))
+
+
+@dataclass(frozen=True)
+class Box:
+    """
+    A rectangle in pixels of the original frame (after the file's rotation), the origin in the top left corner.
+
+    Args:
+        x1 (`float`): Left edge in pixels.
+        y1 (`float`): Top edge in pixels.
+        x2 (`float`): Right edge in pixels, not left of `x1`.
+        y2 (`float`): Bottom edge in pixels, not above `y1`.
+        confidence (`float`, *optional*): 0 to 1, that of the least sure coordinate, where scores were read.
+        fractions (`tuple[float, float, float, float]`, *optional*):
+            x1, y1, x2, y2 as the model gave them, as fractions of the width and height. Kept for the record: two
+            boxes are equal if their pixels are.
+
+    Example:
+
+    ```python
+    >>> Box(10, 20, 30, 60).xywh
+    (10, 20, 20, 40)
+    ```
+    """
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    confidence: float | None = None
+    fractions: tuple[float, float, float, float] | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self):
+        _require_finite(x1=self.x1, y1=self.y1, x2=self.x2, y2=self.y2)
+        if self.x1 > self.x2 or self.y1 > self.y2:
+            raise InputError(
+                f"the box {(self.x1, self.y1, self.x2, self.y2)} is reversed: give left, top, right, bottom in pixels "
+                "(not x, y, width, height)."
+            )
+
+    @property
+    def xyxy(self) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom in pixels."""
+        return self.x1, self.y1, self.x2, self.y2
+
+    @property
+    def xywh(self) -> tuple[float, float, float, float]:
+        """Left, top, width, height in pixels, as in COCO."""
+        return self.x1, self.y1, self.x2 - self.x1, self.y2 - self.y1
+
+    def to_text(self, media: MediaInfo) -> str:
+        """Write the box as the model reads it, `[<x=0.1><y=0.2><x=0.3><y=0.4>]`."""
+        return format_box(*_fractions_of(self, media))
+
+
+@dataclass(frozen=True)
+class TubeBox:
+    """
+    Where the object is at one moment.
+
+    Args:
+        seconds (`float`): The moment, in seconds of the original file.
+        frame_index (`int`): Index in presentation order of the frame nearest to it in the original file.
+        box (`Box`): Where, in pixels of the original frame.
+        fraction (`float`, *optional*): The moment as the model gave it, as a fraction of the clip; not compared.
+
+    Example:
+
+    ```python
+    >>> TubeBox(2.0, 50, Box(10, 20, 30, 60)).box.x1
+    10
+    ```
+    """
+
+    seconds: float
+    frame_index: int
+    box: Box
+    fraction: float | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self):
+        _require_finite(seconds=self.seconds)
+
+
+@dataclass(frozen=True)
+class Tube:
+    """
+    One object through time.
+
+    Args:
+        boxes (`tuple[TubeBox, ...]`): One entry for each moment, in order of time; at least one.
+
+    Example:
+
+    ```python
+    >>> tube = Tube((TubeBox(0.0, 0, Box(0, 0, 10, 10)), TubeBox(1.0, 25, Box(10, 0, 20, 10))))
+    >>> tube.box_at(0.5).xyxy
+    (5.0, 0.0, 15.0, 10.0)
+    ```
+    """
+
+    boxes: tuple[TubeBox, ...]
+
+    def __post_init__(self):
+        if not self.boxes:
+            raise InputError("a tube has no boxes: leave it out instead.")
+        times = [entry.seconds for entry in self.boxes]
+        if any(after < before for before, after in pairwise(times)):
+            raise InputError("the boxes of a tube are out of order: sort them by seconds.")
+
+    @property
+    def start_seconds(self) -> float:
+        """Time of the first box."""
+        return self.boxes[0].seconds
+
+    @property
+    def end_seconds(self) -> float:
+        """Time of the last box."""
+        return self.boxes[-1].seconds
+
+    def box_at(self, seconds: float, tolerance_seconds: float = 0.0) -> Box | None:
+        """
+        Return the box at a moment, interpolated linearly between the two boxes around it.
+
+        Args:
+            seconds (`float`): The moment.
+            tolerance_seconds (`float`, *optional*, defaults to 0.0):
+                For how long before the first and after the last box these still hold.
+
+        Returns:
+            `Box` in pixels, or `None` before the first and after the last box.
+        """
+        first, last = self.boxes[0], self.boxes[-1]
+        if not first.seconds - tolerance_seconds <= seconds <= last.seconds + tolerance_seconds:
+            return None
+        after = bisect_left(self.boxes, seconds, key=lambda entry: entry.seconds)
+        if after == 0 or after == len(self.boxes) or self.boxes[after].seconds == seconds:
+            return self.boxes[min(after, len(self.boxes) - 1)].box
+        left, right = self.boxes[after - 1], self.boxes[after]
+        share = (seconds - left.seconds) / (right.seconds - left.seconds)
+        pairs = zip(left.box.xyxy, right.box.xyxy, strict=True)
+        return Box(*(a + share * (b - a) for a, b in pairs), confidence=left.box.confidence)
+
+    def to_text(self, media: MediaInfo) -> str:
+        """Write the tube as the model reads it, `<t=0.1>:[box], <t=0.2>:[box]`."""
+        return format_tube(
+            [(media.fraction_at(entry.seconds), _fractions_of(entry.box, media)) for entry in self.boxes]
+        )
+
+
+@dataclass(frozen=True)
+class Caption:
+    """
+    Words of the answer, with where or when they hold.
+
+    Args:
+        text (`str`): A phrase or a sentence, without its coordinates.
+        span (`Span`, *optional*): When it holds.
+        boxes (`tuple[Box, ...]`, *optional*, defaults to `()`): What it names, one box for each instance.
+
+    Example:
+
+    ```python
+    >>> Caption("a dog", boxes=(Box(0, 0, 10, 10),)).text
+    'a dog'
+    ```
+    """
+
+    text: str
+    span: Span | None = None
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """
+    Something in an answer that is missing or malformed.
+
+    Args:
+        kind (`str`): One of `PROBLEM_KINDS`, where each is described.
+        message (`str`): What and why, in a sentence.
+        text (`str`): The piece of the answer (its first 80 characters); empty for something missing.
+        start (`int`): Offset in characters of the piece in the answer; for something missing 0.
+        end (`int`): Offset in characters after the piece; for something missing the length of the answer.
+
+    Example:
+
+    ```python
+    >>> Problem("missing_box", "The answer has no box.", "", 0, 17).kind
+    'missing_box'
+    ```
+    """
+
+    kind: ProblemKind
+    message: str
+    text: str
+    start: int
+    end: int
+
+
+class LabelledBox(NamedTuple):
+    """A box of a result with the words for it; `track` counts the tubes from 1, `None` for a box outside a tube."""
+
+    box: Box
+    label: str
+    track: int | None = None
+    seconds: float | None = None
+    frame_index: int | None = None
+
+
+@dataclass(frozen=True)
+class GroundingResult:
+    """
+    What an answer says, in seconds and pixels, and what could not be read.
+
+    Args:
+        text (`str`): The answer as the model wrote it; the coordinates in it are the raw values.
+        spans (`tuple[Span, ...]`): In order of appearance.
+        boxes (`tuple[Box, ...]`): Boxes that are not part of a tube, in order of appearance.
+        tubes (`tuple[Tube, ...]`): In order of appearance.
+        captions (`tuple[Caption, ...]`): Phrases or sentences with their boxes and spans, in order of appearance.
+        problems (`tuple[Problem, ...]`): What was missing or malformed; empty for a clean answer.
+        task (`str`, *optional*): The task that was asked.
+        query (`str`, *optional*): What was asked for, in words; used as a label.
+        media (`MediaInfo`, *optional*): The clip or image that the answer is about.
+
+    Example:
+
+    ```python
+    >>> result = GroundingResult("{<t_0><t_99>}", spans=(Span(0.0, 4.0),))
+    >>> GroundingResult.from_dict(result.to_dict()) == result
+    True
+    ```
+    """
+
+    text: str
+    spans: tuple[Span, ...] = ()
+    boxes: tuple[Box, ...] = ()
+    tubes: tuple[Tube, ...] = ()
+    captions: tuple[Caption, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    task: str | None = None
+    query: str | None = None
+    media: MediaInfo | None = None
+
+    @property
+    def plain_text(self) -> str:
+        """The words of the answer, without coordinates and their brackets."""
+        return remove_coordinates(self.text)
+
+    def labelled_boxes(self) -> Iterator[LabelledBox]:
+        """Yield every box, those of the tubes included, with its phrase, or else the query, as label."""
+        phrases = defaultdict(deque)
+        for caption in self.captions:
+            for box in caption.boxes:
+                phrases[box].append(caption.text)
+        for box in self.boxes:
+            yield LabelledBox(box, phrases[box].popleft() if phrases[box] else self.query or "object")
+        label = self.query or (self.captions[0].text if len(self.captions) == 1 else "object")
+        for track, tube in enumerate(self.tubes, start=1):
+            for entry in tube.boxes:
+                yield LabelledBox(entry.box, label, track, entry.seconds, entry.frame_index)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dictionaries, lists and numbers, ready for JSON; `from_dict` is the inverse."""
+        return _to_plain(self)
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Return strict JSON (no NaN) of `to_dict`."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "GroundingResult":
+        """Make a result from `to_dict`'s output; raises `InputError` for anything else."""
+        try:
+            return _result_from_dict(values)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"this is not a grounding result ({type(error).__name__}: {error}): give what `to_dict` returned."
+            ) from error
+
+    def to_coco(self) -> dict[str, Any]:
+        """
+        Return the boxes in the form of a COCO annotation file, for a video in that of COCO-VID.
+
+        Boxes are `[left, top, width, height]` in pixels. For a video each frame with a box is an image with its
+        `frame_index`, `seconds` and `video_id`, each annotation has the `track_id` of its tube, and the entry of the
+        video holds the spans in seconds. A box outside any tube belongs to an image without `frame_index`.
+
+        Raises:
+            `InputError`: If the result has no `media`: the size of the picture is not known.
+        """
+        return _to_coco(self)
+
+    def to_detections(self, frame_index: int | None = None) -> "supervision.Detections":
+        """
+        Return the boxes as `supervision.Detections`.
+
+        Args:
+            frame_index (`int`, *optional*):
+                Only the boxes of the tubes at this frame of the original file. By default all boxes at once.
+
+        Returns:
+            `supervision.Detections`: `xyxy` of shape (boxes, 4) in pixels, `class_id` by label, `tracker_id` the
+            number of the tube (-1 outside a tube; absent without tubes), `data` with `class_name`, `frame_index`
+            (-1 outside a tube) and `seconds` (NaN outside a tube).
+
+        Raises:
+            `ImportError`: If supervision is not installed.
+        """
+        rows = [row for row in self.labelled_boxes() if frame_index is None or row.frame_index == frame_index]
+        return _to_detections(rows)
+
+
+def remove_coordinates(text: str) -> str:
+    """Return the words of an answer: coordinates, the brackets around them and what joins them are taken out."""
+    lexemes = list(LEXEME_PATTERN.finditer(text))
+    part_of_group = [bool(lexeme[1]) for lexeme in lexemes]
+    for i in reversed(range(len(lexemes) - 1)):  # an opening bracket goes with the coordinate after it
+        part_of_group[i] |= lexemes[i][0] in ("[", "{") and part_of_group[i + 1]
+    for i in range(1, len(lexemes)):
+        part_of_group[i] |= lexemes[i][0] in ("]", "}") and part_of_group[i - 1]
+    pieces, position, was_group = [], 0, False
+    for lexeme, is_group in zip(lexemes, part_of_group, strict=True):
+        gap = text[position : lexeme.start()]
+        if not (was_group and is_group) or re.search(r"\w", gap):
+            pieces.append(gap)
+        pieces.append(" " if is_group else lexeme[0])
+        position, was_group = lexeme.end(), is_group
+    words = " ".join("".join([*pieces, text[position:]]).split())
+    words = re.sub(r" ([,.;:!?])", r"\1", words)
+    # "{span}, sentence. {span}, sentence." leaves a comma at the start of each sentence.
+    return re.sub(r"(^|[.!?])[,;:]+", r"\1", words).strip()
+
+
+def _format_fraction(axis: Literal["t", "x", "y"], fraction: float) -> str:
+    """Write one continuous coordinate, `<t=0.409>`, with up to 6 decimals; raises `PromptError` outside 0 to 1."""
+    if axis not in ("t", "x", "y"):
+        raise PromptError(f"axis is {axis!r}: give 't', 'x' or 'y'.")
+    if not 0.0 <= fraction <= 1.0:
+        raise PromptError(f"the {axis} coordinate is {fraction}: give a fraction of the media from 0 to 1.")
+    return f"<{axis}={_decimal(fraction)}>"
+
+
+def format_span(start_fraction: float, end_fraction: float) -> str:
+    """
+    Write a span in the continuous form, `{<t=0.1><t=0.5>}`.
+
+    Args:
+        start_fraction (`float`): Start, a fraction of the clip from 0 to 1.
+        end_fraction (`float`): End, a fraction of the clip from 0 to 1, not before the start.
+
+    Raises:
+        `PromptError`: If a fraction is outside 0 to 1 or the span is reversed.
+    """
+    if start_fraction > end_fraction:
+        raise PromptError(f"the span {start_fraction} to {end_fraction} is reversed: give the earlier time first.")
+    return f"{{{_format_fraction('t', start_fraction)}{_format_fraction('t', end_fraction)}}}"
+
+
+def format_box(x1: float, y1: float, x2: float, y2: float) -> str:
+    """
+    Write a box in the continuous form, `[<x=0.1><y=0.2><x=0.3><y=0.4>]`.
+
+    Args:
+        x1 (`float`): Left edge, a fraction of the width from 0 to 1.
+        y1 (`float`): Top edge, a fraction of the height from 0 to 1.
+        x2 (`float`): Right edge, a fraction of the width, greater than `x1`.
+        y2 (`float`): Bottom edge, a fraction of the height, greater than `y1`.
+
+    Raises:
+        `PromptError`: If a fraction is outside 0 to 1, or the box has no area at 6 decimals.
+    """
+    text = "".join(_format_fraction(axis, value) for axis, value in zip("xyxy", (x1, y1, x2, y2), strict=True))
+    if round(x1, 6) >= round(x2, 6) or round(y1, 6) >= round(y2, 6):
+        raise PromptError(
+            f"the box {(x1, y1, x2, y2)} has no area: give left, top, right, bottom with x1 < x2, y1 < y2."
+        )
+    return f"[{text}]"
+
+
+def format_tube(entries: Sequence[tuple[float, tuple[float, float, float, float]]]) -> str:
+    """
+    Write a tube in the continuous form, `<t=0.1>:[box], <t=0.2>:[box]`.
+
+    Args:
+        entries (`Sequence[tuple[float, tuple[float, float, float, float]]]`):
+            For each moment its fraction of the clip, and the x1, y1, x2, y2 of its box as for `format_box`.
+
+    Raises:
+        `PromptError`: If a fraction is outside 0 to 1, a box has no area or the times do not increase.
+    """
+    times = [round(time, 6) for time, _ in entries]
+    if any(after <= before for before, after in pairwise(times)):
+        raise PromptError("the times of the tube do not increase: give one box for each time, in order.")
+    return ", ".join(f"{_format_fraction('t', time)}:{format_box(*box)}" for time, box in entries)
+
+
+def _decimal(fraction: float) -> str:
+    return f"{fraction:.6f}".rstrip("0").rstrip(".")
+
+
+def _fractions_of(box: Box, media: MediaInfo) -> tuple[float, float, float, float]:
+    return box.x1 / media.width, box.y1 / media.height, box.x2 / media.width, box.y2 / media.height
+
+
+def _to_plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {item.name: _to_plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, dict):
+        return {key: _to_plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_to_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _result_from_dict(values: Mapping[str, Any]) -> GroundingResult:
+    media = values.get("media")
+    if media is not None:
+        media = MediaInfo(**{key: tuple(item) if isinstance(item, list) else item for key, item in media.items()})
+    captions = (
+        {**caption, "span": _span_from_dict(caption["span"]), "boxes": tuple(map(_box_from_dict, caption["boxes"]))}
+        for caption in values.get("captions", ())
+    )
+    return GroundingResult(
+        text=values["text"],
+        spans=tuple(map(_span_from_dict, values.get("spans", ()))),
+        boxes=tuple(map(_box_from_dict, values.get("boxes", ()))),
+        tubes=tuple(
+            Tube(tuple(TubeBox(**{**entry, "box": _box_from_dict(entry["box"])}) for entry in tube["boxes"]))
+            for tube in values.get("tubes", ())
+        ),
+        captions=tuple(Caption(**caption) for caption in captions),
+        problems=tuple(Problem(**problem) for problem in values.get("problems", ())),
+        task=values.get("task"),
+        query=values.get("query"),
+        media=media,
+    )
+
+
+def _span_from_dict(values: Mapping[str, Any] | None) -> Span | None:
+    return None if values is None else Span(**{**values, "fractions": _optional_tuple(values.get("fractions"))})
+
+
+def _box_from_dict(values: Mapping[str, Any]) -> Box:
+    return Box(**{**values, "fractions": _optional_tuple(values.get("fractions"))})
+
+
+def _optional_tuple(values: Sequence[float] | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(values)
+
+
+def _to_coco(result: GroundingResult) -> dict[str, Any]:
+    media = result.media
+    if media is None:
+        raise InputError("media is not set: COCO needs the size of the picture, give the result its MediaInfo.")
+    picture = {"file_name": media.source or "", "width": int(media.width), "height": int(media.height)}
+    is_video = media.media_type == "video"
+    rows = list(result.labelled_boxes())
+    categories = {label: number for number, label in enumerate(dict.fromkeys(row.label for row in rows), start=1)}
+    images, annotations = {}, []
+    if not is_video:
+        images[None] = {"id": 1, **picture}
+    for number, row in enumerate(rows, start=1):
+        if row.frame_index not in images:
+            frame = {"video_id": 1, "frame_index": row.frame_index, "seconds": row.seconds}
+            images[row.frame_index] = {"id": len(images) + 1, **picture, **frame}
+        left, top, width, height = row.box.xywh
+        annotation = {
+            "id": number,
+            "image_id": images[row.frame_index]["id"],
+            "category_id": categories[row.label],
+            "bbox": [left, top, width, height],
+            "area": width * height,
+            "iscrowd": 0,
+        }
+        if row.box.confidence is not None:
+            annotation["score"] = row.box.confidence
+        if is_video:
+            moment = {"track_id": row.track, "frame_index": row.frame_index, "seconds": row.seconds}
+            annotation |= {"video_id": 1, **moment}
+        annotations.append(annotation)
+    coco = {
+        "images": list(images.values()),
+        "annotations": annotations,
+        "categories": [{"id": number, "name": label} for label, number in categories.items()],
+    }
+    if is_video:
+        coco["videos"] = [{"id": 1, **picture, "spans": [[s.start_seconds, s.end_seconds] for s in result.spans]}]
+    return _to_plain(coco)
+
+
+def _to_detections(rows: list[LabelledBox]) -> "supervision.Detections":
+    try:
+        import supervision
+    except ImportError as error:
+        raise ImportError(
+            "`to_detections` needs supervision, which is not installed: run `pip install llava-st-hf[detections]`."
+        ) from error
+    if not rows:
+        return supervision.Detections.empty()
+    classes = {label: number for number, label in enumerate(dict.fromkeys(row.label for row in rows))}
+    confidences = [np.nan if row.box.confidence is None else row.box.confidence for row in rows]
+    return supervision.Detections(
+        xyxy=np.array([row.box.xyxy for row in rows], dtype=np.float32),  # (boxes, 4)
+        confidence=None if np.isnan(confidences).all() else np.array(confidences, dtype=np.float32),
+        class_id=np.array([classes[row.label] for row in rows]),
+        tracker_id=np.array([row.track or -1 for row in rows]) if any(row.track for row in rows) else None,
+        data={
+            "class_name": np.array([row.label for row in rows]),
+            "frame_index": np.array([-1 if row.frame_index is None else row.frame_index for row in rows]),
+            "seconds": np.array([np.nan if row.seconds is None else row.seconds for row in rows]),
+        },
+    )
+
+
+__all__ = [
+    "PROBLEM_KINDS",
+    "AnswerFormat",
+    "Box",
+    "Caption",
+    "GroundingResult",
+    "LabelledBox",
+    "Problem",
+    "ProblemKind",
+    "Span",
+    "Tube",
+    "TubeBox",
+    "format_box",
+    "format_span",
+    "format_tube",
+    "remove_coordinates",
+]

@@ -1,0 +1,370 @@
+"""The 15 tasks of LLaVA-ST: what each needs, its prompt in the published wording, and the form of its answer.
+
+The wording and the spaces are those the released weights were trained with. In the published pipeline a span in a
+prompt gets a space on both sides, a box one before it and a start time one on both sides and one before "Starts in":
+the double spaces below are therefore meant.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from .coordinate_text_llava_st import format_coordinate
+from .grounding_llava_st import AnswerFormat, Box, Span
+from .media_llava_st import PromptError
+
+# What a prompt may hold and how it is written into the text, see `Task.needs`.
+TASK_FIELDS = ("query", "span", "box", "start")
+_BRACKETS = {"tt": "{}", "xyxy": "[]", "t": ("", "")}
+
+_LOCATION_REQUEST = " Please describe the location of the corresponding subject/object in this video."
+_TIMES_AND_BOXES = (
+    "Please firstly give the timestamps, and then give the spatial bounding box corresponding to each timestamp in "
+    "the time period."
+)
+_BOXES = "Please give the spatial bounding box corresponding to each timestamp in the time period."
+_END_CAPTION_BOXES = (
+    "Please firstly give the end timestamp, then give the event associated with the object/subject, finally give the "
+    "spatial bounding box corresponding to each timestamp in the time period."
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """
+    One kind of question that the model was trained on.
+
+    Args:
+        name (`str`): Short name, as in `build_messages(name, ...)`.
+        title (`str`): Name in words.
+        description (`str`): What goes in and what comes out, one sentence.
+        media_type (`str`): `"video"`, `"image"` or `"any"`.
+        needs (`tuple[str, ...]`):
+            What the prompt must be given, out of `"query"`, `"span"` (a start and an end time), `"box"` and
+            `"start"` (a start time).
+        prompts (`tuple[str, ...]`):
+            Templates with a field for each need; the first is the default, the others are published variants.
+        answer_format (`AnswerFormat`): Form of the answer, for `parse_answer`.
+        example_answer (`str`): An answer in the model's own notation.
+        question_prompt (`str`, *optional*):
+            Template for a query that is already a whole question (it holds a question mark) and not the name of an
+            event or of an object.
+
+    Example:
+
+    ```python
+    >>> get_task("rec").write_prompt(query="the dog")
+    'Where can I find the dog in this image?'
+    ```
+    """
+
+    name: str
+    title: str
+    description: str
+    media_type: str
+    needs: tuple[str, ...]
+    prompts: tuple[str, ...]
+    answer_format: AnswerFormat
+    example_answer: str
+    question_prompt: str | None = None
+
+    def write_prompt(self, variant: int = 0, **fields: str | None) -> str:
+        """
+        Write the prompt of the task, without the placeholder of the media.
+
+        Args:
+            variant (`int`, *optional*, defaults to 0): Which of `prompts`.
+            fields (`str`, *optional*): `query`, `span`, `box` and `start` as text; what is missing is `None` or "".
+
+        Returns:
+            `str`: The prompt.
+
+        Raises:
+            `PromptError`: For a missing or a superfluous field, or an unknown variant.
+        """
+        given = {name for name, value in fields.items() if value is not None and value.strip()}
+        for name in self.needs:
+            if name not in given:
+                written = fields.get(name)
+                raise PromptError(
+                    f"{name} is {written!r}: task {self.name!r} ({self.title}) needs a {name}: give "
+                    f"{'start_seconds' if name == 'start' else name}=..."
+                )
+        if surplus := sorted(given - set(self.needs)):
+            raise PromptError(
+                f"{surplus[0]} is given, but task {self.name!r} ({self.title}) takes {self._list_needs()}: leave it "
+                "out or choose another task."
+            )
+        if not 0 <= variant < len(self.prompts):
+            raise PromptError(
+                f"variant is {variant}: task {self.name!r} has the prompts 0 to {len(self.prompts) - 1}, 0 is the "
+                "default."
+            )
+        template = self.prompts[variant]
+        if variant == 0 and self.question_prompt is not None and "?" in fields["query"]:
+            template = self.question_prompt
+        return template.format(**{name: fields[name] for name in self.needs})
+
+    def _list_needs(self) -> str:
+        return "no " + " and no ".join(TASK_FIELDS) if not self.needs else "only " + " and ".join(self.needs)
+
+
+_TASKS = (
+    Task(
+        name="video_captioning",
+        title="video captioning",
+        description="Describe a whole video in words.",
+        media_type="video",
+        needs=(),
+        prompts=("Describe the video.", "What was going on in the video?"),
+        answer_format="text",
+        example_answer="A child in a red hat swings a bat on the lawn.",
+    ),
+    Task(
+        name="tvg",
+        title="temporal video grounding",
+        description="Find when the described event happens: a query in, a start and an end time out.",
+        media_type="video",
+        needs=("query",),
+        prompts=(
+            "Give you a textual query: '{query}'. When does the described content occur in the video? Please return "
+            "the start and end timestamps.",
+        ),
+        answer_format="span",
+        example_answer="{<t_12><t_47>}",
+    ),
+    Task(
+        name="dvc",
+        title="dense video captioning",
+        description="List the events of a video, each with its start, its end and a sentence.",
+        media_type="video",
+        needs=(),
+        prompts=(
+            "Localize a series of activity events in the video, output the start and end timestamps of each event, "
+            "and describe each event with a sentence.",
+        ),
+        answer_format="sentences_with_spans",
+        example_answer="{<t_0><t_31>}, a man opens the door. {<t_32><t_99>}, he walks into the kitchen.",
+    ),
+    Task(
+        name="tr",
+        title="temporal referring",
+        description="Say what happens between two times.",
+        media_type="video",
+        needs=("span",),
+        prompts=(
+            "Describe what took place during the period  {span}  in the video.",
+            "What was going on within the time frame of  {span}  in the video?",
+        ),
+        answer_format="text",
+        example_answer="The man puts on a jacket.",
+    ),
+    Task(
+        name="rec",
+        title="referring expression comprehension",
+        description="Find the described object in an image: a phrase in, a box out.",
+        media_type="image",
+        needs=("query",),
+        prompts=(
+            "Where can I find {query} in this image?",
+            "What part of this image contains {query}?",
+            "Where does {query} appear in this image?",
+            "Where is {query} situated within this image?",
+        ),
+        answer_format="box",
+        example_answer="[<x_10><y_22><x_54><y_80>]",
+    ),
+    Task(
+        name="dgc",
+        title="dense grounded captioning",
+        description="Describe an image in detail, with a box after each object that is named.",
+        media_type="image",
+        needs=(),
+        prompts=(
+            "Please describe in detail the contents of the image. Please respond with interleaved bounding boxes for "
+            "the corresponding parts of the answer.",
+            "Can you provide a thorough description of this image? Please output with interleaved bounding boxes for "
+            "the corresponding phrases.",
+            "Could you give me an elaborate explanation of this picture? Please respond with interleaved bounding "
+            "boxes for the corresponding phrases.",
+        ),
+        answer_format="phrases_with_boxes",
+        example_answer="A woman [<x_10><y_5><x_40><y_90>] rides a horse [<x_5><y_40><x_70><y_98>].",
+    ),
+    Task(
+        name="rc",
+        title="region caption",
+        description="Say what is inside a box of an image.",
+        media_type="image",
+        needs=("box",),
+        prompts=(
+            "What object can be observed within the region  {box} in the image?",
+            "What is the primary object within the region  {box}?",
+        ),
+        answer_format="text",
+        example_answer="A bowl of carrots.",
+    ),
+    Task(
+        name="tgc",
+        title="temporal grounded conversation",
+        description="Talk about a video; the answer names the times it speaks of.",
+        media_type="video",
+        needs=("query",),
+        prompts=("{query}",),
+        answer_format="sentences_with_spans",
+        example_answer="{<t_12><t_47>}, she cuts the carrots.",
+    ),
+    Task(
+        name="igc",
+        title="image grounded conversation",
+        description="Talk about an image; the answer has a box after each object that is named.",
+        media_type="image",
+        needs=("query",),
+        prompts=("{query}",),
+        answer_format="phrases_with_boxes",
+        example_answer="The dog [<x_10><y_22><x_54><y_80>] waits for its owner.",
+    ),
+    Task(
+        name="stvg",
+        title="spatial-temporal video grounding",
+        description="Find when and where the described event happens: a query in, a span and a box per time out.",
+        media_type="video",
+        needs=("query",),
+        prompts=(
+            "At which time interval in the video can we see {query} occurring?" + _LOCATION_REQUEST + _TIMES_AND_BOXES,
+        ),
+        question_prompt="{query}" + _TIMES_AND_BOXES,
+        answer_format="span_and_tube",
+        example_answer="{<t_10><t_12>} <t_10>:[<x_1><y_2><x_30><y_40>], <t_12>:[<x_3><y_2><x_32><y_40>]",
+    ),
+    Task(
+        name="elc",
+        title="event localization and captioning",
+        description="Follow the object of a box from a start time: its end, a caption and a box per time out.",
+        media_type="video",
+        needs=("start", "box"),
+        prompts=(
+            " Starts in {start} , what happened about the subject/object within the specified region  {box}? Where is "
+            "the corresponding subject/object located?" + _END_CAPTION_BOXES,
+            " Starts in {start} , describe the event about subject/object located within the region  {box}."
+            + _LOCATION_REQUEST
+            + _END_CAPTION_BOXES,
+        ),
+        answer_format="end_caption_and_tube",
+        example_answer=(
+            "Ends in <t_81>, the adult plays the guitar. Object bounding box: "
+            "<t_33>:[<x_35><y_44><x_50><y_82>], <t_81>:[<x_36><y_44><x_51><y_82>]"
+        ),
+    ),
+    Task(
+        name="svg",
+        title="spatial video grounding",
+        description="Follow the described object between two times: a query and a span in, a box per time out.",
+        media_type="video",
+        needs=("query", "span"),
+        prompts=("Between  {span} , where is {query}?" + _LOCATION_REQUEST + _BOXES,),
+        question_prompt="Between  {span} , {query}" + _BOXES,
+        answer_format="tube",
+        example_answer="<t_10>:[<x_1><y_2><x_30><y_40>], <t_12>:[<x_3><y_2><x_32><y_40>]",
+    ),
+    Task(
+        name="conversation",
+        title="conversation",
+        description="Talk about a video or an image in words.",
+        media_type="any",
+        needs=("query",),
+        prompts=("{query}",),
+        answer_format="text",
+        example_answer="The two children share an umbrella because it rains.",
+    ),
+    Task(
+        name="video_qa",
+        title="video question answering",
+        description="Answer a question about a video in a few words.",
+        media_type="video",
+        needs=("query",),
+        prompts=("{query}",),
+        answer_format="text",
+        example_answer="In the kitchen.",
+    ),
+    Task(
+        name="classification",
+        title="video classification",
+        description="Name the action of a video.",
+        media_type="video",
+        needs=(),
+        prompts=("What action is being performed in the video?",),
+        answer_format="text",
+        example_answer="Playing the guitar.",
+    ),
+)
+
+TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in _TASKS})
+
+
+def get_task(name: str) -> Task:
+    """Return a task by its name; an unknown one raises `PromptError` with all names."""
+    if name not in TASKS:
+        raise PromptError(f"task is {name!r}: choose one of {', '.join(TASKS)}.")
+    return TASKS[name]
+
+
+def describe_tasks() -> str:
+    """Return a table of all tasks, one per line, for the help of a command."""
+    width = max(map(len, TASKS))
+    return "\n".join(f"{task.name:<{width}}  {task.media_type:<5}  {task.description}" for task in TASKS.values())
+
+
+def choose_medium(task: Task, video: Any, image: Any) -> tuple[str, Any]:
+    """Return the type of the medium and the medium; anything but the one that the task needs is a `PromptError`."""
+    given = {name: medium for name, medium in (("video", video), ("image", image)) if medium is not None}
+    allowed = ("video", "image") if task.media_type == "any" else (task.media_type,)
+    if len(given) != 1 or next(iter(given)) not in allowed:
+        raise PromptError(
+            f"{' and '.join(given) or 'no medium'} given: task {task.name!r} ({task.title}) needs "
+            f"{' or '.join(f'{name}=...' for name in allowed)} and no other medium."
+        )
+    return next(iter(given.items()))
+
+
+def write_values(
+    name: str, axes: str, values: "Span | Box | Sequence[float] | None", fractions: Sequence[float] | None
+) -> str | None:
+    """
+    Write a span, a box or a time into a prompt.
+
+    Args:
+        name (`str`): What it is, for messages.
+        axes (`str`): The axis of each number: `"tt"` for a span, `"xyxy"` for a box, `"t"` for a time.
+        values (`Span`, `Box` or `Sequence[float]`, *optional*): Seconds, or pixels.
+        fractions (`Sequence[float]`, *optional*): The same as fractions of the clip or of the frame.
+
+    Returns:
+        `str` or `None`: For example `"{<t=1.5s><t=4.0s>}"`, `None` when neither is given.
+
+    Raises:
+        `PromptError`: When both are given, or not as many numbers as axes.
+    """
+    if values is not None and fractions is not None:
+        raise PromptError(f"{name} is given both in units and in fractions: give one of them.")
+    if values is None and fractions is None:
+        return None
+    # By attribute: as remote code this module has its own Span, and the user may hold the package's.
+    if hasattr(values, "start_seconds"):
+        values = (values.start_seconds, values.end_seconds)
+    elif hasattr(values, "xyxy"):
+        values = values.xyxy
+    numbers = list(values if fractions is None else fractions)
+    if len(numbers) != len(axes):
+        raise PromptError(f"{name} is {numbers}: give {len(axes)} numbers.")
+    units = {"t": "seconds", "x": "pixels", "y": "pixels"}
+    written = "".join(
+        format_coordinate(axis, number, units[axis] if fractions is None else "fraction")
+        for axis, number in zip(axes, numbers, strict=True)
+    )
+    opening, closing = _BRACKETS[axes]
+    return opening + written + closing
+
+
+__all__ = ["TASKS", "TASK_FIELDS", "Task", "choose_medium", "describe_tasks", "get_task", "write_values"]

@@ -1,0 +1,477 @@
+"""Video processor: from a clip in any form to the pixel values that the model reads.
+
+Files go through `read_video`, which resizes each frame when it is decoded; arrays and lists of frames take the same
+sampling and the same resize. It needs no torchvision. What was sampled (frame indices, seconds, original size) is kept
+in `LlavaSTVideoMetadata`, so that an answer can be put back onto the clip.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers.feature_extraction_utils import BatchFeature
+from transformers.image_utils import ChannelDimension, PILImageResampling, SizeDict
+from transformers.processing_utils import Unpack, VideosKwargs
+from transformers.video_processing_utils import VideoProcessorMixin
+from transformers.video_utils import VideoMetadata
+
+from .media_llava_st import MediaError, MediaInfo
+from .video_reading_llava_st import compute_sampled_indices, describe_source, read_video, resize_frames
+
+# Of frames that come without a time line; it is what transformers assumes too (`VideoMetadata.sampled_fps`).
+DEFAULT_FPS = 24.0
+RESIZE_MODES = {PILImageResampling.BICUBIC: "bicubic", PILImageResampling.BILINEAR: "bilinear"}
+# Resized frames are turned into floats while they are still in the processor's cache.
+FRAMES_AT_ONCE = 4
+REQUEST_FIELDS = ("num_frames", "fps", "frame_range", "time_range")
+
+
+class LlavaSTVideoProcessorKwargs(VideosKwargs, total=False):
+    """
+    Keyword arguments of the video processor, beside those of every video processor.
+
+    The four that choose frames (`num_frames`, `fps`, `frame_range`, `time_range`) take one value for all videos or a
+    list with one entry (or None) for each.
+
+    num_frames (`int`, *optional*): Number of frames, spread evenly over the clip, both ends included.
+    fps (`float`, *optional*): Frames a second to sample, instead of `num_frames`.
+    frame_range (`tuple[int, int]`, *optional*): First and last frame of the clip, in presentation order.
+    time_range (`tuple[float, float]`, *optional*): Start and end of the clip in seconds.
+    num_threads (`int`, *optional*): Decoder threads; 0 means as many as there are cores.
+    allow_url (`bool`, *optional*): Whether a video such as `https://...` may be fetched.
+    """
+
+    num_frames: int | list | tuple | None
+    fps: float | int | list | tuple | None
+    frame_range: list | tuple | None
+    time_range: list | tuple | None
+    num_threads: int | None
+    allow_url: bool | None
+
+
+@dataclass
+class LlavaSTVideoMetadata(VideoMetadata):
+    """
+    What is known of a sampled video: the fields of transformers' `VideoMetadata`, and the true time line.
+
+    Args:
+        frame_seconds (`list[float]`, *optional*): Time stamp in seconds of each sampled frame.
+        source (`str`, *optional*): Path or name of the video.
+        problems (`tuple[str, ...]`, *optional*, defaults to `()`): What was wrong with the file and worked around.
+    """
+
+    frame_seconds: list[float] | None = None
+    source: str | None = None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def timestamps(self) -> list[float]:
+        """Time stamps in seconds of the sampled frames."""
+        return self.frame_seconds if self.frame_seconds is not None else super().timestamps
+
+    def to_media_info(self) -> MediaInfo:
+        """Return the size and time line that turn coordinates of an answer into pixels and seconds."""
+        return MediaInfo(
+            "video",
+            self.width,
+            self.height,
+            frame_indices=tuple(int(index) for index in self.frames_indices),
+            frame_seconds=tuple(float(seconds) for seconds in self.timestamps),
+            source=self.source,
+            problems=tuple(self.problems),
+        )
+
+
+class LlavaSTVideoProcessor(VideoProcessorMixin):
+    r"""
+    Turns videos into pixel values. Accepts a path, the bytes of a file, a `uint8` array or tensor of shape
+    (frames, height, width, 3) or (frames, 3, height, width), a list of frames, or a list of any of these.
+
+    Args:
+        size (`dict[str, int]`, *optional*, defaults to `{"height": 384, "width": 384}`): Size of the output frames.
+        num_frames (`int`, *optional*, defaults to 100): Number of frames sampled from each video.
+        fps (`float`, *optional*): Frames a second to sample, instead of `num_frames`.
+        do_resize, do_rescale, do_normalize, do_sample_frames (`bool`, *optional*, defaults to `True`): Switches.
+        image_mean, image_std (`list[float]`, *optional*, defaults to `[0.5, 0.5, 0.5]`): For normalization.
+        return_metadata (`bool`, *optional*, defaults to `False`):
+            Whether to return `video_metadata`, a [`LlavaSTVideoMetadata`] for each video.
+
+    Returns:
+        `BatchFeature` with `pixel_values_videos`, float32, shape (videos, frames, 3, height, width). Where videos
+        differ in their number of frames, the shorter ones end in frames of zeros and `video_num_frames`, int64, shape
+        (videos,), is there as well.
+
+    Example:
+
+    ```python
+    >>> processor = LlavaSTVideoProcessor()
+    >>> processor("clip.mp4", time_range=(3.0, 12.5), return_tensors="pt")["pixel_values_videos"].shape
+    torch.Size([1, 100, 3, 384, 384])
+    ```
+    """
+
+    valid_kwargs = LlavaSTVideoProcessorKwargs
+    model_input_names = ["pixel_values_videos"]
+    do_resize = True
+    do_rescale = True
+    do_normalize = True
+    do_convert_rgb = True
+    do_sample_frames = True
+    size = {"height": 384, "width": 384}
+    default_to_square = True
+    resample = PILImageResampling.BICUBIC
+    rescale_factor = 1 / 255
+    image_mean = [0.5, 0.5, 0.5]
+    image_std = [0.5, 0.5, 0.5]
+    num_frames = 100
+    fps = None
+    return_metadata = False
+
+    def __init__(self, **kwargs: Unpack[LlavaSTVideoProcessorKwargs]):
+        super().__init__(**kwargs)
+        self._set_attributes(**kwargs)
+        if self.fps is not None and kwargs.get("num_frames") is None:
+            self.num_frames = None  # the default number gives way to a rate that was chosen
+
+    def preprocess(self, videos: Any, **kwargs: Unpack[LlavaSTVideoProcessorKwargs]) -> BatchFeature:
+        """
+        Prepare one video or several; see the class for the forms of `videos`.
+
+        Raises:
+            `MediaError`: A video cannot be read or sampled as asked; the message says what to do.
+        """
+        return super().preprocess(videos, **self._resolve_rate(kwargs))
+
+    def decode_videos(
+        self, videos: Any, **kwargs: Unpack[LlavaSTVideoProcessorKwargs]
+    ) -> tuple[list[torch.Tensor], list[LlavaSTVideoMetadata]]:
+        """
+        Read, sample and resize videos, without turning them into pixel values.
+
+        The result can be given to `__call__`, or to a processor that takes neither bytes nor `Path`, as
+        `videos=frames, video_metadata=metadata, do_sample_frames=False`.
+
+        Args:
+            videos: One video or several, in any form that the processor takes.
+            **kwargs: As of a call: `num_frames`, `fps`, `frame_range`, `time_range`, `size`, `video_metadata`, ...
+
+        Returns:
+            `tuple[list[torch.Tensor], list[LlavaSTVideoMetadata]]`: For each video its frames, uint8, shape
+            (frames, 3, height, width), and its metadata.
+        """
+        kwargs = self._resolve_rate(kwargs)
+        video_metadata = kwargs.pop("video_metadata", None)
+        for name in self.valid_kwargs.__annotations__:
+            kwargs.setdefault(name, getattr(self, name, None))
+        do_sample = kwargs.pop("do_sample_frames")
+        sample = partial(self.sample_frames, **kwargs)
+        frames, metadata = self._decode_and_sample_videos(videos, video_metadata, do_sample, sample)
+        if kwargs["do_resize"]:
+            target = self._standardize_kwargs(**kwargs)["size"]
+            frames = [self._resize(video, target, kwargs["resample"]) for video in frames]
+        return frames, metadata
+
+    def _resolve_rate(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Let `fps` of a call take the place of the default `num_frames`, and the other way round."""
+        kwargs = dict(kwargs)
+        if kwargs.get("fps") is not None:
+            kwargs.setdefault("num_frames", None)
+        elif kwargs.get("num_frames") is not None:
+            kwargs.setdefault("fps", None)
+        return kwargs
+
+    def sample_frames(
+        self,
+        metadata: VideoMetadata,
+        num_frames: int | None = None,
+        fps: float | None = None,
+        frame_range: tuple[int, int] | None = None,
+        time_range: tuple[float, float] | None = None,
+        **kwargs,
+    ) -> np.ndarray:
+        """
+        Choose frames of a decoded video.
+
+        Args:
+            metadata ([`LlavaSTVideoMetadata`]): With `frame_seconds`, the time stamp of every frame there is.
+            num_frames, fps, frame_range, time_range: See the class; one value each.
+
+        Returns:
+            `np.ndarray`: `int64`, shape (sampled frames,), positions among the video's frames.
+        """
+        seconds = np.asarray(metadata.frame_seconds, dtype=np.float64)
+        name = metadata.source or "the video"
+        return compute_sampled_indices(
+            name,
+            seconds,
+            num_frames=num_frames,
+            fps=fps,
+            frame_range=frame_range,
+            time_range=time_range,
+            end_seconds=float(seconds[-1]) + 1 / (metadata.fps or DEFAULT_FPS),
+        )
+
+    def _decode_and_sample_videos(
+        self,
+        videos: Any,
+        video_metadata: Any = None,
+        do_sample_frames: bool | None = None,
+        sample_indices_fn: Callable | None = None,
+    ) -> tuple[list[torch.Tensor], list[LlavaSTVideoMetadata]]:
+        videos = _list_videos(videos)
+        given = _list_metadata(video_metadata, len(videos))
+        # `sample_indices_fn` is a partial of `sample_frames`: the arguments of the call are found in it.
+        options = sample_indices_fn.keywords if sample_indices_fn is not None else {}
+        requests = _list_requests(options if do_sample_frames else {}, len(videos))
+        decoded = [
+            self._read_file(video, request, options)
+            if isinstance(video, (str, os.PathLike, bytes, bytearray, memoryview))
+            else self._sample_array(video, metadata, request, options.get("input_data_format"))
+            for video, metadata, request in zip(videos, given, requests, strict=True)
+        ]
+        return [frames for frames, _ in decoded], [metadata for _, metadata in decoded]
+
+    def _read_file(
+        self, source: Any, request: dict[str, Any], options: dict[str, Any]
+    ) -> tuple[torch.Tensor, LlavaSTVideoMetadata]:
+        size = None
+        # Only the filter that the reader has is used while decoding; with another one frames are resized afterwards.
+        if options.get("do_resize") and options.get("resample") == PILImageResampling.BICUBIC:
+            target = self._standardize_kwargs(**options)["size"]
+            size = (target.height, target.width)
+        video = read_video(
+            source,
+            size=size,
+            num_threads=options.get("num_threads") or 0,
+            allow_url=bool(options.get("allow_url")),
+            **request,
+        )
+        metadata = LlavaSTVideoMetadata(
+            total_num_frames=video.total_num_frames,
+            fps=video.fps,
+            width=video.width,
+            height=video.height,
+            duration=video.duration_seconds,
+            video_backend="pyav",
+            frames_indices=list(video.frame_indices),
+            frame_seconds=list(video.frame_seconds),
+            source=describe_source(source),
+            problems=video.problems,
+        )
+        return video.frames, metadata
+
+    def _sample_array(
+        self, video: Any, given: VideoMetadata | None, request: dict[str, Any], data_format: Any
+    ) -> tuple[torch.Tensor, LlavaSTVideoMetadata]:
+        frames = _to_channels_first(video, data_format)
+        metadata = _complete_metadata(given, frames)
+        places = self.sample_frames(metadata, **request)
+        metadata.frames_indices = [metadata.frames_indices[place] for place in places]
+        metadata.frame_seconds = [metadata.frame_seconds[place] for place in places]
+        if len(places) != len(frames) or (places != np.arange(len(frames))).any():
+            frames = frames[torch.from_numpy(places)]
+        return frames, metadata
+
+    def _prepare_input_videos(self, videos: list[torch.Tensor], **kwargs) -> list[torch.Tensor]:
+        device = kwargs.get("device")
+        return videos if device is None else [video.to(device) for video in videos]
+
+    def _resize(self, frames: torch.Tensor, size: SizeDict, resample: Any) -> torch.Tensor:
+        if resample not in RESIZE_MODES:
+            raise MediaError(f"resample is {resample!r}; give PILImageResampling.BICUBIC or BILINEAR.")
+        if not size.height or not size.width:
+            raise MediaError(f"size is {dict(size)}; give it as {{'height': ..., 'width': ...}}.")
+        return resize_frames(frames, (size.height, size.width), RESIZE_MODES[PILImageResampling(resample)])
+
+    def _preprocess(
+        self,
+        videos: list[torch.Tensor],
+        do_resize: bool | None = None,
+        size: SizeDict | None = None,
+        resample: Any = None,
+        do_rescale: bool | None = None,
+        rescale_factor: float | None = None,
+        do_normalize: bool | None = None,
+        image_mean: float | Sequence[float] | None = None,
+        image_std: float | Sequence[float] | None = None,
+        return_tensors: str | None = None,
+        **kwargs,
+    ) -> BatchFeature:
+        sizes = {(size.height, size.width)} if do_resize else {tuple(video.shape[2:]) for video in videos}
+        if len(sizes) > 1:
+            raise MediaError("videos of different sizes cannot be put in one batch; leave do_resize on.")
+        scale = np.ones(3) * (rescale_factor if do_rescale else 1.0)
+        shift = np.zeros(3)
+        if do_normalize:
+            scale, shift = scale / np.asarray(image_std), -np.asarray(image_mean) / np.asarray(image_std)
+        counts = [len(video) for video in videos]
+        dtype = torch.float32 if do_rescale or do_normalize else torch.uint8
+        shape = (len(videos), max(counts), 3, *sizes.pop())  # videos, frames, 3, height, width
+        pixels = torch.empty(shape, dtype=dtype, device=videos[0].device)
+        for video, count, target in zip(videos, counts, pixels, strict=True):
+            for start in range(0, count, FRAMES_AT_ONCE):
+                part = video[start : start + FRAMES_AT_ONCE]
+                part = self._resize(part, size, resample) if do_resize else part
+                _scale_into(target[start : start + len(part)], part, scale, shift)
+            target[count:] = 0
+        data = {"pixel_values_videos": pixels}
+        if len(set(counts)) > 1:
+            data["video_num_frames"] = torch.tensor(counts, dtype=torch.int64)
+        return BatchFeature(data, tensor_type=return_tensors)
+
+
+def _scale_into(target: torch.Tensor, frames: torch.Tensor, scale: np.ndarray, shift: np.ndarray) -> None:
+    """Write `frames * scale + shift`, per channel, to `target`, both of shape (frames, 3, height, width)."""
+    if target.dtype == torch.uint8:
+        target.copy_(frames)
+        return
+    scale, shift = (
+        np.float32(values[0]) if (values == values[0]).all() else values.astype(np.float32).reshape(3, 1, 1)
+        for values in (scale, shift)
+    )
+    if target.device.type != "cpu":
+        target.copy_(frames).mul_(torch.as_tensor(scale).to(target)).add_(torch.as_tensor(shift).to(target))
+        return
+    # numpy turns bytes into floats block by block in the cache, twice as fast as torch, which makes a copy first.
+    pixels = target.numpy()
+    np.multiply(frames.numpy(), scale, out=pixels)
+    pixels += shift
+
+
+# ----------------------------------------------------------------------------------------------------
+# Forms of input
+# ----------------------------------------------------------------------------------------------------
+def _is_array(value: object) -> bool:
+    return isinstance(value, (np.ndarray, torch.Tensor))
+
+
+def _is_frame(value: object) -> bool:
+    return isinstance(value, Image.Image) or (_is_array(value) and value.ndim in (2, 3))
+
+
+def _list_videos(videos: Any) -> list[Any]:
+    """Return the videos as a flat list of paths, bytes, 4-dimensional arrays and lists of frames."""
+    if isinstance(videos, (str, os.PathLike, bytes, bytearray, memoryview)):
+        return [videos]
+    if _is_frame(videos):
+        return [[videos]]
+    if _is_array(videos) and videos.ndim == 4:
+        return [videos]
+    if _is_array(videos) and videos.ndim == 5:
+        return list(videos)
+    if isinstance(videos, (list, tuple)) and len(videos):
+        if all(map(_is_frame, videos)):
+            return [list(videos)]
+        return [video for item in videos for video in _list_videos(item)]
+    what = f"an array of shape {tuple(videos.shape)}" if _is_array(videos) else repr(videos)[:80]
+    raise MediaError(
+        f"{what} is not a video; give a path, the bytes of a file, an array of shape (frames, height, width, 3) or a "
+        "list of frames."
+    )
+
+
+def _list_metadata(video_metadata: Any, num_videos: int) -> list[VideoMetadata | None]:
+    """Return one metadata object, or None, for each video."""
+    if video_metadata is None:
+        return [None] * num_videos
+    if isinstance(video_metadata, (dict, VideoMetadata)):
+        video_metadata = [video_metadata]
+    flat = []
+    for item in video_metadata:
+        flat.extend(item if isinstance(item, (list, tuple)) else [item])
+    if len(flat) != num_videos:
+        raise MediaError(f"video_metadata has {len(flat)} entries for {num_videos} videos; give one for each.")
+    return [None if item is None else _to_metadata(item) for item in flat]
+
+
+def _to_metadata(item: Any) -> LlavaSTVideoMetadata:
+    values = {key: item[key] for key in item}
+    unknown = set(values) - {field.name for field in fields(LlavaSTVideoMetadata)}
+    if unknown:
+        raise MediaError(f"video_metadata has the unknown fields {sorted(unknown)}; leave them out.")
+    values.setdefault("total_num_frames", None)
+    return LlavaSTVideoMetadata(**values)
+
+
+def _list_requests(options: dict[str, Any], num_videos: int) -> list[dict[str, Any]]:
+    """Return for each video which frames are asked for, from values that are for all or listed for each."""
+    requests: list[dict[str, Any]] = [{} for _ in range(num_videos)]
+    for name in REQUEST_FIELDS:
+        value = options.get(name)
+        is_pair_field = name.endswith("range")
+        listed = isinstance(value, (list, tuple)) and (
+            not is_pair_field
+            or not len(value)
+            or any(item is None or isinstance(item, (list, tuple)) for item in value)
+        )
+        if listed and len(value) != num_videos:
+            raise MediaError(f"{name} has {len(value)} entries for {num_videos} videos; give one for each.")
+        for index, request in enumerate(requests):
+            request[name] = value[index] if listed else value
+    return requests
+
+
+def _to_tensor(values: Any) -> torch.Tensor:
+    """Return an array or a picture as a tensor; without a copy, unless torch cannot share its memory."""
+    if isinstance(values, torch.Tensor):
+        return values
+    array = np.asarray(values)
+    can_share = array.flags.writeable and all(stride >= 0 for stride in array.strides)
+    return torch.from_numpy(array if can_share else array.copy())
+
+
+def _to_channels_first(video: Any, data_format: Any = None) -> torch.Tensor:
+    """Return frames as uint8 RGB, shape (frames, 3, height, width); a view of the input where possible."""
+    if isinstance(video, list):
+        tensors = [_to_tensor(frame.convert("RGB") if isinstance(frame, Image.Image) else frame) for frame in video]
+        if len({tuple(tensor.shape) for tensor in tensors}) > 1:
+            raise MediaError("the frames of the video differ in size; resize them to one size.")
+        frames = torch.stack(tensors)
+        frames = frames[..., None] if frames.ndim == 3 else frames  # grey frames have no channel axis
+    else:
+        frames = _to_tensor(video)
+    if frames.dtype != torch.uint8:
+        raise MediaError(
+            f"the video's frames are {str(frames.dtype).removeprefix('torch.')}; give uint8 from 0 to 255, say "
+            "(frames * 255).round().astype('uint8')."
+        )
+    if not frames.numel():
+        raise MediaError(f"the video of shape {tuple(frames.shape)} has no pixels; give at least one frame.")
+    is_last = frames.shape[-1] in (1, 3, 4)
+    if data_format is not None:
+        is_last = ChannelDimension(data_format) == ChannelDimension.LAST
+    frames = frames.permute(0, 3, 1, 2) if is_last else frames
+    if frames.shape[1] not in (1, 3, 4):
+        raise MediaError(
+            f"the video has shape {tuple(video.shape)}; give (frames, height, width, 3) or (frames, 3, height, width)."
+        )
+    return frames.expand(-1, 3, -1, -1) if frames.shape[1] == 1 else frames[:, :3]
+
+
+def _complete_metadata(given: LlavaSTVideoMetadata | None, frames: torch.Tensor) -> LlavaSTVideoMetadata:
+    """Return metadata with an index and a time stamp for each of the given frames."""
+    count = len(frames)
+    metadata = given or LlavaSTVideoMetadata(total_num_frames=count)
+    metadata.total_num_frames = metadata.total_num_frames or count
+    metadata.height = metadata.height or frames.shape[2]
+    metadata.width = metadata.width or frames.shape[3]
+    name = metadata.source or "the video"
+    if metadata.frames_indices is None:
+        metadata.frames_indices = list(range(count))
+    if metadata.frame_seconds is None:
+        metadata.frame_seconds = [index / (metadata.fps or DEFAULT_FPS) for index in metadata.frames_indices]
+    for field_name in ("frames_indices", "frame_seconds"):
+        if len(metadata[field_name]) != count:
+            raise MediaError(
+                f"{name}: video_metadata.{field_name} has {len(metadata[field_name])} entries for {count} frames; "
+                "give one for each frame, or leave it out."
+            )
+    return metadata
+
+
+__all__ = ["LlavaSTVideoMetadata", "LlavaSTVideoProcessor", "LlavaSTVideoProcessorKwargs"]
