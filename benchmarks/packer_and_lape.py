@@ -1,6 +1,6 @@
 """Forward of LAPE and the packer against a plain loop over regions, the same weights and clip, one run.
 
-    python benchmarks/packer_and_lape.py [--frames 20] [--grid 27] [--hidden 896] [--packer 512] [--repeats 3]
+python benchmarks/packer_and_lape.py [--frames 20] [--grid 27] [--hidden 896] [--packer 512] [--repeats 3]
 """
 
 import argparse

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from shared_data import SHARED
 
+from llava_st_hf.demo import make_random_checkpoint, write_demo_clip
+
 
 def require_shared(name: str) -> Path:
     """Return a folder of recorded data that lies beside the checkout, or skip the test that asked for it."""
@@ -24,3 +26,15 @@ def parity_dir() -> Path:
 def real_media_dir() -> Path:
     """Real clips and photographs with their true annotations."""
     return require_shared("real_media")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Path:
+    """A small randomly initialised checkpoint: model, tokenizer, processor."""
+    return make_random_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory) -> Path:
+    """A clip of 4 seconds, 320x240, 10 frames a second: a red circle crosses it."""
+    return write_demo_clip(tmp_path_factory.mktemp("clip") / "circle.mp4")

@@ -28,6 +28,7 @@ RANDOM_MODEL_NOTICE = (
     "No trained model was named, so a small randomly initialised one answers: its answer means nothing yet. "
     "Name a real one with --model."
 )
+LONGEST_ANSWER = 400  # characters on the screen; the JSON has it all
 EXIT_CODES = "exit codes: 0 answered, 1 input or model could not be used, 2 wrong arguments, 130 interrupted"
 
 
@@ -213,7 +214,8 @@ def _write_outputs(result: GroundingResult, options: argparse.Namespace, media_t
 
 def summarize(result: GroundingResult) -> str:
     """Describe a result in a few lines for a reader."""
-    lines = [f"answer: {result.text}"]
+    text = result.text if len(result.text) <= LONGEST_ANSWER else f"{result.text[:LONGEST_ANSWER]} ..."
+    lines = [f"answer: {text}"]
     lines += [f"span: {span.start_seconds:.2f} s to {span.end_seconds:.2f} s" for span in result.spans]
     lines += [f"box: {_pixels(box)}" for box in result.boxes]
     for tube in result.tubes:
@@ -223,6 +225,8 @@ def summarize(result: GroundingResult) -> str:
     for caption in result.captions:
         lines.append(f"caption: {caption.text}")
     lines += [f"problem: {problem.message}" for problem in result.problems]
+    if result.media is not None:
+        lines += [f"media problem: {problem}" for problem in result.media.problems]
     return "\n".join(lines)
 
 
@@ -262,7 +266,8 @@ def _model_facts(model: str) -> dict[str, object]:
         "model": model,
         "parameters": parameters,
         "vision": f"{vision.num_hidden_layers} layers, width {vision.hidden_size}, {vision.image_size} px",
-        "language": f"{text.num_hidden_layers} layers, width {text.hidden_size}, {text.max_position_embeddings} positions",
+        "language": f"{text.num_hidden_layers} layers, width {text.hidden_size}",
+        "longest sequence": text.max_position_embeddings,
         "text tokens": config.coordinate_token_offset,
         "coordinate tokens": f"{config.num_temporal_tokens} time, {config.num_spatial_tokens} height and width each",
         "patches of a frame": config.patch_grid_size**2,

@@ -1,11 +1,9 @@
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import video_files as files
 from PIL import Image
 from safetensors.torch import load_file
 from transformers.video_utils import VideoMetadata
@@ -14,17 +12,6 @@ from llava_st_hf.processing.media_llava_st import MediaError, MediaInfo
 from llava_st_hf.processing.video_processing_llava_st import LlavaSTVideoMetadata, LlavaSTVideoProcessor
 from llava_st_hf.processing.video_reading_llava_st import read_video, resize_frames
 
-
-def load_helpers():
-    """Import video_files.py, which importlib mode leaves off the path."""
-    if "video_files" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("video_files", Path(__file__).with_name("video_files.py"))
-        sys.modules["video_files"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["video_files"])
-    return sys.modules["video_files"]
-
-
-files = load_helpers()
 FOUR_FRAMES = np.zeros((4, 8, 8, 3), np.uint8)
 SMALL = {"height": 24, "width": 20}
 

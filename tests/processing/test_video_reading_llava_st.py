@@ -1,7 +1,5 @@
-import importlib.util
 import json
 import os
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,23 +7,12 @@ import av
 import numpy as np
 import pytest
 import torch
+import video_files as files
 from PIL import Image
 
 from llava_st_hf.processing import video_reading_llava_st as reading
 from llava_st_hf.processing.media_llava_st import MediaError
 from llava_st_hf.processing.video_reading_llava_st import compute_frame_indices, read_video, resize_frames
-
-
-def load_helpers():
-    """Import video_files.py, which importlib mode leaves off the path."""
-    if "video_files" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("video_files", Path(__file__).with_name("video_files.py"))
-        sys.modules["video_files"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["video_files"])
-    return sys.modules["video_files"]
-
-
-files = load_helpers()
 
 UNEVEN_PTS = [int(p) for p in np.cumsum(np.random.default_rng(0).integers(1, 40, 40))]
 FAST_VPX = {"deadline": "realtime", "cpu-used": "8"}
@@ -465,6 +452,23 @@ def test_unusable_requests_are_refused_with_the_mend(sound_file, request_, words
     assert words in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_cover_picture_is_no_video(tmp_path):
+    path = tmp_path / "song.mp4"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("aac", rate=16000)
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        container.start_encoding()
+        picture = av.VideoFrame.from_ndarray(files.draw_frame(0, 64, 48), format="rgb24")
+        container.mux([*cover.encode(picture), *cover.encode(None)])
+        files.write_sound(container, sound)
+    with av.open(str(path)) as container:
+        assert container.streams.video  # FFmpeg counts the cover among the video streams
+    with pytest.raises(MediaError, match="no video stream"):
+        read_video(path, num_frames=1)
 
 
 def test_huge_frames_are_refused(sound_file, monkeypatch):

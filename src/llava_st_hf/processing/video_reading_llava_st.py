@@ -400,7 +400,7 @@ def _open_container(source: "str | os.PathLike | bytes", allow_url: bool) -> "av
 def _open_stream(container: "av.container.InputContainer", name: str, num_threads: int) -> "av.video.VideoStream":
     """Return the first video stream that is not a cover picture, ready to decode."""
     covers = av.stream.Disposition.attached_pic
-    streams = [stream for stream in container.streams.video if True]
+    streams = [stream for stream in container.streams.video if not stream.disposition & covers]
     if not streams:
         raise MediaError(f"{name}: there is no video stream in it; give a file with a picture track.")
     stream = streams[0]

@@ -45,7 +45,7 @@ def encode(
     with av.open(target, "w", format=container_format, options=container_options or {}) as container:
         sound = container.add_stream("aac", rate=16000) if audio else None
         if audio == "only":
-            _write_sound(container, sound)
+            write_sound(container, sound)
             return path
         stream = container.add_stream(codec, rate=RATE)
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
@@ -56,7 +56,7 @@ def encode(
             stream.options = options or {}
         if sound is not None:
             container.start_encoding()
-            _write_sound(container, sound)
+            write_sound(container, sound)
         packets = []
         for index in range(num_frames):
             frame = av.VideoFrame.from_ndarray(draw_frame(index, width, height), format="rgb24")
@@ -71,7 +71,8 @@ def encode(
     return path
 
 
-def _write_sound(container: "av.container.OutputContainer", stream: "av.audio.AudioStream") -> None:
+def write_sound(container: "av.container.OutputContainer", stream: "av.audio.AudioStream") -> None:
+    """Write half a second of silence."""
     for index in range(8):
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono")
         sound.sample_rate, sound.time_base, sound.pts = 16000, Fraction(1, 16000), index * 1024

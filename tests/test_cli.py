@@ -1,0 +1,205 @@
+"""The command as its user sees it: what it writes, what it says, and how it ends."""
+
+import json
+import subprocess
+import sys
+import wave
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from llava_st_hf.cli import main
+
+
+@pytest.fixture
+def ground(checkpoint, capsys):
+    """Run `llava-st ground` with the random checkpoint; return exit code, standard output and standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = main(["ground", *map(str, arguments), "--model", str(checkpoint), "--max-new-tokens", "8"])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_ground_writes_json_clip_and_contact_sheet(ground, clip, tmp_path):
+    answer, annotated, sheet = (tmp_path / name for name in ("answer.json", "annotated.mp4", "sheet.png"))
+    code, out, err = ground(
+        clip, "a red circle", "--json", answer, "--annotated", annotated, "--contact-sheet", sheet, "--frames", 6
+    )
+    assert code == 0, err
+    content = json.loads(answer.read_text())
+    assert content["query"] == "a red circle"
+    assert len(content["media"]["frame_seconds"]) == 6
+    assert out.startswith("answer: ")
+    with av.open(str(annotated)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 40
+    assert Image.open(sheet).format == "PNG"
+    for path in (answer, annotated, sheet):
+        assert str(path) in err
+    assert "Answering" in err
+
+
+def test_quiet_shows_no_progress(ground, clip):
+    code, _, err = ground(clip, "a red circle", "--quiet")
+    assert code == 0
+    assert "Answering" not in err
+    assert "Reading" not in err
+
+
+def test_ground_an_image(ground, tmp_path):
+    photograph, annotated = tmp_path / "photograph.png", tmp_path / "annotated.png"
+    Image.new("RGB", (80, 60), "white").save(photograph)
+    code, _, err = ground(photograph, "the dog", "--annotated", annotated)
+    assert code == 0, err
+    assert Image.open(annotated).size == (80, 60)
+
+
+def test_without_a_model_the_screen_says_that_the_answer_means_nothing(clip, capsys):
+    assert main(["ground", str(clip), "a red circle", "--max-new-tokens", "2"]) == 0
+    assert "its answer means nothing yet" in capsys.readouterr().err
+
+
+def bad_files(folder):
+    """Files that are not what their name says."""
+    (folder / "text.mp4").write_text("this is no clip\n" * 50)
+    (folder / "empty.mp4").touch()
+    with wave.open(str(folder / "sound.wav"), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(np.zeros(8000, dtype=np.int16).tobytes())
+    (folder / "broken.png").write_bytes(b"\x89PNG no picture")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["missing.mp4", "a circle"], "missing.mp4"),
+        (["text.mp4", "a circle"], "text.mp4"),
+        (["empty.mp4", "a circle"], "empty.mp4"),
+        (["truncated.mp4", "a circle"], "truncated.mp4"),
+        (["sound.wav", "a circle"], "sound.wav"),
+        (["broken.png", "a dog"], "broken.png"),
+        (["CLIP", "a circle", "--time-range", "5", "9"], "time_range"),
+        (["CLIP", "a circle", "--time-range", "2", "1"], "time_range"),
+        (["CLIP", "a circle", "--time-range", "nan", "1"], "time_range"),
+        (["CLIP", "a circle", "--frames", "0"], "num_frames"),
+        (["CLIP", "a circle", "--frames", "5", "--fps", "2"], "fps"),
+        (["CLIP", "what happens at <t=nan>?", "--task", "video_qa"], "nan"),
+        (["CLIP", "what happens at <t=1.5>?", "--task", "video_qa"], "1.5"),
+        (["CLIP", "what happens at <t_100>?", "--task", "video_qa"], "<t_100>"),
+        (["CLIP", "what of {<t=0.1><t=0.2><t=0.3>}?", "--task", "video_qa"], "3"),
+        (["CLIP", "what of [<x=0.1><y=0.2><x=0.3>]?", "--task", "video_qa"], "3"),
+        (["CLIP", "a <video> of a circle"], "<video>"),
+        (["CLIP", "a circle " * 5000], "tokens"),
+        (["CLIP"], "query"),
+        (["CLIP", "--task", "tr", "--span", "1", "90"], "90"),
+        (["CLIP", "a circle", "--json", "nowhere/answer.json"], "nowhere"),
+        (["CLIP", "a circle", "--annotated", "picture.png"], "--annotated"),
+        (["CLIP", "a circle", "--max-new-tokens", "0"], "--max-new-tokens"),
+        (["CLIP", "a circle", "--dtype", "int3"], "--dtype"),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_line_and_exit_code_1(checkpoint, clip, tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    bad_files(tmp_path)
+    (tmp_path / "truncated.mp4").write_bytes(clip.read_bytes()[:3000])
+    arguments = [str(clip) if argument == "CLIP" else argument for argument in arguments]
+    assert main(["ground", *arguments, "--model", str(checkpoint), "--quiet"]) == 1
+    captured = capsys.readouterr()
+    errors = [line for line in captured.err.splitlines() if line.startswith("llava-st: error: ")]
+    assert len(errors) == 1
+    assert words in errors[0]
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+def test_corrupt_packets_are_reported_and_the_rest_is_used(ground, clip, tmp_path):
+    broken = tmp_path / "corrupt.mp4"
+    content = bytearray(clip.read_bytes())
+    with av.open(str(clip)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    for packet in packets[15:18]:
+        content[packet.pos + 4 : packet.pos + packet.size] = bytes(packet.size - 4)
+    broken.write_bytes(content)
+    code, out, err = ground(broken, "a circle", "--frames", 40)
+    assert code == 0, err
+    assert "media problem" in out
+
+
+def test_missing_model_is_one_line(clip, capsys):
+    assert main(["ground", str(clip), "a circle", "--model", "./no_such_folder"]) == 1
+    assert "no_such_folder" in capsys.readouterr().err
+
+
+def test_wrong_arguments_exit_with_2(capsys):
+    for arguments in ([], ["ground"], ["ground", "a.mp4", "query", "--task", "fly"]):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2
+        assert "usage: llava-st" in capsys.readouterr().err
+
+
+def test_help_lists_tasks_and_exit_codes(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["ground", "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for word in ("stvg", "video_captioning", "--time-range START END", "exit codes"):
+        assert word in text
+
+
+def test_info_as_text_and_json(checkpoint, parity_dir, capsys):
+    assert main(["info"]) == 0
+    assert "transformers: " in capsys.readouterr().out
+    assert main(["info", "--json", "--model", str(checkpoint)]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["coordinate tokens"] == "100 time, 100 height and width each"
+    assert facts["patches of a frame"] == 81
+    for folder in sorted(path.parent for path in parity_dir.glob("*/*/model.safetensors")):
+        assert main(["info", "--json", "--model", str(folder)]) == 0
+        assert json.loads(capsys.readouterr().out)["fast stream spliced"] is False
+    assert main(["info", "--model", "./no_such_folder"]) == 1
+
+
+def test_demo_prints_both_paths(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--output-dir", "out"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[-2:] == ["out/answer.json", "out/annotated.mp4"]
+    assert "means nothing yet" in captured.err
+    assert json.loads((tmp_path / "out" / "answer.json").read_text())["media"]["width"] == 320
+    with av.open(str(tmp_path / "out" / "annotated.mp4")) as container:
+        assert container.streams.video[0].codec_context.name == "h264"
+
+
+def test_installed_wheel_grounds_from_another_folder_without_network(clip, tmp_path, pytestconfig):
+    target, work = tmp_path / "site", tmp_path / "elsewhere"
+    work.mkdir()
+    build = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-cache-dir"]
+    subprocess.run([*build, "--target", str(target), str(pytestconfig.rootpath)], check=True, cwd=work)
+    script = (
+        "import socket, sys\n"
+        "def refuse(*arguments, **options): raise AssertionError('the network was asked')\n"
+        "socket.socket.connect = refuse\n"
+        "import llava_st_hf\n"
+        "from llava_st_hf.cli import main\n"
+        "print(llava_st_hf.__file__)\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    command = ["ground", str(clip), "a red circle", "--json", "answer.json", "--annotated", "drawn.mp4"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command, "--max-new-tokens", "4"],
+        cwd=work,
+        env={"PYTHONPATH": str(target), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith(str(target))
+    assert json.loads((work / "answer.json").read_text())["query"] == "a red circle"
+    assert (work / "drawn.mp4").stat().st_size > 1000

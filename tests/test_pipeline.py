@@ -1,0 +1,109 @@
+"""The one-liner, from files to results, on a random checkpoint."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import GenerationConfig, pipeline
+
+from llava_st_hf import GroundingResult, InputError, SpatialTemporalGroundingPipeline
+from llava_st_hf.pipeline import guess_media_type
+
+
+@pytest.fixture(scope="module")
+def ground(checkpoint) -> SpatialTemporalGroundingPipeline:
+    return pipeline("spatial-temporal-grounding", model=str(checkpoint))
+
+
+@pytest.fixture(scope="module")
+def photograph(tmp_path_factory):
+    path = tmp_path_factory.mktemp("image") / "photograph.PNG"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def test_clip_and_query_give_a_result_with_its_media(ground, clip):
+    result = ground(str(clip), "a red circle", max_new_tokens=8)
+    assert type(result) is GroundingResult
+    assert (result.task, result.query) == ("stvg", "a red circle")
+    assert (result.media.width, result.media.height) == (320, 240)
+    assert len(result.media.frame_seconds) == 20
+    assert result.media.frame_seconds[-1] == pytest.approx(3.9)
+
+
+def test_answer_equals_the_steps_done_by_hand(ground, clip):
+    messages = ground.processor.build_messages("tvg", video=str(clip), query="it moves")
+    inputs = ground.processor.apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    outputs = ground.model.generate(**inputs, max_new_tokens=12, do_sample=False)
+    (expected,) = ground.processor.post_process_grounding(outputs, inputs)
+    assert ground(clip, "it moves", task="tvg", max_new_tokens=12).to_dict() == expected.to_dict()
+
+
+def test_image_is_a_rec_question_by_default(ground, photograph):
+    result = ground(photograph, "the dog", max_new_tokens=4)
+    assert (result.task, result.media.media_type) == ("rec", "image")
+    assert ground(Image.open(photograph), "the dog", max_new_tokens=4).text == result.text
+
+
+def test_list_of_media_is_a_list_of_questions(ground, clip, photograph):
+    results = ground([clip, photograph], ["a circle", "the dog"], max_new_tokens=4)
+    assert [result.query for result in results] == ["a circle", "the dog"]
+    assert [result.task for result in results] == ["stvg", "rec"]
+    assert len(ground([clip, clip], "a circle", max_new_tokens=2)) == 2
+
+
+def test_options_reach_the_reader_the_prompt_and_generate(ground, clip):
+    result = ground(clip, "a circle", num_frames=5, time_range=(1.0, 2.0), max_new_tokens=3)
+    assert len(result.media.frame_seconds) == 5
+    assert result.media.start_seconds == pytest.approx(1.0)
+    assert result.media.end_seconds == pytest.approx(2.0)
+    referred = ground(clip, task="tr", span=(1.0, 2.0), max_new_tokens=2)
+    assert referred.task == "tr"
+    sampled = ground(clip, "a circle", generation_config=GenerationConfig(max_new_tokens=2))
+    assert isinstance(sampled, GroundingResult)
+
+
+def test_decoding_is_greedy_even_where_the_checkpoint_samples(ground, clip):
+    expected = ground(clip, "a circle", max_new_tokens=8).text
+    ground.model.generation_config.do_sample = True
+    try:
+        torch.manual_seed(1)
+        assert ground(clip, "a circle", max_new_tokens=8).text == expected
+    finally:
+        ground.model.generation_config.do_sample = False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "words"),
+    [
+        (("missing.mp4", "a circle"), {}, "missing.mp4"),
+        (("clip", None), {}, "query"),
+        (("clip", "a <video> of a circle"), {}, "<video>"),
+        (("clip", "a circle"), {"task": "fly"}, "'fly'"),
+        (("clip", "a circle"), {"time_range": (2.0, 1.0)}, "time_range"),
+        ((["a.mp4", "b.mp4"], ["one"]), {}, "query has 1 entries for 2 media"),
+    ],
+)
+def test_bad_input_is_one_documented_exception(ground, clip, arguments, options, words):
+    arguments = tuple(clip if argument == "clip" else argument for argument in arguments)
+    with pytest.raises(InputError, match=words):
+        ground(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("media", "expected"),
+    [
+        ("a.mp4", "video"),
+        ("a.webm", "video"),
+        ("noending", "video"),
+        ("a.JPG", "image"),
+        (Image.new("RGB", (1, 1)), "image"),
+        (np.zeros((4, 4, 3)), "image"),
+        (np.zeros((2, 4, 4, 3)), "video"),
+        ([Image.new("RGB", (1, 1))], "video"),
+    ],
+)
+def test_media_type_is_guessed(media, expected):
+    assert guess_media_type(media) == expected
