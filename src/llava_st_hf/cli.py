@@ -38,7 +38,7 @@ class CommandError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code (see `EXIT_CODES`)."""
-    options = _build_parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     try:
         options.run(options)
     except (InputError, CommandError) as error:
@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _build_parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="llava-st",
         description="Ask a video or an image when and where something happens.",
@@ -284,7 +285,7 @@ def _run_demo(options: argparse.Namespace) -> None:
     answer, annotated = folder / "answer.json", folder / "annotated.mp4"
     arguments = ["ground", str(clip), DEMO_QUERY, "--model", str(checkpoint), "--json", str(answer)]
     arguments += ["--annotated", str(annotated), "--contact-sheet", str(folder / "contact_sheet.png")]
-    _run_ground(_build_parser().parse_args([*arguments, "--max-new-tokens", "128"]))
+    _run_ground(build_parser().parse_args([*arguments, "--max-new-tokens", "128"]))
     print(f"{answer}\n{annotated}")
 
 

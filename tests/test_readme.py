@@ -1,0 +1,44 @@
+"""Every Python snippet of the README runs, in order, in a folder where `make demo` was run."""
+
+import re
+
+import pytest
+
+from llava_st_hf.cli import build_parser, main
+
+
+@pytest.fixture(scope="module")
+def demo_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("readme")
+    assert main(["demo", "--output-dir", str(folder / "demo_output")]) == 0
+    return folder
+
+
+def test_snippets_run(demo_folder, monkeypatch, pytestconfig):
+    monkeypatch.chdir(demo_folder)
+    snippets = re.findall(r"```python\n(.*?)```", (pytestconfig.rootpath / "README.md").read_text(), flags=re.DOTALL)
+    assert len(snippets) == 4
+    names = {}
+    for snippet in snippets:
+        exec(compile(snippet, "README.md", "exec"), names)
+    assert names["result"].media.width == 320
+    for name in ("annotated_again.mp4", "sheet.png"):
+        assert (demo_folder / "demo_output" / name).is_file()
+
+
+def test_commands_parse(pytestconfig):
+    """Each `llava-st` line of the README is a command that the parser knows."""
+    text = (pytestconfig.rootpath / "README.md").read_text().replace("\\\n", " ")
+    commands = re.findall(r"^llava-st (.+?)(?:\s+#.*)?$", text, flags=re.MULTILINE)
+    assert len(commands) >= 4
+    for command in commands:
+        arguments = [part.strip('"') for part in re.findall(r'"[^"]*"|\S+', command)]
+        if "--help" not in arguments:
+            build_parser().parse_args(arguments)
+
+
+def test_tree_names_what_exists(pytestconfig):
+    root = pytestconfig.rootpath
+    text = (root / "README.md").read_text()
+    for name in re.findall(r"^  ([\w./]+)  ", text, flags=re.MULTILINE):
+        assert (root / "src" / "llava_st_hf" / name).exists(), name
