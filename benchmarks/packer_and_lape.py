@@ -14,7 +14,7 @@ from llava_st_hf import LlavaSTConfig
 from llava_st_hf.modeling.coordinates_llava_st import (
     LlavaSTCoordinateEmbeddings,
     language_aligned_positions,
-    resize_rows,
+    sample_rows,
 )
 from llava_st_hf.modeling.packer_llava_st import LlavaSTPacker, LlavaSTPointToRegionAttention
 
@@ -87,7 +87,7 @@ def main() -> None:
     patches = torch.randn(options.frames, options.grid, options.grid, options.hidden)
     with torch.no_grad():
         time_rows, place = language_aligned_positions(*tables(), tables.axis_sizes, options.grid)
-        time_rows = resize_rows(time_rows, options.frames)
+        time_rows = sample_rows(time_rows, options.frames)
         inputs = (patches, packer, time_rows, place)
         for ours, loop in zip(pack_vectorised(*inputs), pack_in_a_loop(*inputs), strict=True):
             torch.testing.assert_close(ours, loop, atol=1e-3, rtol=1e-3)

@@ -9,9 +9,9 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, GenerationConfig, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from .processing.batch_feature_llava_st import LlavaSTBatchFeature
 from .processing.grounding_llava_st import GroundingResult
 from .processing.media_llava_st import InputError
-from .processing.processing_llava_st import LlavaSTBatchFeature
 
 PIPELINE_TASK = "spatial-temporal-grounding"
 DEFAULT_TASKS = {"video": "stvg", "image": "rec"}

@@ -24,14 +24,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from .processing.grounding_llava_st import Box, GroundingResult, Span
 from .processing.media_llava_st import InputError, MediaError
-from .processing.video_reading_llava_st import (
-    _check_source,
-    _Decoder,
-    _open_container,
-    _open_stream,
-    describe_source,
-    read_video,
-)
+from .processing.video_file_llava_st import Decoder, check_source, describe_source, open_container, open_stream
+from .processing.video_reading_llava_st import read_video
 
 Color = tuple[int, int, int]
 
@@ -512,13 +506,13 @@ def _writing(source: str | os.PathLike, output: str | os.PathLike, suffix: str) 
 
 def _decode_frames(source: str | os.PathLike, name: str) -> Iterator[tuple[_Frame, "av.VideoStream"]]:
     """Yield the frames of a file in presentation order, with time stamps that increase."""
-    _check_source(source, name, allow_url=False)
-    with _open_container(source, allow_url=False) as container:
-        stream = _open_stream(container, name, num_threads=0)
+    check_source(source, name, allow_url=False)
+    with open_container(source, allow_url=False) as container:
+        stream = open_stream(container, name, num_threads=0)
         converter = av.video.reformatter.VideoReformatter()
         step = max(1, round(1 / (stream.average_rate or 25) / stream.time_base))
         last_pts = None
-        for frame in _Decoder(container, stream).decode_all():
+        for frame in Decoder(container, stream).decode_all():
             pts = frame.pts
             if pts is None or (last_pts is not None and pts <= last_pts):
                 pts = 0 if last_pts is None else last_pts + step  # no stamps, or the same one twice

@@ -10,6 +10,7 @@ from llava_st_hf.modeling.coordinates_llava_st import (
     language_aligned_positions,
     propagate_to_neighbours,
     resize_rows,
+    sample_rows,
     soft_label_cross_entropy,
 )
 
@@ -63,6 +64,13 @@ def test_resize_keeps_the_table_where_the_size_fits():
     assert resize_rows(table, 5) is table
     expected = F.interpolate(table.T[None], size=3, mode="linear", align_corners=False)[0].T
     torch.testing.assert_close(resize_rows(table, 3), expected)
+
+
+@pytest.mark.parametrize(("frames", "expected"), [(1, [0.0]), (2, [0, 4]), (3, [0, 2, 4]), (5, [0, 1, 2, 3, 4])])
+def test_a_frame_is_marked_with_the_row_that_names_its_time(frames, expected):
+    table = torch.arange(5.0)[:, None].expand(5, 2)
+    torch.testing.assert_close(sample_rows(table, frames)[:, 0], torch.tensor(expected, dtype=torch.float32))
+    torch.testing.assert_close(sample_rows(table, 9)[:, 0], torch.arange(9.0) / 2)
 
 
 def test_lape_marks_rows_with_height_and_columns_with_width():

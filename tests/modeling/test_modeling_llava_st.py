@@ -220,6 +220,14 @@ def test_a_batch_without_supervised_tokens_gives_zero_and_a_graph(make_model):
     assert loss == 0
 
 
+def test_loss_does_not_overflow_in_half_precision(make_model):
+    model = make_model().half()
+    ids = torch.full((2, 900), 3)
+    large = torch.full((2, 900, 32), 30.0, dtype=torch.float16)  # its sum is beyond half precision
+    loss = model._compute_loss(large, ids, None, model.model.coordinate_embeddings.output_table, None)
+    assert torch.isfinite(loss)
+
+
 def test_head_is_never_asked_for_an_unsupervised_position(make_model):
     model = make_model(loss_chunk_size=2)
     rows = []

@@ -8,7 +8,7 @@ import torch
 from parity_cases import ParityModel, case_id, parity_cases, parity_models
 
 from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration
-from llava_st_hf.modeling.coordinates_llava_st import language_aligned_positions, resize_rows
+from llava_st_hf.modeling.coordinates_llava_st import language_aligned_positions, sample_rows
 
 pytestmark = pytest.mark.skipif(not parity_models(), reason="no recordings of the published code beside the checkout")
 
@@ -51,7 +51,7 @@ def test_features_before_the_packer(parity, stage):
             hidden = model.vision_tower(pixels, output_hidden_states=True).hidden_states[-1]
             projected = model.multi_modal_projector(hidden)
             grid = model.config.patch_grid_size
-            rows = resize_rows(time, pixels.shape[0]) if name.startswith("video") else time[:1]
+            rows = sample_rows(time, pixels.shape[0]) if name.startswith("video") else time[:1]
             lape = (projected.unflatten(1, (grid, grid)) + place + rows[:, None, None]).flatten(1, 2)
         actual = {"vision": hidden, "projected": projected, "lape": lape}[stage]
         frames = facts["frames_stored_for_vision_projected_lape"]
@@ -99,8 +99,8 @@ def test_packer_streams(parity, stage):
         time, place = model._positions()
         pixels = parity.pixels[name]
         with torch.no_grad():
-            patches = torch.cat(list(model._vision_chunks(pixels, -1, output_hidden_states=True)))
-            frames = packer.pack_frames(patches + place + resize_rows(time, len(pixels))[:, None, None])
+            patches = torch.cat([patches for patches, _ in model._vision_chunks(pixels, -1)])
+            frames = packer.pack_frames(patches + place + sample_rows(time, len(pixels))[:, None, None])
             streams = {
                 "token_packer": frames[facts["frames_stored_for_token_packer"]],
                 "token_packer_slow": packer.pack_slow(frames),

@@ -5,6 +5,8 @@ import json
 import math
 import pickle
 import re
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import av
@@ -15,11 +17,14 @@ from PIL import Image
 from safetensors.numpy import load_file
 from tokenizers import pre_tokenizers
 from transformers import AutoProcessor, PreTrainedConfig, Qwen2Tokenizer, SiglipImageProcessorPil
+from transformers.dynamic_module_utils import get_imports
 from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 
+from llava_st_hf.processing import processing_llava_st
+from llava_st_hf.processing.batch_feature_llava_st import GroundingContext, LlavaSTBatchFeature
 from llava_st_hf.processing.grounding_llava_st import Box, Span
 from llava_st_hf.processing.media_llava_st import InputError, MediaError, MediaInfo, PromptError
-from llava_st_hf.processing.processing_llava_st import GroundingContext, LlavaSTBatchFeature, LlavaSTProcessor
+from llava_st_hf.processing.processing_llava_st import LlavaSTProcessor
 from llava_st_hf.processing.tasks_llava_st import TASKS
 from llava_st_hf.processing.tokenization_llava_st import add_coordinate_tokens, add_media_tokens
 from llava_st_hf.processing.video_processing_llava_st import LlavaSTVideoProcessor
@@ -781,6 +786,15 @@ def test_save_and_load(processor, video, image, tmp_path):
         assert all(torch.equal(before[key], after[key]) for key in before)
     overridden = LlavaSTProcessor.from_pretrained(tmp_path, splice_fast_tokens=True)
     assert overridden.splice_fast_tokens and not overridden.embed_width_inputs
+
+
+def test_code_on_the_hub_needs_core_packages_only():
+    """The loader of remote code refuses files that import a package which is not installed."""
+    core = {"av", "huggingface_hub", "numpy", "PIL", "safetensors", "tokenizers", "torch", "tqdm", "transformers"}
+    files = list(Path(processing_llava_st.__file__).parent.glob("*_llava_st.py"))
+    assert len(files) > 10
+    for path in files:
+        assert set(get_imports(path)) - core <= sys.stdlib_module_names, path.name
 
 
 def test_released_processor_saves_as_a_new_one(parity_dir, tmp_path):

@@ -1,7 +1,4 @@
-import json
-import os
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
@@ -10,9 +7,11 @@ import torch
 import video_files as files
 from PIL import Image
 
+from llava_st_hf.processing import video_file_llava_st as video_file
 from llava_st_hf.processing import video_reading_llava_st as reading
+from llava_st_hf.processing.frame_sampling_llava_st import compute_frame_indices
 from llava_st_hf.processing.media_llava_st import MediaError
-from llava_st_hf.processing.video_reading_llava_st import compute_frame_indices, read_video, resize_frames
+from llava_st_hf.processing.video_reading_llava_st import read_video, resize_frames
 
 UNEVEN_PTS = [int(p) for p in np.cumsum(np.random.default_rng(0).integers(1, 40, 40))]
 FAST_VPX = {"deadline": "realtime", "cpu-used": "8"}
@@ -61,34 +60,6 @@ def sound_file(tmp_path_factory):
         return made[name]
 
     return make
-
-
-# ----------------------------------------------------------------------------------------------------
-# Which frames
-# ----------------------------------------------------------------------------------------------------
-def test_frame_indices_are_the_published_ones(parity_dir):
-    rows = json.loads((parity_dir / "public" / "unit" / "frame_index.json").read_text())
-    # The row with an upper bound takes another code path of the reference, which forgets where the clip starts.
-    rows = [row for row in rows if "frames_upbound" not in row["func"]]
-    assert len(rows) > 90
-    for row in rows:
-        first, last = row["split"] or (0, row["video_len"] - 1)
-        num_frames = row["n_frms"] if "n_frms" in row else row["num_frames"]
-        assert compute_frame_indices(num_frames, first, last).tolist() == row["frame_idx"], row
-
-
-@pytest.mark.parametrize(
-    ("num_frames", "first", "last", "expected"),
-    [
-        pytest.param(1, 5, 90, [5], id="one_is_first"),
-        pytest.param(3, 0, 1, [0, 0, 1], id="half_goes_to_even_below"),
-        pytest.param(3, 0, 3, [0, 2, 3], id="half_goes_to_even_above"),
-        pytest.param(4, 7, 7, [7, 7, 7, 7], id="one_frame_clip"),
-        pytest.param(2, 10, 20, [10, 20], id="both_ends"),
-    ],
-)
-def test_compute_frame_indices(num_frames, first, last, expected):
-    assert compute_frame_indices(num_frames, first, last).tolist() == expected
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -202,7 +173,7 @@ def four_hours(tmp_path_factory):
 def test_of_a_long_clip_only_the_needed_parts_are_decoded(four_hours, monkeypatch, use_index, request_, most_packets):
     path, every_frame = four_hours
     if not use_index:
-        monkeypatch.setattr(reading, "_timeline_from_index", lambda container, stream: None)
+        monkeypatch.setattr(video_file, "_timeline_from_index", lambda container, stream: None)
     video = read_video(path, **request_)
     assert video.total_num_frames == 14400
     assert video.duration_seconds == pytest.approx(4 * 3600)
@@ -213,9 +184,9 @@ def test_of_a_long_clip_only_the_needed_parts_are_decoded(four_hours, monkeypatc
 
 def test_a_long_clip_is_not_scanned_where_its_index_will_do(four_hours, monkeypatch):
     timelines = []
-    original = reading._timeline_from_index
+    original = video_file._timeline_from_index
     monkeypatch.setattr(
-        reading, "_timeline_from_index", lambda *arguments: timelines.append(original(*arguments)) or timelines[-1]
+        video_file, "_timeline_from_index", lambda *arguments: timelines.append(original(*arguments)) or timelines[-1]
     )
     path, _ = four_hours
     read_video(path, num_frames=2)
@@ -227,7 +198,7 @@ def test_a_long_clip_is_not_scanned_where_its_index_will_do(four_hours, monkeypa
 
 def test_an_index_that_lies_is_found_out(sound_file, monkeypatch):
     path, frames, _ = sound_file("variable_rate.mp4")
-    original = reading._build_timeline
+    original = video_file._build_timeline
 
     def invent_index(container, stream):
         stamps = np.arange(40, dtype=np.int64) * 300  # a constant rate, which the file has not
@@ -235,7 +206,7 @@ def test_an_index_that_lies_is_found_out(sound_file, monkeypatch):
         timeline.grid_step = 300
         return timeline
 
-    monkeypatch.setattr(reading, "_timeline_from_index", invent_index)
+    monkeypatch.setattr(video_file, "_timeline_from_index", invent_index)
     assert (read_video(path).frames.numpy() == frames).all()
 
 
@@ -352,66 +323,8 @@ def test_a_cut_file_without_an_index_is_reported(tmp_path):
 
 
 # ----------------------------------------------------------------------------------------------------
-# Unusable input
+# Unusable requests
 # ----------------------------------------------------------------------------------------------------
-def make_unusable(folder: Path) -> dict:
-    sound = files.encode(folder / "sound.mp4")
-    (folder / "empty.mp4").touch()
-    (folder / "text.mp4").write_text("this is not a video\n" * 50)
-    (folder / "no_moov.mp4").write_bytes(sound.read_bytes()[: sound.stat().st_size // 2])
-    (folder / "list.m3u8").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.6,\nsound.mp4\n#EXT-X-ENDLIST\n")
-    (folder / "playlist.mp4").write_bytes((folder / "list.m3u8").read_bytes())
-    (folder / "list.ffconcat").write_text("ffconcat version 1.0\nfile sound.mp4\n")
-    os.mkfifo(folder / "pipe.mp4")
-    files.encode(folder / "audio_only.mp4", audio="only")
-    Image.new("RGB", (8, 8)).save(folder / "picture.png")
-    return {
-        "missing": (folder / "nothing.mp4", "no such file"),
-        "directory": (folder, "is a directory"),
-        "empty": (folder / "empty.mp4", "empty file"),
-        "pipe": (folder / "pipe.mp4", "not a regular file"),
-        "text": (folder / "text.mp4", "cannot be read as a video"),
-        "picture": (folder / "picture.png", "cannot be read as a video"),
-        "no_moov": (folder / "no_moov.mp4", "cannot be read as a video"),
-        "audio_only": (folder / "audio_only.mp4", "no video stream"),
-        "playlist": (folder / "list.m3u8", "cannot be read as a video"),
-        "playlist_named_mp4": (folder / "playlist.mp4", "cannot be read as a video"),
-        "concat_script": (folder / "list.ffconcat", "cannot be read as a video"),
-        "http": ("http://127.0.0.1:9/clip.mp4", "allow_url=True"),
-        "rtmp": ("rtmp://127.0.0.1:9/clip", "allow_url=True"),
-        "concat_protocol": (f"concat:{sound}|{sound}", "no such file"),
-        "file_protocol": (f"file:{sound}", "no such file"),
-        "no_bytes": (b"", "nothing in it"),
-        "random_bytes": (bytes(range(256)) * 20, "cannot be read as a video"),
-        "null_byte": ("clip\0.mp4", "no such file"),
-        "number": (3, "cannot be read; give a path"),
-    }
-
-
-@pytest.fixture(scope="module")
-def unusable(tmp_path_factory):
-    return make_unusable(tmp_path_factory.mktemp("unusable"))
-
-
-@pytest.mark.parametrize(
-    "case",
-    [
-        *("missing", "directory", "empty", "pipe", "text", "picture", "no_moov", "audio_only", "playlist"),
-        *("playlist_named_mp4", "concat_script", "http", "rtmp", "concat_protocol", "file_protocol", "no_bytes"),
-        *("random_bytes", "null_byte", "number"),
-    ],
-)
-def test_unusable_sources_are_refused_with_the_mend(unusable, case):
-    source, words = unusable[case]
-    with pytest.raises(MediaError) as caught:
-        read_video(source, num_frames=4)
-    message = str(caught.value)
-    assert words in message
-    assert "\n" not in message
-    if isinstance(source, (str, Path)):
-        assert str(source) in message
-
-
 NAN = float("nan")
 
 
@@ -452,27 +365,3 @@ def test_unusable_requests_are_refused_with_the_mend(sound_file, request_, words
     assert words in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_a_cover_picture_is_no_video(tmp_path):
-    path = tmp_path / "song.mp4"
-    with av.open(str(path), "w") as container:
-        sound = container.add_stream("aac", rate=16000)
-        cover = container.add_stream("mjpeg", rate=1)
-        cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
-        cover.disposition = av.stream.Disposition.attached_pic
-        container.start_encoding()
-        picture = av.VideoFrame.from_ndarray(files.draw_frame(0, 64, 48), format="rgb24")
-        container.mux([*cover.encode(picture), *cover.encode(None)])
-        files.write_sound(container, sound)
-    with av.open(str(path)) as container:
-        assert container.streams.video  # FFmpeg counts the cover among the video streams
-    with pytest.raises(MediaError, match="no video stream"):
-        read_video(path, num_frames=1)
-
-
-def test_huge_frames_are_refused(sound_file, monkeypatch):
-    path, _, _ = sound_file("b_frames.mp4")
-    monkeypatch.setattr(reading, "MAX_FRAME_PIXELS", 64 * 48 - 1)
-    with pytest.raises(MediaError, match="64 x 48 pixels"):
-        read_video(path, num_frames=1)

@@ -107,6 +107,21 @@ def resize_rows(table: torch.Tensor, size: int) -> torch.Tensor:
     return F.interpolate(table.T[None], size=size, mode="linear", align_corners=False)[0].T
 
 
+def sample_rows(table: torch.Tensor, num_frames: int) -> torch.Tensor:
+    """
+    Read the time axis (bins, hidden) at each frame: (num_frames, hidden).
+
+    Frame i of n stands for the fraction i / (n - 1) of the clip, in text as in LAPE, so that the first and the last
+    frame are marked with the first and the last row. One frame alone is the first row, like an image. With as many
+    frames as bins, as published, it is the table.
+    """
+    if table.shape[0] == num_frames:
+        return table
+    exact = torch.linspace(0, table.shape[0] - 1, num_frames, device=table.device, dtype=torch.float64)
+    bins = exact.long()
+    return interpolate_rows(table, bins, exact - bins)
+
+
 def soft_label_cross_entropy(
     text_logits: torch.Tensor,
     coordinate_logits: torch.Tensor,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,6 @@ from transformers.modeling_utils import slice_logits_to_keep
 from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple, torch_compilable_check
 from transformers.utils.generic import merge_with_config_defaults
-from transformers.utils.output_capturing import select_hidden_states
 
 from .configuration_llava_st import LlavaSTConfig
 from .conversion_llava_st import register_released_layout
@@ -24,7 +24,7 @@ from .coordinates_llava_st import (
     LlavaSTCoordinateEmbeddings,
     interpolate_rows,
     language_aligned_positions,
-    resize_rows,
+    sample_rows,
     soft_label_cross_entropy,
 )
 from .packer_llava_st import LlavaSTPacker
@@ -126,6 +126,18 @@ class LlavaSTPreTrainedModel(PreTrainedModel):
         super().save_pretrained(*args, **kwargs)
 
 
+def join_chunks(chunks: list[dict[str, Any]]) -> dict[str, torch.Tensor | tuple[torch.Tensor, ...]]:
+    """Join what the vision tower gave for a few frames at a time; layer by layer where it is a tuple of layers."""
+    joined = {}
+    for name, first in chunks[0].items():
+        values = [chunk[name] for chunk in chunks]
+        if isinstance(first, tuple):
+            joined[name] = tuple(torch.cat(layers) for layers in zip(*values, strict=True))
+        else:
+            joined[name] = torch.cat(values)
+    return joined
+
+
 class LlavaSTModel(LlavaSTPreTrainedModel):
     """
     LLaVA-ST without its language-model head.
@@ -168,13 +180,30 @@ class LlavaSTModel(LlavaSTPreTrainedModel):
         rows = interpolate_rows(input_table.to(embeds.device), bins.to(embeds.device), coordinate_offsets)
         return torch.where(is_coordinate.unsqueeze(-1).to(embeds.device), rows.to(embeds.dtype), embeds)
 
-    def _vision_chunks(self, pixels: torch.Tensor, vision_feature_layer: int, **kwargs) -> Iterator[torch.Tensor]:
-        """Yield projected patches of a few frames at a time, each (frames, grid, grid, hidden)."""
+    def _vision_chunks(
+        self, pixels: torch.Tensor, vision_feature_layer: int, output_hidden_states: bool | None = None, **kwargs
+    ) -> Iterator[tuple[torch.Tensor, dict[str, Any]]]:
+        """
+        Encode a few frames at a time.
+
+        Yields:
+            `tuple[torch.Tensor, dict]`: The projected patches (frames, grid, grid, hidden), and what the vision tower
+            gave: `last_hidden_state`, and `hidden_states` and `attentions` where they were asked for.
+        """
         grid_size = self.config.patch_grid_size
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
         for chunk in pixels.split(self.config.vision_chunk_size):
-            outputs = self.vision_tower(chunk.to(self.vision_tower.dtype), return_dict=True, **kwargs)
+            outputs = self.vision_tower(
+                chunk.to(self.vision_tower.dtype),
+                return_dict=True,
+                # Else only the one that is read here is kept.
+                output_hidden_states=True if output_hidden_states else vision_feature_layer,
+                **kwargs,
+            )
             features = self.multi_modal_projector(outputs.hidden_states[vision_feature_layer])
-            yield features.unflatten(1, (grid_size, grid_size))
+            names = {"last_hidden_state", "attentions", *(["hidden_states"] if output_hidden_states else [])}
+            yield features.unflatten(1, (grid_size, grid_size)), {name: outputs[name] for name in names & set(outputs)}
 
     def _positions(self) -> tuple[torch.Tensor, torch.Tensor]:
         """LAPE of this model: time (bins, hidden), place (grid, grid, hidden)."""
@@ -184,7 +213,6 @@ class LlavaSTModel(LlavaSTPreTrainedModel):
 
     @merge_with_config_defaults
     @can_return_tuple
-    @select_hidden_states("vision_feature_layer")
     def get_image_features(
         self,
         pixel_values: torch.Tensor,
@@ -199,18 +227,20 @@ class LlavaSTModel(LlavaSTPreTrainedModel):
             vision_feature_layer (`int`, *optional*): Hidden state to read; the config's by default.
 
         Returns:
-            `BaseModelOutputWithPooling` whose `pooler_output` holds one tensor (grid * grid, hidden) for each image.
+            `BaseModelOutputWithPooling` whose `pooler_output` holds one tensor (grid * grid, hidden) for each image;
+            the rest is what the vision tower gave.
         """
         time, place = self._positions()
-        features = [
-            chunk + (place + time[0]).to(chunk)
-            for chunk in self._vision_chunks(pixel_values, vision_feature_layer, **kwargs)
-        ]
-        return BaseModelOutputWithPooling(pooler_output=list(torch.cat(features).flatten(1, 2)))
+        features, tower_outputs = [], []
+        for patches, outputs in self._vision_chunks(pixel_values, vision_feature_layer, **kwargs):
+            features.append(patches + (place + time[0]).to(patches))
+            tower_outputs.append(outputs)
+        return BaseModelOutputWithPooling(
+            **join_chunks(tower_outputs), pooler_output=list(torch.cat(features).flatten(1, 2))
+        )
 
     @merge_with_config_defaults
     @can_return_tuple
-    @select_hidden_states("vision_feature_layer")
     def get_video_features(
         self,
         pixel_values_videos: torch.Tensor,
@@ -230,7 +260,9 @@ class LlavaSTModel(LlavaSTPreTrainedModel):
 
         Returns:
             `BaseModelOutputWithPooling` whose `pooler_output` holds one tensor (tokens, hidden) for each video: the
-            fast stream (where `config.splice_fast_tokens` is set) followed by the slow one.
+            fast stream (where `config.splice_fast_tokens` is set) followed by the slow one. The rest is what the
+            vision tower gave: `last_hidden_state` (videos, frames, patches, vision width), zeros behind a video that
+            is shorter; hidden states and attentions of all frames, one video after the other.
         """
         num_videos, max_frames = pixel_values_videos.shape[:2]
         lengths = [max_frames] * num_videos if video_num_frames is None else video_num_frames.tolist()
@@ -239,17 +271,22 @@ class LlavaSTModel(LlavaSTPreTrainedModel):
             frames = torch.cat([video[:length] for video, length in zip(pixel_values_videos, lengths, strict=True)])
 
         time, place = self._positions()
-        frame_times = torch.cat([resize_rows(time, length) for length in lengths])  # (all frames, hidden)
-        packed = []
-        for chunk, chunk_times in zip(
+        frame_times = torch.cat([sample_rows(time, length) for length in lengths])  # (all frames, hidden)
+        packed, tower_outputs = [], []
+        for (patches, outputs), chunk_times in zip(
             self._vision_chunks(frames, vision_feature_layer, **kwargs),
             frame_times.split(self.config.vision_chunk_size),
             strict=True,
         ):
-            patches = chunk + (place + chunk_times[:, None, None]).to(chunk)
+            patches = patches + (place + chunk_times[:, None, None]).to(patches)
             packed.append(self.packer.pack_frames(patches))  # (chunk, packed, packed, hidden)
+            tower_outputs.append(outputs)
+        tower = join_chunks(tower_outputs)
+        tower["last_hidden_state"] = nn.utils.rnn.pad_sequence(
+            tower["last_hidden_state"].split(lengths), batch_first=True
+        )
         return BaseModelOutputWithPooling(
-            pooler_output=[self._pack_streams(video) for video in torch.cat(packed).split(lengths)]
+            **tower, pooler_output=[self._pack_streams(video) for video in torch.cat(packed).split(lengths)]
         )
 
     def _pack_streams(self, frames: torch.Tensor) -> torch.Tensor:
@@ -326,24 +363,26 @@ class LlavaSTModel(LlavaSTPreTrainedModel):
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds.")
-        mm_encoder_outputs = dict(mm_encoder_outputs or {})
+        mm_encoder_outputs = mm_encoder_outputs or {}
         if mm_encoder_outputs and (pixel_values is not None or pixel_values_videos is not None):
             raise ValueError("give pixels or mm_encoder_outputs, not both: the media would be encoded twice.")
         if inputs_embeds is None:
             inputs_embeds = self.embed_ids(input_ids, coordinate_offsets)
+        # Only the features are held on to: what else the vision tower gave is free before the language model runs.
+        encoded = {name: given.pooler_output for name, given in mm_encoder_outputs.items() if given is not None}
         if pixel_values is not None:
-            mm_encoder_outputs["image"] = self.get_image_features(pixel_values, return_dict=True)
+            encoded["image"] = self.get_image_features(pixel_values, return_dict=True).pooler_output
         if pixel_values_videos is not None:
-            mm_encoder_outputs["video"] = self.get_video_features(
+            encoded["video"] = self.get_video_features(
                 pixel_values_videos, video_num_frames=video_num_frames, return_dict=True
-            )
+            ).pooler_output
 
         features = {}
         placeholder_ids = {"image": self.config.image_token_id, "video": self.config.video_token_id}
         for modality, token_id in placeholder_ids.items():
-            if mm_encoder_outputs.get(modality) is None:
+            if modality not in encoded:
                 continue
-            features[modality] = torch.cat(list(mm_encoder_outputs[modality].pooler_output)).to(inputs_embeds)
+            features[modality] = torch.cat(list(encoded.pop(modality))).to(inputs_embeds)
             mask = self.get_placeholder_mask(token_id, input_ids, inputs_embeds, features[modality], modality)
             inputs_embeds = inputs_embeds.masked_scatter(mask, features[modality])
 
@@ -426,6 +465,7 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
         logits_to_keep: int | torch.Tensor = 0,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         num_items_in_batch: int | torch.Tensor | None = None,
+        shift_labels: torch.LongTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | LlavaSTCausalLMOutputWithPast:
         """
@@ -441,6 +481,9 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
             num_items_in_batch (`int` or `torch.Tensor`, *optional*):
                 Supervised tokens of the whole optimizer step; the loss is the sum divided by it. The mean over this
                 batch when left out. (The reference adds up the means of the samples.)
+            shift_labels (`torch.LongTensor` of shape `(batch, sequence)`, *optional*):
+                In place of `labels`: the id that follows each position. Where a sequence is split over devices,
+                labels must be shifted before. The offset of the last one is not known then, and counts as 0.
         """
         outputs = self.model(
             input_ids=input_ids,
@@ -459,12 +502,16 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
         )
         _, output_table = self.model.coordinate_embeddings()
         loss, logits = None, None
-        if labels is None:
+        if shift_labels is None and labels is not None:
+            shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)
+        if shift_labels is None:
             hidden = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
             logits = torch.cat(self._score(hidden, output_table), dim=-1)
         else:
+            if coordinate_offsets is not None:
+                coordinate_offsets = F.pad(coordinate_offsets[:, 1:], (0, 1))
             loss = self._compute_loss(
-                outputs.last_hidden_state, labels, coordinate_offsets, output_table, num_items_in_batch
+                outputs.last_hidden_state, shift_labels, coordinate_offsets, output_table, num_items_in_batch
             )
         return LlavaSTCausalLMOutputWithPast(
             loss=loss,
@@ -484,18 +531,18 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
         output_table: torch.Tensor,
         num_items_in_batch: int | torch.Tensor | None,
     ) -> torch.Tensor:
-        """Average the soft-label loss over supervised tokens, a few of them at a time."""
-        labels = labels[:, 1:].to(hidden.device)
+        """Average the soft-label loss over supervised tokens, a few of them at a time; labels are shifted already."""
+        labels = labels.to(hidden.device)
         supervised = labels != -100
-        hidden, labels = hidden[:, :-1][supervised], labels[supervised]  # (tokens, hidden), (tokens,)
+        hidden, labels = hidden[supervised], labels[supervised]  # (tokens, hidden), (tokens,)
         if coordinate_offsets is not None:
-            coordinate_offsets = coordinate_offsets[:, 1:].to(hidden.device)[supervised]
+            coordinate_offsets = coordinate_offsets.to(hidden.device)[supervised]
 
         def chunk_loss(hidden, labels, offsets):
             return soft_label_cross_entropy(*self._score(hidden, output_table), labels, offsets)
 
         size = self.config.loss_chunk_size
-        total = hidden.sum() * 0.0  # keeps the graph where a batch supervises nothing
+        total = hidden[:0].float().sum()  # keeps the graph where a batch supervises nothing
         for start in range(0, hidden.shape[0], size):
             chunk = [
                 None if part is None else part[start : start + size] for part in (hidden, labels, coordinate_offsets)
@@ -526,6 +573,16 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
         offsets = F.pad(coordinate_offsets, (0, max(0, end - coordinate_offsets.shape[1])))
         model_inputs["coordinate_offsets"] = offsets[:, start:end]
         return model_inputs
+
+    def _prepare_multimodal_encoder_kwargs_for_generation(self, model_kwargs: dict[str, Any]) -> dict[str, Any]:
+        model_kwargs = super()._prepare_multimodal_encoder_kwargs_for_generation(model_kwargs)
+        # What is not read again is not kept for the length of the answer: the states of every patch are large.
+        model_kwargs["mm_encoder_outputs"] = {
+            modality: BaseModelOutputWithPooling(pooler_output=outputs.pooler_output)
+            for modality, outputs in model_kwargs["mm_encoder_outputs"].items()
+            if outputs is not None
+        }
+        return model_kwargs
 
     def _get_candidate_generator(self, *args, **kwargs):
         generator = super()._get_candidate_generator(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""From what `generate` returns to the text of each answer, and to coordinates finer than a bin.
+"""From what `generate` returns to the text of each answer, to coordinates finer than a bin, and to results.
 
 The model learns a coordinate as a pair of neighbouring bins with the weights 1 - r and r. Where the scores of a
 generation are at hand, the same two weights are read back: the winning bin and its better neighbour give the fraction,
@@ -10,6 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
+
+from .batch_feature_llava_st import GroundingContext
+from .grounding_llava_st import GroundingResult
+from .grounding_parsing_llava_st import parse_answer
+from .media_llava_st import MediaInfo
+from .tasks_llava_st import get_task
 
 _COORDINATE_TOKEN = re.compile(r"<[txy]_\d+>")
 
@@ -60,6 +66,59 @@ def read_generated(
         _refine_row(row, text, [step[index] for step in scores], coordinate_token_offset, sizes)
         for index, (row, text) in enumerate(zip(rows, texts, strict=True))
     ]
+
+
+def read_answers(
+    texts: Sequence[str],
+    refinements: Sequence[Refinements | None],
+    media: Sequence[tuple[MediaInfo, ...]],
+    contexts: Sequence[GroundingContext],
+    media_index: int,
+    num_temporal_tokens: int,
+    num_spatial_tokens: int,
+) -> list[GroundingResult]:
+    """
+    Put each answer back onto the medium that it is about.
+
+    Args:
+        texts (`Sequence[str]`): The answers, as many for each sample as for any other.
+        refinements (`Sequence[Refinements | None]`): As `read_generated` returned them with the texts.
+        media (`Sequence[tuple[MediaInfo, ...]]`): The media of each sample.
+        contexts (`Sequence[GroundingContext]`): What each sample asked.
+        media_index (`int`): Which medium of a sample the answer is about.
+        num_temporal_tokens (`int`): Number of time tokens.
+        num_spatial_tokens (`int`): Number of tokens of each of height and width.
+
+    Returns:
+        `list[GroundingResult]`: One for each text.
+
+    Raises:
+        `PromptError`: For an unknown task.
+    """
+    rows_per_sample = len(texts) // len(media)
+    results = []
+    for row, (text, refinement) in enumerate(zip(texts, refinements, strict=True)):
+        sample = row // rows_per_sample
+        context = contexts[sample]
+        answer_format = None if context.task is None else get_task(context.task).answer_format
+        if not media[sample]:
+            results.append(GroundingResult(text=text, task=context.task, query=context.query))
+            continue
+        medium = media[sample][media_index]
+        results.append(
+            parse_answer(
+                text,
+                medium,
+                answer_format=answer_format,
+                num_temporal_tokens=num_temporal_tokens,
+                num_spatial_tokens=num_spatial_tokens,
+                start_seconds=context.get_start_seconds(medium),
+                task=context.task,
+                query=context.query,
+                refinements=refinement,
+            )
+        )
+    return results
 
 
 def refine_bin(probabilities: Sequence[float], winner: int) -> tuple[float, float]:
@@ -125,4 +184,4 @@ def _drop_end(row: list[int], end_ids: set[int | None]) -> list[int]:
     return row[: next((step for step, token_id in enumerate(row) if token_id in end_ids), len(row))]
 
 
-__all__ = ["Refinements", "read_generated", "refine_bin"]
+__all__ = ["Refinements", "read_answers", "read_generated", "refine_bin"]

@@ -1,29 +1,25 @@
-"""Answers with units: when in seconds, where in pixels, and the text form that the model reads and writes.
+"""Answers with units: when in seconds and where in pixels.
 
 The model speaks in fractions of the media (see `media_llava_st`). Everything here speaks in seconds of the original
 file and pixels of the original frame; what the model wrote is kept beside it in the `fraction` fields, so that
 nothing is lost. `parse_answer` (in `grounding_parsing_llava_st`) makes these objects from an answer.
 
-In text a span is `{<t_10><t_42>}`, a box `[<x_1><y_2><x_30><y_40>]` and a tube `<t_10>:[box], <t_11>:[box]`. The
-continuous form of a coordinate is `<t=0.409>`; the `format_` functions write it for prompts and training targets.
+How these objects look in a text is in `grounding_text_llava_st`, how other tools want them in
+`grounding_export_llava_st`.
 """
 
 import json
 import math
-import re
 from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
-
-from .media_llava_st import InputError, MediaInfo, PromptError
-
-if TYPE_CHECKING:
-    import supervision
+from .grounding_export_llava_st import convert_to_coco, convert_to_detections, convert_to_plain
+from .grounding_text_llava_st import format_box, format_span, format_tube, remove_coordinates
+from .media_llava_st import InputError, MediaInfo
 
 AnswerFormat = Literal[
     "text",  # captions, answers to questions: nothing is asked for
@@ -92,9 +88,6 @@ PROBLEM_KINDS: dict[ProblemKind, str] = {
     "time_on_image": "The answer gives times but is about an image; the times are left out, the boxes kept.",
     "truncated_answer": "The text ends in the middle of a coordinate or a group; what is complete is read.",
 }
-
-# One coordinate, whole, malformed or cut off, or one bracket. The bound on the body keeps the search linear.
-LEXEME_PATTERN = re.compile(r"<([txy])([_=])([^<>\[\]{}\s]{0,64})(>?)|[\[\]{}]")
 
 
 def _require_finite(**values: float) -> None:
@@ -406,7 +399,7 @@ class GroundingResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries, lists and numbers, ready for JSON; `from_dict` is the inverse."""
-        return _to_plain(self)
+        return convert_to_plain(self)
 
     def to_json(self, indent: int | None = None) -> str:
         """Return strict JSON (no NaN) of `to_dict`."""
@@ -433,9 +426,9 @@ class GroundingResult:
         Raises:
             `InputError`: If the result has no `media`: the size of the picture is not known.
         """
-        return _to_coco(self)
+        return convert_to_coco(self)
 
-    def to_detections(self, frame_index: int | None = None) -> "supervision.Detections":
+    def to_detections(self, frame_index: int | None = None) -> Any:
         """
         Return the boxes as `supervision.Detections`.
 
@@ -452,109 +445,11 @@ class GroundingResult:
             `ImportError`: If supervision is not installed.
         """
         rows = [row for row in self.labelled_boxes() if frame_index is None or row.frame_index == frame_index]
-        return _to_detections(rows)
-
-
-def remove_coordinates(text: str) -> str:
-    """Return the words of an answer: coordinates, the brackets around them and what joins them are taken out."""
-    lexemes = list(LEXEME_PATTERN.finditer(text))
-    part_of_group = [bool(lexeme[1]) for lexeme in lexemes]
-    for i in reversed(range(len(lexemes) - 1)):  # an opening bracket goes with the coordinate after it
-        part_of_group[i] |= lexemes[i][0] in ("[", "{") and part_of_group[i + 1]
-    for i in range(1, len(lexemes)):
-        part_of_group[i] |= lexemes[i][0] in ("]", "}") and part_of_group[i - 1]
-    pieces, position, was_group = [], 0, False
-    for lexeme, is_group in zip(lexemes, part_of_group, strict=True):
-        gap = text[position : lexeme.start()]
-        if not (was_group and is_group) or re.search(r"\w", gap):
-            pieces.append(gap)
-        pieces.append(" " if is_group else lexeme[0])
-        position, was_group = lexeme.end(), is_group
-    words = " ".join("".join([*pieces, text[position:]]).split())
-    words = re.sub(r" ([,.;:!?])", r"\1", words)
-    # "{span}, sentence. {span}, sentence." leaves a comma at the start of each sentence.
-    return re.sub(r"(^|[.!?])[,;:]+", r"\1", words).strip()
-
-
-def _format_fraction(axis: Literal["t", "x", "y"], fraction: float) -> str:
-    """Write one continuous coordinate, `<t=0.409>`, with up to 6 decimals; raises `PromptError` outside 0 to 1."""
-    if axis not in ("t", "x", "y"):
-        raise PromptError(f"axis is {axis!r}: give 't', 'x' or 'y'.")
-    if not 0.0 <= fraction <= 1.0:
-        raise PromptError(f"the {axis} coordinate is {fraction}: give a fraction of the media from 0 to 1.")
-    return f"<{axis}={_decimal(fraction)}>"
-
-
-def format_span(start_fraction: float, end_fraction: float) -> str:
-    """
-    Write a span in the continuous form, `{<t=0.1><t=0.5>}`.
-
-    Args:
-        start_fraction (`float`): Start, a fraction of the clip from 0 to 1.
-        end_fraction (`float`): End, a fraction of the clip from 0 to 1, not before the start.
-
-    Raises:
-        `PromptError`: If a fraction is outside 0 to 1 or the span is reversed.
-    """
-    if start_fraction > end_fraction:
-        raise PromptError(f"the span {start_fraction} to {end_fraction} is reversed: give the earlier time first.")
-    return f"{{{_format_fraction('t', start_fraction)}{_format_fraction('t', end_fraction)}}}"
-
-
-def format_box(x1: float, y1: float, x2: float, y2: float) -> str:
-    """
-    Write a box in the continuous form, `[<x=0.1><y=0.2><x=0.3><y=0.4>]`.
-
-    Args:
-        x1 (`float`): Left edge, a fraction of the width from 0 to 1.
-        y1 (`float`): Top edge, a fraction of the height from 0 to 1.
-        x2 (`float`): Right edge, a fraction of the width, greater than `x1`.
-        y2 (`float`): Bottom edge, a fraction of the height, greater than `y1`.
-
-    Raises:
-        `PromptError`: If a fraction is outside 0 to 1, or the box has no area at 6 decimals.
-    """
-    text = "".join(_format_fraction(axis, value) for axis, value in zip("xyxy", (x1, y1, x2, y2), strict=True))
-    if round(x1, 6) >= round(x2, 6) or round(y1, 6) >= round(y2, 6):
-        raise PromptError(
-            f"the box {(x1, y1, x2, y2)} has no area: give left, top, right, bottom with x1 < x2, y1 < y2."
-        )
-    return f"[{text}]"
-
-
-def format_tube(entries: Sequence[tuple[float, tuple[float, float, float, float]]]) -> str:
-    """
-    Write a tube in the continuous form, `<t=0.1>:[box], <t=0.2>:[box]`.
-
-    Args:
-        entries (`Sequence[tuple[float, tuple[float, float, float, float]]]`):
-            For each moment its fraction of the clip, and the x1, y1, x2, y2 of its box as for `format_box`.
-
-    Raises:
-        `PromptError`: If a fraction is outside 0 to 1, a box has no area or the times do not increase.
-    """
-    times = [round(time, 6) for time, _ in entries]
-    if any(after <= before for before, after in pairwise(times)):
-        raise PromptError("the times of the tube do not increase: give one box for each time, in order.")
-    return ", ".join(f"{_format_fraction('t', time)}:{format_box(*box)}" for time, box in entries)
-
-
-def _decimal(fraction: float) -> str:
-    return f"{fraction:.6f}".rstrip("0").rstrip(".")
+        return convert_to_detections(rows)
 
 
 def _fractions_of(box: Box, media: MediaInfo) -> tuple[float, float, float, float]:
     return box.x1 / media.width, box.y1 / media.height, box.x2 / media.width, box.y2 / media.height
-
-
-def _to_plain(value: Any) -> Any:
-    if is_dataclass(value):
-        return {item.name: _to_plain(getattr(value, item.name)) for item in fields(value)}
-    if isinstance(value, dict):
-        return {key: _to_plain(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_to_plain(item) for item in value]
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _result_from_dict(values: Mapping[str, Any]) -> GroundingResult:
@@ -593,70 +488,6 @@ def _optional_tuple(values: Sequence[float] | None) -> tuple[float, ...] | None:
     return None if values is None else tuple(values)
 
 
-def _to_coco(result: GroundingResult) -> dict[str, Any]:
-    media = result.media
-    if media is None:
-        raise InputError("media is not set: COCO needs the size of the picture, give the result its MediaInfo.")
-    picture = {"file_name": media.source or "", "width": int(media.width), "height": int(media.height)}
-    is_video = media.media_type == "video"
-    rows = list(result.labelled_boxes())
-    categories = {label: number for number, label in enumerate(dict.fromkeys(row.label for row in rows), start=1)}
-    images, annotations = {}, []
-    if not is_video:
-        images[None] = {"id": 1, **picture}
-    for number, row in enumerate(rows, start=1):
-        if row.frame_index not in images:
-            frame = {"video_id": 1, "frame_index": row.frame_index, "seconds": row.seconds}
-            images[row.frame_index] = {"id": len(images) + 1, **picture, **frame}
-        left, top, width, height = row.box.xywh
-        annotation = {
-            "id": number,
-            "image_id": images[row.frame_index]["id"],
-            "category_id": categories[row.label],
-            "bbox": [left, top, width, height],
-            "area": width * height,
-            "iscrowd": 0,
-        }
-        if row.box.confidence is not None:
-            annotation["score"] = row.box.confidence
-        if is_video:
-            moment = {"track_id": row.track, "frame_index": row.frame_index, "seconds": row.seconds}
-            annotation |= {"video_id": 1, **moment}
-        annotations.append(annotation)
-    coco = {
-        "images": list(images.values()),
-        "annotations": annotations,
-        "categories": [{"id": number, "name": label} for label, number in categories.items()],
-    }
-    if is_video:
-        coco["videos"] = [{"id": 1, **picture, "spans": [[s.start_seconds, s.end_seconds] for s in result.spans]}]
-    return _to_plain(coco)
-
-
-def _to_detections(rows: list[LabelledBox]) -> "supervision.Detections":
-    try:
-        import supervision
-    except ImportError as error:
-        raise ImportError(
-            "`to_detections` needs supervision, which is not installed: run `pip install llava-st-hf[detections]`."
-        ) from error
-    if not rows:
-        return supervision.Detections.empty()
-    classes = {label: number for number, label in enumerate(dict.fromkeys(row.label for row in rows))}
-    confidences = [np.nan if row.box.confidence is None else row.box.confidence for row in rows]
-    return supervision.Detections(
-        xyxy=np.array([row.box.xyxy for row in rows], dtype=np.float32),  # (boxes, 4)
-        confidence=None if np.isnan(confidences).all() else np.array(confidences, dtype=np.float32),
-        class_id=np.array([classes[row.label] for row in rows]),
-        tracker_id=np.array([row.track or -1 for row in rows]) if any(row.track for row in rows) else None,
-        data={
-            "class_name": np.array([row.label for row in rows]),
-            "frame_index": np.array([-1 if row.frame_index is None else row.frame_index for row in rows]),
-            "seconds": np.array([np.nan if row.seconds is None else row.seconds for row in rows]),
-        },
-    )
-
-
 __all__ = [
     "PROBLEM_KINDS",
     "AnswerFormat",
@@ -669,8 +500,4 @@ __all__ = [
     "Span",
     "Tube",
     "TubeBox",
-    "format_box",
-    "format_span",
-    "format_tube",
-    "remove_coordinates",
 ]

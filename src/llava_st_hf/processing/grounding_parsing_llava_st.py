@@ -18,7 +18,6 @@ from itertools import accumulate
 from typing import NamedTuple, get_args
 
 from .grounding_llava_st import (
-    LEXEME_PATTERN,
     AnswerFormat,
     Box,
     Caption,
@@ -28,8 +27,8 @@ from .grounding_llava_st import (
     Span,
     Tube,
     TubeBox,
-    remove_coordinates,
 )
+from .grounding_text_llava_st import LEXEME_PATTERN, remove_coordinates
 from .media_llava_st import InputError, MediaInfo
 
 _DECIMAL = re.compile(r"[+-]?(?:\d{1,20}(?:\.\d{0,40})?|\.\d{1,40})", re.ASCII)

@@ -1,4 +1,4 @@
-"""Sizes of a published checkpoint, read from the files that lie beside it.
+"""The processor of a published checkpoint: its sizes, read from the files that lie beside it, and its parts.
 
 The published repository has no processor: its numbers are spread over `config.json`, the tokenizer and literals of the
 code. What is a literal there is a named constant here.
@@ -9,11 +9,14 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from transformers import SiglipImageProcessorPil
 from transformers.utils import cached_file
 
 from .media_llava_st import InputError
-from .tokenization_llava_st import is_released_vocabulary
+from .tokenization_llava_st import convert_released_tokenizer, count_coordinate_tokens, is_released_vocabulary
+from .video_processing_llava_st import LlavaSTVideoProcessor
 
 # Parity: the reference packs frames by this literal (token_packer.py:196-229); no file of a release names it.
 RELEASED_TEMPORAL_STRIDE = 5
@@ -92,6 +95,40 @@ def read_released_sizes(repository: str | Path, **hub_kwargs) -> ReleasedSizes |
     return ReleasedSizes(folder, image_size, patch_size, spatial_stride, fast_spatial_stride)
 
 
+def load_released_arguments(repository: str | Path, sizes: ReleasedSizes, **hub_kwargs) -> dict[str, Any]:
+    """
+    Make the arguments of the processor of a published checkpoint.
+
+    Args:
+        repository (`str` or `Path`): Local directory or name of a repository on the Hub.
+        sizes (`ReleasedSizes`): What `read_released_sizes` returned for it.
+        hub_kwargs (`dict`, *optional*): `revision`, `cache_dir`, `token`, ... as for `cached_file`.
+
+    Returns:
+        `dict`: Arguments of `LlavaSTProcessor`, the quirks of the published weights switched on.
+    """
+    tokenizer_folder = str(PurePosixPath(hub_kwargs.get("subfolder", ""), sizes.tokenizer_folder))
+    tokenizer = convert_released_tokenizer(
+        repository, **{**hub_kwargs, "subfolder": tokenizer_folder.removeprefix(".")}
+    )
+    num_temporal_tokens, num_spatial_tokens = count_coordinate_tokens(tokenizer)
+    size = {"height": sizes.image_size, "width": sizes.image_size}
+    return {
+        "image_processor": SiglipImageProcessorPil(size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3),
+        "tokenizer": tokenizer,
+        # Parity: the reference can only place as many frames as there are time tokens (llava_arch.py:343).
+        "video_processor": LlavaSTVideoProcessor(size=size, num_frames=num_temporal_tokens),
+        "patch_size": sizes.patch_size,
+        "spatial_stride": sizes.spatial_stride,
+        "fast_spatial_stride": sizes.fast_spatial_stride,
+        "temporal_stride": RELEASED_TEMPORAL_STRIDE,
+        "num_temporal_tokens": num_temporal_tokens,
+        "num_spatial_tokens": num_spatial_tokens,
+        "splice_fast_tokens": False,
+        "embed_width_inputs": False,
+    }
+
+
 def _read_vision_sizes(config: dict, vision_config: dict | None) -> tuple[int, int]:
     """Return image size and patch size of the vision tower, which the published config knows by its name only."""
     if vision_config is not None:
@@ -121,4 +158,4 @@ def _get_stride(key: str, cells: int, side: int) -> int:
     return stride
 
 
-__all__ = ["RELEASED_TEMPORAL_STRIDE", "ReleasedSizes", "read_released_sizes"]
+__all__ = ["RELEASED_TEMPORAL_STRIDE", "ReleasedSizes", "load_released_arguments", "read_released_sizes"]

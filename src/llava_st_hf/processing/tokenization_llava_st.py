@@ -157,6 +157,14 @@ def convert_released_tokenizer(tokenizer_dir: str | Path, **kwargs) -> Qwen2Toke
     return converted
 
 
+def require_token(tokenizer: PreTrainedTokenizerBase, token: str, argument: str) -> int:
+    """Return the id of a token that an argument of the processor relies on."""
+    token_id = tokenizer.convert_tokens_to_ids(token)
+    if token_id is None or token_id == tokenizer.unk_token_id:
+        raise InputError(f"{argument} needs the token {token}, which the tokenizer lacks: add it to the tokenizer.")
+    return token_id
+
+
 __all__ = [
     "add_coordinate_tokens",
     "add_media_tokens",
@@ -166,4 +174,5 @@ __all__ = [
     "is_released_vocabulary",
     "list_coordinate_tokens",
     "rename_released_token",
+    "require_token",
 ]

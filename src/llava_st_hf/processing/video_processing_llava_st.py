@@ -20,8 +20,10 @@ from transformers.processing_utils import Unpack, VideosKwargs
 from transformers.video_processing_utils import VideoProcessorMixin
 from transformers.video_utils import VideoMetadata
 
+from .frame_sampling_llava_st import compute_sampled_indices
 from .media_llava_st import MediaError, MediaInfo
-from .video_reading_llava_st import compute_sampled_indices, describe_source, read_video, resize_frames
+from .video_file_llava_st import describe_source
+from .video_reading_llava_st import read_video, resize_frames
 
 # Of frames that come without a time line; it is what transformers assumes too (`VideoMetadata.sampled_fps`).
 DEFAULT_FPS = 24.0

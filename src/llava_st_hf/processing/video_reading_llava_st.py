@@ -7,21 +7,29 @@ frame wanted after it are decoded. Frames that cannot be got that way are looked
 what cannot be decoded at all is replaced by its neighbour and reported. Pixels are those of a full sequential decode.
 """
 
-import io
-import math
-import operator
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from .frame_sampling_llava_st import check_sampling, compute_sampled_indices
 from .media_llava_st import MediaError
+from .video_file_llava_st import (
+    Decoder,
+    IndexIsWrongError,
+    Timeline,
+    check_frame_size,
+    check_source,
+    describe_source,
+    open_container,
+    open_stream,
+    read_timeline,
+    timeline_by_decoding,
+)
 
 try:
     import av
@@ -29,25 +37,8 @@ except ImportError:  # the remote-code check of transformers passes over imports
     av = None
 
 
-# A frame above this many pixels (8K is 33 million) is refused: a file of a few kilobytes can claim 2**31 of them.
-MAX_FRAME_PIXELS = 64 * 2**20
-# More frames than this in one call is a mistake in `fps` or `num_frames`; no model takes them.
-MAX_SAMPLED_FRAMES = 2**14
-# Containers of one self-contained file. Playlists and scripts (hls, dash, concat, imf, sdp) are not among them,
-# because they open the other files and addresses which they name.
-CONTAINER_FORMATS = (
-    "mov,mp4,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,asf,ogg,mxf,nut,ivf,gif,apng,rm,dv,h264,hevc,obu,av1,m4v,mjpeg,"
-    "yuv4mpegpipe,swf,vob,wtv"
-)
-# From this many frames on, the container's own index replaces the pass over the packets where it is provably regular.
-MIN_FRAMES_FOR_INDEX = 4096
 # Going on decoding up to the next key frame costs less than a seek, unless it skips more frames than this.
 MIN_FRAMES_FOR_SEEK = 12
-# Codecs whose disposable frames can be left out without a change to any other frame.
-CODECS_WITH_DISPOSABLE_FRAMES = ("h264",)
-# Containers that give no presentation time: FFmpeg guesses it, wrongly where frames are stored out of order.
-CONTAINERS_WITHOUT_PTS = ("avi", "h264", "hevc", "m4v", "mpegvideo", "vob", "rm")
-AV_INDEX_DISCARD_FRAME = 2
 
 
 @dataclass
@@ -78,175 +69,6 @@ class DecodedVideo:
     duration_seconds: float
     problems: tuple[str, ...] = ()
     num_decoded_packets: int = 0
-
-
-@dataclass
-class _Timeline:
-    """Where the frames of a file are: stamps (pts, or ordinals when `by_order`) in presentation order."""
-
-    stamps: np.ndarray
-    seconds: np.ndarray
-    key_stamps: np.ndarray
-    fps: float
-    stated_end_seconds: float
-    by_order: bool = False
-    grid_step: int | None = None  # distance of the stamps, when they were inferred from the container's index
-    problems: list[str] = field(default_factory=list)
-
-    def index_of(self, stamp: int) -> int:
-        """Return the presentation index of the frame with this stamp, or of the one nearest to it."""
-        right = int(np.searchsorted(self.stamps, stamp))
-        candidates = [index for index in (right - 1, right) if 0 <= index < len(self.stamps)]
-        return min(candidates, key=lambda index: abs(int(self.stamps[index]) - stamp))
-
-    @property
-    def frame_duration(self) -> float:
-        """Length in seconds of an average frame."""
-        return 1 / self.fps if self.fps > 0 else 0.0
-
-
-class _IndexIsWrongError(Exception):
-    """The container's index does not agree with the packets: read again with a pass over the packets."""
-
-
-# --------------------------------------------------------------------------------------------------
-# Which frames
-# --------------------------------------------------------------------------------------------------
-def compute_frame_indices(num_frames: int, first: int, last: int) -> np.ndarray:
-    """
-    Spread `num_frames` frame indices evenly over a clip, both ends included.
-
-    Args:
-        num_frames (`int`): Number of indices, at least 1.
-        first (`int`): Index of the clip's first frame.
-        last (`int`): Index of the clip's last frame.
-
-    Returns:
-        `np.ndarray`: `int64`, shape (num_frames,). One index alone is `first`.
-    """
-    # Parity: inference/src/datasets.py rounds with Python's round, half to even; np.rint does the same on float64.
-    fractions = np.arange(num_frames, dtype=np.float64) / max(num_frames - 1, 1)
-    return first + np.rint(fractions * (last - first)).astype(np.int64)
-
-
-def check_sampling(
-    name: str,
-    num_frames: int | None = None,
-    fps: float | None = None,
-    frame_range: tuple[int, int] | None = None,
-    time_range: tuple[float, float] | None = None,
-) -> None:
-    """Raise `MediaError` for a request that no video can answer; `name` is the video's, for the message."""
-    if num_frames is not None and fps is not None:
-        raise MediaError(f"{name}: num_frames={num_frames} and fps={fps} are both given; give one of them.")
-    if num_frames is not None:
-        count = _as_integer(num_frames)
-        if count is None or not 1 <= count <= MAX_SAMPLED_FRAMES:
-            raise MediaError(
-                f"{name}: num_frames is {num_frames!r}; give a whole number from 1 to {MAX_SAMPLED_FRAMES}."
-            )
-    if fps is not None and not (_is_real(fps) and fps > 0):
-        raise MediaError(f"{name}: fps is {fps!r}; give a number of frames a second above 0.")
-    if frame_range is not None and time_range is not None:
-        raise MediaError(f"{name}: frame_range and time_range are both given; give one of them.")
-    for field_name, limits, unit in (("frame_range", frame_range, "frames"), ("time_range", time_range, "seconds")):
-        if limits is None:
-            continue
-        if not isinstance(limits, (list, tuple, np.ndarray)) or len(limits) != 2 or not all(map(_is_real, limits)):
-            raise MediaError(f"{name}: {field_name} is {limits!r}; give two numbers, (start, end) in {unit}.")
-        if limits[0] < 0 or limits[0] > limits[1]:
-            raise MediaError(f"{name}: {field_name} is {tuple(limits)}; give 0 <= start <= end, in {unit}.")
-    if frame_range is not None and None in map(_as_integer, frame_range):
-        raise MediaError(f"{name}: frame_range is {tuple(frame_range)}; give two whole frame numbers.")
-
-
-def compute_sampled_indices(
-    name: str,
-    seconds: np.ndarray,
-    num_frames: int | None = None,
-    fps: float | None = None,
-    frame_range: tuple[int, int] | None = None,
-    time_range: tuple[float, float] | None = None,
-    end_seconds: float | None = None,
-) -> np.ndarray:
-    """
-    Choose the frames of a video that a request means.
-
-    Args:
-        name (`str`): Name of the video, for messages.
-        seconds (`np.ndarray`): Time stamp of every frame in presentation order, shape (total frames,).
-        num_frames (`int`, *optional*): Number of frames, spread evenly; all when neither it nor `fps` is given.
-        fps (`float`, *optional*): Frames a second; each is the frame nearest in time.
-        frame_range (`tuple[int, int]`, *optional*): First and last frame of the clip, both included.
-        time_range (`tuple[float, float]`, *optional*): Seconds; frames with start <= time stamp <= end are the clip.
-        end_seconds (`float`, *optional*): End of the video, for the check of `time_range`.
-
-    Returns:
-        `np.ndarray`: `int64` presentation indices, shape (sampled frames,).
-
-    Raises:
-        `MediaError`: The request is malformed or outside the video.
-    """
-    check_sampling(name, num_frames, fps, frame_range, time_range)
-    first, last = 0, len(seconds) - 1
-    if frame_range is not None:
-        first, last = map(_as_integer, frame_range)
-        if last >= len(seconds):
-            raise MediaError(
-                f"{name}: frame_range {(first, last)} is outside the video; its frames are 0 to {len(seconds) - 1}."
-            )
-    elif time_range is not None:
-        first, last = _find_time_range(name, seconds, time_range, end_seconds)
-    if fps is not None:
-        # The slack keeps a last frame whose time stamp was rounded down, as matroska does to milliseconds.
-        count = math.floor((seconds[last] - seconds[first]) * fps + 1e-2) + 1
-        if count > MAX_SAMPLED_FRAMES:
-            raise MediaError(f"{name}: fps={fps} means {count} frames; lower it to have {MAX_SAMPLED_FRAMES} at most.")
-        return _find_nearest(seconds, seconds[first] + np.arange(count) / fps).clip(first, last)
-    if num_frames is not None:
-        return compute_frame_indices(_as_integer(num_frames), first, last)
-    if last - first >= MAX_SAMPLED_FRAMES:
-        raise MediaError(f"{name}: {last - first + 1} frames are too many for one call; give num_frames or fps.")
-    return np.arange(first, last + 1)
-
-
-def _find_time_range(
-    name: str, seconds: np.ndarray, time_range: tuple[float, float], end_seconds: float | None
-) -> tuple[int, int]:
-    start, end = map(float, time_range)
-    clip_end = max(float(seconds[-1]), end_seconds or 0.0)
-    # Annotations are often rounded to the millisecond, in either direction.
-    inside = np.nonzero((seconds >= start - 1e-6) & (seconds <= end + 1e-6))[0]
-    if start > clip_end or end > clip_end + 1e-3 or end < seconds[0]:
-        raise MediaError(
-            f"{name}: time_range {(start, end)} is outside the video; give seconds from {seconds[0]:.3f} to "
-            f"{clip_end:.3f}."
-        )
-    if not len(inside):
-        raise MediaError(f"{name}: no frame lies in time_range {(start, end)}; widen it to a frame's length at least.")
-    return int(inside[0]), int(inside[-1])
-
-
-def _find_nearest(seconds: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Return for each time the index of the frame with the nearest time stamp, the earlier one of two as near."""
-    right = np.searchsorted(seconds, times).clip(1, max(len(seconds) - 1, 1))
-    if len(seconds) == 1:
-        return np.zeros(len(times), dtype=np.int64)
-    return np.where(times - seconds[right - 1] <= seconds[right] - times, right - 1, right)
-
-
-def _is_real(value: object) -> bool:
-    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
-
-
-def _as_integer(value: object) -> int | None:
-    """Return the whole number that `value` is (3, 3.0 or numpy's), or None."""
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        return None
-    return operator.index(value)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -292,6 +114,9 @@ def _pillow_resizes_rows_first(height: int, width: int, new_height: int, new_wid
     return errors[1] < errors[0]
 
 
+# --------------------------------------------------------------------------------------------------
+# Collecting
+# --------------------------------------------------------------------------------------------------
 class _FrameCollector:
     """Turns decoded frames into RGB, resizes them at once, and puts each in every place that asked for it."""
 
@@ -340,244 +165,7 @@ class _FrameCollector:
         return torch.from_numpy(image).permute(2, 0, 1)[None]
 
 
-# --------------------------------------------------------------------------------------------------
-# The file
-# --------------------------------------------------------------------------------------------------
-def check_frame_size(name: str, width: int, height: int) -> None:
-    """Raise `MediaError` if a frame has more than `MAX_FRAME_PIXELS` pixels."""
-    if width * height > MAX_FRAME_PIXELS:
-        raise MediaError(
-            f"{name}: its frames are {width} x {height} pixels, more than the limit of {MAX_FRAME_PIXELS}; scale the "
-            "video down first."
-        )
-
-
-def describe_source(source: "str | os.PathLike | bytes") -> str:
-    """Return the name of a video for messages, on one line."""
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return f"video of {len(source)} bytes"
-    return " ".join(os.fspath(source).split())
-
-
-def is_url(source: object) -> bool:
-    """Tell whether a source is an address (http://...) and not a path."""
-    return isinstance(source, str) and "://" in source
-
-
-def _check_source(source: "str | os.PathLike | bytes", name: str, allow_url: bool) -> None:
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        if not len(source):
-            raise MediaError(f"{name}: there is nothing in it; give the whole file's bytes.")
-        return
-    if is_url(source):
-        if not allow_url:
-            raise MediaError(f"{name}: is an address; download it and give the file, or pass allow_url=True.")
-        return
-    path = Path(source)
-    if "\0" in str(path) or not path.exists():
-        raise MediaError(f"{name}: no such file; check the path.")
-    if path.is_dir():
-        raise MediaError(f"{name}: is a directory; give the path of a video file.")
-    if not path.is_file():  # a pipe or a device would be waited for without end
-        raise MediaError(f"{name}: is not a regular file; copy the video to a file.")
-    if path.stat().st_size == 0:
-        raise MediaError(f"{name}: is an empty file; copy or download it again.")
-
-
-def _open_container(source: "str | os.PathLike | bytes", allow_url: bool) -> "av.container.InputContainer":
-    """Open a source that `_check_source` let through; FFmpeg may open that one file or address and nothing else."""
-    protocols = "file"
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        file = io.BytesIO(source)
-    elif allow_url and is_url(source):
-        file, protocols = source, "http,https,tcp,tls"
-    else:
-        file = f"file:{os.fspath(source)}"  # the prefix keeps FFmpeg from reading a protocol out of the file's name
-    options = {"format_whitelist": CONTAINER_FORMATS, "protocol_whitelist": protocols}
-    return av.open(file, container_options=options, metadata_errors="replace", timeout=60 if allow_url else None)
-
-
-def _open_stream(container: "av.container.InputContainer", name: str, num_threads: int) -> "av.video.VideoStream":
-    """Return the first video stream that is not a cover picture, ready to decode."""
-    covers = av.stream.Disposition.attached_pic
-    streams = [stream for stream in container.streams.video if not stream.disposition & covers]
-    if not streams:
-        raise MediaError(f"{name}: there is no video stream in it; give a file with a picture track.")
-    stream = streams[0]
-    if stream.codec_context is None:
-        raise MediaError(f"{name}: no decoder for its video stream; convert it to H.264 with ffmpeg.")
-    check_frame_size(name, stream.codec_context.width, stream.codec_context.height)
-    stream.codec_context.thread_type = "AUTO"
-    stream.codec_context.thread_count = num_threads
-    return stream
-
-
-# --------------------------------------------------------------------------------------------------
-# Where the frames are
-# --------------------------------------------------------------------------------------------------
-def _read_timeline(
-    container: "av.container.InputContainer", stream: "av.video.VideoStream", use_index: bool
-) -> _Timeline | None:
-    """Find every frame of the file without decoding, or return None where the packets do not tell."""
-    if use_index and (timeline := _timeline_from_index(container, stream)) is not None:
-        return timeline
-    if stream.codec_context.has_b_frames and container.format.name in CONTAINERS_WITHOUT_PTS:
-        return None
-    shown, keys, num_packets, problems, has_all_stamps = [], [], 0, [], True
-    try:
-        for packet in container.demux(stream):
-            if not packet.size:
-                continue  # the flush packet at the end
-            num_packets += 1
-            if packet.pts is None:
-                has_all_stamps = False
-                continue
-            if packet.is_keyframe:
-                keys.append(packet.pts)  # also of a packet that an edit list hides: decoding can start there
-            if not packet.is_discard:
-                shown.append(packet.pts)
-    except av.error.FFmpegError as error:
-        problems.append(f"the file breaks off after {num_packets} video packets ({error.strerror})")
-    stamps = np.unique(np.asarray(shown, dtype=np.int64))
-    if not has_all_stamps or len(stamps) != len(shown):
-        return None
-    num_stated = len(stream.index_entries) if _is_indexed_in_header(container) else 0
-    if num_stated > num_packets:
-        problems.append(f"the file is cut short: it lists {num_stated} video packets and holds {num_packets}")
-    return _build_timeline(container, stream, stamps, np.unique(np.asarray(keys, dtype=np.int64)), problems)
-
-
-def _timeline_from_index(container: "av.container.InputContainer", stream: "av.video.VideoStream") -> _Timeline | None:
-    """Infer the frames of a long mp4 from its index, when that is whole and of constant frame rate."""
-    if not _is_indexed_in_header(container) or len(stream.index_entries) < MIN_FRAMES_FOR_INDEX:
-        return None
-    rows = np.array([(e.timestamp, e.flags, e.pos + e.size) for e in stream.index_entries], dtype=np.int64)
-    steps = np.diff(rows[:, 0])
-    step = int(steps[0])
-    if step <= 0 or (steps != step).any() or (rows[:, 1] & AV_INDEX_DISCARD_FRAME).any():
-        return None
-    if rows[:, 2].max() > container.size:
-        return None  # cut short: the pass over the packets finds out where
-    # The index holds decoding times; the frames are shown on the same grid, shifted by the delay of the B-frames.
-    head = [packet for _, packet in zip(range(64), container.demux(stream), strict=False) if packet.size]
-    if not head or any(packet.pts is None for packet in head):
-        return None
-    stamps = min(packet.pts for packet in head) + step * np.arange(len(rows), dtype=np.int64)
-    is_key = (rows[:, 1] & 1).astype(bool)
-    timeline = _build_timeline(container, stream, stamps, rows[is_key, 0] + (head[0].pts - rows[0, 0]), [])
-    timeline.grid_step = step
-    return timeline
-
-
-def _is_indexed_in_header(container: "av.container.InputContainer") -> bool:
-    # Of a fragmented mp4 and of the other containers the index grows as packets are read.
-    return "mov" in container.format.name.split(",")
-
-
-def _build_timeline(
-    container: "av.container.InputContainer",
-    stream: "av.video.VideoStream",
-    stamps: np.ndarray,
-    key_stamps: np.ndarray,
-    problems: list[str],
-) -> _Timeline:
-    # One rounding only, so that the seconds are those of pts * time_base.
-    seconds = stamps * stream.time_base.numerator / stream.time_base.denominator
-    if len(stamps) > 1 and seconds[-1] > seconds[0]:
-        fps = (len(seconds) - 1) / float(seconds[-1] - seconds[0])
-    else:
-        fps = float(stream.average_rate or 0)
-    starts_at = (container.start_time or 0) / av.time_base
-    stated_end = starts_at + container.duration / av.time_base if container.duration else 0.0
-    timeline = _Timeline(stamps, seconds, key_stamps, fps, stated_end, problems=problems)
-    if len(seconds):
-        end = float(seconds[-1]) + timeline.frame_duration
-        if stated_end - end > max(0.25, 0.1 * stated_end) and not problems:
-            problems.append(f"its pictures end at {end:.3f} s, though the file says that it lasts {stated_end:.3f} s")
-    return timeline
-
-
-def _timeline_by_decoding(
-    container: "av.container.InputContainer", stream: "av.video.VideoStream", decoder: "_Decoder"
-) -> _Timeline:
-    """Count the frames by decoding them all: for files whose packets carry no time stamps, or the same one twice."""
-    rate = float(stream.average_rate or 25)
-    seconds = []
-    for frame in decoder.decode_all():
-        stamp = frame.pts if frame.pts is not None else frame.dts
-        seconds.append(float(stamp * stream.time_base) if stamp is not None else len(seconds) / rate)
-    times = np.asarray(seconds, dtype=np.float64)
-    if (np.diff(times) <= 0).any():
-        times = np.arange(len(times)) / rate
-    timeline = _build_timeline(container, stream, np.arange(len(times)), np.zeros(0, dtype=np.int64), [])
-    timeline.seconds, timeline.fps, timeline.by_order = times, rate, True
-    return timeline
-
-
-# --------------------------------------------------------------------------------------------------
-# Decoding
-# --------------------------------------------------------------------------------------------------
-class _Decoder:
-    """Decodes packets of one stream, and goes on after the ones that are broken."""
-
-    def __init__(self, container: "av.container.InputContainer", stream: "av.video.VideoStream"):
-        self.container = container
-        self.stream = stream
-        self.context = stream.codec_context
-        self.num_packets = 0
-        self.num_broken = 0
-        self.can_skip = self.context.name in CODECS_WITH_DISPOSABLE_FRAMES
-        self.skips = False
-
-    def decode_all(self) -> Iterator["av.VideoFrame"]:
-        """Yield every frame from where the file stands, in presentation order."""
-        self._skip_disposable(False)
-        for packet in self._demux():
-            yield from self._decode(packet)
-        yield from self._decode(None)
-
-    def decode_run(self, key: int, targets: list[int], timeline: _Timeline) -> Iterator["av.VideoFrame"]:
-        """Seek to the key frame and yield at least the target frames (ascending pts) that can be decoded from it."""
-        self.container.seek(key, stream=self.stream, backward=True, any_frame=False)
-        todo, started = set(targets), False
-        for packet in self._demux():
-            if not started:
-                if packet.pts is None or packet.pts > targets[0]:
-                    return  # the seek came out too late: these frames are left to the sequential pass
-                started = packet.is_keyframe
-                if not started:
-                    continue
-            if timeline.grid_step and (packet.pts - int(timeline.stamps[0])) % timeline.grid_step:
-                raise _IndexIsWrongError
-            # A disposable frame that nobody asked for is not decoded: no other frame depends on it.
-            self._skip_disposable(packet.pts not in todo)
-            yield from self._decode(packet)
-            todo.discard(packet.pts)
-            if not todo:
-                break
-        yield from self._decode(None)
-
-    def _demux(self) -> Iterator["av.Packet"]:
-        try:
-            yield from (packet for packet in self.container.demux(self.stream) if packet.size)
-        except av.error.FFmpegError:
-            return  # the end of a file that is cut short; the pass over the packets has reported it
-
-    def _decode(self, packet: "av.Packet | None") -> list["av.VideoFrame"]:
-        self.num_packets += packet is not None
-        try:
-            return self.context.decode(packet)
-        except av.error.FFmpegError:
-            self.num_broken += 1
-            return []
-
-    def _skip_disposable(self, skip: bool) -> None:
-        if self.can_skip and skip != self.skips:
-            self.context.skip_frame = "NONREF" if skip else "DEFAULT"
-            self.skips = skip
-
-
-def _plan_runs(timeline: _Timeline, targets: list[int]) -> list[tuple[int, list[int]]]:
+def _plan_runs(timeline: Timeline, targets: list[int]) -> list[tuple[int, list[int]]]:
     """Group ascending target stamps into runs, each decoded without a break from a key frame on."""
     runs: list[tuple[int, list[int]]] = []
     for target in targets:
@@ -594,14 +182,14 @@ def _plan_runs(timeline: _Timeline, targets: list[int]) -> list[tuple[int, list[
     return runs
 
 
-def _collect_by_seeking(decoder: _Decoder, timeline: _Timeline, collector: _FrameCollector) -> None:
+def _collect_by_seeking(decoder: Decoder, timeline: Timeline, collector: _FrameCollector) -> None:
     for key, targets in _plan_runs(timeline, sorted(collector.missing)):
         for frame in decoder.decode_run(key, targets, timeline):
             if frame.pts in collector.missing and not frame.is_corrupt:
                 collector.add(frame, frame.pts)
 
 
-def _collect_sequentially(decoder: _Decoder, timeline: _Timeline, collector: _FrameCollector) -> None:
+def _collect_sequentially(decoder: Decoder, timeline: Timeline, collector: _FrameCollector) -> None:
     """Decode from the start; a target that does not come is shown by the nearest frame that does."""
     targets = sorted(collector.missing)
     previous: tuple[int, av.VideoFrame] | None = None
@@ -680,10 +268,10 @@ def read_video(
     if num_threads == 0 and torch.utils.data.get_worker_info() is not None:
         num_threads = 1
     try:
-        _check_source(source, name, allow_url)
+        check_source(source, name, allow_url)
         try:
             return _read(source, name, request, size, num_threads, allow_url, use_index=True)
-        except _IndexIsWrongError:
+        except IndexIsWrongError:
             return _read(source, name, request, size, num_threads, allow_url, use_index=False)
     except (av.error.FFmpegError, OSError) as error:
         reason = " ".join(str(error.strerror or error).split())
@@ -703,31 +291,31 @@ def _read(
     use_index: bool,
 ) -> DecodedVideo:
     num_packets = num_broken = 0
-    with _open_container(source, allow_url) as container:
-        stream = _open_stream(container, name, num_threads)
-        decoder = _Decoder(container, stream)
-        timeline = _read_timeline(container, stream, use_index)
+    with open_container(source, allow_url) as container:
+        stream = open_stream(container, name, num_threads)
+        decoder = Decoder(container, stream)
+        timeline = read_timeline(container, stream, use_index)
         if timeline is not None:
             collector = _start_collecting(name, timeline, request, size)
             _collect_by_seeking(decoder, timeline, collector)
             if collector.missing and timeline.grid_step:
-                raise _IndexIsWrongError
+                raise IndexIsWrongError
             num_packets, num_broken = decoder.num_packets, decoder.num_broken
     if timeline is None:
-        with _open_container(source, allow_url) as container:
-            stream = _open_stream(container, name, num_threads)
-            timeline = _timeline_by_decoding(container, stream, _Decoder(container, stream))
+        with open_container(source, allow_url) as container:
+            stream = open_stream(container, name, num_threads)
+            timeline = timeline_by_decoding(container, stream, Decoder(container, stream))
             collector = _start_collecting(name, timeline, request, size)
     if collector.missing:
         # Opened anew, because a container that has been read to its end or sought in may not start over cleanly.
-        with _open_container(source, allow_url) as container:
-            decoder = _Decoder(container, _open_stream(container, name, num_threads))
+        with open_container(source, allow_url) as container:
+            decoder = Decoder(container, open_stream(container, name, num_threads))
             _collect_sequentially(decoder, timeline, collector)
             num_packets, num_broken = num_packets + decoder.num_packets, decoder.num_broken
     return _finish(name, timeline, collector, num_packets, num_broken)
 
 
-def _start_collecting(name: str, timeline: _Timeline, request: dict, size: tuple[int, int] | None) -> _FrameCollector:
+def _start_collecting(name: str, timeline: Timeline, request: dict, size: tuple[int, int] | None) -> _FrameCollector:
     if not len(timeline.stamps):
         raise MediaError(f"{name}: there is no frame in its video stream; copy, download or convert it again.")
     end = max(timeline.stated_end_seconds, float(timeline.seconds[-1]) + timeline.frame_duration)
@@ -736,7 +324,7 @@ def _start_collecting(name: str, timeline: _Timeline, request: dict, size: tuple
 
 
 def _finish(
-    name: str, timeline: _Timeline, collector: _FrameCollector, num_packets: int, num_broken: int
+    name: str, timeline: Timeline, collector: _FrameCollector, num_packets: int, num_broken: int
 ) -> DecodedVideo:
     if collector.frames is None:
         raise MediaError(f"{name}: not one frame of it could be decoded; copy, download or convert it again.")
@@ -766,4 +354,4 @@ def _finish(
     )
 
 
-__all__ = ["DecodedVideo", "compute_frame_indices", "read_video", "resize_frames"]
+__all__ = ["DecodedVideo", "read_video", "resize_frames"]

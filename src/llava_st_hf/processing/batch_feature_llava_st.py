@@ -1,0 +1,94 @@
+"""The processor's output: tensors for the model, and beside them what it takes to read the answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import BatchFeature
+
+from .media_llava_st import MediaInfo
+
+
+@dataclass(frozen=True)
+class GroundingContext:
+    """
+    What was asked, kept beside the inputs until the answer is read.
+
+    Args:
+        task (`str`, *optional*): Name of the task.
+        query (`str`, *optional*): The event, object or question of the prompt.
+        start_seconds (`float`, *optional*): Start of the event where the prompt gave it in seconds.
+        start_fraction (`float`, *optional*): The same where the prompt gave it as a fraction of the clip.
+
+    Example:
+
+    ```python
+    >>> GroundingContext(task="tvg", query="the dog barks").query
+    'the dog barks'
+    ```
+    """
+
+    task: str | None = None
+    query: str | None = None
+    start_seconds: float | None = None
+    start_fraction: float | None = None
+
+    def get_start_seconds(self, medium: MediaInfo) -> float | None:
+        """Return the start of the event in seconds of a clip, `None` where the prompt gave none."""
+        if self.start_seconds is None and self.start_fraction is not None:
+            return medium.seconds_at(self.start_fraction)
+        return self.start_seconds
+
+
+class LlavaSTBatchFeature(BatchFeature):
+    """
+    The processor's output: a dictionary of tensors for the model, and beside it what is known of the media.
+
+    Only the dictionary reaches `model.generate(**inputs)`; `media` and `contexts` survive `.to(device)`, copying and
+    pickling.
+
+    Args:
+        data (`dict`, *optional*): The tensors.
+        tensor_type (`str`, *optional*): `"pt"` or `"np"`.
+        skip_tensor_conversion (`list[str]`, *optional*): Keys to leave as they are.
+        media (`Sequence[tuple[MediaInfo, ...]]`, *optional*, defaults to `()`):
+            The media of each sample, in the order of their placeholders.
+        contexts (`Sequence[GroundingContext]`, *optional*, defaults to `()`): What each sample asks.
+
+    Example:
+
+    ```python
+    >>> inputs = LlavaSTBatchFeature({"input_ids": [[1]]}, "pt", media=[(MediaInfo("image", 640, 480),)])
+    >>> inputs.media[0][0].width, list(inputs)
+    (640, ['input_ids'])
+    ```
+    """
+
+    def __init__(
+        self,
+        data: dict[str, Any] | None = None,
+        tensor_type: str | None = None,
+        skip_tensor_conversion: list[str] | None = None,
+        media: Sequence[tuple[MediaInfo, ...]] = (),
+        contexts: Sequence[GroundingContext] = (),
+    ):
+        self.media = list(media)
+        self.contexts = list(contexts)
+        super().__init__(data, tensor_type, skip_tensor_conversion)
+
+    def to(self, *args, **kwargs) -> "LlavaSTBatchFeature":
+        """Move the tensors to a device and floating-point ones to a type; `coordinate_offsets` stays float32."""
+        offsets = self.data.get("coordinate_offsets")
+        super().to(*args, **kwargs)
+        if hasattr(offsets, "device"):  # lists, without return_tensors, stay where they are
+            self.data["coordinate_offsets"] = offsets.to(self.data["coordinate_offsets"].device)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"data": self.data, "media": self.media, "contexts": self.contexts}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+
+__all__ = ["GroundingContext", "LlavaSTBatchFeature"]

@@ -1,0 +1,151 @@
+"""Which frames of a video a request means: evenly spread, at a rate or all of them, of the whole or of a stretch."""
+
+import math
+import operator
+
+import numpy as np
+
+from .media_llava_st import MediaError
+
+# More frames than this in one call is a mistake in `fps` or `num_frames`; no model takes them.
+MAX_SAMPLED_FRAMES = 2**14
+
+
+def compute_frame_indices(num_frames: int, first: int, last: int) -> np.ndarray:
+    """
+    Spread `num_frames` frame indices evenly over a clip, both ends included.
+
+    Args:
+        num_frames (`int`): Number of indices, at least 1.
+        first (`int`): Index of the clip's first frame.
+        last (`int`): Index of the clip's last frame.
+
+    Returns:
+        `np.ndarray`: `int64`, shape (num_frames,). One index alone is `first`.
+    """
+    # Parity: inference/src/datasets.py rounds with Python's round, half to even; np.rint does the same on float64.
+    fractions = np.arange(num_frames, dtype=np.float64) / max(num_frames - 1, 1)
+    return first + np.rint(fractions * (last - first)).astype(np.int64)
+
+
+def check_sampling(
+    name: str,
+    num_frames: int | None = None,
+    fps: float | None = None,
+    frame_range: tuple[int, int] | None = None,
+    time_range: tuple[float, float] | None = None,
+) -> None:
+    """Raise `MediaError` for a request that no video can answer; `name` is the video's, for the message."""
+    if num_frames is not None and fps is not None:
+        raise MediaError(f"{name}: num_frames={num_frames} and fps={fps} are both given; give one of them.")
+    if num_frames is not None:
+        count = _as_integer(num_frames)
+        if count is None or not 1 <= count <= MAX_SAMPLED_FRAMES:
+            raise MediaError(
+                f"{name}: num_frames is {num_frames!r}; give a whole number from 1 to {MAX_SAMPLED_FRAMES}."
+            )
+    if fps is not None and not (_is_real(fps) and fps > 0):
+        raise MediaError(f"{name}: fps is {fps!r}; give a number of frames a second above 0.")
+    if frame_range is not None and time_range is not None:
+        raise MediaError(f"{name}: frame_range and time_range are both given; give one of them.")
+    for field_name, limits, unit in (("frame_range", frame_range, "frames"), ("time_range", time_range, "seconds")):
+        if limits is None:
+            continue
+        if not isinstance(limits, (list, tuple, np.ndarray)) or len(limits) != 2 or not all(map(_is_real, limits)):
+            raise MediaError(f"{name}: {field_name} is {limits!r}; give two numbers, (start, end) in {unit}.")
+        if limits[0] < 0 or limits[0] > limits[1]:
+            raise MediaError(f"{name}: {field_name} is {tuple(limits)}; give 0 <= start <= end, in {unit}.")
+    if frame_range is not None and None in map(_as_integer, frame_range):
+        raise MediaError(f"{name}: frame_range is {tuple(frame_range)}; give two whole frame numbers.")
+
+
+def compute_sampled_indices(
+    name: str,
+    seconds: np.ndarray,
+    num_frames: int | None = None,
+    fps: float | None = None,
+    frame_range: tuple[int, int] | None = None,
+    time_range: tuple[float, float] | None = None,
+    end_seconds: float | None = None,
+) -> np.ndarray:
+    """
+    Choose the frames of a video that a request means.
+
+    Args:
+        name (`str`): Name of the video, for messages.
+        seconds (`np.ndarray`): Time stamp of every frame in presentation order, shape (total frames,).
+        num_frames (`int`, *optional*): Number of frames, spread evenly; all when neither it nor `fps` is given.
+        fps (`float`, *optional*): Frames a second; each is the frame nearest in time.
+        frame_range (`tuple[int, int]`, *optional*): First and last frame of the clip, both included.
+        time_range (`tuple[float, float]`, *optional*): Seconds; frames with start <= time stamp <= end are the clip.
+        end_seconds (`float`, *optional*): End of the video, for the check of `time_range`.
+
+    Returns:
+        `np.ndarray`: `int64` presentation indices, shape (sampled frames,).
+
+    Raises:
+        `MediaError`: The request is malformed or outside the video.
+    """
+    check_sampling(name, num_frames, fps, frame_range, time_range)
+    first, last = 0, len(seconds) - 1
+    if frame_range is not None:
+        first, last = map(_as_integer, frame_range)
+        if last >= len(seconds):
+            raise MediaError(
+                f"{name}: frame_range {(first, last)} is outside the video; its frames are 0 to {len(seconds) - 1}."
+            )
+    elif time_range is not None:
+        first, last = _find_time_range(name, seconds, time_range, end_seconds)
+    if fps is not None:
+        # The slack keeps a last frame whose time stamp was rounded down, as matroska does to milliseconds.
+        count = math.floor((seconds[last] - seconds[first]) * fps + 1e-2) + 1
+        if count > MAX_SAMPLED_FRAMES:
+            raise MediaError(f"{name}: fps={fps} means {count} frames; lower it to have {MAX_SAMPLED_FRAMES} at most.")
+        return _find_nearest(seconds, seconds[first] + np.arange(count) / fps).clip(first, last)
+    if num_frames is not None:
+        return compute_frame_indices(_as_integer(num_frames), first, last)
+    if last - first >= MAX_SAMPLED_FRAMES:
+        raise MediaError(f"{name}: {last - first + 1} frames are too many for one call; give num_frames or fps.")
+    return np.arange(first, last + 1)
+
+
+def _find_time_range(
+    name: str, seconds: np.ndarray, time_range: tuple[float, float], end_seconds: float | None
+) -> tuple[int, int]:
+    start, end = map(float, time_range)
+    clip_end = max(float(seconds[-1]), end_seconds or 0.0)
+    # Annotations are often rounded to the millisecond, in either direction.
+    inside = np.nonzero((seconds >= start - 1e-6) & (seconds <= end + 1e-6))[0]
+    if start > clip_end or end > clip_end + 1e-3 or end < seconds[0]:
+        raise MediaError(
+            f"{name}: time_range {(start, end)} is outside the video; give seconds from {seconds[0]:.3f} to "
+            f"{clip_end:.3f}."
+        )
+    if not len(inside):
+        raise MediaError(f"{name}: no frame lies in time_range {(start, end)}; widen it to a frame's length at least.")
+    return int(inside[0]), int(inside[-1])
+
+
+def _find_nearest(seconds: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return for each time the index of the frame with the nearest time stamp, the earlier one of two as near."""
+    right = np.searchsorted(seconds, times).clip(1, max(len(seconds) - 1, 1))
+    if len(seconds) == 1:
+        return np.zeros(len(times), dtype=np.int64)
+    return np.where(times - seconds[right - 1] <= seconds[right] - times, right - 1, right)
+
+
+def _is_real(value: object) -> bool:
+    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
+
+
+def _as_integer(value: object) -> int | None:
+    """Return the whole number that `value` is (3, 3.0 or numpy's), or None."""
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        return None
+    return operator.index(value)
+
+
+__all__ = ["check_sampling", "compute_frame_indices", "compute_sampled_indices"]

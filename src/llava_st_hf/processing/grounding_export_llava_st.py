@@ -1,0 +1,92 @@
+"""A `GroundingResult` in the forms that other tools read: JSON, COCO and `supervision.Detections`."""
+
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .media_llava_st import InputError
+
+if TYPE_CHECKING:
+    from .grounding_llava_st import GroundingResult, LabelledBox
+
+
+def convert_to_plain(value: Any) -> Any:
+    """Return dataclasses as dictionaries, tuples as lists and numpy's numbers as Python's, all the way down."""
+    if is_dataclass(value):
+        return {item.name: convert_to_plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, dict):
+        return {key: convert_to_plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [convert_to_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def convert_to_coco(result: "GroundingResult") -> dict[str, Any]:
+    """Return what `GroundingResult.to_coco` promises."""
+    media = result.media
+    if media is None:
+        raise InputError("media is not set: COCO needs the size of the picture, give the result its MediaInfo.")
+    picture = {"file_name": media.source or "", "width": int(media.width), "height": int(media.height)}
+    is_video = media.media_type == "video"
+    rows = list(result.labelled_boxes())
+    categories = {label: number for number, label in enumerate(dict.fromkeys(row.label for row in rows), start=1)}
+    images, annotations = {}, []
+    if not is_video:
+        images[None] = {"id": 1, **picture}
+    for number, row in enumerate(rows, start=1):
+        if row.frame_index not in images:
+            frame = {"video_id": 1, "frame_index": row.frame_index, "seconds": row.seconds}
+            images[row.frame_index] = {"id": len(images) + 1, **picture, **frame}
+        left, top, width, height = row.box.xywh
+        annotation = {
+            "id": number,
+            "image_id": images[row.frame_index]["id"],
+            "category_id": categories[row.label],
+            "bbox": [left, top, width, height],
+            "area": width * height,
+            "iscrowd": 0,
+        }
+        if row.box.confidence is not None:
+            annotation["score"] = row.box.confidence
+        if is_video:
+            moment = {"track_id": row.track, "frame_index": row.frame_index, "seconds": row.seconds}
+            annotation |= {"video_id": 1, **moment}
+        annotations.append(annotation)
+    coco = {
+        "images": list(images.values()),
+        "annotations": annotations,
+        "categories": [{"id": number, "name": label} for label, number in categories.items()],
+    }
+    if is_video:
+        coco["videos"] = [{"id": 1, **picture, "spans": [[s.start_seconds, s.end_seconds] for s in result.spans]}]
+    return convert_to_plain(coco)
+
+
+def convert_to_detections(rows: "Sequence[LabelledBox]") -> Any:
+    """Return what `GroundingResult.to_detections` promises, for the boxes that it has chosen."""
+    try:
+        import supervision
+    except ImportError as error:
+        raise ImportError(
+            "`to_detections` needs supervision, which is not installed: run `pip install llava-st-hf[detections]`."
+        ) from error
+    if not rows:
+        return supervision.Detections.empty()
+    classes = {label: number for number, label in enumerate(dict.fromkeys(row.label for row in rows))}
+    confidences = [np.nan if row.box.confidence is None else row.box.confidence for row in rows]
+    return supervision.Detections(
+        xyxy=np.array([row.box.xyxy for row in rows], dtype=np.float32),  # (boxes, 4)
+        confidence=None if np.isnan(confidences).all() else np.array(confidences, dtype=np.float32),
+        class_id=np.array([classes[row.label] for row in rows]),
+        tracker_id=np.array([row.track or -1 for row in rows]) if any(row.track for row in rows) else None,
+        data={
+            "class_name": np.array([row.label for row in rows]),
+            "frame_index": np.array([-1 if row.frame_index is None else row.frame_index for row in rows]),
+            "seconds": np.array([np.nan if row.seconds is None else row.seconds for row in rows]),
+        },
+    )
+
+
+__all__ = ["convert_to_coco", "convert_to_detections", "convert_to_plain"]

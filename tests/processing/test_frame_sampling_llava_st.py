@@ -1,0 +1,30 @@
+import json
+
+import pytest
+
+from llava_st_hf.processing.frame_sampling_llava_st import compute_frame_indices
+
+
+def test_frame_indices_are_the_published_ones(parity_dir):
+    rows = json.loads((parity_dir / "public" / "unit" / "frame_index.json").read_text())
+    # The row with an upper bound takes another code path of the reference, which forgets where the clip starts.
+    rows = [row for row in rows if "frames_upbound" not in row["func"]]
+    assert len(rows) > 90
+    for row in rows:
+        first, last = row["split"] or (0, row["video_len"] - 1)
+        num_frames = row["n_frms"] if "n_frms" in row else row["num_frames"]
+        assert compute_frame_indices(num_frames, first, last).tolist() == row["frame_idx"], row
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "first", "last", "expected"),
+    [
+        pytest.param(1, 5, 90, [5], id="one_is_first"),
+        pytest.param(3, 0, 1, [0, 0, 1], id="half_goes_to_even_below"),
+        pytest.param(3, 0, 3, [0, 2, 3], id="half_goes_to_even_above"),
+        pytest.param(4, 7, 7, [7, 7, 7, 7], id="one_frame_clip"),
+        pytest.param(2, 10, 20, [10, 20], id="both_ends"),
+    ],
+)
+def test_compute_frame_indices(num_frames, first, last, expected):
+    assert compute_frame_indices(num_frames, first, last).tolist() == expected
