@@ -1,29 +1,40 @@
 """The one-liner: a clip or an image and a question in, seconds and pixels out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-from transformers import AutoModelForImageTextToText, GenerationConfig, Pipeline
+import torch
+from transformers import AutoModelForImageTextToText, Pipeline, PreTrainedConfig
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .processing.batch_feature_llava_st import LlavaSTBatchFeature
+from .modeling.configuration_llava_st import LlavaSTConfig
+from .modeling.conversion_llava_st import is_released_config
+from .modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from .processing.grounding_llava_st import GroundingResult
 from .processing.media_llava_st import InputError
+from .processing.processing_llava_st import LlavaSTProcessor
+from .session import GroundingSession
 
 PIPELINE_TASK = "spatial-temporal-grounding"
 DEFAULT_TASKS = {"video": "stvg", "image": "rec"}
 READING_OPTIONS = ("num_frames", "fps", "time_range", "frame_range", "allow_url")
 ASKING_OPTIONS = ("task", "span", "box", "start_seconds", "span_fractions", "box_fractions", "start_fraction")
+ANSWERING_OPTIONS = ("constrained", "every_frame", "max_new_tokens")
+# First bytes of still images. A GIF is a clip.
+IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\x00", b"MM\x00*")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic")
 
 
 @dataclass(frozen=True)
-class _Question:
-    """Inputs on their way through the pipeline, closed against its copying of dictionaries, which loses the media."""
+class _Questions:
+    """Questions about one medium, closed against the pipeline's copying of dictionaries."""
 
-    inputs: LlavaSTBatchFeature
+    session: GroundingSession
+    queries: list[str | None]
+    is_list: bool
+    asking: dict[str, Any]
 
 
 class SpatialTemporalGroundingPipeline(Pipeline):
@@ -37,7 +48,7 @@ class SpatialTemporalGroundingPipeline(Pipeline):
     >>> from transformers import pipeline
     >>> ground = pipeline("spatial-temporal-grounding", model="path/to/checkpoint")
     >>> result = ground("clip.mp4", "a child in a red hat holds a bat")
-    >>> result.spans, result.tubes
+    >>> first, second = ground("clip.mp4", ["a child holds a bat", "a dog runs"])  # the clip is read once
     ```
     """
 
@@ -45,52 +56,58 @@ class SpatialTemporalGroundingPipeline(Pipeline):
     _load_image_processor = False
     _load_feature_extractor = False
     _load_tokenizer = False
-    _pipeline_calls_generate = True
-    # A tube of 100 boxes is about 900 tokens long.
-    _default_generation_config = GenerationConfig(max_new_tokens=1024, do_sample=False)
 
     def __call__(
         self, media: Any, query: str | Sequence[str] | None = None, **kwargs: Any
-    ) -> GroundingResult | list[GroundingResult]:
+    ) -> GroundingResult | list[GroundingResult] | list[list[GroundingResult]]:
         """
-        Answer a question about a clip or an image.
+        Answer questions about clips and images.
 
         Args:
             media (`str`, `Path`, `bytes`, `PIL.Image.Image`, array, frames, or a list of paths):
-                The clip or the image. A list of paths is a list of questions.
+                The clip or the image. A list of paths is a list of media, each asked.
             query (`str` or `Sequence[str]`, *optional*):
-                The event, the object or the question; one for all media, or one for each.
+                The event, the object or the question. Several queries about one medium share its reading and
+                encoding; several about a list of media are one for each.
             kwargs: `media_type` ("video" or "image", where `media` does not tell), `task` (one of the 15; default
                 `stvg` for a video and `rec` for an image), what the task needs (`span`, `box`, `start_seconds`, or
                 the same as fractions), how to read the clip (`num_frames`, `fps`, `time_range` in seconds,
-                `frame_range`), and options of `generate` (`max_new_tokens`, `num_beams`, `streamer`, ...).
+                `frame_range`), how to answer (`max_new_tokens`, 1024; `constrained`, `True`: the answer keeps to the
+                grammar of its task; `every_frame`, `False`: a tube has a box for each sampled frame of its span),
+                and options of `generate` (`num_beams`, `streamer`, ...).
 
         Returns:
-            `GroundingResult`, or a list of them for a list of media.
+            `GroundingResult`: for one medium and one query; a list of them for several queries or media.
 
         Raises:
             `InputError`: For media that cannot be read and questions that cannot be written; the message says what
                 to mend. What the model answered never raises: see `GroundingResult.problems`.
         """
-        if isinstance(media, (list, tuple)) and media and all(isinstance(item, (str, Path)) for item in media):
-            queries = [query] * len(media) if query is None or isinstance(query, str) else list(query)
-            if len(queries) != len(media):
+        for name in ("batch_size", "num_return_sequences"):
+            if (kwargs.get(name) or 1) != 1:
                 raise InputError(
-                    f"query has {len(queries)} entries for {len(media)} media: give one, or one for each."
+                    f"{name} is {kwargs[name]}: the pipeline answers one question at a time; for more, call the "
+                    "processor and model.generate."
                 )
-            questions = [{"media": item, "query": text} for item, text in zip(media, queries, strict=True)]
-            return super().__call__(questions, **kwargs)
-        return super().__call__({"media": media, "query": query}, **kwargs)
+        if not (isinstance(media, (list, tuple)) and media and all(isinstance(item, (str, Path)) for item in media)):
+            return super().__call__({"media": media, "query": query}, **kwargs)
+        queries = [query] * len(media) if query is None or isinstance(query, str) else list(query)
+        if len(queries) != len(media):
+            raise InputError(f"query has {len(queries)} entries for {len(media)} media: give one, or one for each.")
+        questions = [{"media": item, "query": text} for item, text in zip(media, queries, strict=True)]
+        return super().__call__(questions, **kwargs)
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
+        given = {name: value for name, value in kwargs.items() if value is not None}
         preprocess = {
-            "media_type": kwargs.pop("media_type", None),
-            "reading": {name: kwargs.pop(name) for name in READING_OPTIONS if kwargs.get(name) is not None},
-            "asking": {name: kwargs.pop(name) for name in ASKING_OPTIONS if kwargs.get(name) is not None},
+            "media_type": given.pop("media_type", None),
+            "reading": {name: given.pop(name) for name in READING_OPTIONS if name in given},
+            "asking": {name: given.pop(name) for name in ASKING_OPTIONS if name in given},
         }
-        unset = {*READING_OPTIONS, *ASKING_OPTIONS}
-        generate = {name: value for name, value in kwargs.items() if name not in unset and value is not None}
-        return {key: value for key, value in preprocess.items() if value}, generate, {}
+        forward = {name: given.pop(name) for name in ANSWERING_OPTIONS if name in given}
+        if given:
+            forward["generate"] = given
+        return {name: value for name, value in preprocess.items() if value}, forward, {}
 
     def preprocess(
         self,
@@ -98,43 +115,78 @@ class SpatialTemporalGroundingPipeline(Pipeline):
         media_type: str | None = None,
         reading: dict[str, Any] | None = None,
         asking: dict[str, Any] | None = None,
-    ) -> dict[str, _Question]:
-        """Read the media and write the prompt."""
-        media_type = media_type or guess_media_type(question["media"])
-        asking = dict(asking or {})
-        task = asking.pop("task", None) or DEFAULT_TASKS[media_type]
-        messages = self.processor.build_messages(
-            task, query=question["query"], **{media_type: question["media"]}, **asking
-        )
-        inputs = self.processor.apply_chat_template(
-            messages,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs=dict(reading or {}),
-        )
-        return {"question": _Question(inputs)}
+    ) -> dict[str, _Questions]:
+        """Read the media and write the first prompt."""
+        media, query = question["media"], question["query"]
+        media_type = media_type or guess_media_type(media)
+        queries = [query] if query is None or isinstance(query, str) else list(query)
+        if not queries:
+            raise InputError("query is an empty list: give at least one.")
+        asking = {"task": DEFAULT_TASKS[media_type], **(asking or {})}
+        session = GroundingSession(self.model, self.processor, **{media_type: media}, **(reading or {}))
+        session.prepare(query=queries[0], **asking)
+        return {"questions": _Questions(session, queries, is_list=queries != [query], asking=asking)}
 
-    def _forward(self, prepared: dict[str, _Question], **generate_kwargs: Any) -> dict[str, Any]:
-        inputs = prepared["question"].inputs
-        if "generation_config" not in generate_kwargs:
-            generate_kwargs.setdefault("do_sample", False)  # also where the checkpoint's own settings say otherwise
-        generate_kwargs = self._prepare_generate_kwargs(generate_kwargs)
-        return {"outputs": self.model.generate(**inputs.to(self.device), **generate_kwargs), **prepared}
+    def _forward(self, prepared: dict[str, _Questions], **answering: Any) -> dict[str, Any]:
+        questions = prepared["questions"]
+        results = [questions.session.ask(query=query, **questions.asking, **answering) for query in questions.queries]
+        return {"results": results if questions.is_list else results[0]}
 
-    def postprocess(self, answered: dict[str, Any]) -> GroundingResult:
-        """Read the answer in seconds and pixels."""
-        return self.processor.post_process_grounding(answered["outputs"], answered["question"].inputs)[0]
+    def postprocess(self, answered: dict[str, Any]) -> GroundingResult | list[GroundingResult]:
+        """Hand out the results."""
+        return answered["results"]
 
 
 def guess_media_type(media: Any) -> str:
-    """Tell "image" from "video" by the class, the number of dimensions or the file's ending."""
-    if isinstance(media, Image.Image):
-        return "image"
+    """Tell "image" from "video" by class, dimensions, first bytes, or the ending of a name."""
+    if isinstance(media, Mapping):
+        media = media.get("bytes") or media.get("path") or media.get("url")
     if isinstance(media, (str, Path)):
-        return "image" if Path(media).suffix.lower() in Image.registered_extensions() else "video"
+        path = Path(media)
+        if not path.is_file():
+            return "image" if path.suffix.lower() in IMAGE_ENDINGS else "video"
+        with path.open("rb") as file:
+            media = file.read(16)
+    if isinstance(media, (bytes, bytearray)):
+        is_webp = media[:4] == b"RIFF" and media[8:12] == b"WEBP"
+        return "image" if is_webp or bytes(media).startswith(IMAGE_SIGNATURES) else "video"
+    if hasattr(media, "convert"):  # a PIL image
+        return "image"
     return "image" if getattr(media, "ndim", 4) == 3 else "video"
+
+
+def load_pipeline(
+    model: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype = "auto"
+) -> SpatialTemporalGroundingPipeline:
+    """
+    Load a checkpoint of any layout that this library reads: its own, or the published one in both its forms.
+
+    Args:
+        model (`str` or `Path`): Directory, or repository on the Hub.
+        device (`str` or `torch.device`, *optional*): Where to run; an accelerator where there is one.
+        dtype (`str` or `torch.dtype`, *optional*, defaults to `"auto"`): Type of the weights.
+
+    Raises:
+        `InputError`: For a model of another kind.
+    """
+    check_model_type(model)
+    return SpatialTemporalGroundingPipeline(
+        model=LlavaSTForConditionalGeneration.from_pretrained(model, dtype=dtype).eval(),
+        processor=LlavaSTProcessor.from_pretrained(model),
+        task=PIPELINE_TASK,
+        device=device,
+    )
+
+
+def check_model_type(model: str | Path) -> LlavaSTConfig:
+    """Read the config of a checkpoint; that of another kind of model is an `InputError`."""
+    config_dict, _ = PreTrainedConfig.get_config_dict(model)
+    if config_dict.get("model_type") not in ("llava_st", "llava_qwen") and not is_released_config(config_dict):
+        raise InputError(
+            f"model {model} is of the type {config_dict.get('model_type')!r}: give a LLaVA-ST checkpoint "
+            "(llava_st, or the published llava_qwen)."
+        )
+    return LlavaSTConfig.from_pretrained(model)
 
 
 def register_pipeline() -> None:
@@ -147,4 +199,4 @@ def register_pipeline() -> None:
     )
 
 
-__all__ = ["SpatialTemporalGroundingPipeline", "register_pipeline"]
+__all__ = ["SpatialTemporalGroundingPipeline", "check_model_type", "load_pipeline", "register_pipeline"]

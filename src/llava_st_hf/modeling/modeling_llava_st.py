@@ -120,9 +120,11 @@ class LlavaSTPreTrainedModel(PreTrainedModel):
         )
 
     def save_pretrained(self, *args, **kwargs) -> None:
-        """Save in this project's layout; see `PreTrainedModel.save_pretrained`."""
-        # transformers would else write the released names, because a mapping from them is registered.
-        kwargs.setdefault("save_original_format", False)
+        """Save in this project's layout, never in the released one; see `PreTrainedModel.save_pretrained`."""
+        # transformers would else turn the registered mapping round, to names that it could not read: it does so twice
+        # for a model with a head, once for the model and once for the base model in it.
+        if kwargs.setdefault("save_original_format", False):
+            raise ValueError("save_original_format is True: leave it out, models are saved in this project's layout.")
         super().save_pretrained(*args, **kwargs)
 
 

@@ -19,6 +19,8 @@ class GroundingContext:
         query (`str`, *optional*): The event, object or question of the prompt.
         start_seconds (`float`, *optional*): Start of the event where the prompt gave it in seconds.
         start_fraction (`float`, *optional*): The same where the prompt gave it as a fraction of the clip.
+        span_seconds (`tuple[float, float]`, *optional*): Start and end of the prompt where it gave them in seconds.
+        span_fractions (`tuple[float, float]`, *optional*): The same as fractions of the clip.
 
     Example:
 
@@ -32,12 +34,20 @@ class GroundingContext:
     query: str | None = None
     start_seconds: float | None = None
     start_fraction: float | None = None
+    span_seconds: tuple[float, float] | None = None
+    span_fractions: tuple[float, float] | None = None
 
     def get_start_seconds(self, medium: MediaInfo) -> float | None:
         """Return the start of the event in seconds of a clip, `None` where the prompt gave none."""
         if self.start_seconds is None and self.start_fraction is not None:
             return medium.seconds_at(self.start_fraction)
         return self.start_seconds
+
+    def get_span_fractions(self, medium: MediaInfo) -> tuple[float, float] | None:
+        """Return start and end of the prompt as fractions of a clip, `None` where it gave none."""
+        if self.span_fractions is None and self.span_seconds is not None:
+            return tuple(medium.fraction_at(seconds) for seconds in self.span_seconds)
+        return self.span_fractions
 
 
 class LlavaSTBatchFeature(BatchFeature):

@@ -17,6 +17,8 @@ from .grounding_parsing_llava_st import parse_answer
 from .media_llava_st import MediaInfo
 from .tasks_llava_st import get_task
 
+# Of the neighbour of a bin. It has more where the bin was sampled or forced, not preferred: that is no refinement.
+LARGEST_SHARE = 0.4995
 _COORDINATE_TOKEN = re.compile(r"<[txy]_\d+>")
 
 # From the place of a coordinate token in the answer's text to its fraction and confidence, as `parse_answer` takes it.
@@ -130,12 +132,13 @@ def refine_bin(probabilities: Sequence[float], winner: int) -> tuple[float, floa
         winner (`int`): The bin that was generated.
 
     Returns:
-        `tuple[float, float]`: The fraction in [0, 1], less than a bin from the winner, and the mass of the two bins.
+        `tuple[float, float]`: The fraction in [0, 1], less than half a bin from the winner, so that two coordinates
+        keep their order, and the mass of the two bins.
     """
     neighbours = [index for index in (winner - 1, winner + 1) if 0 <= index < len(probabilities)]
     other = max(neighbours, key=lambda index: probabilities[index])
     mass = probabilities[winner] + probabilities[other]
-    share = probabilities[other] / mass if mass > 0 else 0.0
+    share = min(probabilities[other] / mass, LARGEST_SHARE) if mass > 0 else 0.0
     return (winner + share * (other - winner)) / (len(probabilities) - 1), min(mass, 1.0)
 
 

@@ -50,6 +50,7 @@ class _Lexeme(NamedTuple):
     end: int
     fraction: float | None = None
     confidence: float | None = None
+    written: float | None = None  # the fraction of the token itself, where scores refined it
 
 
 class _Taken(NamedTuple):
@@ -211,9 +212,9 @@ class _Reader:
             else:
                 self.report("malformed_coordinate", "A coordinate is not closed by '>'.", start, end)
             return _Lexeme(axis, start, end)
-        if start in refinements:
-            return _Lexeme(axis, start, end, *refinements[start])
-        return _Lexeme(axis, start, end, self._read_fraction(axis, form, body, start, end))
+        written = self._read_fraction(axis, form, body, start, end)
+        fraction, confidence = refinements.get(start, (written, None))
+        return _Lexeme(axis, start, end, fraction, confidence, written)
 
     def _read_fraction(self, axis: str, form: str, body: str, start: int, end: int) -> float | None:
         last = self.num_tokens[axis] - 1
@@ -371,7 +372,10 @@ class _Reader:
         if not self._is_complete(taken, "tt", "{", "span"):
             return None
         start, end = taken.members
-        return self._make_span(start.fraction, end.fraction, _least([start, end]), taken.start, taken.end)
+        fractions = (start.fraction, end.fraction)
+        if fractions[0] > fractions[1]:  # of the same bin, refined past each other
+            fractions = (start.written, end.written)
+        return self._make_span(*fractions, _least([start, end]), taken.start, taken.end)
 
     def _make_span(
         self, start: float, end: float, confidence: float | None, text_start: int, text_end: int
@@ -430,7 +434,8 @@ class _Reader:
             message = f"The answer gives only the end, {seconds:.3f} s: pass the start of the prompt as start_seconds."
             self.report("missing_start", message, lexeme.start, lexeme.end)
         else:
-            fractions = (self.start_fraction, lexeme.fraction)
+            end = lexeme.fraction if lexeme.fraction >= self.start_fraction else lexeme.written
+            fractions = (self.start_fraction, end)
             span = self._make_span(*fractions, lexeme.confidence, lexeme.start, lexeme.end)
         if span is not None:
             self.spans.append(span)
@@ -448,18 +453,19 @@ class _Reader:
             if not self.is_truncated:
                 message = "A box has no coordinates that can be read."
                 self.report("wrong_coordinate_count", message, time.start, taken.end)
-        if box is None or time.fraction is None:
+        if box is None or time.written is None:
             return taken.next
         if not self.is_video:
             if not self.tube:
                 self.report("time_on_image", "A tube makes no sense for an image.", time.start, taken.end)
             self.boxes.append(box)
-        elif time.fraction in self.tube:
+        elif time.written in self.tube:
             self.report("duplicate_time", "The tube gives this time twice; the last counts.", time.start, taken.end)
-        elif time.fraction < self.tube_time:
+        elif time.written < self.tube_time:
             self.report("non_increasing_time", "The tube goes back in time.", time.start, taken.end)
-        self.tube_time = time.fraction
-        self.tube[time.fraction] = self._make_tube_box(time.fraction, box)
+        # The time of a box names a sampled frame, so it is never refined below its bin.
+        self.tube_time = time.written
+        self.tube[time.written] = self._make_tube_box(time.written, box)
         return taken.next
 
     def _make_tube_box(self, fraction: float, box: Box) -> TubeBox:
@@ -485,8 +491,10 @@ class _Reader:
     def _check_tubes_against_spans(self) -> None:
         if not self.spans:
             return
-        start = min(span.start_seconds for span in self.spans)
-        end = max(span.end_seconds for span in self.spans)
+        # A time stands for all that is nearer to its bin than to the next one.
+        slack = 0.5 / (self.num_tokens["t"] - 1) + 1e-6
+        start = self.media.seconds_at(min(span.fractions[0] for span in self.spans) - slack)
+        end = self.media.seconds_at(max(span.fractions[1] for span in self.spans) + slack)
         for group in self.groups:
             if not isinstance(group.value, Tube):
                 continue

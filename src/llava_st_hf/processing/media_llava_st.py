@@ -80,7 +80,8 @@ class MediaInfo:
         """Time of the last sampled frame: the fraction 1."""
         return self.frame_seconds[-1]
 
-    def _positions(self) -> np.ndarray:
+    @property
+    def frame_fractions(self) -> np.ndarray:
         """Fraction of each sampled frame on the way from the first to the last frame index, shape (frames,)."""
         first, last = self.frame_indices[0], self.frame_indices[-1]
         return (np.asarray(self.frame_indices, dtype=np.float64) - first) / max(last - first, 1)
@@ -92,7 +93,7 @@ class MediaInfo:
     def seconds_at(self, fraction: float) -> float:
         """Return the time in seconds at `fraction` (0 to 1) of the clip; follows variable frame rates."""
         self._require_video()
-        return float(np.interp(fraction, self._positions(), self.frame_seconds))
+        return float(np.interp(fraction, self.frame_fractions, self.frame_seconds))
 
     def fraction_at(self, seconds: float) -> float:
         """Return the fraction (0 to 1) of the clip at `seconds`; a time outside the clip raises `MediaError`."""
@@ -104,12 +105,12 @@ class MediaInfo:
                 f"the time {seconds} s is outside the clip: give a time from {self.start_seconds:.3f} to "
                 f"{self.end_seconds:.3f} s."
             )
-        return float(np.interp(seconds, self.frame_seconds, self._positions()))
+        return float(np.interp(seconds, self.frame_seconds, self.frame_fractions))
 
     def sampled_frame_at(self, fraction: float) -> int:
         """Return the position (0 to number of sampled frames - 1) of the sampled frame nearest to `fraction`."""
         self._require_video()
-        return int(np.abs(self._positions() - fraction).argmin())
+        return int(np.abs(self.frame_fractions - fraction).argmin())
 
     def to_dict(self) -> dict:
         """Return the fields as a dictionary that `json` can write."""

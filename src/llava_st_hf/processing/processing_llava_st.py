@@ -12,6 +12,7 @@ Three things go beyond an ordinary processor of transformers:
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from transformers.video_processing_utils import VideoProcessorMixin
 from .batch_feature_llava_st import GroundingContext, LlavaSTBatchFeature
 from .chat_messages_llava_st import check_query, read_context, read_requests, write_context
 from .coordinate_text_llava_st import check_prompt_coordinates
+from .decoding_llava_st import AnswerGrammar, GrammarVocabulary, find_time_limits, make_generate_arguments
 from .generated_llava_st import read_answers, read_generated
 from .grounding_llava_st import Box, GroundingResult, Span
 from .media_inputs_llava_st import flatten_images, flatten_videos, load_images, refuse_url
@@ -240,9 +242,6 @@ class LlavaSTProcessor(ProcessorMixin):
         images: Any = None,
         text: str | Sequence[str] | None = None,
         videos: Any = None,
-        audio: None = None,
-        *,
-        allow_url: bool = False,
         **kwargs,
     ) -> LlavaSTBatchFeature:
         """
@@ -254,12 +253,11 @@ class LlavaSTProcessor(ProcessorMixin):
                 file is applied: boxes are in pixels of the image as it is displayed.
             text (`str` or `Sequence[str]`, *optional*): Texts with a placeholder for each medium.
             videos (`VideoInput`, *optional*): Paths, bytes, arrays (frames, height, width, 3) or lists of frames.
-            audio (`None`, *optional*): Not supported; for the signature of transformers only.
-            allow_url (`bool`, *optional*, defaults to `False`): Whether media may be fetched from the network.
             kwargs (`dict`, *optional*):
                 Arguments of the tokenizer, the image processor and the video processor (`num_frames`, `fps`,
                 `frame_range`, `time_range`, ...). Tensors are padded to the longest text; a text that ends in an
-                open turn of the assistant is padded on the left, as generation needs.
+                open turn of the assistant is padded on the left, as generation needs. With `allow_url=True` media,
+                images too, may be fetched from the network.
 
         Returns:
             `LlavaSTBatchFeature`: `input_ids`, `attention_mask` and `coordinate_offsets` (float32) of shape (batch,
@@ -270,13 +268,15 @@ class LlavaSTProcessor(ProcessorMixin):
             `PromptError`: For a bad coordinate, a placeholder without medium or the reverse, or too many tokens.
             `MediaError`: For media that cannot be read, or lie on the network without `allow_url`.
         """
-        if audio is not None:
+        if kwargs.pop("audio", None) is not None:  # transformers' chat templates always pass it
             raise InputError("audio is given, which this model does not hear: leave it out.")
         texts = [text] if isinstance(text, str) else list(text) if text is not None else None
         self.validate_inputs(images=images, text=texts, videos=videos)
         merged_kwargs = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
         text_kwargs = merged_kwargs["text_kwargs"]
         return_tensors = text_kwargs.get("return_tensors")
+        # Only the caller may open the network: the merged arguments also hold what was saved with the tokenizer.
+        allow_url = bool({**kwargs, **kwargs.get("videos_kwargs", {})}.get("allow_url"))
 
         image_list, image_media = load_images(flatten_images(images), allow_url)
         image_inputs, image_replacements = {}, []
@@ -285,7 +285,7 @@ class LlavaSTProcessor(ProcessorMixin):
         video_inputs, video_replacements, video_media = {}, [], []
         if video_list := flatten_videos(videos):
             video_inputs, video_replacements = self._process_videos(
-                video_list, allow_url=allow_url, **merged_kwargs["videos_kwargs"]
+                video_list, **{**merged_kwargs["videos_kwargs"], "allow_url": allow_url}
             )
             video_media = [metadata.to_media_info() for metadata in video_inputs["video_metadata"]]
             if not merged_kwargs["videos_kwargs"].get("return_metadata"):
@@ -300,7 +300,9 @@ class LlavaSTProcessor(ProcessorMixin):
             media = [sample.media for sample in samples]
             for name in ("return_mm_token_type_ids", "return_text_replacement_offsets"):
                 text_kwargs.setdefault(name, merged_kwargs.get(name))
-            text_kwargs.update(choose_padding(texts, kwargs, return_tensors))
+            # A way to pad that was saved with the tokenizer is not overruled either.
+            saved = {"padding": text_kwargs["padding"]} if "padding" in text_kwargs else {}
+            text_kwargs.update(choose_padding(texts, {**saved, **kwargs}, return_tensors))
             text_inputs = self._tokenize(samples, **text_kwargs)
         return LlavaSTBatchFeature(
             {**text_inputs, **image_inputs, **video_inputs},
@@ -464,7 +466,16 @@ class LlavaSTProcessor(ProcessorMixin):
             start=write_values("start", "t", start_units, start_parts),
         )
         check_prompt_coordinates(prompt)
-        context = GroundingContext(chosen.name, query, start_seconds, start_fraction)
+        if span is not None:
+            span = (span.start_seconds, span.end_seconds) if hasattr(span, "start_seconds") else tuple(span)
+        context = GroundingContext(
+            chosen.name,
+            query,
+            start_seconds,
+            start_fraction,
+            span_seconds=span,
+            span_fractions=None if span_fractions is None else tuple(span_fractions),
+        )
         return [
             {
                 "role": "user",
@@ -472,6 +483,97 @@ class LlavaSTProcessor(ProcessorMixin):
                 **write_context(context),
             }
         ]
+
+    def prepare_further_question(
+        self, messages: Sequence[dict[str, Any]], inputs: LlavaSTBatchFeature
+    ) -> LlavaSTBatchFeature:
+        """
+        Process a question about media that were processed already, without reading them again.
+
+        Args:
+            messages (`Sequence[dict]`): Chat messages about the same media, as `build_messages` wrote them.
+            inputs (`LlavaSTBatchFeature`): What the processor returned for one sample with these media.
+
+        Returns:
+            `LlavaSTBatchFeature`: `input_ids`, `attention_mask` and `coordinate_offsets` of one sample, no pixels.
+
+        Raises:
+            `PromptError`: For a bad coordinate, other media than in `inputs`, or too many tokens.
+        """
+        (media,) = inputs.media
+        text = super().apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        images = [info for info in media if info.media_type == "image"]
+        videos = [info for info in media if info.media_type == "video"]
+        for token, known in ((self.image_token, images), (self.video_token, videos)):
+            if text.count(token) != len(known):
+                raise PromptError(
+                    f"the messages have {text.count(token)} {token} placeholders, the inputs {len(known)}: ask "
+                    "about the same media, and do not type a placeholder inside a question."
+                )
+        writer = self._get_writer()
+        sample = writer.write(
+            text,
+            iter([(self.replace_image_token(inputs, index), info) for index, info in enumerate(images)]),
+            iter([(self.replace_video_token(inputs, index), info) for index, info in enumerate(videos)]),
+        )
+        return LlavaSTBatchFeature(
+            self._tokenize([sample], return_tensors="pt"),
+            tensor_type="pt",
+            media=[sample.media],
+            contexts=[read_context(messages)],
+        )
+
+    @cached_property
+    def grammar_vocabulary(self) -> GrammarVocabulary:
+        """Token ids that the grammars of answers speak of; reading them from a large tokenizer takes a second."""
+        return GrammarVocabulary(
+            self.tokenizer, self.coordinate_token_offset, self.num_temporal_tokens, self.num_spatial_tokens
+        )
+
+    def build_constraints(
+        self,
+        inputs: LlavaSTBatchFeature,
+        max_new_tokens: int = 1024,
+        task: str | None = None,
+        every_frame: bool = False,
+        num_beams: int = 1,
+        streamer: Any = None,
+    ) -> dict[str, Any]:
+        """
+        Make the arguments with which `generate` gives answers that parse without a problem.
+
+        Args:
+            inputs (`LlavaSTBatchFeature`): What the processor returned for the questions.
+            max_new_tokens (`int`, *optional*, defaults to 1024): The answers are complete within so many tokens.
+            task (`str`, *optional*): Name of the task, for messages that were not made by `build_messages`.
+            every_frame (`bool`, *optional*, defaults to `False`):
+                Whether a tube has one box for every sampled frame of its span.
+            num_beams (`int`, *optional*, defaults to 1): Beams, which `generate` must then be told here.
+            streamer (`BaseStreamer`, *optional*): A streamer, which `generate` must then be told here.
+
+        Returns:
+            `dict`: Arguments for `model.generate(**inputs, **constraints)`.
+
+        Raises:
+            `PromptError`: For a sample whose task is not known, or when `max_new_tokens` is too small for an answer.
+
+        Example:
+
+        ```python
+        >>> constraints = processor.build_constraints(inputs, max_new_tokens=256)
+        >>> outputs = model.generate(**inputs, **constraints)
+        ```
+        """
+        grammars = []
+        for sample, context in enumerate(inputs.contexts):
+            name = task if task is not None else context.task
+            if name is None:
+                raise PromptError(f"the task of sample {sample} is not known: give task, or use build_messages.")
+            medium = inputs.media[sample][-1] if inputs.media[sample] else None
+            limits = find_time_limits(context, medium, self.num_temporal_tokens, every_frame)
+            answer_format = get_task(name).answer_format
+            grammars.append(AnswerGrammar(self.grammar_vocabulary, answer_format, max_new_tokens, limits))
+        return make_generate_arguments(grammars, inputs["input_ids"].shape[1], max_new_tokens, num_beams, streamer)
 
     def post_process_grounding(
         self,

@@ -200,14 +200,21 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
         Choose frames of a decoded video.
 
         Args:
-            metadata ([`LlavaSTVideoMetadata`]): With `frame_seconds`, the time stamp of every frame there is.
+            metadata (`VideoMetadata` or [`LlavaSTVideoMetadata`]):
+                With `frame_seconds`, the time stamp of every frame there is, or with their number and `fps`.
             num_frames, fps, frame_range, time_range: See the class; one value each.
 
         Returns:
             `np.ndarray`: `int64`, shape (sampled frames,), positions among the video's frames.
         """
-        seconds = np.asarray(metadata.frame_seconds, dtype=np.float64)
+        metadata = _to_metadata(metadata)
         name = metadata.source or "the video"
+        if fps is not None and metadata.frame_seconds is None and metadata.fps is None:
+            raise MediaError(f"{name}: fps={fps} asks for frames by their time; give video_metadata with its fps.")
+        if metadata.frame_seconds is None:
+            seconds = np.arange(metadata.total_num_frames) / (metadata.fps or DEFAULT_FPS)
+        else:
+            seconds = np.asarray(metadata.frame_seconds, dtype=np.float64)
         return compute_sampled_indices(
             name,
             seconds,
@@ -310,7 +317,8 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
         scale = np.ones(3) * (rescale_factor if do_rescale else 1.0)
         shift = np.zeros(3)
         if do_normalize:
-            scale, shift = scale / np.asarray(image_std), -np.asarray(image_mean) / np.asarray(image_std)
+            mean, std = (np.broadcast_to(value, 3) for value in (image_mean, image_std))  # one value, or one a channel
+            scale, shift = scale / std, -mean / std
         counts = [len(video) for video in videos]
         dtype = torch.float32 if do_rescale or do_normalize else torch.uint8
         shape = (len(videos), max(counts), 3, *sizes.pop())  # videos, frames, 3, height, width
