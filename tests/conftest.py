@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from shared_data import SHARED
 
 from llava_st_hf.demo import make_random_checkpoint, write_demo_clip
@@ -38,3 +39,12 @@ def checkpoint(tmp_path_factory) -> Path:
 def clip(tmp_path_factory) -> Path:
     """A clip of 4 seconds, 320x240, 10 frames a second: a red circle crosses it."""
     return write_demo_clip(tmp_path_factory.mktemp("clip") / "circle.mp4")
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Compute on one thread: for models so small that handing work to a second costs more than the work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

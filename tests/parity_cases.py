@@ -120,7 +120,8 @@ class ParityCase:
 
     def _place_media(self, row_ids: torch.Tensor) -> None:
         ids = self.model.token_ids
-        blocks = [("<im_start>", "<im_end>", "<im_patch>"), ("<slow_vid_start>", "<slow_vid_end>", "<slow_vid_start>")]
+        image = "<image>" if "<image>" in ids else "<im_patch>"
+        blocks = [("<im_start>", "<im_end>", image), ("<slow_vid_start>", "<slow_vid_end>", "<slow_vid_start>")]
         if self.splice_fast_tokens:
             blocks.append(("<vid_start>", "<vid_end>", "<slow_vid_start>"))
         original = row_ids.clone()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from llava_st_hf import GroundingResult
 from llava_st_hf.cli import main
 
 
@@ -18,7 +19,7 @@ def ground(checkpoint, capsys):
     """Run `llava-st ground` with the random checkpoint; return exit code, standard output and standard error."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        code = main(["ground", *map(str, arguments), "--model", str(checkpoint), "--max-new-tokens", "8"])
+        code = main(["ground", *map(str, arguments), "--model", str(checkpoint), "--max-new-tokens", "80"])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -34,20 +35,45 @@ def test_ground_writes_json_clip_and_contact_sheet(ground, clip, tmp_path):
     content = json.loads(answer.read_text())
     assert content["query"] == "a red circle"
     assert len(content["media"]["frame_seconds"]) == 6
-    assert out.startswith("answer: ")
+    assert out.startswith("query: a red circle\nspan: ")
+    assert content["model"]
+    assert GroundingResult.from_dict(content).spans
     with av.open(str(annotated)) as container:
         assert sum(1 for _ in container.decode(video=0)) == 40
     assert Image.open(sheet).format == "PNG"
     for path in (answer, annotated, sheet):
         assert str(path) in err
-    assert "Answering" in err
+    assert "Reading" in err
+
+
+def test_several_queries_share_a_file(ground, clip, tmp_path):
+    queries, answers = tmp_path / "queries.txt", tmp_path / "answers.json"
+    queries.write_text("a square\n\nthe third one\n")
+    code, out, err = ground("--json", answers, clip, "a circle", "--frames", 5, "--queries", queries)
+    assert code == 0, err
+    content = json.loads(answers.read_text())
+    assert [answer["query"] for answer in content] == ["a circle", "a square", "the third one"]
+    assert out.count("query: ") == 3
+
+
+def test_options_may_stand_before_between_and_behind(ground, clip):
+    for arguments in (["--task", "tvg", clip, "x"], [clip, "--task", "tvg", "x"], [clip, "x", "--task", "tvg"]):
+        code, out, err = ground(*arguments)
+        assert code == 0, err
+        assert out.startswith("query: x\nspan: ")
+
+
+def test_unconstrained_answers_are_written_freely(ground, clip):
+    assert "problem: " in ground(clip, "a circle", "--unconstrained")[1]
+    assert "problem: " not in ground(clip, "a circle")[1]
+    every = ground(clip, "a circle", "--every-frame", "--frames", 5)
+    assert every[0] == 0
 
 
 def test_quiet_shows_no_progress(ground, clip):
     code, _, err = ground(clip, "a red circle", "--quiet")
     assert code == 0
-    assert "Answering" not in err
-    assert "Reading" not in err
+    assert err == ""
 
 
 def test_ground_an_image(ground, tmp_path):
@@ -58,9 +84,11 @@ def test_ground_an_image(ground, tmp_path):
     assert Image.open(annotated).size == (80, 60)
 
 
-def test_without_a_model_the_screen_says_that_the_answer_means_nothing(clip, capsys):
-    assert main(["ground", str(clip), "a red circle", "--max-new-tokens", "2"]) == 0
+def test_without_a_model_screen_and_json_say_that_the_answer_means_nothing(clip, tmp_path, capsys):
+    answer = tmp_path / "answer.json"
+    assert main(["ground", str(clip), "a red circle", "--max-new-tokens", "40", "--json", str(answer)]) == 0
     assert "its answer means nothing yet" in capsys.readouterr().err
+    assert json.loads(answer.read_text())["model"].startswith("random weights")
 
 
 def bad_files(folder):
@@ -71,6 +99,8 @@ def bad_files(folder):
         sound.setparams((1, 2, 8000, 0, "NONE", ""))
         sound.writeframes(np.zeros(8000, dtype=np.int16).tobytes())
     (folder / "broken.png").write_bytes(b"\x89PNG no picture")
+    (folder / "FOLDER.json").mkdir()
+    Image.new("RGB", (80, 60), "white").save(folder / "white.png")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +129,14 @@ def bad_files(folder):
         (["CLIP", "a circle", "--json", "nowhere/answer.json"], "nowhere"),
         (["CLIP", "a circle", "--annotated", "picture.png"], "--annotated"),
         (["CLIP", "a circle", "--max-new-tokens", "0"], "--max-new-tokens"),
-        (["CLIP", "a circle", "--dtype", "int3"], "--dtype"),
+        (["CLIP", "a circle", "--max-new-tokens", "3"], "max_new_tokens"),
+        (["CLIP", "a circle", "--device", "toaster"], "--device"),
+        (["CLIP", "a circle", "--json", "FOLDER.json"], "folder"),
+        (["CLIP", "a circle", "--queries", "missing.txt"], "missing.txt"),
+        (["CLIP", "one", "two", "--annotated", "drawn.mp4"], "2 answers"),
+        (["CLIP", "a dog", "--task", "rec"], "rec"),
+        (["IMAGE", "a dog", "--frames", "5"], "--frames"),
+        (["CLIP", "a \udcff circle"], "query"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else None,
 )
@@ -107,13 +144,12 @@ def test_bad_input_is_one_line_and_exit_code_1(checkpoint, clip, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     bad_files(tmp_path)
     (tmp_path / "truncated.mp4").write_bytes(clip.read_bytes()[:3000])
-    arguments = [str(clip) if argument == "CLIP" else argument for argument in arguments]
+    arguments = [{"CLIP": str(clip), "IMAGE": "white.png"}.get(argument, argument) for argument in arguments]
     assert main(["ground", *arguments, "--model", str(checkpoint), "--quiet"]) == 1
     captured = capsys.readouterr()
-    errors = [line for line in captured.err.splitlines() if line.startswith("llava-st: error: ")]
-    assert len(errors) == 1
-    assert words in errors[0]
-    assert "Traceback" not in captured.err
+    assert captured.err.startswith("llava-st: error: ")
+    assert captured.err.count("\n") == 1
+    assert words in captured.err
     assert captured.out == ""
 
 
@@ -136,11 +172,31 @@ def test_missing_model_is_one_line(clip, capsys):
 
 
 def test_wrong_arguments_exit_with_2(capsys):
-    for arguments in ([], ["ground"], ["ground", "a.mp4", "query", "--task", "fly"]):
+    wrong_task = ["ground", "a.mp4", "query", "--task", "fly"]
+    for arguments in (["grond"], ["ground"], wrong_task, ["ground", "a.mp4", "--modle", "x"]):
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         assert stop.value.code == 2
-        assert "usage: llava-st" in capsys.readouterr().err
+        usage = "usage: llava-st ground" if arguments[0] == "ground" else "usage: llava-st"
+        assert usage in capsys.readouterr().err
+    assert main([]) == 2
+    assert "usage: llava-st" in capsys.readouterr().out
+
+
+def test_errors_name_the_option_of_the_command_line(ground, clip):
+    assert "--span START END" in ground(clip, "--task", "tr")[2]
+    assert "QUERY" in ground(clip)[2]
+
+
+def test_errors_of_the_system_are_one_line(ground, clip, monkeypatch):
+    def fail(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("llava_st_hf.cli.write_contact_sheet", fail)
+    code, out, err = ground(clip, "a circle", "--contact-sheet", "sheet.png", "--quiet")
+    assert code == 1
+    assert out.startswith("query: "), "the answer is shown all the same"
+    assert err == "llava-st: error: OSError: [Errno 28] No space left on device\n"
 
 
 def test_help_lists_tasks_and_exit_codes(capsys):
@@ -152,7 +208,7 @@ def test_help_lists_tasks_and_exit_codes(capsys):
         assert word in text
 
 
-def test_info_as_text_and_json(checkpoint, parity_dir, capsys):
+def test_info_as_text_and_json(checkpoint, parity_dir, tmp_path, capsys):
     assert main(["info"]) == 0
     assert "transformers: " in capsys.readouterr().out
     assert main(["info", "--json", "--model", str(checkpoint)]) == 0
@@ -163,6 +219,9 @@ def test_info_as_text_and_json(checkpoint, parity_dir, capsys):
         assert main(["info", "--json", "--model", str(folder)]) == 0
         assert json.loads(capsys.readouterr().out)["fast stream spliced"] is False
     assert main(["info", "--model", "./no_such_folder"]) == 1
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    assert main(["info", "--model", str(tmp_path)]) == 1
+    assert "'bert'" in capsys.readouterr().err
 
 
 def test_demo_prints_both_paths(tmp_path, monkeypatch, capsys):
@@ -171,7 +230,10 @@ def test_demo_prints_both_paths(tmp_path, monkeypatch, capsys):
     captured = capsys.readouterr()
     assert captured.out.splitlines()[-2:] == ["out/answer.json", "out/annotated.mp4"]
     assert "means nothing yet" in captured.err
-    assert json.loads((tmp_path / "out" / "answer.json").read_text())["media"]["width"] == 320
+    answer = json.loads((tmp_path / "out" / "answer.json").read_text())
+    assert answer["media"]["width"] == 320
+    assert answer["spans"]
+    assert answer["tubes"]
     with av.open(str(tmp_path / "out" / "annotated.mp4")) as container:
         assert container.streams.video[0].codec_context.name == "h264"
 
@@ -192,7 +254,7 @@ def test_installed_wheel_grounds_from_another_folder_without_network(clip, tmp_p
     )
     command = ["ground", str(clip), "a red circle", "--json", "answer.json", "--annotated", "drawn.mp4"]
     done = subprocess.run(
-        [sys.executable, "-c", script, *command, "--max-new-tokens", "4"],
+        [sys.executable, "-c", script, *command, "--max-new-tokens", "40"],
         cwd=work,
         env={"PYTHONPATH": str(target), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
         capture_output=True,

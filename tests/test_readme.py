@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from llava_st_hf.cli import build_parser, main
+from llava_st_hf.cli import build_parsers, main
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def demo_folder(tmp_path_factory):
 def test_snippets_run(demo_folder, monkeypatch, pytestconfig):
     monkeypatch.chdir(demo_folder)
     snippets = re.findall(r"```python\n(.*?)```", (pytestconfig.rootpath / "README.md").read_text(), flags=re.DOTALL)
-    assert len(snippets) == 4
+    assert len(snippets) >= 5
     names = {}
     for snippet in snippets:
         exec(compile(snippet, "README.md", "exec"), names)
@@ -29,12 +29,13 @@ def test_snippets_run(demo_folder, monkeypatch, pytestconfig):
 def test_commands_parse(pytestconfig):
     """Each `llava-st` line of the README is a command that the parser knows."""
     text = (pytestconfig.rootpath / "README.md").read_text().replace("\\\n", " ")
-    commands = re.findall(r"^llava-st (.+?)(?:\s+#.*)?$", text, flags=re.MULTILINE)
-    assert len(commands) >= 4
-    for command in commands:
+    lines = re.findall(r"^llava-st (.+?)(?:\s+#.*)?$", text, flags=re.MULTILINE)
+    assert len(lines) >= 4
+    _, commands = build_parsers()
+    for command in lines:
         arguments = [part.strip('"') for part in re.findall(r'"[^"]*"|\S+', command)]
         if "--help" not in arguments:
-            build_parser().parse_args(arguments)
+            commands[arguments[0]].parse_intermixed_args(arguments[1:])
 
 
 def test_tree_names_what_exists(pytestconfig):

@@ -88,3 +88,16 @@ def test_an_image_too(parts, tmp_path):
     first, second = (session.ask("rec", query=query) for query in ("the dog", "the cat"))
     assert not first.problems
     assert len(second.boxes) == 1
+
+
+def test_constrained_answers_are_refined_and_have_confidences(parts, clip):
+    result = GroundingSession(*parts, video=clip, num_frames=8).ask("stvg", query="a circle", max_new_tokens=80)
+    (span,) = result.spans
+    assert 0 < span.confidence <= 1
+    bins = [fraction * 99 for fraction in span.fractions]
+    assert any(abs(value - round(value)) > 1e-6 for value in bins)
+    assert all(0 < entry.box.confidence <= 1 for entry in result.tubes[0].boxes)
+    coarse = GroundingSession(*parts, video=clip, num_frames=8).ask(
+        "stvg", query="a circle", max_new_tokens=80, constrained=False
+    )
+    assert all(span.confidence is None for span in coarse.spans)

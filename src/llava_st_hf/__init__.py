@@ -13,6 +13,7 @@ from .processing.grounding_llava_st import Box, Caption, GroundingResult, Proble
 from .processing.media_llava_st import InputError, MediaInfo
 from .processing.processing_llava_st import LlavaSTProcessor
 from .processing.video_processing_llava_st import LlavaSTVideoProcessor
+from .session import GroundingSession
 
 AutoConfig.register("llava_st", LlavaSTConfig)
 AutoConfig.register("llava_qwen", LlavaQwenConfig)
@@ -29,6 +30,7 @@ __all__ = [
     "Box",
     "Caption",
     "GroundingResult",
+    "GroundingSession",
     "InputError",
     "LlavaSTConfig",
     "LlavaSTForConditionalGeneration",

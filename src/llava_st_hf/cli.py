@@ -1,35 +1,56 @@
-"""The command `llava-st`: ground a query in a clip or an image, show facts, run the demo."""
+"""The command `llava-st`: ground queries in a clip or an image, show facts, run the demo, convert checkpoints."""
 
 import argparse
 import json
+import os
 import platform
 import sys
 import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
-from PIL import Image, ImageOps
 from tqdm import tqdm
-from transformers import AutoConfig, pipeline
 from transformers.generation.streamers import BaseStreamer
+from transformers.utils import logging as transformers_logging
 
+from .cli_checkpoints import add_convert, add_init
 from .demo import DEMO_QUERY, make_random_checkpoint, write_demo_clip
-from .modeling.configuration_llava_st import LlavaSTConfig
 from .modeling.modeling_llava_st import LlavaSTForConditionalGeneration
-from .pipeline import PIPELINE_TASK, SpatialTemporalGroundingPipeline, guess_media_type
-from .processing.grounding_llava_st import GroundingResult
+from .pipeline import (
+    DEFAULT_TASKS,
+    SpatialTemporalGroundingPipeline,
+    check_model_type,
+    guess_media_type,
+    load_pipeline,
+)
+from .processing.frame_sampling_llava_st import check_sampling
+from .processing.grounding_llava_st import Box, GroundingResult
+from .processing.media_inputs_llava_st import open_image
 from .processing.media_llava_st import InputError
-from .processing.tasks_llava_st import TASKS, describe_tasks
+from .processing.tasks_llava_st import TASKS, choose_medium, describe_tasks, get_task, write_values
 from .visualization import draw_on_image, write_annotated_video, write_contact_sheet
 
+RANDOM_MODEL = "random weights, made for this run"
 RANDOM_MODEL_NOTICE = (
     "No trained model was named, so a small randomly initialised one answers: its answer means nothing yet. "
     "Name a real one with --model."
 )
 LONGEST_ANSWER = 400  # characters on the screen; the JSON has it all
-EXIT_CODES = "exit codes: 0 answered, 1 input or model could not be used, 2 wrong arguments, 130 interrupted"
+EXIT_CODES = "exit codes: 0 answered, 1 input, output or model could not be used, 2 wrong arguments, 130 interrupted"
+# What an error calls a thing, and what it is called on the command line.
+FLAGS = {
+    "query": "QUERY",
+    "span": "--span START END",
+    "box": "--box X1 Y1 X2 Y2",
+    "start": "--start SECONDS",
+    "num_frames": "--frames",
+    "fps": "--fps",
+    "time_range": "--time-range START END",
+    "max_new_tokens": "--max-new-tokens",
+}
 
 
 class CommandError(Exception):
@@ -38,52 +59,103 @@ class CommandError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code (see `EXIT_CODES`)."""
-    options = build_parser().parse_args(arguments)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    parser, commands = build_parsers()
+    if arguments and arguments[0] in commands:
+        # Each command is parsed by itself, so that a query may stand before, between or behind the options.
+        options = commands[arguments[0]].parse_intermixed_args(arguments[1:])
+    elif arguments:
+        parser.parse_args(arguments)  # --help, --version, or a command that there is not
+        return 0
+    else:
+        parser.print_help()
+        return 2
     try:
         options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (InputError, CommandError) as error:
-        print(f"llava-st: error: {error}", file=sys.stderr)
-        return 1
+        return _fail(_add_flags(str(error)))
+    except (OSError, UnicodeError, RuntimeError) as error:
+        return _fail(f"{type(error).__name__}: {_summarize_error(error)}")
     except KeyboardInterrupt:
         print("llava-st: interrupted", file=sys.stderr)
         return 130
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Build the parser of all commands."""
+def _fail(message: str) -> int:
+    line = " ".join(message.split()).encode("utf-8", "backslashreplace").decode()
+    print(f"llava-st: error: {line}", file=sys.stderr)
+    return 1
+
+
+def _add_flags(message: str) -> str:
+    """Say what a thing that an error is about is called on the command line."""
+    words = set(message.replace("=", " ").replace(":", " ").split())
+    named = [flag for name, flag in FLAGS.items() if name in words and flag not in message]
+    return f"{message} (on the command line: {', '.join(named)})" if named else message
+
+
+def build_parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Build the parser of the program, and that of each command."""
     parser = argparse.ArgumentParser(
         prog="llava-st",
         description="Ask a video or an image when and where something happens.",
-        epilog=EXIT_CODES,
+        epilog=f"`llava-st COMMAND --help` explains a command. {EXIT_CODES}",
     )
+    parser.add_argument("--version", action="version", version=f"llava-st-hf {version('llava-st-hf')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_ground(commands)
-    info = commands.add_parser("info", help="show versions, the device, and facts of a model", epilog=EXIT_CODES)
+    info = commands.add_parser(
+        "info",
+        help="show versions, the device, and facts of a model",
+        description="Show versions, the device, and the facts of a model.",
+        epilog=EXIT_CODES,
+    )
     info.add_argument("--model", metavar="ID_OR_DIR", help="also show the facts of this model (config.json only)")
     info.add_argument("--json", action="store_true", help="print JSON")
     info.set_defaults(run=_run_info)
     demo = commands.add_parser(
-        "demo", help="render a clip, ground a query in it with a random model, draw the answer", epilog=EXIT_CODES
+        "demo",
+        help="render a clip, ground a query in it with a random model, draw the answer",
+        description="Render a clip, ground a query in it with a randomly initialised model, and draw the answer.",
+        epilog=EXIT_CODES,
     )
     demo.add_argument("--output-dir", type=Path, default=Path("demo_output"), help="folder to write to (demo_output)")
     demo.set_defaults(run=_run_demo)
-    return parser
+    add_convert(commands, EXIT_CODES)
+    add_init(commands, EXIT_CODES)
+    return parser, commands.choices
 
 
 def _add_ground(commands: argparse._SubParsersAction) -> None:
     ground = commands.add_parser(
         "ground",
-        help="answer a question about a clip or an image in seconds and pixels",
-        description="Answer a question about a clip or an image in seconds and pixels of the file.",
-        epilog=f"tasks:\n{describe_tasks()}\n\n{EXIT_CODES}",
+        help="answer questions about a clip or an image in seconds and pixels",
+        description="Answer questions about a clip or an image in seconds and pixels of the file.",
+        epilog=f"tasks, and what each takes:\n{describe_tasks()}\n\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    ground.add_argument("media", help="video or image file")
-    ground.add_argument("query", nargs="?", help='what to look for, in words, e.g. "a child in a red hat holds a bat"')
+    ground.add_argument("media", metavar="MEDIA", help="video or image file")
+    ground.add_argument(
+        "query",
+        metavar="QUERY",
+        nargs="*",
+        help='what to look for, e.g. "a child in a red hat holds a bat"; several share one reading of the file',
+    )
+    ground.add_argument("--queries", type=Path, metavar="FILE", help="a text file with one query a line")
     ground.add_argument("--task", choices=sorted(TASKS), metavar="TASK", help="one of the tasks below (stvg or rec)")
-    ground.add_argument("--model", metavar="ID_OR_DIR", help="checkpoint: a directory, or a repository on the Hub")
-    ground.add_argument("--json", type=Path, metavar="FILE", help="write the answer as JSON")
+    ground.add_argument(
+        "--model",
+        metavar="ID_OR_DIR",
+        help="checkpoint: a directory, or a repository on the Hub; without it random weights answer (nonsense)",
+    )
+    ground.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the answer as JSON, a list for several queries"
+    )
     ground.add_argument("--annotated", type=Path, metavar="FILE", help="draw it on the clip (.mp4) or image (.png)")
     ground.add_argument("--contact-sheet", type=Path, metavar="FILE", help="draw it on a sheet of frames (.png)")
     ground.add_argument("--frames", type=int, metavar="N", help="frames to sample from the clip (the model's own)")
@@ -97,68 +169,145 @@ def _add_ground(commands: argparse._SubParsersAction) -> None:
     ground.add_argument("--box", type=float, nargs=4, metavar=("X1", "Y1", "X2", "Y2"), help="pixels it asks about")
     ground.add_argument("--start", type=float, metavar="SECONDS", help="start time that the task asks about (elc)")
     ground.add_argument("--max-new-tokens", type=int, default=1024, metavar="N", help="longest answer (1024)")
+    ground.add_argument("--every-frame", action="store_true", help="a box for every sampled frame of a tube's span")
+    ground.add_argument(
+        "--unconstrained", action="store_true", help="let the model write freely, not by the grammar of the task"
+    )
     ground.add_argument("--device", help="cpu, cuda, cuda:1, ... (an accelerator where there is one)")
-    ground.add_argument("--dtype", default="auto", help="float32, bfloat16, float16 or auto, the checkpoint's (auto)")
+    ground.add_argument(
+        "--dtype",
+        default="auto",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        help="type of the weights (auto: the checkpoint's)",
+    )
     ground.add_argument("--quiet", action="store_true", help="no progress on standard error")
     ground.set_defaults(run=_run_ground)
 
 
+# ground ----------------------------------------------------------------------------------------------------------
+
+
 def _run_ground(options: argparse.Namespace) -> None:
     media_type = guess_media_type(options.media)
-    _check_outputs(options, media_type)
+    queries = _read_queries(options)
+    # All that can be wrong without the model is found before minutes go into loading it and answering.
+    _check_question(options, media_type, queries)
+    _check_outputs(options, media_type, queries)
+    if options.quiet:
+        transformers_logging.disable_progress_bar()
+        transformers_logging.set_verbosity_error()
     with tempfile.TemporaryDirectory() as scratch:
         model = options.model
         if model is None:
-            _say(RANDOM_MODEL_NOTICE)
+            print(RANDOM_MODEL_NOTICE, file=sys.stderr)
             model = make_random_checkpoint(scratch)
-        ground = _load_pipeline(model, options.device, options.dtype)
-    result = _ask(ground, options, media_type)
-    _write_outputs(result, options, media_type)
-    print(summarize(result))
+        ground = _load(model, options)
+    results = _ask(ground, options, media_type, queries)
+    print("\n\n".join(summarize(result) for result in results), flush=True)
+    _write_outputs(results, options, media_type)
 
 
-def _check_outputs(options: argparse.Namespace, media_type: str) -> None:
-    """Refuse an output that could not be written, before the minutes that it would be lost after."""
-    endings = {
-        "annotated": (".mp4",) if media_type == "video" else (".png", ".jpg", ".jpeg"),
-        "contact_sheet": (".png",),
-        "json": (".json",),
-    }
+def _read_queries(options: argparse.Namespace) -> list[str | None]:
+    queries = list(options.query)
+    if options.queries is not None:
+        try:
+            lines = options.queries.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeError) as error:
+            raise CommandError(f"--queries {options.queries} cannot be read: {error}") from error
+        queries += [line.strip() for line in lines if line.strip()]
+        if not queries:
+            raise CommandError(f"--queries {options.queries} holds no query: write one a line.")
+    return queries or [None]
+
+
+def _check_question(options: argparse.Namespace, media_type: str, queries: list[str | None]) -> None:
+    """Refuse a question that could not be asked."""
+    if not Path(options.media).is_file():
+        raise CommandError(f"{options.media}: no such file; check the path.")
+    task = get_task(options.task or DEFAULT_TASKS[media_type])
+    choose_medium(task, **{"video": None, "image": None, media_type: options.media})
+    for query in queries:
+        task.write_prompt(
+            query=query,
+            span=write_values("span", "tt", options.span, None),
+            box=write_values("box", "xyxy", options.box, None),
+            start=write_values("start", "t", None if options.start is None else [options.start], None),
+        )
+    if media_type == "video":
+        check_sampling(options.media, options.frames, options.fps, time_range=options.time_range)
+    else:
+        for flag, value in (
+            ("--frames", options.frames),
+            ("--fps", options.fps),
+            ("--time-range", options.time_range),
+        ):
+            if value is not None:
+                raise CommandError(f"{flag} is {value}: {options.media} is an image, leave it out.")
+    if options.max_new_tokens < 1:
+        raise CommandError(f"--max-new-tokens is {options.max_new_tokens}: give at least 1.")
+
+
+def _check_outputs(options: argparse.Namespace, media_type: str, queries: list[str | None]) -> None:
+    """Refuse an output that could not be written."""
+    pictures = (".mp4",) if media_type == "video" else (".png", ".jpg", ".jpeg")
+    endings = {"annotated": pictures, "contact_sheet": (".png",), "json": (".json",)}
     for name, allowed in endings.items():
         path, flag = getattr(options, name), f"--{name.replace('_', '-')}"
         if path is None:
             continue
+        if name != "json" and len(queries) > 1:
+            raise CommandError(f"{flag} is {path}: {len(queries)} answers do not go onto one picture, ask one query.")
+        if path.suffix.lower() not in allowed:
+            what = "" if name == "json" else f" for {'an image' if media_type == 'image' else 'a video'}"
+            raise CommandError(f"{flag} is {path}: give a name that ends in {' or '.join(allowed)}{what}.")
+        if path.is_dir():
+            raise CommandError(f"{flag} is {path}: that is a folder, give the name of a file.")
         if not path.resolve().parent.is_dir():
             raise CommandError(f"{flag} is {path}: the folder {path.resolve().parent} does not exist, make it first.")
-        if path.suffix.lower() not in allowed:
-            raise CommandError(
-                f"{flag} is {path}: for a {media_type} give a name that ends in {' or '.join(allowed)}."
-            )
+        if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
+            raise CommandError(f"{flag} is {path}: it may not be written there, give another folder.")
         if path.resolve() == Path(options.media).resolve():
             raise CommandError(f"{flag} is {path}: that is the input, give another name.")
     if options.contact_sheet is not None and media_type == "image":
         raise CommandError(
             f"--contact-sheet is {options.contact_sheet}: an image has one frame only, use --annotated."
         )
-    if options.max_new_tokens < 1:
-        raise CommandError(f"--max-new-tokens is {options.max_new_tokens}: give at least 1.")
 
 
-def _load_pipeline(model: str | Path, device: str | None, dtype: str) -> SpatialTemporalGroundingPipeline:
-    if dtype not in ("auto", "float32", "bfloat16", "float16"):
-        raise CommandError(f"--dtype is {dtype!r}: give auto, float32, bfloat16 or float16.")
+def _load(model: str | Path, options: argparse.Namespace) -> SpatialTemporalGroundingPipeline:
+    _check_model_folder(str(model))
     try:
-        return pipeline(PIPELINE_TASK, model=str(model), device=device, dtype=dtype)
+        device = None if options.device is None else torch.device(options.device)
+    except RuntimeError as error:
+        raise CommandError(f"--device is {options.device!r}: give cpu, cuda, cuda:1, mps, ...") from error
+    if device is not None and device.type == "cuda" and not torch.cuda.is_available():
+        raise CommandError(f"--device is {options.device}: this machine has no CUDA device, leave it out or give cpu.")
+    try:
+        return load_pipeline(model, device, options.dtype)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
-        raise CommandError(f"--model {model} cannot be loaded: {_first_line(error)}") from error
+        if isinstance(error, InputError):
+            raise
+        raise CommandError(f"--model {model} cannot be loaded: {_summarize_error(error)}") from error
 
 
-def _ask(ground: SpatialTemporalGroundingPipeline, options: argparse.Namespace, media_type: str) -> GroundingResult:
-    _say(f"Reading {options.media}", options.quiet)
-    with _TokenProgress(options.max_new_tokens, options.quiet) as progress:
+def _check_model_folder(model: str) -> None:
+    """Say so where a folder is meant that does not exist, before it is taken for a repository's name."""
+    if model.startswith((".", "/", "~")) and not Path(model).expanduser().is_dir():
+        raise CommandError(f"--model is {model}: no such folder.")
+
+
+def _ask(
+    ground: SpatialTemporalGroundingPipeline,
+    options: argparse.Namespace,
+    media_type: str,
+    queries: list[str | None],
+) -> list[GroundingResult]:
+    if not options.quiet:
+        print(f"Reading {options.media}", file=sys.stderr, flush=True)
+    with _TokenProgress(options.quiet) as progress:
         return ground(
             options.media,
-            options.query,
+            queries if queries != [None] else [None],
             media_type=media_type,
             task=options.task,
             span=options.span,
@@ -167,17 +316,18 @@ def _ask(ground: SpatialTemporalGroundingPipeline, options: argparse.Namespace, 
             num_frames=options.frames,
             fps=options.fps,
             time_range=options.time_range,
+            constrained=not options.unconstrained,
+            every_frame=options.every_frame,
             max_new_tokens=options.max_new_tokens,
             streamer=progress,
         )
 
 
 class _TokenProgress(BaseStreamer):
-    """A bar on standard error that counts the tokens of the answer."""
+    """A bar on standard error, where that is a terminal, that counts the tokens of the answers."""
 
-    def __init__(self, total: int, quiet: bool):
-        self.bar = tqdm(total=total, desc="Answering", unit="token", disable=quiet, leave=False)
-        self.saw_prompt = False
+    def __init__(self, quiet: bool):
+        self.bar = tqdm(desc="Answering", unit="token", disable=True if quiet else None, leave=False)
 
     def __enter__(self) -> "_TokenProgress":
         return self
@@ -186,63 +336,79 @@ class _TokenProgress(BaseStreamer):
         self.bar.close()
 
     def put(self, value: torch.Tensor) -> None:
-        """Count a token; the first call brings the prompt."""
-        if self.saw_prompt:
+        """Count tokens; plain `generate` hands over the prompt first, as a row."""
+        if value.ndim == 1:
             self.bar.update(value.numel())
-        self.saw_prompt = True
 
     def end(self) -> None:
-        """Finish the bar."""
-        self.bar.close()
+        """Do nothing: another answer may follow."""
 
 
-def _write_outputs(result: GroundingResult, options: argparse.Namespace, media_type: str) -> None:
+def _write_outputs(results: list[GroundingResult], options: argparse.Namespace, media_type: str) -> None:
     if options.json is not None:
-        options.json.write_text(result.to_json(indent=2) + "\n", encoding="utf-8")
-        _say(f"Wrote {options.json}")
-    if options.annotated is not None:
-        if media_type == "image":
-            with Image.open(options.media) as image:
-                draw_on_image(ImageOps.exif_transpose(image).convert("RGB"), result).save(options.annotated)
-        else:
-            with tqdm(desc="Drawing", unit="frame", disable=options.quiet, leave=False) as bar:
-                write_annotated_video(options.media, result, options.annotated, progress=lambda *_: bar.update())
-        _say(f"Wrote {options.annotated}")
+        model = RANDOM_MODEL if options.model is None else str(options.model)
+        answers = [{"model": model, **result.to_dict()} for result in results]
+        text = json.dumps(answers[0] if len(answers) == 1 else answers, indent=2, ensure_ascii=True)
+        _write(options, options.json, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    if options.annotated is not None and media_type == "image":
+        drawn = draw_on_image(open_image(options.media), results[0])
+        _write(options, options.annotated, drawn.save)
+    elif options.annotated is not None:
+        disable = True if options.quiet else None
+        with tqdm(desc="Drawing", unit="frame", disable=disable, leave=False) as bar:
+
+            def show(done: int, total: int | None) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            def draw(path: Path) -> None:
+                write_annotated_video(options.media, results[0], path, progress=show)
+
+            _write(options, options.annotated, draw)
     if options.contact_sheet is not None:
-        write_contact_sheet(options.media, result, options.contact_sheet)
-        _say(f"Wrote {options.contact_sheet}")
+        _write(options, options.contact_sheet, lambda path: write_contact_sheet(options.media, results[0], path))
+
+
+def _write(options: argparse.Namespace, path: Path, write: Any) -> None:
+    write(path)
+    if not options.quiet:
+        print(f"Wrote {path}", file=sys.stderr)
 
 
 def summarize(result: GroundingResult) -> str:
     """Describe a result in a few lines for a reader."""
-    text = result.text if len(result.text) <= LONGEST_ANSWER else f"{result.text[:LONGEST_ANSWER]} ..."
-    lines = [f"answer: {text}"]
+    lines = [] if result.query is None else [f"query: {result.query}"]
     lines += [f"span: {span.start_seconds:.2f} s to {span.end_seconds:.2f} s" for span in result.spans]
     lines += [f"box: {_pixels(box)}" for box in result.boxes]
     for tube in result.tubes:
         first, last = tube.boxes[0], tube.boxes[-1]
         lines.append(f"tube: {len(tube.boxes)} boxes from {first.seconds:.2f} s to {last.seconds:.2f} s")
         lines += [f"  {item.seconds:.2f} s: {_pixels(item.box)}" for item in (first, last)[: len(tube.boxes)]]
-    for caption in result.captions:
-        lines.append(f"caption: {caption.text}")
-    lines += [f"problem: {problem.message}" for problem in result.problems]
+    lines += [f"caption: {caption.text}" for caption in result.captions]
+    text = result.text if len(result.text) <= LONGEST_ANSWER else f"{result.text[:LONGEST_ANSWER]} ..."
+    lines.append(f"answer: {text}")
+    for problem in result.problems:
+        excerpt = f" {problem.text[:40]!r}" if problem.text else ""
+        lines.append(f"problem: {problem.message}{excerpt}")
     if result.media is not None:
         lines += [f"media problem: {problem}" for problem in result.media.problems]
     return "\n".join(lines)
 
 
-def _pixels(box) -> str:
+def _pixels(box: Box) -> str:
     return f"({box.x1:.0f}, {box.y1:.0f}) to ({box.x2:.0f}, {box.y2:.0f}) pixels"
 
 
+# info ------------------------------------------------------------------------------------------------------------
+
+
 def _run_info(options: argparse.Namespace) -> None:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
     facts: dict[str, object] = {
         "llava-st-hf": version("llava-st-hf"),
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "transformers", "av", "numpy", "pillow", "safetensors")},
-        "device": torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else f"cpu, {torch.get_num_threads()} threads",
+        "device": device,
         "platform": platform.platform(),
     }
     if options.model is not None:
@@ -254,12 +420,13 @@ def _run_info(options: argparse.Namespace) -> None:
 
 
 def _model_facts(model: str) -> dict[str, object]:
+    _check_model_folder(model)
     try:
-        config = AutoConfig.from_pretrained(model)
-        if config.model_type != LlavaSTConfig.model_type:
-            config = LlavaSTConfig.from_pretrained(model)
+        config = check_model_type(model)
     except (OSError, ValueError, KeyError) as error:
-        raise CommandError(f"--model {model} cannot be read: {_first_line(error)}") from error
+        if isinstance(error, InputError):
+            raise
+        raise CommandError(f"--model {model} cannot be read: {_summarize_error(error)}") from error
     with torch.device("meta"):
         parameters = sum(p.numel() for p in LlavaSTForConditionalGeneration(config).parameters())
     vision, text = config.vision_config, config.text_config
@@ -276,26 +443,32 @@ def _model_facts(model: str) -> dict[str, object]:
     }
 
 
+# demo ------------------------------------------------------------------------------------------------------------
+
+
 def _run_demo(options: argparse.Namespace) -> None:
     folder = options.output_dir
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"--output-dir is {folder}: it cannot be made ({error.strerror}), give another.") from error
     clip = write_demo_clip(folder / "clip.mp4")
     checkpoint = make_random_checkpoint(folder / "random_checkpoint")
-    _say(RANDOM_MODEL_NOTICE)
-    answer, annotated = folder / "answer.json", folder / "annotated.mp4"
-    arguments = ["ground", str(clip), DEMO_QUERY, "--model", str(checkpoint), "--json", str(answer)]
-    arguments += ["--annotated", str(annotated), "--contact-sheet", str(folder / "contact_sheet.png")]
-    _run_ground(build_parser().parse_args([*arguments, "--max-new-tokens", "128"]))
+    print(RANDOM_MODEL_NOTICE, file=sys.stderr)
+    answer, annotated, sheet = (folder / name for name in ("answer.json", "annotated.mp4", "contact_sheet.png"))
+    arguments = [str(clip), DEMO_QUERY, "--model", str(checkpoint), "--max-new-tokens", "256", "--quiet"]
+    arguments += ["--json", str(answer), "--annotated", str(annotated), "--contact-sheet", str(sheet)]
+    _, commands = build_parsers()
+    _run_ground(commands["ground"].parse_args(arguments))
     print(f"{answer}\n{annotated}")
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _say(text: str, quiet: bool = False) -> None:
-    if not quiet:
-        print(text, file=sys.stderr, flush=True)
+def _summarize_error(error: Exception) -> str:
+    """One line for an error of a library: its message, or that of what caused it where it only points there."""
+    while error.__cause__ is not None and str(error).rstrip().endswith(":"):
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def make_random_checkpoint(directory: str | Path, seed: int = 0) -> Path:
         `Path`: The directory.
     """
     directory = Path(directory)
-    tokenizer = _train_tokenizer()
+    tokenizer = train_tokenizer()
     add_media_tokens(tokenizer)
     offset = add_coordinate_tokens(tokenizer)
     special = {
@@ -115,7 +115,7 @@ def make_random_checkpoint(directory: str | Path, seed: int = 0) -> Path:
     return directory
 
 
-def _train_tokenizer() -> Qwen2Tokenizer:
+def train_tokenizer() -> Qwen2Tokenizer:
     """Train a byte-level tokenizer on the prompts of the tasks."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, Pipeline, PreTrainedConfig
+from transformers import AutoModelForImageTextToText, Pipeline, PreTrainedConfig, PreTrainedModel
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .modeling.configuration_llava_st import LlavaSTConfig
-from .modeling.conversion_llava_st import is_released_config
+from .modeling.conversion_llava_st import SourceFiles, is_released_config
 from .modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from .processing.grounding_llava_st import GroundingResult
 from .processing.media_llava_st import InputError
 from .processing.processing_llava_st import LlavaSTProcessor
+from .processing.video_file_llava_st import is_image_file
 from .session import GroundingSession
 
 PIPELINE_TASK = "spatial-temporal-grounding"
@@ -22,9 +23,7 @@ DEFAULT_TASKS = {"video": "stvg", "image": "rec"}
 READING_OPTIONS = ("num_frames", "fps", "time_range", "frame_range", "allow_url")
 ASKING_OPTIONS = ("task", "span", "box", "start_seconds", "span_fractions", "box_fractions", "start_fraction")
 ANSWERING_OPTIONS = ("constrained", "every_frame", "max_new_tokens")
-# First bytes of still images. A GIF is a clip.
-IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\x00", b"MM\x00*")
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # a GIF is a clip
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,19 @@ class _Questions:
     queries: list[str | None]
     is_list: bool
     asking: dict[str, Any]
+
+
+class _GroundingModel(AutoModelForImageTextToText):
+    """Also knows a published checkpoint whose config.json says `llava`, where the Auto classes see another model."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> PreTrainedModel:
+        config = SourceFiles(pretrained_model_name_or_path, kwargs).read_json("config.json")
+        if config is None or not is_released_config(config):
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        for name in ("trust_remote_code", "code_revision"):  # for the Auto classes only
+            kwargs.pop(name, None)
+        return LlavaSTForConditionalGeneration.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
 
 class SpatialTemporalGroundingPipeline(Pipeline):
@@ -52,10 +64,23 @@ class SpatialTemporalGroundingPipeline(Pipeline):
     ```
     """
 
-    _load_processor = True
+    _load_processor = None  # AutoProcessor is asked; what it cannot tell, __init__ does
     _load_image_processor = False
     _load_feature_extractor = False
     _load_tokenizer = False
+
+    def __init__(self, model: PreTrainedModel, processor: LlavaSTProcessor | None = None, **kwargs: Any):
+        if model.config.model_type != LlavaSTConfig.model_type:
+            raise InputError(
+                f"model is a {type(model).__name__} (model_type {model.config.model_type!r}): give a LLaVA-ST. One of "
+                "LLaVA-OneVision is made with llava-st init; a published one is loaded with "
+                "LlavaSTForConditionalGeneration.from_pretrained, not with the Auto classes."
+            )
+        if not hasattr(processor, "post_process_grounding"):
+            # A published checkpoint has no processor's file, by which AutoProcessor could know the class.
+            revision = getattr(model.config, "_commit_hash", None)
+            processor = LlavaSTProcessor.from_pretrained(model.name_or_path, revision=revision)
+        super().__init__(model=model, processor=processor, **kwargs)
 
     def __call__(
         self, media: Any, query: str | Sequence[str] | None = None, **kwargs: Any
@@ -141,15 +166,10 @@ def guess_media_type(media: Any) -> str:
     """Tell "image" from "video" by class, dimensions, first bytes, or the ending of a name."""
     if isinstance(media, Mapping):
         media = media.get("bytes") or media.get("path") or media.get("url")
-    if isinstance(media, (str, Path)):
-        path = Path(media)
-        if not path.is_file():
-            return "image" if path.suffix.lower() in IMAGE_ENDINGS else "video"
-        with path.open("rb") as file:
-            media = file.read(16)
-    if isinstance(media, (bytes, bytearray)):
-        is_webp = media[:4] == b"RIFF" and media[8:12] == b"WEBP"
-        return "image" if is_webp or bytes(media).startswith(IMAGE_SIGNATURES) else "video"
+    if isinstance(media, (str, Path)) and not Path(media).is_file():
+        return "image" if Path(media).suffix.lower() in IMAGE_ENDINGS else "video"
+    if isinstance(media, (str, Path, bytes, bytearray)):
+        return "image" if is_image_file(media) else "video"
     if hasattr(media, "convert"):  # a PIL image
         return "image"
     return "image" if getattr(media, "ndim", 4) == 3 else "video"
@@ -194,7 +214,7 @@ def register_pipeline() -> None:
     PIPELINE_REGISTRY.register_pipeline(
         PIPELINE_TASK,
         pipeline_class=SpatialTemporalGroundingPipeline,
-        pt_model=AutoModelForImageTextToText,
+        pt_model=_GroundingModel,
         type="multimodal",
     )
 

@@ -86,7 +86,9 @@ class GroundingSession:
 
         Args:
             task (`str`): One of the 15 tasks.
-            constrained (`bool`, *optional*, defaults to `True`): Whether the answer must keep to its grammar.
+            constrained (`bool`, *optional*, defaults to `True`):
+                Whether the answer must keep to its grammar. Without beams it is then also refined below the bins of
+                the coordinates, with a confidence for each.
             every_frame (`bool`, *optional*, defaults to `False`):
                 Whether a tube has a box for every sampled frame of its span (constrained answers only).
             max_new_tokens (`int`, *optional*, defaults to 1024): Longest answer in tokens.
@@ -102,6 +104,8 @@ class GroundingSession:
         inputs = self.prepare(task, **asking)
         options = {"do_sample": False, "max_new_tokens": max_new_tokens, **(generate or {})}
         if constrained:
+            # With its scores an answer is read finer than a bin, and gets confidences.
+            options["return_dict_in_generate"] = options.get("num_beams", 1) == 1
             constraints = self.processor.build_constraints(
                 inputs,
                 max_new_tokens=max_new_tokens,

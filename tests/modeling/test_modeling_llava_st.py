@@ -1,46 +1,14 @@
-"""Behaviour of the model beyond the published one: any frames, any media, batches, memory, saving, generation."""
+"""Behaviour of the model beyond the published one: any frames, any media, batches, memory, saving."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from huggingface_hub.errors import StrictDataclassClassValidationError
+from model_inputs import GRID, IMAGE, SLOW_TOKENS, VIDEO, left_pad, pixels, prompt, video_inputs, video_tokens
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoModelForMultimodalLM
 
 from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration, LlavaSTModel
-
-IMAGE, VIDEO = 38, 39
-GRID = 8  # patches along one side
-PACKED = 3  # 8 patches in squares of 3
-FAST = 1  # 3 packed tokens in squares of 3
-SLOW_TOKENS = PACKED * PACKED
-
-
-def video_tokens(frames: int, fast: bool = True) -> int:
-    return frames * FAST * FAST * fast + -(-frames // 5) * SLOW_TOKENS
-
-
-def prompt(*parts: list[int] | int) -> torch.Tensor:
-    ids = []
-    for part in parts:
-        ids += part if isinstance(part, list) else [part]
-    return torch.tensor([ids])
-
-
-def pixels(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, 3, 34, 34, generator=torch.Generator().manual_seed(seed))
-
-
-def video_inputs(frames: int, seed: int = 0) -> dict:
-    return {
-        "input_ids": prompt([2, 3], [VIDEO] * video_tokens(frames), [4, 40, 47, 5]),
-        "pixel_values_videos": pixels(1, frames, seed=seed),
-    }
-
-
-def left_pad(samples: list[torch.Tensor], value: float) -> torch.Tensor:
-    longest = max(sample.shape[-1] for sample in samples)
-    return torch.cat([F.pad(sample, (longest - sample.shape[-1], 0), value=value) for sample in samples])
 
 
 @torch.no_grad()
@@ -100,6 +68,24 @@ def test_videos_of_different_length_equal_each_alone(make_model):
     for video, features in zip((short, long), together, strict=True):
         (alone,) = model.get_video_features(video).pooler_output
         torch.testing.assert_close(features, alone, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_features_come_with_what_the_vision_tower_gave(make_model):
+    model = make_model(vision_chunk_size=3)
+    videos = pixels(2, 4)
+    lengths = torch.tensor([4, 2])
+    outputs = model.get_video_features(videos, video_num_frames=lengths, output_hidden_states=True)
+    frames = torch.cat([video[:length] for video, length in zip(videos, lengths, strict=True)])
+    tower = model.model.vision_tower(frames, output_hidden_states=True)
+    long, short = outputs.last_hidden_state  # (frames, patches, vision width)
+    torch.testing.assert_close(torch.cat([long, short[:2]]), tower.last_hidden_state)
+    assert not short[2:].any()
+    for ours, expected in zip(outputs.hidden_states, tower.hidden_states, strict=True):
+        torch.testing.assert_close(ours, expected)
+    assert model.get_video_features(videos).hidden_states is None
+    images = model.get_image_features(frames, output_attentions=True)
+    torch.testing.assert_close(images.last_hidden_state, tower.last_hidden_state)
 
 
 @torch.no_grad()
@@ -204,6 +190,18 @@ def test_loss_and_gradients_equal_those_of_full_logits(make_model, chunk):
 
 
 @torch.no_grad()
+def test_labels_that_were_shifted_before_give_the_same_loss(make_model):
+    model = make_model()
+    ids = prompt([2, 3, 42, 44, 5, 48])
+    inputs = {"input_ids": ids, "coordinate_offsets": torch.tensor([[0, 0, 0.3, 0.9, 0, 0.5]])}
+    shifted = F.pad(ids[:, 1:], (0, 1), value=-100)
+    other = torch.zeros_like(ids)
+    for labels in (None, other):  # what is shifted already counts
+        loss = model(**inputs, labels=labels, shift_labels=shifted).loss
+        torch.testing.assert_close(loss, model(**inputs, labels=ids).loss)
+
+
+@torch.no_grad()
 def test_num_items_in_batch_scales_the_sum(make_model):
     model = make_model()
     ids = prompt([2, 3, 42, 44])
@@ -276,6 +274,12 @@ def test_saved_names_are_ours(make_model, tmp_path):
     assert not any("vision_resampler" in name or "mm_projector" in name for name in names)
 
 
+def test_the_released_layout_is_not_written(make_model, tmp_path):
+    with pytest.raises(ValueError, match="save_original_format is True"):
+        make_model().save_pretrained(tmp_path, save_original_format=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_initialisation_is_the_published_one(make_config):
     torch.manual_seed(0)
     tables = LlavaSTModel(make_config(num_spatial_tokens=200, num_temporal_tokens=200)).coordinate_embeddings
@@ -302,69 +306,3 @@ def test_resizing_the_vocabulary_is_refused(make_model):
 def test_sizes_that_do_not_fit_are_refused(make_config, overrides, message):
     with pytest.raises(StrictDataclassClassValidationError, match=message):
         make_config(**overrides)
-
-
-# Generation -----------------------------------------------------------------------------------------------------
-
-
-def coordinate_prompt() -> dict:
-    inputs = video_inputs(3)
-    offsets = torch.zeros(inputs["input_ids"].shape)
-    offsets[0, -3] = 0.5
-    return {**inputs, "coordinate_offsets": offsets, "attention_mask": torch.ones_like(inputs["input_ids"])}
-
-
-@torch.no_grad()
-def greedy_by_hand(model, inputs: dict, steps: int) -> list[int]:
-    inputs = dict(inputs)
-    for _ in range(steps):
-        token = model(**inputs).logits[:, -1].argmax(-1, keepdim=True)
-        inputs["input_ids"] = torch.cat([inputs["input_ids"], token], -1)
-        inputs["coordinate_offsets"] = F.pad(inputs["coordinate_offsets"], (0, 1))
-        inputs["attention_mask"] = F.pad(inputs["attention_mask"], (0, 1), value=1)
-    return inputs["input_ids"][0, -steps:].tolist()
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"use_cache": False},
-        {"cache_implementation": "static"},
-        {"prefill_chunk_size": 7},
-        {"prompt_lookup_num_tokens": 2},
-    ],
-    ids=["cache", "no_cache", "static", "prefill_chunks", "prompt_lookup"],
-)
-def test_generate_equals_the_full_forward(make_model, options):
-    model = make_model()
-    model.generation_config.eos_token_id = None
-    inputs = coordinate_prompt()
-    expected = greedy_by_hand(model, inputs, 8)
-    assert max(expected) >= 40, "the test wants a coordinate among the generated tokens"
-    output = model.generate(**inputs, max_new_tokens=8, do_sample=False, **options)
-    assert output[0, -8:].tolist() == expected
-
-
-def test_beams_encode_the_clip_once(make_model):
-    model = make_model()
-    calls = []
-    model.model.vision_tower.register_forward_hook(lambda *args: calls.append(1))
-    output = model.generate(**coordinate_prompt(), num_beams=3, num_return_sequences=2, max_new_tokens=4)
-    assert output.shape[0] == 2
-    assert len(calls) == 1
-
-
-@pytest.mark.parametrize("normalize", [False, True])
-def test_transition_scores_of_coordinates(make_model, normalize):
-    model = make_model()
-    model.generation_config.eos_token_id = None
-    inputs = coordinate_prompt()
-    output = model.generate(
-        **inputs, max_new_tokens=6, do_sample=False, output_scores=True, return_dict_in_generate=True
-    )
-    scores = model.compute_transition_scores(output.sequences, output.scores, normalize_logits=normalize)
-    for step, logits in enumerate(output.scores):
-        logits = logits.log_softmax(-1) if normalize else logits
-        torch.testing.assert_close(scores[0, step], logits[0].max())
-    assert model.config.text_config.vocab_size == 40

@@ -7,7 +7,7 @@ import pytest
 import torch
 from parity_cases import ParityModel, case_id, parity_cases, parity_models
 
-from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration
+from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration, LlavaSTProcessor
 from llava_st_hf.modeling.coordinates_llava_st import language_aligned_positions, sample_rows
 
 pytestmark = pytest.mark.skipif(not parity_models(), reason="no recordings of the published code beside the checkout")
@@ -229,3 +229,18 @@ def test_both_forms_of_the_released_config_give_the_same_config(parity, tmp_path
     (tmp_path / "config.json").symlink_to(parity.folder / "config.released_style.json")
     expected = LlavaSTConfig.from_pretrained(parity.folder).to_dict()
     assert LlavaSTConfig.from_pretrained(tmp_path).to_dict() == expected
+
+
+@each_model()
+def test_literals_of_the_reference_that_a_recording_changed_are_read(parity, tmp_path):
+    for path in parity.folder.iterdir():
+        if path.name != "tiny_overrides.json":
+            (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "tiny_overrides.json").write_text('{"temporal_scale_factor": 2, "packer_num_heads": 4}')
+    config = LlavaSTConfig.from_pretrained(tmp_path)
+    assert (config.temporal_stride, config.packer_num_heads) == (2, 4)
+    assert LlavaSTProcessor.from_pretrained(tmp_path).temporal_stride == 2
+    (tmp_path / "tiny_overrides.json").unlink()  # as in a release
+    config = LlavaSTConfig.from_pretrained(tmp_path)
+    assert (config.temporal_stride, config.packer_num_heads) == (5, 8)
+    assert LlavaSTProcessor.from_pretrained(tmp_path).temporal_stride == 5

@@ -2,7 +2,9 @@ import json
 import re
 from typing import get_args
 
+import numpy as np
 import pytest
+import torch
 
 from llava_st_hf.processing.coordinate_text_llava_st import check_prompt_coordinates
 from llava_st_hf.processing.grounding_llava_st import AnswerFormat, Box, Span
@@ -65,6 +67,8 @@ def test_unknown_task_lists_the_names():
     with pytest.raises(PromptError) as error:
         get_task("grounding")
     assert all(name in str(error.value) for name in TASKS)
+    with pytest.raises(PromptError, match=r"task is \['tvg'\]: choose one of"):
+        get_task(["tvg"])
 
 
 @pytest.mark.parametrize(
@@ -79,6 +83,9 @@ def test_unknown_task_lists_the_names():
         ("tvg", {"query": "x", "span": "{<t=0><t=1>}"}, "takes only query"),
         ("rec", {"query": "x", "variant": 4}, "0 to 3"),
         ("rec", {"query": "x", "variant": -1}, "0 to 3"),
+        ("rec", {"query": "x", "variant": "a"}, "variant is 'a'"),
+        ("rec", {"query": "x", "variant": 1.0}, "variant is 1.0"),
+        ("rec", {"query": 5}, "query is 5: give it as text"),
     ],
 )
 def test_refuses_wrong_fields(name, fields, words):
@@ -145,6 +152,8 @@ def test_question_is_taken_whole():
         ("box", "xyxy", None, (0, 0, 1, 1), "[<x=0.0><y=0.0><x=1.0><y=1.0>]"),
         ("start", "t", [3.5], None, "<t=3.5s>"),
         ("start", "t", None, None, None),
+        ("box", "xyxy", np.array([10, 20, 30, 40]), None, "[<x=10.0px><y=20.0px><x=30.0px><y=40.0px>]"),
+        ("span", "tt", [torch.tensor(1.5), np.float32(4)], None, "{<t=1.5s><t=4.0s>}"),
     ],
 )
 def test_writes_values(name, axes, values, fractions, expected):
@@ -157,6 +166,32 @@ def test_writes_values(name, axes, values, fractions, expected):
 def test_refuses_wrong_values(values, fractions, words):
     with pytest.raises(PromptError, match=words):
         write_values("span", "tt", values, fractions)
+
+
+@pytest.mark.parametrize(
+    ("name", "axes", "values", "fractions", "message"),
+    [
+        ("span", "tt", 3.0, None, "span is 3.0: give 2 numbers in seconds."),
+        ("span", "tt", {"a": 1}, None, "span is {'a': 1}: give 2 numbers in seconds."),
+        ("span", "tt", ("1", "2"), None, "span is ('1', '2'): give 2 numbers in seconds."),
+        ("span", "tt", (True, 2), None, "span is (True, 2): give 2 numbers in seconds."),
+        ("span", "tt", None, "01", "span_fractions is '01': give 2 numbers from 0 to 1."),
+        ("box", "xyxy", "1234", None, "box is '1234': give 4 numbers in pixels."),
+        ("box", "xyxy", (1, 2, 3, None), None, "box is (1, 2, 3, None): give 4 numbers in pixels."),
+        ("start", "t", ["a"], None, "start_seconds is 'a': give a number in seconds."),
+        ("start", "t", None, [None], "start_fraction is None: give a number from 0 to 1."),
+    ],
+)
+def test_refuses_what_is_no_number(name, axes, values, fractions, message):
+    with pytest.raises(PromptError) as error:
+        write_values(name, axes, values, fractions)
+    assert str(error.value) == message
+
+
+def test_refuses_a_whole_number_that_is_no_float():
+    with pytest.raises(PromptError, match="give 2 numbers") as error:
+        write_values("span", "tt", (0, 10**400), None)
+    assert len(str(error.value)) < 150
 
 
 def test_help_lists_every_task():

@@ -1,10 +1,26 @@
 """Configuration of LLaVA-ST: every size that the model or the processor needs stands here, none in code."""
 
+import os
+from typing import TYPE_CHECKING
+
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from .conversion_llava_st import convert_released_config, is_released_config
+
+if TYPE_CHECKING:
+    # Never run, but read: transformers copies the files whose imports it finds in the text of this one, and so the
+    # code of the model travels wherever its config is saved.
+    from .modeling_llava_st import LlavaSTForConditionalGeneration  # noqa: F401
+
+# What config.json says to the Auto classes where this package is not installed.
+AUTO_MAP = {
+    "AutoConfig": "configuration_llava_st.LlavaSTConfig",
+    "AutoModel": "modeling_llava_st.LlavaSTModel",
+    "AutoModelForImageTextToText": "modeling_llava_st.LlavaSTForConditionalGeneration",
+    "AutoModelForMultimodalLM": "modeling_llava_st.LlavaSTForConditionalGeneration",
+}
 
 
 @strict
@@ -58,6 +74,7 @@ class LlavaSTConfig(PreTrainedConfig):
     """
 
     model_type = "llava_st"
+    _auto_class = "AutoConfig"  # save_pretrained copies the code
     sub_configs_defaults = {
         "vision_config": SubConfigSpec(
             config_class=AutoConfig,
@@ -156,6 +173,18 @@ class LlavaSTConfig(PreTrainedConfig):
     def patch_grid_size(self) -> int:
         """Patches along one side of a frame; what does not fill a patch is dropped (384 // 14 = 27)."""
         return self.vision_config.image_size // self.vision_config.patch_size
+
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs) -> None:
+        """
+        Save config.json together with the code of the model; every `save_pretrained` of the model calls this.
+
+        The folder then loads through all Auto classes with `trust_remote_code=True` where this package is not
+        installed. Where it is, the classes of the package are taken. No network is needed.
+        """
+        # transformers itself would name only the class that is saved. Nor can the class of the model be relied upon
+        # to say where its code is: FSDP2 replaces it by one of torch's.
+        self.auto_map = dict(AUTO_MAP)
+        super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):

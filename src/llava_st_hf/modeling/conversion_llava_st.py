@@ -9,17 +9,26 @@ import re
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import Chunk, Concatenate, WeightConverter, WeightRenaming
 from transformers.utils import cached_file
 
 RELEASED_ARCHITECTURE = "LlavaQwenForCausalLM"
+# Tensors that a release may carry over from its ancestors and that no part of the model reads.
+UNUSED_RELEASED_TENSORS = ("model.image_newline",)
+INDEX_FILE, SINGLE_FILE = "model.safetensors.index.json", "model.safetensors"
+PICKLE_FILES = ("pytorch_model.bin.index.json", "pytorch_model.bin", "pytorch_model.pt", "model.pt", "model.pth")
 
 # What tensors cannot say of a published vision tower: its heads, and pixels that do not fill a patch.
 KNOWN_VISION_TOWERS = {
     "google/siglip-so400m-patch14-384": {"num_attention_heads": 16, "image_size": 384},
 }
+
+# Sizes that are literals of the published code and stand in no file of a release; a recording of that code at other
+# sizes has them in a file.
+LITERALS_FILE = "tiny_overrides.json"
+RELEASED_LITERALS = {"temporal_scale_factor": 5, "packer_num_heads": 8}
 
 TEXT_FIELDS = (
     "hidden_size",
@@ -65,30 +74,34 @@ def convert_released_config(config_dict: dict[str, Any], source: str | Path, **h
     """
     if config_dict.get("use_downsample_image"):
         raise ValueError("use_downsample_image is true: images packed like a clip are not supported by this model.")
-    files = _SourceFiles(source, hub_kwargs)
-    shapes = files.tensor_shapes()
-    token_ids = files.token_ids()
+    files = SourceFiles(source, hub_kwargs)
+    fields = _Named(config_dict, f"config.json of {source} lacks the field {{}}: fetch the published file again.")
+    shapes = _Named(files.tensor_shapes(), f"the tensor {{}} is missing from {source}: fetch its shards again.")
+    token_ids = _Named(files.token_ids(), f"the tokenizer of {source} lacks {{}}: put the released tokenizer there.")
     vision_config = _vision_config(config_dict, shapes, files)
     vocab_size, hidden_size = shapes["model.embed_tokens.weight"]
     text_config = {name: config_dict[name] for name in TEXT_FIELDS if name in config_dict}
     text_config.update(model_type="qwen2", vocab_size=vocab_size, hidden_size=hidden_size)
-    text_config["rope_parameters"] = {"rope_type": "default", "rope_theta": config_dict["rope_theta"]}
+    text_config["rope_parameters"] = {"rope_type": "default", "rope_theta": fields["rope_theta"]}
 
     grid_size = vision_config["image_size"] // vision_config["patch_size"]
-    packed_size = round(config_dict["mm_perceiver_latents"] ** 0.5)
-    fast_size = round(config_dict["mm_perceiver_latents_fast"] ** 0.5)
+    packed_size = round(fields["mm_perceiver_latents"] ** 0.5)
+    fast_size = round(fields["mm_perceiver_latents_fast"] ** 0.5)
     packer = "model.vision_resampler.token_packer.devide_attention."
+    literals = {**RELEASED_LITERALS, **(files.read_json(LITERALS_FILE) or {})}
     return {
         "model_type": "llava_st",
         "architectures": ["LlavaSTForConditionalGeneration"],
         "vision_config": vision_config,
         "text_config": text_config,
-        "image_token_id": token_ids.get("<image>", token_ids["<im_patch>"]),
+        "image_token_id": token_ids["<image>" if "<image>" in token_ids else "<im_patch>"],
         "video_token_id": token_ids["<slow_vid_start>"],
         "coordinate_token_offset": vocab_size,
         "num_temporal_tokens": shapes["model.temporal_input_embeddings.weight"][0],
         "num_spatial_tokens": shapes["model.spatial_height_input_embeddings.weight"][0],
         "packer_hidden_size": shapes[packer + "to_q.0.weight"][0],
+        "packer_num_heads": literals["packer_num_heads"],
+        "temporal_stride": literals["temporal_scale_factor"],
         "spatial_stride": grid_size // packed_size,
         "fast_spatial_stride": packed_size // fast_size,
         "vision_feature_layer": -1,  # the reference drops the last layer of the tower, and so do its tensors
@@ -101,7 +114,7 @@ def convert_released_config(config_dict: dict[str, Any], source: str | Path, **h
     }
 
 
-def _vision_config(config_dict: dict, shapes: dict[str, list[int]], files: "_SourceFiles") -> dict[str, Any]:
+def _vision_config(config_dict: dict, shapes: dict[str, list[int]], files: "SourceFiles") -> dict[str, Any]:
     prefix = "model.vision_tower.vision_tower.vision_model."
     tower_name = config_dict.get("mm_vision_tower")
     known = files.read_json("vision_tower_config.json") or KNOWN_VISION_TOWERS.get(tower_name)
@@ -125,7 +138,18 @@ def _vision_config(config_dict: dict, shapes: dict[str, list[int]], files: "_Sou
     }
 
 
-class _SourceFiles:
+class _Named(dict):
+    """A dictionary that says in words what it lacks."""
+
+    def __init__(self, content: dict[str, Any], message: str):
+        super().__init__(content)
+        self.message = message
+
+    def __missing__(self, key: str) -> Any:
+        raise ValueError(self.message.format(key))
+
+
+class SourceFiles:
     """Files of a local directory or of a Hub repository, read without loading a weight."""
 
     def __init__(self, source: str | Path, hub_kwargs: dict[str, Any]):
@@ -146,16 +170,31 @@ class _SourceFiles:
         path = self.find(name)
         return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
 
-    def tensor_shapes(self) -> dict[str, list[int]]:
-        """Shape of every tensor, read from the headers of the safetensors files."""
-        index = self.read_json("model.safetensors.index.json")
-        names = sorted(set(index["weight_map"].values())) if index else ["model.safetensors"]
-        shapes = {}
+    def weight_files(self) -> list[str]:
+        """Paths of the safetensors files, in the order of their names."""
+        index = self.read_json(INDEX_FILE)
+        names = sorted(set(index["weight_map"].values())) if index else [SINGLE_FILE]
+        paths = []
         for name in names:
+            if name != Path(name).name or not name.endswith(".safetensors"):
+                raise ValueError(f"{INDEX_FILE} of {self.source} names {name!r}: only safetensors files are read.")
             path = self.find(name)
             if path is None:
-                raise ValueError(f"{name} is not in {self.source}: the released layout needs its safetensors files.")
-            with safe_open(path, framework="pt") as tensors:
+                pickles = [] if index else [pickle for pickle in PICKLE_FILES if self.find(pickle) is not None]
+                if pickles:
+                    raise ValueError(
+                        f"{pickles[0]} of {self.source} is a pickle file, which can run code when it is read: give "
+                        "the weights as safetensors."
+                    )
+                raise ValueError(f"{name} is missing from {self.source}: fetch this safetensors file again.")
+            paths.append(path)
+        return paths
+
+    def tensor_shapes(self) -> dict[str, list[int]]:
+        """Shape of every tensor, read from the headers of the safetensors files."""
+        shapes = {}
+        for path in self.weight_files():
+            with open_safetensors(path) as tensors:
                 shapes.update({key: tensors.get_slice(key).get_shape() for key in tensors.keys()})  # noqa: SIM118
         return shapes
 
@@ -169,7 +208,26 @@ class _SourceFiles:
             added = self.read_json(name)
             if added:
                 return added
+        for name in ("tokenizer.json", "tokenizer/tokenizer.json"):
+            added = (self.read_json(name) or {}).get("added_tokens")
+            if added:
+                return {token["content"]: token["id"] for token in added}
         raise ValueError(f"no tokenizer with added tokens in {self.source}: put the released tokenizer there.")
+
+
+def open_safetensors(path: str | Path) -> safe_open:
+    """Open a safetensors file; a `ValueError` names the file that is none, or that is damaged."""
+    with open(path, "rb") as file:
+        start = file.read(48)
+    if start.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{path} is a pointer of git-lfs, not the file itself: run `git lfs pull` there.")
+    # Behind the length of its header, 8 bytes that may look like anything, a safetensors file goes on with "{".
+    if start[8:9] != b"{" and start.startswith((b"PK\x03\x04", b"\x80")):
+        raise ValueError(f"{path} is a pickle file under another name: give the weights as safetensors.")
+    try:
+        return safe_open(path, framework="pt")
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}): fetch this file again.") from error
 
 
 def released_weight_mapping(prefix: str) -> list[WeightRenaming | WeightConverter]:
@@ -224,4 +282,10 @@ def register_released_layout() -> None:
         register_checkpoint_conversion_mapping(class_name, released_weight_mapping(prefix), overwrite=True)
 
 
-__all__ = ["convert_released_config", "is_released_config", "register_released_layout"]
+__all__ = [
+    "convert_released_config",
+    "is_released_config",
+    "open_safetensors",
+    "register_released_layout",
+    "released_weight_mapping",
+]

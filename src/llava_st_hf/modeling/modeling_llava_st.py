@@ -17,6 +17,7 @@ from transformers.modeling_utils import slice_logits_to_keep
 from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple, torch_compilable_check
 from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
 from .configuration_llava_st import LlavaSTConfig
 from .conversion_llava_st import register_released_layout
@@ -101,6 +102,17 @@ class LlavaSTPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
+    # A release may carry this tensor over from LLaVA-OneVision; nothing here reads it.
+    _keys_to_ignore_on_load_unexpected = [r"(^|\.)image_newline$"]
+
+    def __init__(self, config: LlavaSTConfig, *args, **kwargs):
+        if config.model_type != LlavaSTConfig.model_type:
+            raise ValueError(
+                f"config is a {type(config).__name__} (model_type {config.model_type!r}): read it with "
+                "LlavaSTConfig.from_pretrained, for the published config.json may bear a name that the Auto classes "
+                "take for another model."
+            )
+        super().__init__(config, *args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -120,7 +132,11 @@ class LlavaSTPreTrainedModel(PreTrainedModel):
         )
 
     def save_pretrained(self, *args, **kwargs) -> None:
-        """Save in this project's layout, never in the released one; see `PreTrainedModel.save_pretrained`."""
+        """
+        Save in this project's layout, never in the released one; see `PreTrainedModel.save_pretrained`.
+
+        The code travels with the weights, see [`LlavaSTConfig.save_pretrained`].
+        """
         # transformers would else turn the registered mapping round, to names that it could not read: it does so twice
         # for a model with a head, once for the model and once for the base model in it.
         if kwargs.setdefault("save_original_format", False):
@@ -162,6 +178,8 @@ class LlavaSTModel(LlavaSTPreTrainedModel):
         self.coordinate_embeddings = LlavaSTCoordinateEmbeddings(config)
         self.language_model = AutoModel.from_config(config.text_config)
         self.post_init()
+        # Else the first forward pass puts them in place, under a lock, which torch.compile(fullgraph=True) refuses.
+        maybe_install_capturing_hooks(self.vision_tower)
 
     def embed_ids(self, input_ids: torch.LongTensor, coordinate_offsets: torch.Tensor | None) -> torch.Tensor:
         """

@@ -44,17 +44,19 @@ class LlavaSTPointToRegionAttention(nn.Module):
         Returns:
             `torch.Tensor` of shape `(..., hidden)`: one token for each region.
         """
-        batch_shape, size = regions.shape[:-2], regions.shape[-2]
+        *batch_shape, size, hidden_size = regions.shape
         points = (centre_weights.to(regions.dtype).unsqueeze(-2) @ regions).squeeze(-2)  # (..., hidden)
-        query = self.query_proj(self.query_norm(self.query_mlp(points)))
-        key = self.key_proj(self.key_norm(self.key_mlp(regions)))
-        value = self.value_proj(self.value_norm(self.value_mlp(regions)))
+        # Linear layers in 8 bits (bitsandbytes) take no more than three axes.
+        flat_points, flat_regions = points.reshape(-1, hidden_size), regions.reshape(-1, size, hidden_size)
+        query = self.query_proj(self.query_norm(self.query_mlp(flat_points)))  # (regions, width)
+        key = self.key_proj(self.key_norm(self.key_mlp(flat_regions)))  # (regions, region, width)
+        value = self.value_proj(self.value_norm(self.value_mlp(flat_regions)))
 
         query = query.reshape(-1, 1, self.num_heads, query.shape[-1] // self.num_heads).transpose(1, 2)
         key, value = (x.reshape(-1, size, *query.shape[1::2]).transpose(1, 2) for x in (key, value))
         mask = None if valid is None else valid.expand(*batch_shape, size).reshape(-1, 1, 1, size)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)  # (regions, heads, 1, width)
-        return points + self.output_proj(self.attention_proj(attended.reshape(*batch_shape, -1)))
+        return points + self.output_proj(self.attention_proj(attended.flatten(1))).view_as(points)
 
 
 class LlavaSTPacker(nn.Module):

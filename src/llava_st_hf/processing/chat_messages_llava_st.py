@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from .batch_feature_llava_st import GroundingContext
 from .media_llava_st import PromptError
+from .prompt_writing_llava_st import check_encodable
 from .video_processing_llava_st import REQUEST_FIELDS
 
 # Key of a chat message under which the question travels to `post_process_grounding`; no template renders it.
@@ -15,7 +16,10 @@ GROUNDING_KEY = "grounding"
 
 
 def check_query(query: str, tokenizer: PreTrainedTokenizerBase, media_tokens: Sequence[str]) -> None:
-    """Raise `PromptError` where a query holds a token that steers the model."""
+    """Raise `PromptError` where a query is no text, or holds a token that steers the model."""
+    if not isinstance(query, str):
+        raise PromptError(f"query is {' '.join(repr(query)[:80].split())}: give it as text.")
+    check_encodable("query", query)
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     for token in sorted(special | {"<|im_start|>", "<|im_end|>", *media_tokens}):
         if token in query:

@@ -23,7 +23,13 @@ from .media_llava_st import MediaInfo, PromptError
 # `<t_...>` where a number is meant: `<x_axis>` stays plain text.
 COORDINATE_PATTERN = r"<(?P<axis>[txy])(?:\s*=(?P<value>[^<>]*)|_(?P<bin>[-+]?\d[^<>]*))>"
 _COORDINATE = re.compile(COORDINATE_PATTERN)
-_NUMBER = re.compile(r"(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(?P<unit>[A-Za-z%]*)")
+_DIGITS = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_NUMBER = re.compile(rf"(?P<number>{_DIGITS})\s*(?P<unit>[A-Za-z%]*)")
+# `<q=1s>`, `<T=0.5>` and `<t:3>`; `<p=0.05>`, `<n=5>` and `<b:1>` may be words of a question and stay plain text.
+_MISSPELLED = re.compile(
+    rf"<(?![txy]\s*=)(?:[A-Za-z]\s*=\s*{_DIGITS}\s*(?:s|px)|[TXY]\s*=\s*{_DIGITS}|"
+    rf"[TXYtxy]\s*:\s*{_DIGITS}\s*(?:s|px)?)>"
+)
 _GROUP = re.compile(r"\{[^{}\[\]]*\}|\[[^{}\[\]]*\]")
 _AXIS_NAMES = {"t": "time", "x": "width", "y": "height"}
 _AXIS_UNITS = {"t": ("s", "seconds"), "x": ("px", "pixels"), "y": ("px", "pixels")}
@@ -212,6 +218,15 @@ def _describe(axes: tuple[str, ...]) -> str:
     return f"{len(axes)} coordinate{'s' * (len(axes) != 1)} ({' '.join(axes)})"
 
 
+def check_misspelled(text: str) -> None:
+    """Raise `PromptError` for what can only be a coordinate with a slip of the pen, such as `<q=1s>` or `<t:3>`."""
+    if match := _MISSPELLED.search(text):
+        raise PromptError(
+            f"{match.group()} is no coordinate: the axes are t (time), x (width) and y (height), as in <t=0.35>, "
+            "<t=3.5s> or <x=120px>."
+        )
+
+
 def check_prompt_coordinates(text: str) -> None:
     """
     Check the coordinates of a prompt as far as that is possible before the media are known.
@@ -220,8 +235,10 @@ def check_prompt_coordinates(text: str) -> None:
         text (`str`): The prompt.
 
     Raises:
-        `PromptError`: For an unreadable number, a fraction outside [0, 1], or a span or box that is not one.
+        `PromptError`: For an unreadable number, an unknown axis, a fraction outside [0, 1], or a span or box that is
+            not one.
     """
+    check_misspelled(text)
     coordinates = find_coordinates(text)
     for coordinate in coordinates:
         if coordinate.unit == "fraction":
@@ -264,6 +281,7 @@ __all__ = [
     "COORDINATE_PATTERN",
     "InlineCoordinate",
     "check_groups",
+    "check_misspelled",
     "check_prompt_coordinates",
     "compute_bins",
     "compute_fraction",

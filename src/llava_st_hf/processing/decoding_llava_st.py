@@ -609,6 +609,20 @@ class GrammarLogitsProcessor(LogitsProcessor):
         return self._masks[name, device]
 
 
+@dataclass
+class ConstrainedOutput(GenerateDecoderOnlyOutput):
+    """
+    What [`decode_with_forced_runs`] returns with `return_dict_in_generate=True`.
+
+    Args:
+        coordinate_scores (`tuple[torch.Tensor]`):
+            For each new token the scores of the coordinate tokens (batch, coordinates), time then height then width:
+            what it takes to read an answer finer than a bin, without the scores of the whole vocabulary.
+    """
+
+    coordinate_scores: tuple[torch.FloatTensor] | None = None
+
+
 def decode_with_forced_runs(
     model: Any,
     input_ids: torch.LongTensor,
@@ -618,7 +632,7 @@ def decode_with_forced_runs(
     synced_gpus: bool = False,
     streamer: Any = None,
     **model_kwargs: Any,
-) -> torch.LongTensor | GenerateDecoderOnlyOutput:
+) -> torch.LongTensor | ConstrainedOutput:
     """
     Decode greedily or by sampling, feeding tokens that the grammar leaves no choice about without a pass of their own.
 
@@ -636,7 +650,7 @@ def decode_with_forced_runs(
         model_kwargs: Inputs of the model.
 
     Returns:
-        `torch.LongTensor` of shape `(batch, sequence)` or `GenerateDecoderOnlyOutput`, as `generate`.
+        `torch.LongTensor` of shape `(batch, sequence)`, or with `return_dict_in_generate` a [`ConstrainedOutput`].
     """
     grammar = next(processor for processor in logits_processor if isinstance(processor, GrammarLogitsProcessor))
     wants_scores = generation_config.return_dict_in_generate and generation_config.output_scores
@@ -644,6 +658,15 @@ def decode_with_forced_runs(
     pad = input_ids.new_zeros(()) if pad is None else pad.to(input_ids.device)
     unfinished = input_ids.new_ones(input_ids.shape[0])
     scores: list[torch.Tensor] = []
+    coordinate_scores: list[torch.Tensor] = []
+    vocabulary = grammar.grammars[0].vocabulary
+    coordinates = slice(vocabulary.first_id["t"], vocabulary.size)
+
+    def keep(step_scores: torch.Tensor) -> None:
+        if wants_scores:
+            scores.append(step_scores)
+        if generation_config.return_dict_in_generate:
+            coordinate_scores.append(step_scores[:, coordinates].clone())
 
     def append(next_ids: torch.LongTensor) -> None:
         nonlocal input_ids, unfinished
@@ -659,8 +682,7 @@ def decode_with_forced_runs(
         model_kwargs = model._update_model_kwargs_for_generation(outputs, model_kwargs, num_new_tokens=num_new)
         logits = outputs.logits[:, -1].to(copy=True, dtype=torch.float32, device=input_ids.device)
         step_scores = logits_processor(input_ids, logits)
-        if wants_scores:
-            scores.append(step_scores)
+        keep(step_scores)
         if generation_config.do_sample:
             next_ids = torch.multinomial(step_scores.softmax(-1), num_samples=1).squeeze(1)
         else:
@@ -668,9 +690,7 @@ def decode_with_forced_runs(
         append(next_ids)
         num_new = 1
         while unfinished.any() and (forced := _find_forced(grammar, input_ids, unfinished)) is not None:
-            if wants_scores:
-                certain = torch.full_like(step_scores, float("-inf"))
-                scores.append(certain.scatter(1, forced[:, None], 0.0))
+            keep(torch.full_like(step_scores, float("-inf")).scatter(1, forced[:, None], 0.0))
             append(forced)
             num_new += 1
         if not unfinished.any():
@@ -684,9 +704,10 @@ def decode_with_forced_runs(
         streamer.end()
     if not generation_config.return_dict_in_generate:
         return input_ids
-    return GenerateDecoderOnlyOutput(
+    return ConstrainedOutput(
         sequences=input_ids,
         scores=tuple(scores) if wants_scores else None,
+        coordinate_scores=tuple(coordinate_scores),
         past_key_values=model_kwargs.get("past_key_values"),
     )
 
@@ -733,6 +754,7 @@ def make_generate_arguments(
 
 __all__ = [
     "AnswerGrammar",
+    "ConstrainedOutput",
     "GrammarLogitsProcessor",
     "GrammarVocabulary",
     "TimeLimits",

@@ -67,6 +67,7 @@ def compute_sampled_indices(
     frame_range: tuple[int, int] | None = None,
     time_range: tuple[float, float] | None = None,
     end_seconds: float | None = None,
+    max_frames: int | None = None,
 ) -> np.ndarray:
     """
     Choose the frames of a video that a request means.
@@ -79,14 +80,16 @@ def compute_sampled_indices(
         frame_range (`tuple[int, int]`, *optional*): First and last frame of the clip, both included.
         time_range (`tuple[float, float]`, *optional*): Seconds; frames with start <= time stamp <= end are the clip.
         end_seconds (`float`, *optional*): End of the video, for the check of `time_range`.
+        max_frames (`int`, *optional*): Most frames that the request may mean; never more than `MAX_SAMPLED_FRAMES`.
 
     Returns:
         `np.ndarray`: `int64` presentation indices, shape (sampled frames,).
 
     Raises:
-        `MediaError`: The request is malformed or outside the video.
+        `MediaError`: The request is malformed, outside the video or for too many frames.
     """
     check_sampling(name, num_frames, fps, frame_range, time_range)
+    most = MAX_SAMPLED_FRAMES if max_frames is None else min(max_frames, MAX_SAMPLED_FRAMES)
     first, last = 0, len(seconds) - 1
     if frame_range is not None:
         first, last = map(_as_integer, frame_range)
@@ -99,13 +102,17 @@ def compute_sampled_indices(
     if fps is not None:
         # The slack keeps a last frame whose time stamp was rounded down, as matroska does to milliseconds.
         count = math.floor((seconds[last] - seconds[first]) * fps + 1e-2) + 1
-        if count > MAX_SAMPLED_FRAMES:
-            raise MediaError(f"{name}: fps={fps} means {count} frames; lower it to have {MAX_SAMPLED_FRAMES} at most.")
+        if count > most:
+            raise MediaError(f"{name}: fps={fps} means {count} frames; lower it to have {most} at most.")
         return _find_nearest(seconds, seconds[first] + np.arange(count) / fps).clip(first, last)
     if num_frames is not None:
+        if num_frames > most:
+            raise MediaError(f"{name}: num_frames is {num_frames}; give {most} at most.")
         return compute_frame_indices(_as_integer(num_frames), first, last)
-    if last - first >= MAX_SAMPLED_FRAMES:
-        raise MediaError(f"{name}: {last - first + 1} frames are too many for one call; give num_frames or fps.")
+    if last - first >= most:
+        raise MediaError(
+            f"{name}: {last - first + 1} frames are more than the {most} of one call; give num_frames or fps."
+        )
     return np.arange(first, last + 1)
 
 
@@ -148,4 +155,4 @@ def _as_integer(value: object) -> int | None:
     return operator.index(value)
 
 
-__all__ = ["check_sampling", "compute_frame_indices", "compute_sampled_indices"]
+__all__ = ["MAX_SAMPLED_FRAMES", "check_sampling", "compute_frame_indices", "compute_sampled_indices"]

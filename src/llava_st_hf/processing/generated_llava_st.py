@@ -59,13 +59,16 @@ def read_generated(
     rows = [_drop_end(row, end_ids) for row in rows]
     # Coordinate tokens are not special, so only what frames the answer is skipped.
     texts = [tokenizer.decode(row, skip_special_tokens=True, clean_up_tokenization_spaces=False) for row in rows]
-    scores = getattr(outputs, "scores", None)
+    # Constrained decoding keeps the columns of the coordinates only.
+    scores = getattr(outputs, "coordinate_scores", None)
+    first_column = 0 if scores else coordinate_token_offset
+    scores = scores or getattr(outputs, "scores", None)
     # After a beam search the scores of a row are spread over the beams: no refinement then.
     if scores is None or getattr(outputs, "beam_indices", None) is not None:
         return texts, [None] * len(texts)
     sizes = (num_temporal_tokens, num_spatial_tokens, num_spatial_tokens)
     return texts, [
-        _refine_row(row, text, [step[index] for step in scores], coordinate_token_offset, sizes)
+        _refine_row(row, text, [step[index] for step in scores], coordinate_token_offset, first_column, sizes)
         for index, (row, text) in enumerate(zip(rows, texts, strict=True))
     ]
 
@@ -143,9 +146,19 @@ def refine_bin(probabilities: Sequence[float], winner: int) -> tuple[float, floa
 
 
 def _refine_row(
-    row: list[int], text: str, scores: list[Any], first: int, sizes: tuple[int, int, int]
+    row: list[int], text: str, scores: list[Any], first: int, first_column: int, sizes: tuple[int, int, int]
 ) -> Refinements | None:
-    """Refine the coordinate tokens of one answer; `scores` holds a tensor (vocabulary,) for each generated token."""
+    """
+    Refine the coordinate tokens of one answer.
+
+    Args:
+        row (`list[int]`): Its ids.
+        text (`str`): Its text.
+        scores (`list`): A tensor for each id, with the scores of all tokens or of the coordinates.
+        first (`int`): Id of the first coordinate token.
+        first_column (`int`): Where that one stands in the tensors.
+        sizes (`tuple[int, int, int]`): Bins of each axis.
+    """
     steps = [step for step, token_id in enumerate(row) if 0 <= token_id - first < sum(sizes)]
     starts = [match.start() for match in _COORDINATE_TOKEN.finditer(text)]
     # An answer may spell a coordinate out of other tokens, and prompts that were not recognised shift the scores.
@@ -153,7 +166,7 @@ def _refine_row(
         return None
     refined = {}
     for step, start in zip(steps, starts, strict=True):
-        bin_index, begin = row[step] - first, first
+        bin_index, begin = row[step] - first, first_column
         for size in sizes:
             if bin_index < size:
                 break

@@ -9,6 +9,7 @@ Three things go beyond an ordinary processor of transformers:
 - two quirks that the released weights were trained with are switches, `splice_fast_tokens` and `embed_width_inputs`.
 """
 
+import bisect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,23 +25,25 @@ from .batch_feature_llava_st import GroundingContext, LlavaSTBatchFeature
 from .chat_messages_llava_st import check_query, read_context, read_requests, write_context
 from .coordinate_text_llava_st import check_prompt_coordinates
 from .decoding_llava_st import AnswerGrammar, GrammarVocabulary, find_time_limits, make_generate_arguments
+from .frame_sampling_llava_st import MAX_SAMPLED_FRAMES
 from .generated_llava_st import read_answers, read_generated
 from .grounding_llava_st import Box, GroundingResult, Span
 from .media_inputs_llava_st import flatten_images, flatten_videos, load_images, refuse_url
-from .media_llava_st import InputError, PromptError
+from .media_llava_st import InputError, MediaError, PromptError
 from .prompt_writing_llava_st import (
     RAW_FAST_TOKENS,
     RAW_WIDTH_TOKEN,
     PromptWriter,
     WrittenSample,
     check_lengths,
+    check_media_tokens,
     choose_padding,
     place_offsets,
 )
 from .released_llava_st import load_released_arguments, read_released_sizes
 from .tasks_llava_st import choose_medium, get_task, write_values
 from .tokenization_llava_st import get_coordinate_token_offset, require_token
-from .video_processing_llava_st import LlavaSTVideoProcessorKwargs
+from .video_processing_llava_st import REQUEST_FIELDS, LlavaSTVideoProcessorKwargs
 
 CHAT_TEMPLATE_FILE = "chat_template_llava_st.jinja"
 _HUB_KEYS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
@@ -91,6 +94,7 @@ class LlavaSTProcessor(ProcessorMixin):
     """
 
     valid_processor_kwargs = LlavaSTProcessorKwargs
+    _auto_class = "AutoProcessor"  # save_pretrained copies the code, it loads where this package is not installed
 
     def __init__(
         self,
@@ -266,7 +270,8 @@ class LlavaSTProcessor(ProcessorMixin):
 
         Raises:
             `PromptError`: For a bad coordinate, a placeholder without medium or the reverse, or too many tokens.
-            `MediaError`: For media that cannot be read, or lie on the network without `allow_url`.
+            `MediaError`: For media that cannot be read, or lie on the network without `allow_url`; for a rate (`fps`)
+                that means more frames than the context holds; for an option of videos where there is no video.
         """
         if kwargs.pop("audio", None) is not None:  # transformers' chat templates always pass it
             raise InputError("audio is given, which this model does not hear: leave it out.")
@@ -278,12 +283,18 @@ class LlavaSTProcessor(ProcessorMixin):
         # Only the caller may open the network: the merged arguments also hold what was saved with the tokenizer.
         allow_url = bool({**kwargs, **kwargs.get("videos_kwargs", {})}.get("allow_url"))
 
+        if texts is not None:
+            merged_kwargs["videos_kwargs"]["max_frames"] = self._check_media_tokens(texts, merged_kwargs)
+        video_list = flatten_videos(videos)
+        if not video_list:
+            _refuse_video_options(kwargs)
+
         image_list, image_media = load_images(flatten_images(images), allow_url)
         image_inputs, image_replacements = {}, []
         if image_list:
             image_inputs, image_replacements = self._process_images(image_list, **merged_kwargs["images_kwargs"])
         video_inputs, video_replacements, video_media = {}, [], []
-        if video_list := flatten_videos(videos):
+        if video_list:
             video_inputs, video_replacements = self._process_videos(
                 video_list, **{**merged_kwargs["videos_kwargs"], "allow_url": allow_url}
             )
@@ -336,6 +347,34 @@ class LlavaSTProcessor(ProcessorMixin):
             self.embed_width_inputs,
         )
 
+    def _check_media_tokens(self, texts: list[str], merged_kwargs: dict[str, Any]) -> int | None:
+        """Refuse media that cannot fit, before any is read; return how many frames fit where a rate is to tell."""
+        options = merged_kwargs["videos_kwargs"]
+        image_size = _get_fixed_size(self.image_processor, merged_kwargs["images_kwargs"])
+        video_size = _get_fixed_size(self.video_processor, options)
+        num_image_tokens = 0 if image_size is None else self._count_image_tokens(*image_size)
+        num_frames = options.get("num_frames", self.video_processor.num_frames if options.get("fps") is None else None)
+        if video_size is None or not options.get("do_sample_frames", self.video_processor.do_sample_frames):
+            num_frames = None
+        listed = isinstance(num_frames, (list, tuple))
+        writer, counts, num_videos_before = self._get_writer(), [], 0
+        for sample in texts:
+            num_images, num_videos = writer.count_placeholders(sample)
+            asked = [num_frames] * num_videos
+            if listed:
+                asked = num_frames[num_videos_before : num_videos_before + num_videos]
+            num_videos_before += num_videos
+            # What is not known yet, or no number of frames, counts as nothing here: the reader has its say on it.
+            known = [int(count) for count in asked if isinstance(count, (int, float)) and 0 < count < 2**31]
+            num_video_tokens = sum(sum(self._count_video_tokens(count, *video_size)) for count in known)
+            counts.append(num_images * num_image_tokens + num_video_tokens)
+        limit = check_media_tokens(counts, self.tokenizer.model_max_length, merged_kwargs["text_kwargs"])
+        most = options.get("max_frames")
+        if video_size is None:
+            return most
+        sizes = range(1, min(MAX_SAMPLED_FRAMES, MAX_SAMPLED_FRAMES if most is None else most) + 1)
+        return bisect.bisect_right(sizes, limit, key=lambda count: sum(self._count_video_tokens(count, *video_size)))
+
     def _process_videos(self, videos: list[Any], **kwargs) -> tuple[dict[str, Any], list[str]]:
         """Process clips; unlike the base class this takes paths as `Path` and files as bytes."""
         for video in videos:
@@ -351,6 +390,8 @@ class LlavaSTProcessor(ProcessorMixin):
         **text_kwargs,
     ) -> dict[str, Any]:
         """Tokenize written samples and lay their coordinate offsets beside the ids."""
+        # Not verbose: `check_lengths` says that a text is too long, better than the tokenizer's warning would.
+        text_kwargs = {"verbose": False, **text_kwargs}
         inputs = dict(self.tokenizer([sample.text for sample in samples], **text_kwargs))
         rows = [np.asarray(row) for row in inputs["input_ids"]]
         masks = inputs.get("attention_mask", [np.ones(len(row)) for row in rows])
@@ -467,14 +508,14 @@ class LlavaSTProcessor(ProcessorMixin):
         )
         check_prompt_coordinates(prompt)
         if span is not None:
-            span = (span.start_seconds, span.end_seconds) if hasattr(span, "start_seconds") else tuple(span)
+            span = (span.start_seconds, span.end_seconds) if hasattr(span, "start_seconds") else span
         context = GroundingContext(
             chosen.name,
             query,
             start_seconds,
             start_fraction,
-            span_seconds=span,
-            span_fractions=None if span_fractions is None else tuple(span_fractions),
+            span_seconds=None if span is None else tuple(map(float, span)),
+            span_fractions=None if span_fractions is None else tuple(map(float, span_fractions)),
         )
         return [
             {
@@ -636,6 +677,22 @@ class LlavaSTProcessor(ProcessorMixin):
             self.num_temporal_tokens,
             self.num_spatial_tokens,
         )
+
+
+def _refuse_video_options(kwargs: Mapping[str, Any]) -> None:
+    """Raise `MediaError` for an option that chooses frames, where a call has no video to choose them from."""
+    given = {**(kwargs.get("videos_kwargs") or {}), **kwargs}
+    for name in REQUEST_FIELDS:
+        if given.get(name) is not None:
+            raise MediaError(f"{name} is {given[name]!r}, but there is no video: leave it out or give a video.")
+
+
+def _get_fixed_size(processor: Any, kwargs: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return height and width that a processor resizes everything to, `None` where a call has its own way."""
+    if kwargs.get("size") is not None or not kwargs.get("do_resize", processor.do_resize):
+        return None
+    size = dict(processor.size)
+    return (size["height"], size["width"]) if "height" in size and "width" in size else None
 
 
 def _read_default_chat_template() -> str | None:

@@ -16,6 +16,7 @@ from .coordinate_text_llava_st import (
     COORDINATE_PATTERN,
     InlineCoordinate,
     check_groups,
+    check_misspelled,
     compute_bins,
     compute_fraction,
     format_coordinate_token,
@@ -30,6 +31,7 @@ RAW_WIDTH_TOKEN = "<WIDTH-INPUT>"
 
 # transformers puts this mark before a control token that a user typed (`sanitize_control_tokens=True`).
 _UNMARKED = "(?<!\U000f0000)"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ASSISTANT_TURN = re.compile(
     rf"{_UNMARKED}<\|im_start\|>assistant\n(?P<answer>.*?)(?P<end>{_UNMARKED}<\|im_end\|>|\Z)", re.DOTALL
 )
@@ -75,6 +77,8 @@ class PromptWriter:
         """Raise `PromptError` where texts have more or fewer placeholders than media are given."""
         if not all(isinstance(sample, str) for sample in texts):
             raise PromptError("text holds something that is not a string: give a string or a list of strings.")
+        for index, sample in enumerate(texts):
+            check_encodable(f"prompt {index}" if len(texts) > 1 else "the prompt", sample)
         for token, name, media, flatten in (
             (self.image_token, "image", images, flatten_images),
             (self.video_token, "video", videos, flatten_videos),
@@ -93,6 +97,12 @@ class PromptWriter:
                         "inside a question."
                     )
 
+    def count_placeholders(self, text: str) -> tuple[int, int]:
+        """Return how many images and how many videos a text has placeholders for."""
+        tokens = (self.image_token, self.video_token)
+        num_images, num_videos = (len(re.findall(_UNMARKED + re.escape(token), text)) for token in tokens)
+        return num_images, num_videos
+
     def write(
         self,
         text: str,
@@ -100,6 +110,7 @@ class PromptWriter:
         videos: Iterator[tuple[str, MediaInfo]],
     ) -> WrittenSample:
         """Replace placeholders and coordinates of one text; takes its media from the front of the two iterators."""
+        check_misspelled(_ASSISTANT_TURN.sub("\n", text))  # what the assistant says is not the user's to mend
         placeholders = f"(?P<image>{re.escape(self.image_token)})|(?P<video>{re.escape(self.video_token)})"
         matches = list(re.finditer(f"{_UNMARKED}(?:{placeholders})|{COORDINATE_PATTERN}", text))
         media, num_media_tokens, written = [], 0, [""] * len(matches)
@@ -168,6 +179,15 @@ class PromptWriter:
         return tokens, offsets[is_token]
 
 
+def check_encodable(name: str, text: str) -> None:
+    """Raise `PromptError` for a text with halves of surrogate pairs, as a shell's undecodable bytes become."""
+    if match := _SURROGATE.search(text):
+        raise PromptError(
+            f"{name} holds {match.group()!r} at character {match.start()}, which is half a character or a byte that "
+            "is not UTF-8: give it as UTF-8 text."
+        )
+
+
 def choose_padding(texts: Sequence[str], kwargs: dict[str, Any], return_tensors: Any) -> dict[str, Any]:
     """Return how to pad where the caller does not say: tensors to the longest, open turns on the left."""
     asked = {**kwargs, **kwargs.get("text_kwargs", {})}
@@ -201,7 +221,7 @@ def check_lengths(
     Raises:
         `PromptError`: When a text is too long, or truncation cut into its media.
     """
-    truncation = text_kwargs.get("truncation") not in (None, False, "do_not_truncate")
+    truncation = _is_truncated(text_kwargs)
     for index, (row, mask, sample) in enumerate(zip(rows, masks, samples, strict=True)):
         where = f"prompt {index}" if len(samples) > 1 else "the prompt"
         length = int(np.asarray(mask).sum())
@@ -211,11 +231,48 @@ def check_lengths(
                 f"(model_max_length) holds {limit}: give fewer frames (num_frames), fewer media or a shorter text."
             )
         if truncation and np.isin(row, media_token_ids).sum() < sample.num_media_tokens:
-            raise PromptError(
-                f"max_length is {text_kwargs.get('max_length') or limit}, which cuts into the "
-                f"{sample.num_media_tokens} tokens for media of {where}: raise max_length, give fewer frames "
-                "(num_frames) or turn truncation off."
-            )
+            raise _make_cut_error(where, sample.num_media_tokens, text_kwargs.get("max_length") or limit)
+
+
+def check_media_tokens(counts: Sequence[int], limit: int, text_kwargs: dict[str, Any]) -> int:
+    """
+    Check, before any medium is read, that the context holds the tokens that media alone take.
+
+    Args:
+        counts (`Sequence[int]`): How many tokens the media of each text take at least.
+        limit (`int`): Number of tokens that the context holds.
+        text_kwargs (`dict`): Arguments of the tokenizer.
+
+    Returns:
+        `int`: Number of tokens that one text may have.
+
+    Raises:
+        `PromptError`: When media alone take more.
+    """
+    truncation = _is_truncated(text_kwargs)
+    most = (text_kwargs.get("max_length") or limit) if truncation else limit
+    for index, count in enumerate(counts):
+        if count <= most:
+            continue
+        where = f"prompt {index}" if len(counts) > 1 else "the prompt"
+        if truncation:
+            raise _make_cut_error(where, count, most)
+        raise PromptError(
+            f"{where} has {count} tokens for media alone, but the context (model_max_length) holds {limit}: give "
+            "fewer frames (num_frames) or fewer media."
+        )
+    return most
+
+
+def _is_truncated(text_kwargs: dict[str, Any]) -> bool:
+    return text_kwargs.get("truncation") not in (None, False, "do_not_truncate")
+
+
+def _make_cut_error(where: str, num_media_tokens: int, max_length: int) -> PromptError:
+    return PromptError(
+        f"max_length is {max_length}, which cuts into the {num_media_tokens} tokens for media of {where}: raise "
+        "max_length, give fewer frames (num_frames) or turn truncation off."
+    )
 
 
 def place_offsets(
@@ -256,4 +313,12 @@ def _ends_in_open_turn(text: str) -> bool:
     return bool(turns) and not turns[-1]["end"]
 
 
-__all__ = ["PromptWriter", "WrittenSample", "check_lengths", "choose_padding", "place_offsets"]
+__all__ = [
+    "PromptWriter",
+    "WrittenSample",
+    "check_encodable",
+    "check_lengths",
+    "check_media_tokens",
+    "choose_padding",
+    "place_offsets",
+]

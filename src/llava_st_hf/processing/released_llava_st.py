@@ -18,8 +18,10 @@ from .media_llava_st import InputError
 from .tokenization_llava_st import convert_released_tokenizer, count_coordinate_tokens, is_released_vocabulary
 from .video_processing_llava_st import LlavaSTVideoProcessor
 
-# Parity: the reference packs frames by this literal (token_packer.py:196-229); no file of a release names it.
+# Parity: the reference packs frames by this literal (token_packer.py:196-229); no file of a release names it. A
+# recording of the published code at other sizes has it in a file.
 RELEASED_TEMPORAL_STRIDE = 5
+LITERALS_FILE = "tiny_overrides.json"
 # Where the tokenizer may lie: beside the weights, or in a folder of its own.
 _TOKENIZER_FOLDERS = ("", "tokenizer")
 
@@ -35,6 +37,7 @@ class ReleasedSizes:
         patch_size (`int`): Height and width in pixels of a patch.
         spatial_stride (`int`): Patches per side of a region of the first packing.
         fast_spatial_stride (`int`): Cells per side of a region of the fast packing.
+        temporal_stride (`int`, *optional*, defaults to 5): Frames of a region of the slow packing.
 
     Example:
 
@@ -49,6 +52,7 @@ class ReleasedSizes:
     patch_size: int
     spatial_stride: int
     fast_spatial_stride: int
+    temporal_stride: int = RELEASED_TEMPORAL_STRIDE
 
     @property
     def grid(self) -> int:
@@ -82,6 +86,9 @@ def read_released_sizes(repository: str | Path, **hub_kwargs) -> ReleasedSizes |
         added_tokens = read_json(str(PurePosixPath(candidate, "added_tokens.json"))) or {}
         tokenizer_config = read_json(str(PurePosixPath(candidate, "tokenizer_config.json"))) or {}
         listed = {token["content"]: 0 for token in tokenizer_config.get("added_tokens_decoder", {}).values()}
+        if not added_tokens and not listed:  # written by transformers 5, which keeps them here only
+            tokenizer_file = read_json(str(PurePosixPath(candidate, "tokenizer.json"))) or {}
+            listed = {token["content"]: 0 for token in tokenizer_file.get("added_tokens", ())}
         if folder is None and is_released_vocabulary({**added_tokens, **listed}):
             folder = candidate
     config = read_json("config.json")
@@ -92,7 +99,9 @@ def read_released_sizes(repository: str | Path, **hub_kwargs) -> ReleasedSizes |
     fast_side = _square_root(config, "mm_perceiver_latents_fast")
     spatial_stride = _get_stride("mm_perceiver_latents", image_size // patch_size, side)
     fast_spatial_stride = _get_stride("mm_perceiver_latents_fast", side, fast_side)
-    return ReleasedSizes(folder, image_size, patch_size, spatial_stride, fast_spatial_stride)
+    literals = read_json(LITERALS_FILE) or {}
+    temporal_stride = literals.get("temporal_scale_factor", RELEASED_TEMPORAL_STRIDE)
+    return ReleasedSizes(folder, image_size, patch_size, spatial_stride, fast_spatial_stride, temporal_stride)
 
 
 def load_released_arguments(repository: str | Path, sizes: ReleasedSizes, **hub_kwargs) -> dict[str, Any]:
@@ -121,7 +130,7 @@ def load_released_arguments(repository: str | Path, sizes: ReleasedSizes, **hub_
         "patch_size": sizes.patch_size,
         "spatial_stride": sizes.spatial_stride,
         "fast_spatial_stride": sizes.fast_spatial_stride,
-        "temporal_stride": RELEASED_TEMPORAL_STRIDE,
+        "temporal_stride": sizes.temporal_stride,
         "num_temporal_tokens": num_temporal_tokens,
         "num_spatial_tokens": num_spatial_tokens,
         "splice_fast_tokens": False,

@@ -7,6 +7,7 @@ the double spaces below are therefore meant.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any
 
@@ -81,8 +82,11 @@ class Task:
             `str`: The prompt.
 
         Raises:
-            `PromptError`: For a missing or a superfluous field, or an unknown variant.
+            `PromptError`: For a missing or a superfluous field, one that is no text, or an unknown variant.
         """
+        for name, value in fields.items():
+            if not isinstance(value, (str, type(None))):
+                raise PromptError(f"{name} is {_show(value)}: give it as text.")
         given = {name for name, value in fields.items() if value is not None and value.strip()}
         for name in self.needs:
             if name not in given:
@@ -96,10 +100,10 @@ class Task:
                 f"{surplus[0]} is given, but task {self.name!r} ({self.title}) takes {self._list_needs()}: leave it "
                 "out or choose another task."
             )
-        if not 0 <= variant < len(self.prompts):
+        if not isinstance(variant, Integral) or not 0 <= variant < len(self.prompts):
             raise PromptError(
-                f"variant is {variant}: task {self.name!r} has the prompts 0 to {len(self.prompts) - 1}, 0 is the "
-                "default."
+                f"variant is {_show(variant)}: task {self.name!r} has the prompts 0 to {len(self.prompts) - 1}, 0 is "
+                "the default."
             )
         template = self.prompts[variant]
         if variant == 0 and self.question_prompt is not None and "?" in fields["query"]:
@@ -305,8 +309,8 @@ TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in _TASKS
 
 def get_task(name: str) -> Task:
     """Return a task by its name; an unknown one raises `PromptError` with all names."""
-    if name not in TASKS:
-        raise PromptError(f"task is {name!r}: choose one of {', '.join(TASKS)}.")
+    if not isinstance(name, str) or name not in TASKS:
+        raise PromptError(f"task is {_show(name)}: choose one of {', '.join(TASKS)}.")
     return TASKS[name]
 
 
@@ -346,6 +350,7 @@ def write_values(
     Raises:
         `PromptError`: When both are given, or not as many numbers as axes.
     """
+    units = {"t": "seconds", "x": "pixels", "y": "pixels"}
     if values is not None and fractions is not None:
         raise PromptError(f"{name} is given both in units and in fractions: give one of them.")
     if values is None and fractions is None:
@@ -355,16 +360,47 @@ def write_values(
         values = (values.start_seconds, values.end_seconds)
     elif hasattr(values, "xyxy"):
         values = values.xyxy
-    numbers = list(values if fractions is None else fractions)
-    if len(numbers) != len(axes):
-        raise PromptError(f"{name} is {numbers}: give {len(axes)} numbers.")
-    units = {"t": "seconds", "x": "pixels", "y": "pixels"}
+    given = values if fractions is None else fractions
+    numbers = _list_numbers(given)
+    if numbers is None or len(numbers) != len(axes):
+        raise PromptError(_describe_wrong_values(name, axes, given, None if fractions is not None else units[axes[0]]))
     written = "".join(
         format_coordinate(axis, number, units[axis] if fractions is None else "fraction")
         for axis, number in zip(axes, numbers, strict=True)
     )
     opening, closing = _BRACKETS[axes]
     return opening + written + closing
+
+
+def _list_numbers(values: Any) -> list[float] | None:
+    """Return the numbers of a sequence or an array, `None` for anything else."""
+    if hasattr(values, "tolist"):  # an array or a tensor
+        values = values.tolist()
+    if not isinstance(values, Sequence) or isinstance(values, (str, bytes, bytearray, memoryview)):
+        return None
+    numbers = [value.tolist() if hasattr(value, "tolist") else value for value in values]
+    if not all(isinstance(value, Real) and not isinstance(value, bool) for value in numbers):
+        return None
+    try:
+        return [float(value) for value in numbers]
+    except OverflowError:  # of a whole number with hundreds of digits
+        return None
+
+
+def _describe_wrong_values(name: str, axes: str, given: Any, unit: str | None) -> str:
+    """Say what is wrong, by the names of the arguments of `build_messages`; no unit means fractions."""
+    if axes == "t":  # one number, which comes in a list
+        field, wanted = ("start_fraction" if unit is None else "start_seconds"), "a number"
+        given = given[0] if isinstance(given, list) and len(given) == 1 else given
+    else:
+        field, wanted = (f"{name}_fractions" if unit is None else name), f"{len(axes)} numbers"
+    return f"{field} is {_show(given)}: give {wanted} {f'in {unit}' if unit else 'from 0 to 1'}."
+
+
+def _show(value: Any) -> str:
+    """Return a value for a message: on one line, and not longer than that."""
+    written = " ".join(repr(value).split())
+    return written if len(written) <= 80 else written[:77] + "..."
 
 
 __all__ = ["TASKS", "TASK_FIELDS", "Task", "choose_medium", "describe_tasks", "get_task", "write_values"]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .media_inputs_llava_st import is_url, refuse_url
 from .media_llava_st import MediaError
 
 try:
@@ -29,6 +30,8 @@ CONTAINER_FORMATS = (
     "mov,mp4,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,asf,ogg,mxf,nut,ivf,gif,apng,rm,dv,h264,hevc,obu,av1,m4v,mjpeg,"
     "yuv4mpegpipe,swf,vob,wtv"
 )
+# First bytes of still pictures that FFmpeg opens with none of these; WebP has its own in the middle.
+IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")
 # From this many frames on, the container's own index replaces the pass over the packets where it is provably regular.
 MIN_FRAMES_FOR_INDEX = 4096
 # Codecs whose disposable frames can be left out without a change to any other frame.
@@ -50,27 +53,14 @@ def check_frame_size(name: str, width: int, height: int) -> None:
         )
 
 
-def describe_source(source: "str | os.PathLike | bytes") -> str:
-    """Return the name of a video for messages, on one line."""
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return f"video of {len(source)} bytes"
-    return " ".join(os.fspath(source).split())
-
-
-def is_url(source: object) -> bool:
-    """Tell whether a source is an address (http://...) and not a path."""
-    return isinstance(source, str) and "://" in source
-
-
 def check_source(source: "str | os.PathLike | bytes", name: str, allow_url: bool) -> None:
     """Raise `MediaError` for a source that is not the bytes or the path of one file, or an address that is allowed."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         if not len(source):
             raise MediaError(f"{name}: there is nothing in it; give the whole file's bytes.")
         return
+    refuse_url(source, allow_url)
     if is_url(source):
-        if not allow_url:
-            raise MediaError(f"{name}: is an address; download it and give the file, or pass allow_url=True.")
         return
     path = Path(source)
     if "\0" in str(path) or not path.exists():
@@ -81,6 +71,21 @@ def check_source(source: "str | os.PathLike | bytes", name: str, allow_url: bool
         raise MediaError(f"{name}: is not a regular file; copy the video to a file.")
     if path.stat().st_size == 0:
         raise MediaError(f"{name}: is an empty file; copy or download it again.")
+
+
+def is_image_file(source: "str | os.PathLike | bytes") -> bool:
+    """Tell whether a source is a file that begins like a still picture (JPEG, PNG, WebP, BMP or TIFF)."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        head = bytes(source[:12])
+    elif is_url(source):
+        return False
+    else:
+        try:
+            with open(source, "rb") as file:
+                head = file.read(12)
+        except OSError:  # asked after a failure, which may have been the same one
+            return False
+    return head.startswith(IMAGE_SIGNATURES) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
 
 
 def open_container(source: "str | os.PathLike | bytes", allow_url: bool) -> "av.container.InputContainer":
@@ -311,8 +316,7 @@ __all__ = [
     "Timeline",
     "check_frame_size",
     "check_source",
-    "describe_source",
-    "is_url",
+    "is_image_file",
     "open_container",
     "open_stream",
     "read_timeline",

@@ -21,8 +21,8 @@ from transformers.video_processing_utils import VideoProcessorMixin
 from transformers.video_utils import VideoMetadata
 
 from .frame_sampling_llava_st import compute_sampled_indices
+from .media_inputs_llava_st import get_source_path, open_image
 from .media_llava_st import MediaError, MediaInfo
-from .video_file_llava_st import describe_source
 from .video_reading_llava_st import read_video, resize_frames
 
 # Of frames that come without a time line; it is what transformers assumes too (`VideoMetadata.sampled_fps`).
@@ -46,6 +46,7 @@ class LlavaSTVideoProcessorKwargs(VideosKwargs, total=False):
     time_range (`tuple[float, float]`, *optional*): Start and end of the clip in seconds.
     num_threads (`int`, *optional*): Decoder threads; 0 means as many as there are cores.
     allow_url (`bool`, *optional*): Whether a video such as `https://...` may be fetched.
+    max_frames (`int`, *optional*): Most frames to sample of a video; more are refused before any is decoded.
     """
 
     num_frames: int | list | tuple | None
@@ -54,6 +55,7 @@ class LlavaSTVideoProcessorKwargs(VideosKwargs, total=False):
     time_range: list | tuple | None
     num_threads: int | None
     allow_url: bool | None
+    max_frames: int | None
 
 
 @dataclass
@@ -63,7 +65,7 @@ class LlavaSTVideoMetadata(VideoMetadata):
 
     Args:
         frame_seconds (`list[float]`, *optional*): Time stamp in seconds of each sampled frame.
-        source (`str`, *optional*): Path or name of the video.
+        source (`str`, *optional*): Path or address of the video; it has none when it was given as bytes or frames.
         problems (`tuple[str, ...]`, *optional*, defaults to `()`): What was wrong with the file and worked around.
     """
 
@@ -119,6 +121,7 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
 
     valid_kwargs = LlavaSTVideoProcessorKwargs
     model_input_names = ["pixel_values_videos"]
+    _auto_class = "AutoVideoProcessor"  # save_pretrained copies the code
     do_resize = True
     do_rescale = True
     do_normalize = True
@@ -194,6 +197,7 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
         fps: float | None = None,
         frame_range: tuple[int, int] | None = None,
         time_range: tuple[float, float] | None = None,
+        max_frames: int | None = None,
         **kwargs,
     ) -> np.ndarray:
         """
@@ -202,7 +206,7 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
         Args:
             metadata (`VideoMetadata` or [`LlavaSTVideoMetadata`]):
                 With `frame_seconds`, the time stamp of every frame there is, or with their number and `fps`.
-            num_frames, fps, frame_range, time_range: See the class; one value each.
+            num_frames, fps, frame_range, time_range, max_frames: See `LlavaSTVideoProcessorKwargs`; one value each.
 
         Returns:
             `np.ndarray`: `int64`, shape (sampled frames,), positions among the video's frames.
@@ -223,6 +227,7 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
             frame_range=frame_range,
             time_range=time_range,
             end_seconds=float(seconds[-1]) + 1 / (metadata.fps or DEFAULT_FPS),
+            max_frames=max_frames,
         )
 
     def _decode_and_sample_videos(
@@ -240,7 +245,7 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
         decoded = [
             self._read_file(video, request, options)
             if isinstance(video, (str, os.PathLike, bytes, bytearray, memoryview))
-            else self._sample_array(video, metadata, request, options.get("input_data_format"))
+            else self._sample_array(video, metadata, request, options)
             for video, metadata, request in zip(videos, given, requests, strict=True)
         ]
         return [frames for frames, _ in decoded], [metadata for _, metadata in decoded]
@@ -258,6 +263,7 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
             size=size,
             num_threads=options.get("num_threads") or 0,
             allow_url=bool(options.get("allow_url")),
+            max_frames=options.get("max_frames"),
             **request,
         )
         metadata = LlavaSTVideoMetadata(
@@ -269,17 +275,17 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
             video_backend="pyav",
             frames_indices=list(video.frame_indices),
             frame_seconds=list(video.frame_seconds),
-            source=describe_source(source),
+            source=get_source_path(source),
             problems=video.problems,
         )
         return video.frames, metadata
 
     def _sample_array(
-        self, video: Any, given: VideoMetadata | None, request: dict[str, Any], data_format: Any
+        self, video: Any, given: VideoMetadata | None, request: dict[str, Any], options: dict[str, Any]
     ) -> tuple[torch.Tensor, LlavaSTVideoMetadata]:
-        frames = _to_channels_first(video, data_format)
+        frames = _to_channels_first(video, options.get("input_data_format"))
         metadata = _complete_metadata(given, frames)
-        places = self.sample_frames(metadata, **request)
+        places = self.sample_frames(metadata, max_frames=options.get("max_frames"), **request)
         metadata.frames_indices = [metadata.frames_indices[place] for place in places]
         metadata.frame_seconds = [metadata.frame_seconds[place] for place in places]
         if len(places) != len(frames) or (places != np.arange(len(frames))).any():
@@ -438,7 +444,7 @@ def _to_tensor(values: Any) -> torch.Tensor:
 def _to_channels_first(video: Any, data_format: Any = None) -> torch.Tensor:
     """Return frames as uint8 RGB, shape (frames, 3, height, width); a view of the input where possible."""
     if isinstance(video, list):
-        tensors = [_to_tensor(frame.convert("RGB") if isinstance(frame, Image.Image) else frame) for frame in video]
+        tensors = [_to_tensor(open_image(frame) if isinstance(frame, Image.Image) else frame) for frame in video]
         if len({tuple(tensor.shape) for tensor in tensors}) > 1:
             raise MediaError("the frames of the video differ in size; resize them to one size.")
         frames = torch.stack(tensors)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from .frame_sampling_llava_st import check_sampling, compute_sampled_indices
+from .media_inputs_llava_st import describe_source
 from .media_llava_st import MediaError
 from .video_file_llava_st import (
     Decoder,
@@ -24,7 +25,7 @@ from .video_file_llava_st import (
     Timeline,
     check_frame_size,
     check_source,
-    describe_source,
+    is_image_file,
     open_container,
     open_stream,
     read_timeline,
@@ -226,6 +227,7 @@ def read_video(
     size: tuple[int, int] | None = None,
     num_threads: int = 0,
     allow_url: bool = False,
+    max_frames: int | None = None,
 ) -> DecodedVideo:
     """
     Read chosen frames of a video.
@@ -243,6 +245,7 @@ def read_video(
         num_threads (`int`, *optional*, defaults to 0):
             Decoder threads; 0 means as many as there are cores, and one inside a worker of a `DataLoader`.
         allow_url (`bool`, *optional*, defaults to `False`): Whether a `source` such as `https://...` may be fetched.
+        max_frames (`int`, *optional*): Most frames to sample; a request for more is refused before any is decoded.
 
     Returns:
         [`DecodedVideo`]: The frames, their places in the file and what was wrong with it.
@@ -265,6 +268,7 @@ def read_video(
     name = describe_source(source)
     request = {"num_frames": num_frames, "fps": fps, "frame_range": frame_range, "time_range": time_range}
     check_sampling(name, **request)
+    request["max_frames"] = max_frames
     if num_threads == 0 and torch.utils.data.get_worker_info() is not None:
         num_threads = 1
     try:
@@ -274,6 +278,8 @@ def read_video(
         except IndexIsWrongError:
             return _read(source, name, request, size, num_threads, allow_url, use_index=False)
     except (av.error.FFmpegError, OSError) as error:
+        if is_image_file(source):
+            raise MediaError(f"{name}: this is an image: give it as image=..., or give a video file.") from error
         reason = " ".join(str(error.strerror or error).split())
         raise MediaError(
             f"{name}: cannot be read as a video ({reason}); it is damaged, cut short or another kind of file. Play it "

@@ -1,0 +1,94 @@
+"""Eight questions about one clip against one question, on a model with the released proportions of vision to text.
+
+The sizes are those of the released 7B model divided: widths by 8, layers by 3 (vision tower 9 of 27, language model 9
+of 28), 100 frames of 27x27 patches. The clip is random frames in memory; answers are spans, as long as the grammar
+makes them. Both run in turn in this process.
+
+    python benchmarks/many_questions.py [--questions 8] [--repeats 3] [--frames 100]
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration, LlavaSTProcessor, LlavaSTVideoProcessor
+from llava_st_hf.demo import make_random_checkpoint
+from llava_st_hf.session import GroundingSession
+
+IMAGE_SIZE, PATCH_SIZE = 378, 14
+
+
+def make_parts(frames: int) -> tuple[LlavaSTForConditionalGeneration, LlavaSTProcessor]:
+    """Build the model and its processor."""
+    with tempfile.TemporaryDirectory() as folder:
+        small = LlavaSTProcessor.from_pretrained(make_random_checkpoint(Path(folder)))
+    tokenizer = small.tokenizer
+    size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+    processor = LlavaSTProcessor(
+        image_processor=small.image_processor,
+        tokenizer=tokenizer,
+        video_processor=LlavaSTVideoProcessor(size=size, num_frames=frames),
+        patch_size=PATCH_SIZE,
+    )
+    config = LlavaSTConfig(
+        vision_config={
+            "model_type": "siglip_vision_model",
+            "hidden_size": 144,
+            "intermediate_size": 538,
+            "num_hidden_layers": 9,
+            "num_attention_heads": 2,
+            "image_size": IMAGE_SIZE,
+            "patch_size": PATCH_SIZE,
+            "vision_use_head": False,
+        },
+        text_config={
+            "model_type": "qwen2",
+            "hidden_size": 448,
+            "intermediate_size": 2368,
+            "num_hidden_layers": 9,
+            "num_attention_heads": 28,
+            "num_key_value_heads": 4,
+            "vocab_size": processor.coordinate_token_offset,
+        },
+        image_token_id=processor.image_token_id,
+        video_token_id=processor.video_token_id,
+        packer_hidden_size=128,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return LlavaSTForConditionalGeneration(config).eval(), processor
+
+
+def seconds(parts: tuple, clip: np.ndarray, questions: int) -> float:
+    """Time a session of so many questions, the reading and encoding of the clip included."""
+    start = time.perf_counter()
+    session = GroundingSession(*parts, video=clip)
+    for index in range(questions):
+        session.ask("tvg", query=f"event number {index} happens", max_new_tokens=16)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measure in turn and print the median ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("questions", 8), ("repeats", 3), ("frames", 100)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    options = parser.parse_args()
+    parts = make_parts(options.frames)
+    shape = (options.frames, 90, 160, 3)
+    clip = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    seconds(parts, clip, 1)
+    ratios = [seconds(parts, clip, options.questions) / seconds(parts, clip, 1) for _ in range(options.repeats)]
+    print(
+        f"{options.questions} questions about one clip of {options.frames} frames: "
+        f"time / that of one question = {statistics.median(ratios):.2f} "
+        f"(min {min(ratios):.2f}, max {max(ratios):.2f}, {options.repeats} pairs)"
+    )
+
+
+if __name__ == "__main__":
+    main()
