@@ -4,13 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test style format bench wheel clean
+.PHONY: demo test test-slow style format bench wheel clean
 
-demo: $(INSTALLED)  ## ground a query in a clip, write answer.json and an annotated clip, print both paths
+demo: $(VENV)/.demo  ## ground a query in a clip, write answer.json and an annotated clip, print both paths
 	$(BIN)/llava-st demo --output-dir demo_output
 
 test: style  ## pass the style checks and the tests
 	$(BIN)/python -m pytest
+
+test-slow: $(INSTALLED)  ## pass the tests that take minutes
+	$(BIN)/python -m pytest -m slow
 
 style: $(INSTALLED)  ## check style and spelling
 	$(BIN)/ruff check .
@@ -25,15 +28,25 @@ bench: $(INSTALLED)  ## print cost as ratios within one run
 	$(BIN)/pip install --quiet --constraint constraints.txt -e ".[bench]"
 	$(BIN)/python benchmarks/packer_and_lape.py
 	$(BIN)/python benchmarks/loss_memory.py
+	$(BIN)/python benchmarks/many_questions.py
 	$(BIN)/python benchmarks/video_reading.py
 
 wheel: $(INSTALLED)  ## build dist/*.whl
 	$(BIN)/python -m build --wheel
 
-$(INSTALLED): pyproject.toml constraints.txt
+# What the demo needs: the package alone.
+$(VENV)/.demo: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "Python 3.10 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
+	@echo "Installing torch, the largest part; on Linux its CPU build is smaller: see pytorch.org"
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt -e .
+	touch $@
+
+# What the tests need in addition.
+$(INSTALLED): $(VENV)/.demo
 	$(BIN)/pip install --quiet --constraint constraints.txt -e ".[test,quality]"
 	touch $@
 

@@ -22,7 +22,7 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForImageTextToText, Qwen2Tokenizer
 
 from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration
-from llava_st_hf.checkpoint_reading import StoredTensor, list_tensors
+from llava_st_hf.checkpoints.reading import StoredTensor, list_tensors
 
 LIMIT_GIB = 6
 AXES = ("temporal", "spatial_height", "spatial_width")

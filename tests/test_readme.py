@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from released_checkpoint import make_onevision_checkpoint, make_released_checkpoint
 
 from llava_st_hf.cli import build_parsers, main
 
@@ -11,13 +12,15 @@ from llava_st_hf.cli import build_parsers, main
 def demo_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
     assert main(["demo", "--output-dir", str(folder / "demo_output")]) == 0
+    make_released_checkpoint(folder / "LLaVA-ST-Qwen2-7B")  # tiny ones under the names of the large
+    make_onevision_checkpoint(folder / "llava-onevision-qwen2-0.5b-ov-hf", tied=True)
     return folder
 
 
 def test_snippets_run(demo_folder, monkeypatch, pytestconfig):
     monkeypatch.chdir(demo_folder)
     snippets = re.findall(r"```python\n(.*?)```", (pytestconfig.rootpath / "README.md").read_text(), flags=re.DOTALL)
-    assert len(snippets) >= 5
+    assert len(snippets) >= 10
     names = {}
     for snippet in snippets:
         exec(compile(snippet, "README.md", "exec"), names)

@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from .checkpoint_writing import WrittenCheckpoint
-from .conversion import convert_checkpoint
-from .initialization import initialize_checkpoint
+from .checkpoints.conversion import convert_checkpoint
+from .checkpoints.initialization import initialize_checkpoint
+from .checkpoints.writing import WrittenCheckpoint
 
 _RESUMING = (
     "Stopped at any moment and started again, it goes on where it was. A folder with anything else in it is never "

@@ -7,13 +7,9 @@ import torch
 from transformers import LogitsProcessorList
 
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor, MediaInfo
+from llava_st_hf.processing.answer_grammar_llava_st import AnswerGrammar, TimeLimits, find_time_limits
 from llava_st_hf.processing.batch_feature_llava_st import GroundingContext
-from llava_st_hf.processing.decoding_llava_st import (
-    AnswerGrammar,
-    GrammarLogitsProcessor,
-    TimeLimits,
-    find_time_limits,
-)
+from llava_st_hf.processing.decoding_llava_st import GrammarLogitsProcessor
 from llava_st_hf.processing.grounding_parsing_llava_st import parse_answer
 from llava_st_hf.processing.media_llava_st import PromptError
 from llava_st_hf.processing.tasks_llava_st import TASKS

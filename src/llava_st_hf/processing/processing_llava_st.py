@@ -21,10 +21,11 @@ import numpy as np
 from transformers.processing_utils import MultiModalData, ProcessingKwargs, ProcessorMixin
 from transformers.video_processing_utils import VideoProcessorMixin
 
+from .answer_grammar_llava_st import AnswerGrammar, GrammarVocabulary, find_time_limits
 from .batch_feature_llava_st import GroundingContext, LlavaSTBatchFeature
 from .chat_messages_llava_st import check_query, read_context, read_requests, write_context
 from .coordinate_text_llava_st import check_prompt_coordinates
-from .decoding_llava_st import AnswerGrammar, GrammarVocabulary, find_time_limits, make_generate_arguments
+from .decoding_llava_st import make_generate_arguments
 from .frame_sampling_llava_st import MAX_SAMPLED_FRAMES
 from .generated_llava_st import read_answers, read_generated
 from .grounding_llava_st import Box, GroundingResult, Span

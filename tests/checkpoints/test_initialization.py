@@ -9,9 +9,10 @@ from safetensors.torch import save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer, GenerationConfig
 from transformers import LlavaOnevisionForConditionalGeneration as OneVision
 
-from llava_st_hf import InputError, LlavaSTForConditionalGeneration, checkpoint_writing
+from llava_st_hf import InputError, LlavaSTForConditionalGeneration
+from llava_st_hf.checkpoints import writing
+from llava_st_hf.checkpoints.initialization import initialize_checkpoint
 from llava_st_hf.cli import main
-from llava_st_hf.initialization import initialize_checkpoint
 
 SMALL = {"packer_hidden_size": 16, "num_temporal_tokens": 10, "num_spatial_tokens": 16, "quiet": True}
 
@@ -176,7 +177,7 @@ def test_command(one_base, tmp_path, capsys):
 def test_interrupted_and_started_again(one_base, tmp_path, monkeypatch):
     options = {**SMALL, "max_shard_size": "60KB"}
     initialize_checkpoint(one_base, tmp_path / "whole", **options)
-    write_shard, written = checkpoint_writing._write_shard, []
+    write_shard, written = writing._write_shard, []
 
     def write(path, tensors, bar):
         if len(written) == 2:
@@ -185,7 +186,7 @@ def test_interrupted_and_started_again(one_base, tmp_path, monkeypatch):
         return write_shard(path, tensors, bar)
 
     with monkeypatch.context() as context:
-        context.setattr(checkpoint_writing, "_write_shard", write)
+        context.setattr(writing, "_write_shard", write)
         with pytest.raises(KeyboardInterrupt):
             initialize_checkpoint(one_base, tmp_path / "out", **options)
     with pytest.raises(InputError, match="other options"):

@@ -12,8 +12,8 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import StrictDataclassError
 
-from .modeling.conversion_llava_st import INDEX_FILE, SourceFiles, open_safetensors
-from .processing.media_llava_st import InputError
+from ..modeling.conversion_llava_st import INDEX_FILE, SourceFiles, open_safetensors
+from ..processing.media_llava_st import InputError
 
 PIECE_BYTES = 2**24
 TORCH_DTYPES = {

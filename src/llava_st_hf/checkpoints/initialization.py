@@ -19,7 +19,13 @@ from transformers import (
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
-from .checkpoint_reading import (
+from ..modeling.configuration_llava_st import LlavaSTConfig
+from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
+from ..processing.media_llava_st import InputError
+from ..processing.processing_llava_st import LlavaSTProcessor
+from ..processing.tokenization_llava_st import add_coordinate_tokens, add_media_tokens
+from ..processing.video_processing_llava_st import LlavaSTVideoProcessor
+from .reading import (
     StoredTensor,
     describe_source,
     get_local_directory,
@@ -27,7 +33,7 @@ from .checkpoint_reading import (
     list_tensors,
     read_config,
 )
-from .checkpoint_writing import (
+from .writing import (
     PlannedTensor,
     WrittenCheckpoint,
     check_planned,
@@ -36,12 +42,6 @@ from .checkpoint_writing import (
     save_small_files,
     write_checkpoint,
 )
-from .modeling.configuration_llava_st import LlavaSTConfig
-from .modeling.modeling_llava_st import LlavaSTForConditionalGeneration
-from .processing.media_llava_st import InputError
-from .processing.processing_llava_st import LlavaSTProcessor
-from .processing.tokenization_llava_st import add_coordinate_tokens, add_media_tokens
-from .processing.video_processing_llava_st import LlavaSTVideoProcessor
 
 BASE_MODEL_TYPE = "llava_onevision"
 # Ends the rows of a tiled image in LLaVA-OneVision; LLaVA-ST tiles nothing.

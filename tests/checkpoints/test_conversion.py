@@ -18,12 +18,12 @@ from llava_st_hf import (
     LlavaSTConfig,
     LlavaSTForConditionalGeneration,
     LlavaSTProcessor,
-    checkpoint_writing,
 )
-from llava_st_hf.checkpoint_reading import list_tensors
-from llava_st_hf.checkpoint_writing import RECORD_FILE, parse_size
+from llava_st_hf.checkpoints import writing
+from llava_st_hf.checkpoints.conversion import convert_checkpoint, plan_released_tensors
+from llava_st_hf.checkpoints.reading import list_tensors
+from llava_st_hf.checkpoints.writing import RECORD_FILE, parse_size
 from llava_st_hf.cli import main
-from llava_st_hf.conversion import convert_checkpoint, plan_released_tensors
 
 SHARD_SIZE = "60KB"
 
@@ -422,8 +422,8 @@ KILLING = """
 import hashlib, os, signal, sys
 from pathlib import Path
 from types import SimpleNamespace
-from llava_st_hf import checkpoint_writing
-from llava_st_hf.conversion import convert_checkpoint
+from llava_st_hf.checkpoints import writing
+from llava_st_hf.checkpoints.conversion import convert_checkpoint
 
 source, folder, size, whole = sys.argv[1:]
 
@@ -445,8 +445,8 @@ def kill_at(deadly_step):
         return SimpleNamespace(update=step(real.update), hexdigest=real.hexdigest)
 
     system = {name: getattr(os, name) for name in ("name", "O_RDONLY", "open", "close")}
-    checkpoint_writing.os = SimpleNamespace(**system, fsync=step(os.fsync), replace=step(os.replace))
-    checkpoint_writing.hashlib = SimpleNamespace(sha256=digest)
+    writing.os = SimpleNamespace(**system, fsync=step(os.fsync), replace=step(os.replace))
+    writing.hashlib = SimpleNamespace(sha256=digest)
     Path.unlink = step(Path.unlink)
 
 
@@ -494,7 +494,7 @@ def test_killed_at_any_step_and_started_again_ends_with_the_same_files(released,
 
 def stop_at_shard(monkeypatch, number):
     """Let the conversion stop when it is about to write that shard."""
-    write_shard, written = checkpoint_writing._write_shard, []
+    write_shard, written = writing._write_shard, []
 
     def write(path, tensors, bar):
         if len(written) == number:
@@ -502,7 +502,7 @@ def stop_at_shard(monkeypatch, number):
         written.append(path.name)
         return write_shard(path, tensors, bar)
 
-    monkeypatch.setattr(checkpoint_writing, "_write_shard", write)
+    monkeypatch.setattr(writing, "_write_shard", write)
     return written
 
 

@@ -19,12 +19,12 @@ import torch
 from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from .checkpoint_reading import PIECE_BYTES, TORCH_DTYPES, StoredTensor
-from .modeling.configuration_llava_st import LlavaSTConfig
-from .modeling.conversion_llava_st import INDEX_FILE, SINGLE_FILE, SourceFiles
-from .modeling.modeling_llava_st import LlavaSTForConditionalGeneration
-from .processing.media_llava_st import InputError
-from .processing.processing_llava_st import LlavaSTProcessor
+from ..modeling.configuration_llava_st import LlavaSTConfig
+from ..modeling.conversion_llava_st import INDEX_FILE, SINGLE_FILE, SourceFiles
+from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
+from ..processing.media_llava_st import InputError
+from ..processing.processing_llava_st import LlavaSTProcessor
+from .reading import PIECE_BYTES, TORCH_DTYPES, StoredTensor
 
 RECORD_FILE = "unfinished.json"
 STAGING_FOLDER = ".unfinished_files"

@@ -11,7 +11,12 @@ from pathlib import Path
 import torch
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
-from .checkpoint_reading import (
+from ..modeling.configuration_llava_st import LlavaSTConfig
+from ..modeling.conversion_llava_st import UNUSED_RELEASED_TENSORS, is_released_config, released_weight_mapping
+from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
+from ..processing.media_llava_st import InputError
+from ..processing.processing_llava_st import LlavaSTProcessor
+from .reading import (
     StoredTensor,
     describe_source,
     get_local_directory,
@@ -19,7 +24,7 @@ from .checkpoint_reading import (
     list_tensors,
     read_config,
 )
-from .checkpoint_writing import (
+from .writing import (
     PlannedTensor,
     WrittenCheckpoint,
     check_planned,
@@ -28,11 +33,6 @@ from .checkpoint_writing import (
     save_small_files,
     write_checkpoint,
 )
-from .modeling.configuration_llava_st import LlavaSTConfig
-from .modeling.conversion_llava_st import UNUSED_RELEASED_TENSORS, is_released_config, released_weight_mapping
-from .modeling.modeling_llava_st import LlavaSTForConditionalGeneration
-from .processing.media_llava_st import InputError
-from .processing.processing_llava_st import LlavaSTProcessor
 
 _CARD = """\
 ---
