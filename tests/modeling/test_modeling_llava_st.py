@@ -201,6 +201,29 @@ def test_labels_that_were_shifted_before_give_the_same_loss(make_model):
         torch.testing.assert_close(loss, model(**inputs, labels=ids).loss)
 
 
+def test_chunks_under_autocast_give_the_gradients_of_one_chunk(make_model):
+    ids = prompt([2, 3, 42, 44, 5, 6, 48, 53])
+    gradients = {}
+    for chunk in (2, 256):
+        model = make_model(loss_chunk_size=chunk)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
+        gradients[chunk] = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    torch.testing.assert_close(gradients[2], gradients[256], atol=0.02, rtol=0.02)
+
+
+def test_a_frozen_head_gets_no_gradient_and_passes_one_on(make_model):
+    model = make_model(loss_chunk_size=2)
+    model.lm_head.requires_grad_(False)
+    model.model.coordinate_embeddings.output_table.requires_grad_(False)
+    ids = prompt([2, 3, 42, 44, 5])
+    model(input_ids=ids, labels=ids).loss.backward()
+    assert model.lm_head.weight.grad is None
+    assert model.model.coordinate_embeddings.output_table.grad is None
+    assert model.model.language_model.layers[0].mlp.up_proj.weight.grad.abs().sum() > 0
+
+
 @torch.no_grad()
 def test_num_items_in_batch_scales_the_sum(make_model):
     model = make_model()

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 from transformers import AutoModel, GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
@@ -28,6 +27,7 @@ from .coordinates_llava_st import (
     sample_rows,
     soft_label_cross_entropy,
 )
+from .loss_llava_st import sum_in_chunks
 from .packer_llava_st import LlavaSTPacker
 
 
@@ -558,20 +558,11 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
         if coordinate_offsets is not None:
             coordinate_offsets = coordinate_offsets.to(hidden.device)[supervised]
 
-        def chunk_loss(hidden, labels, offsets):
-            return soft_label_cross_entropy(*self._score(hidden, output_table), labels, offsets)
+        def compute(hidden, labels, offsets, table):
+            return soft_label_cross_entropy(*self._score(hidden, table), labels, offsets)
 
-        size = self.config.loss_chunk_size
-        total = hidden[:0].float().sum()  # keeps the graph where a batch supervises nothing
-        for start in range(0, hidden.shape[0], size):
-            chunk = [
-                None if part is None else part[start : start + size] for part in (hidden, labels, coordinate_offsets)
-            ]
-            if torch.is_grad_enabled() and hidden.shape[0] > size:
-                # The logits of a chunk are computed again in the backward pass rather than kept for it.
-                total = total + checkpoint(chunk_loss, *chunk, use_reentrant=False, preserve_rng_state=False)
-            else:
-                total = total + chunk_loss(*chunk)
+        size, parameters = self.config.loss_chunk_size, list(self.lm_head.parameters())
+        total = sum_in_chunks(compute, size, hidden, labels, coordinate_offsets, output_table, parameters)
         if num_items_in_batch is None:
             num_items_in_batch = max(hidden.shape[0], 1)
         elif torch.is_tensor(num_items_in_batch):
