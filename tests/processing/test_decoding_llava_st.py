@@ -101,6 +101,32 @@ def test_ten_thousand_constrained_answers_parse_without_a_problem(processor):
             break
 
 
+def read_free_answers(processor, num_answers: int, seed: int) -> None:
+    """Draw answers token by token without a grammar, the marks of groups ten times as likely, and read them."""
+    vocabulary = processor.grammar_vocabulary
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.ones(vocabulary.size)
+    for mark in ("{", "}", "[", "]", ":", ",", "."):
+        weights[list(vocabulary.encode(mark))] = 10.0 * vocabulary.size / 100
+    for _ in range(num_answers):
+        length = int(torch.randint(1, 60, (), generator=generator))
+        ids = torch.multinomial(weights, length, replacement=True, generator=generator)
+        text = processor.tokenizer.decode(ids, skip_special_tokens=True)
+        for answer_format in FORMATS:
+            medium = PHOTOGRAPH if answer_format in ON_IMAGES else CLIP
+            result = parse_answer(text, medium, answer_format=answer_format)
+            assert result.text == text
+
+
+def test_no_free_answer_raises(processor):
+    read_free_answers(processor, 300, seed=0)
+
+
+@pytest.mark.slow
+def test_none_of_ten_thousand_free_answers_raises(processor):
+    read_free_answers(processor, 10_000, seed=1)
+
+
 def make_grammar(processor, answer_format="span", budget=64, limits=None) -> AnswerGrammar:
     return AnswerGrammar(processor.grammar_vocabulary, answer_format, budget, limits)
 
