@@ -166,6 +166,15 @@ def test_corrupt_packets_are_reported_and_the_rest_is_used(ground, clip, tmp_pat
     assert "media problem" in out
 
 
+def test_a_config_that_is_no_object_is_one_line(clip, tmp_path, capsys):
+    (tmp_path / "config.json").write_text("[]")
+    for command in (["info"], ["ground", str(clip), "a circle"]):
+        assert main([*command, "--model", str(tmp_path)]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("llava-st: error: ")
+        assert error.count("\n") == 1
+
+
 def test_missing_model_is_one_line(clip, capsys):
     assert main(["ground", str(clip), "a circle", "--model", "./no_such_folder"]) == 1
     assert "no_such_folder" in capsys.readouterr().err

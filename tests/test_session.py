@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor
+from llava_st_hf import InputError, LlavaSTForConditionalGeneration, LlavaSTProcessor
 from llava_st_hf.processing import video_processing_llava_st
 from llava_st_hf.session import GroundingSession
 
@@ -101,3 +101,79 @@ def test_constrained_answers_are_refined_and_have_confidences(parts, clip):
         "stvg", query="a circle", max_new_tokens=80, constrained=False
     )
     assert all(span.confidence is None for span in coarse.spans)
+
+
+def direct(parts, clip, num_beams: int, **asking):
+    """The same question through the processor and generate."""
+    model, processor = parts
+    inputs = processor.apply_chat_template(
+        processor.build_messages("stvg", video=clip, **asking),
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs={"num_frames": 8},
+    )
+    constraints = processor.build_constraints(inputs, max_new_tokens=60, num_beams=num_beams)
+    outputs = model.generate(**inputs, do_sample=False, **constraints)
+    return processor.post_process_grounding(outputs, inputs)[0]
+
+
+def test_beams_equal_those_of_generate(parts, clip):
+    session = GroundingSession(*parts, video=clip, num_frames=8)
+    session.ask("tvg", query="a warm-up", max_new_tokens=16)
+    expected = direct(parts, clip, 3, query="a circle").text
+    options = {"generate": {"num_beams": 3}, "max_new_tokens": 60}
+    assert session.ask("stvg", query="a circle", **options).text == expected
+    model, _ = parts
+    model.generation_config.num_beams = 3  # as a checkpoint may have it
+    try:
+        assert session.ask("stvg", query="a circle", max_new_tokens=60).text == expected
+        assert not session.ask("stvg", query="a circle", max_new_tokens=60, constrained=False).tubes
+    finally:
+        model.generation_config.num_beams = 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"num_return_sequences": 2}, "num_return_sequences is 2"),
+        ({"use_cache": False}, "use_cache"),
+        ({"cache_implementation": "static"}, "cache_implementation"),
+    ],
+)
+def test_what_a_session_cannot_do_is_refused_and_leaves_it_usable(parts, clip, options, words):
+    session = GroundingSession(*parts, video=clip, num_frames=8)
+    with pytest.raises(InputError, match=words):
+        session.ask("tvg", query="a circle", generate=options)
+    assert session.ask("tvg", query="a circle", max_new_tokens=16).spans
+
+
+def test_an_unknown_option_of_reading_is_refused(parts, clip):
+    with pytest.raises(InputError, match="num_frame is no option"):
+        GroundingSession(*parts, video=clip, num_frame=8)
+
+
+def test_inputs_that_were_handed_out_stay_as_they_are(parts, clip):
+    session = GroundingSession(*parts, video=clip, num_frames=8)
+    inputs = session.prepare("tvg", query="a circle")
+    before = inputs["pixel_values_videos"].clone()
+    session.ask("tvg", query="a square", max_new_tokens=16)
+    assert torch.equal(inputs["pixel_values_videos"], before)
+
+
+def test_own_logits_processors_are_called(parts, clip):
+    calls = []
+    session = GroundingSession(*parts, video=clip, num_frames=8)
+    own = [lambda input_ids, scores: (calls.append(1), scores)[1]]
+    session.ask("tvg", query="a circle", max_new_tokens=16, generate={"logits_processor": own})
+    assert calls
+
+
+def test_a_model_that_was_moved_is_named(checkpoint, clip):
+    model = LlavaSTForConditionalGeneration.from_pretrained(checkpoint).eval()
+    session = GroundingSession(model, LlavaSTProcessor.from_pretrained(checkpoint), video=clip, num_frames=8)
+    session.ask("tvg", query="a circle", max_new_tokens=16)
+    model.to(torch.bfloat16)
+    with pytest.raises(InputError, match="begin a new GroundingSession"):
+        session.ask("tvg", query="a circle", max_new_tokens=16)

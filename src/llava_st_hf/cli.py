@@ -77,8 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (InputError, CommandError) as error:
-        return _fail(_add_flags(str(error)))
-    except (OSError, UnicodeError, RuntimeError) as error:
+        return _fail(_add_flags(str(error)) if options.run is _run_ground else str(error))
+    except (OSError, ValueError, RuntimeError) as error:
         return _fail(f"{type(error).__name__}: {_summarize_error(error)}")
     except KeyboardInterrupt:
         print("llava-st: interrupted", file=sys.stderr)

@@ -16,11 +16,10 @@ from .processing.grounding_llava_st import GroundingResult
 from .processing.media_llava_st import InputError
 from .processing.processing_llava_st import LlavaSTProcessor
 from .processing.video_file_llava_st import is_image_file
-from .session import GroundingSession
+from .session import READING_OPTIONS, GroundingSession
 
 PIPELINE_TASK = "spatial-temporal-grounding"
 DEFAULT_TASKS = {"video": "stvg", "image": "rec"}
-READING_OPTIONS = ("num_frames", "fps", "time_range", "frame_range", "allow_url")
 ASKING_OPTIONS = ("task", "span", "box", "start_seconds", "span_fractions", "box_fractions", "start_fraction")
 ANSWERING_OPTIONS = ("constrained", "every_frame", "max_new_tokens")
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # a GIF is a clip
@@ -201,6 +200,8 @@ def load_pipeline(
 def check_model_type(model: str | Path) -> LlavaSTConfig:
     """Read the config of a checkpoint; that of another kind of model is an `InputError`."""
     config_dict, _ = PreTrainedConfig.get_config_dict(model)
+    if not isinstance(config_dict, dict):
+        raise InputError(f"model {model} has a config.json that is no object: fetch or write it again.")
     if config_dict.get("model_type") not in ("llava_st", "llava_qwen") and not is_released_config(config_dict):
         raise InputError(
             f"model {model} is of the type {config_dict.get('model_type')!r}: give a LLaVA-ST checkpoint "

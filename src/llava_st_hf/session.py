@@ -8,7 +8,10 @@ from transformers import DynamicCache, PreTrainedModel
 
 from .processing.batch_feature_llava_st import LlavaSTBatchFeature
 from .processing.grounding_llava_st import GroundingResult
+from .processing.media_llava_st import InputError
 from .processing.processing_llava_st import LlavaSTProcessor
+
+READING_OPTIONS = ("num_frames", "fps", "time_range", "frame_range", "allow_url")
 
 
 class GroundingSession:
@@ -43,6 +46,8 @@ class GroundingSession:
         image: Any = None,
         **reading: Any,
     ):
+        if unknown := sorted(set(reading) - set(READING_OPTIONS)):
+            raise InputError(f"{unknown[0]} is no option of reading: give {', '.join(READING_OPTIONS)}.")
         self.model = model
         self.processor = processor
         self.media = {"video": video, "image": image}
@@ -50,6 +55,7 @@ class GroundingSession:
         self._first: LlavaSTBatchFeature | None = None
         self._prefix_ids: torch.LongTensor | None = None
         self._prefix_cache: DynamicCache | None = None
+        self._place: tuple[torch.device, torch.dtype] | None = None
 
     @property
     def prefix_length(self) -> int:
@@ -57,11 +63,15 @@ class GroundingSession:
         return 0 if self._prefix_ids is None else self._prefix_ids.shape[1]
 
     def prepare(self, task: str, **asking: Any) -> LlavaSTBatchFeature:
-        """Write the prompt of a question; the media are read at the first one only. See `build_messages`."""
+        """
+        Write the prompt of a question, see `build_messages`.
+
+        The media are read at the first one, whose inputs hold their pixels; further ones are ids and offsets only.
+        """
         messages = self.processor.build_messages(task, **self.media, **asking)
         if self._first is not None:
             return self.processor.prepare_further_question(messages, self._first)
-        self._first = self.processor.apply_chat_template(
+        inputs = self.processor.apply_chat_template(
             messages,
             add_generation_prompt=True,
             tokenize=True,
@@ -69,7 +79,9 @@ class GroundingSession:
             return_tensors="pt",
             processor_kwargs=self.reading,
         )
-        return self._first
+        # Its own copy: the pixels are given up once the cache is filled.
+        self._first = LlavaSTBatchFeature(dict(inputs), media=inputs.media, contexts=inputs.contexts)
+        return inputs
 
     def ask(
         self,
@@ -92,7 +104,8 @@ class GroundingSession:
             every_frame (`bool`, *optional*, defaults to `False`):
                 Whether a tube has a box for every sampled frame of its span (constrained answers only).
             max_new_tokens (`int`, *optional*, defaults to 1024): Longest answer in tokens.
-            generate (`dict`, *optional*): Further options of `generate`, such as `num_beams` or `streamer`.
+            generate (`dict`, *optional*):
+                Further options of `generate`, such as `num_beams` or `streamer`; the cache is the session's own.
             asking: What the task needs, see `build_messages`: `query`, `span`, `box`, `start_seconds`, ...
 
         Returns:
@@ -101,31 +114,60 @@ class GroundingSession:
         Raises:
             `InputError`: For media that cannot be read and questions that cannot be written.
         """
-        inputs = self.prepare(task, **asking)
         options = {"do_sample": False, "max_new_tokens": max_new_tokens, **(generate or {})}
+        num_beams = self._check_options(options)
+        inputs = self.prepare(task, **asking)
         if constrained:
             # With its scores an answer is read finer than a bin, and gets confidences.
-            options["return_dict_in_generate"] = options.get("num_beams", 1) == 1
+            options["return_dict_in_generate"] = num_beams == 1
             constraints = self.processor.build_constraints(
                 inputs,
                 max_new_tokens=max_new_tokens,
                 every_frame=every_frame,
-                num_beams=options.get("num_beams", 1),
+                num_beams=num_beams,
                 streamer=options.get("streamer"),
             )
+            constraints["logits_processor"][:0] = options.pop("logits_processor", None) or []
             options = {**options, **constraints}
-        outputs = self.model.generate(**self._encode(inputs), **options)
+        outputs = self.model.generate(**self._encode(inputs, num_beams), **options)
         return self.processor.post_process_grounding(outputs, inputs)[0]
 
-    def _encode(self, inputs: LlavaSTBatchFeature) -> dict[str, Any]:
+    def _check_options(self, options: dict[str, Any]) -> int:
+        """Return the number of beams that options of `generate` mean; what a session cannot do is refused."""
+        config = options.get("generation_config") or self.model.generation_config
+
+        def find(name: str) -> Any:
+            return options[name] if options.get(name) is not None else getattr(config, name, None)
+
+        if (find("num_return_sequences") or 1) > 1:
+            raise InputError(
+                f"num_return_sequences is {find('num_return_sequences')}: a session gives one answer to a question; "
+                "for more, call model.generate."
+            )
+        if find("use_cache") is False or find("cache_implementation") is not None:
+            raise InputError(
+                "use_cache or cache_implementation is set: a session brings its own cache, leave them out."
+            )
+        num_beams = find("num_beams") or 1
+        options["num_beams"] = num_beams
+        return num_beams
+
+    def _encode(self, inputs: LlavaSTBatchFeature, num_beams: int) -> dict[str, Any]:
         """Give the arguments of `generate`: the prompt, and a cache that holds it up to the end of the media."""
-        device = self.model.device
+        place = (self.model.device, self.model.dtype)
         if self._prefix_cache is None:
-            self._fill_cache(self._first.to(device))
-        prompt = {name: inputs[name].to(device) for name in ("input_ids", "attention_mask", "coordinate_offsets")}
+            self._fill_cache(self._first.to(self.model.device))
+            self._place = place
+        if place != self._place:
+            raise InputError(f"the model was moved from {self._place} to {place}: begin a new GroundingSession.")
+        names = ("input_ids", "attention_mask", "coordinate_offsets")
+        prompt = {name: inputs[name].to(self.model.device) for name in names}
         if not torch.equal(prompt["input_ids"][:, : self.prefix_length], self._prefix_ids):
-            raise RuntimeError("the prompt does not begin like the first one: the processor was changed in between.")
-        return {**prompt, "past_key_values": copy.deepcopy(self._prefix_cache)}
+            raise InputError("the prompt does not begin like the first one: the processor was changed in between.")
+        cache = copy.deepcopy(self._prefix_cache)
+        if num_beams > 1:
+            cache.batch_repeat_interleave(num_beams)
+        return {**prompt, "past_key_values": cache}
 
     @torch.no_grad()
     def _fill_cache(self, first: LlavaSTBatchFeature) -> None:

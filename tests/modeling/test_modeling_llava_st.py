@@ -321,6 +321,8 @@ def test_resizing_the_vocabulary_is_refused(make_model):
     [
         ({"temporal_stride": 0}, "temporal_stride is 0"),
         ({"packer_num_heads": 3}, "packer_hidden_size is 16"),
+        ({"packer_hidden_size": 0}, "packer_hidden_size is 0"),
+        ({"num_temporal_tokens": 1}, "num_temporal_tokens is 1"),
         ({"coordinate_token_offset": 41}, "coordinate_token_offset is 41"),
         ({"video_token_id": 38}, "both 38"),
         ({"vision_chunk_size": 0}, "vision_chunk_size is 0"),

@@ -11,7 +11,7 @@ from llava_st_hf.processing.answer_grammar_llava_st import AnswerGrammar, TimeLi
 from llava_st_hf.processing.batch_feature_llava_st import GroundingContext
 from llava_st_hf.processing.decoding_llava_st import GrammarLogitsProcessor
 from llava_st_hf.processing.grounding_parsing_llava_st import parse_answer
-from llava_st_hf.processing.media_llava_st import PromptError
+from llava_st_hf.processing.media_llava_st import InputError, PromptError
 from llava_st_hf.processing.tasks_llava_st import TASKS
 
 CLIP = MediaInfo("video", 640, 360, tuple(range(0, 200, 2)), tuple(index / 25 for index in range(0, 200, 2)))
@@ -281,3 +281,60 @@ def test_plain_generate_takes_the_logits_processor(processor, model, clip):
         **inputs, logits_processor=LogitsProcessorList([constrained]), max_new_tokens=16, do_sample=False
     )
     assert len(processor.post_process_grounding(outputs, inputs, task="tvg")[0].spans) == 1
+
+
+@pytest.mark.parametrize("sample", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [{"no_repeat_ngram_size": 2}, {"repetition_penalty": 5.0}, {"suppress_tokens": "{"}],
+    ids=lambda options: next(iter(options)),
+)
+def test_the_grammar_stands_against_other_processors(processor, model, clip, options, sample):
+    inputs = ask(processor, clip, *MIXED)
+    if "suppress_tokens" in options:
+        options = {"suppress_tokens": list(processor.grammar_vocabulary.encode("{"))}
+    constraints = processor.build_constraints(inputs, max_new_tokens=100)
+    outputs = model.generate(**inputs, do_sample=sample, **options, **constraints)
+    for result in processor.post_process_grounding(outputs, inputs):
+        assert not result.problems, result.text
+
+
+def test_words_hold_no_token_that_generate_would_stop_at(processor, model, clip):
+    inputs = ask(processor, clip, MIXED[1])
+    stop = processor.tokenizer.encode("a")[0]
+    eos = [processor.tokenizer.convert_tokens_to_ids("<|im_end|>"), stop]
+    constraints = processor.build_constraints(inputs, max_new_tokens=100)
+    outputs = model.generate(**inputs, do_sample=False, eos_token_id=eos, sequence_bias={(stop,): 50.0}, **constraints)
+    (result,) = processor.post_process_grounding(outputs, inputs)
+    assert not result.problems, result.text
+
+
+def test_what_the_loop_does_not_do_is_refused(processor, model, clip):
+    inputs = ask(processor, clip, STVG)
+    constraints = processor.build_constraints(inputs, max_new_tokens=60)
+    with pytest.raises(InputError, match=r"build_constraints\(..., num_beams=...\)"):
+        model.generate(**inputs, num_beams=2, do_sample=False, **constraints)
+    with pytest.raises(InputError, match="output_logits is set"):
+        model.generate(**inputs, return_dict_in_generate=True, output_logits=True, do_sample=False, **constraints)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [({"max_new_tokens": None}, "max_new_tokens is None"), ({"plain": True}, "a dict without media")],
+)
+def test_wrong_arguments_of_constraints(processor, clip, arguments, words):
+    inputs = ask(processor, clip, STVG)
+    if arguments.pop("plain", False):
+        inputs = dict(inputs)
+    with pytest.raises(InputError, match=words):
+        processor.build_constraints(inputs, **arguments)
+
+
+def test_a_start_that_the_caller_knows_bounds_the_answer(processor, clip):
+    question = {"type": "text", "text": "Starts in <t=2.0s> , what happened?"}
+    messages = [{"role": "user", "content": [{"type": "video", "video": clip}, question]}]
+    inputs = processor.apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    constraints = processor.build_constraints(inputs, task="elc", start_seconds=2.0)
+    assert constraints["logits_processor"][0].grammars[0].first_time == round(2.0 / 3.9 * 99)

@@ -132,9 +132,11 @@ class LlavaSTConfig(PreTrainedConfig):
 
     def validate_architecture(self):
         """Refuse sizes that do not fit together; each message names the field, its value and the mend."""
+        for name in ("num_temporal_tokens", "num_spatial_tokens"):
+            if getattr(self, name) < 2:
+                raise ValueError(f"{name} is {getattr(self, name)}: an axis needs at least 2 bins, its two ends.")
         positive = (
-            "num_temporal_tokens",
-            "num_spatial_tokens",
+            "packer_hidden_size",
             "packer_num_heads",
             "spatial_stride",
             "fast_spatial_stride",

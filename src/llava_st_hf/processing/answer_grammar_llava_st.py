@@ -17,7 +17,7 @@ from .batch_feature_llava_st import GroundingContext
 from .grounding_llava_st import AnswerFormat
 from .media_llava_st import MediaInfo, PromptError
 
-# Text of one caption, sentence or phrase between two groups, so that no answer rambles past its budget.
+# Longest caption of an event that ends in a tube, which needs the rest of the budget.
 MAX_CAPTION_TOKENS = 64
 _WORD = re.compile(r"\w")
 

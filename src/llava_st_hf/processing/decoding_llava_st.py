@@ -14,6 +14,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.generation import GenerateDecoderOnlyOutput
 
 from .answer_grammar_llava_st import AnswerGrammar, Choices, Walk
+from .media_llava_st import InputError
 
 
 class GrammarLogitsProcessor(LogitsProcessor):
@@ -40,21 +41,23 @@ class GrammarLogitsProcessor(LogitsProcessor):
         self.prompt_length = prompt_length
         self._walks: dict[tuple[int, ...], Walk] = {}
         self._masks: dict[tuple[str, torch.device], torch.Tensor] = {}
+        # Ordinary tokens at which `generate` would stop, where a checkpoint lists some: they may not be part of words.
+        self.stopping_ids: list[int] = []
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """Return the scores (rows, vocabulary) with everything that may not come next at minus infinity."""
-        allowed = torch.full_like(scores, float("-inf"))
+        permitted = torch.zeros_like(scores, dtype=torch.bool)
         for row, choices in enumerate(self.list_choices(input_ids)):
             if choices.mask is not None:
                 mask = self._get_mask(choices.mask, scores.device)
-                allowed[row, : len(mask)] = torch.where(mask, scores[row, : len(mask)], float("-inf"))
+                permitted[row, : len(mask)] = mask
             if choices.ids:
-                ids = list(choices.ids)
-                allowed[row, ids] = scores[row, ids]
-            if choices.first <= choices.last:
-                span = slice(choices.first, choices.last + 1)
-                allowed[row, span] = scores[row, span]
-        return allowed
+                permitted[row, list(choices.ids)] = True
+            permitted[row, choices.first : choices.last + 1] = True
+        allowed = scores.masked_fill(~permitted, float("-inf"))
+        # Where another processor has ruled out all that the grammar allows, the grammar stands, with even scores.
+        ruled_out = ~torch.isfinite(allowed).any(-1, keepdim=True)
+        return torch.where(ruled_out & permitted, 0.0, allowed)
 
     def list_choices(self, input_ids: torch.LongTensor) -> list[Choices]:
         """List what may come next in each row."""
@@ -86,8 +89,11 @@ class GrammarLogitsProcessor(LogitsProcessor):
     def _get_mask(self, name: str, device: torch.device) -> torch.Tensor:
         if (name, device) not in self._masks:
             vocabulary = self.grammars[0].vocabulary
-            mask = vocabulary.masks[name.removesuffix(" words")]
-            self._masks[name, device] = (mask & vocabulary.is_word if name.endswith(" words") else mask).to(device)
+            mask = vocabulary.masks[name.removesuffix(" words")].clone()
+            if name.endswith(" words"):
+                mask &= vocabulary.is_word
+            mask[[token_id for token_id in self.stopping_ids if token_id < len(mask)]] = False
+            self._masks[name, device] = mask.to(device)
         return self._masks[name, device]
 
 
@@ -135,6 +141,9 @@ def decode_with_forced_runs(
         `torch.LongTensor` of shape `(batch, sequence)`, or with `return_dict_in_generate` a [`ConstrainedOutput`].
     """
     grammar = next(processor for processor in logits_processor if isinstance(processor, GrammarLogitsProcessor))
+    _check_supported(generation_config)
+    if generation_config._eos_token_tensor is not None:
+        grammar.stopping_ids = generation_config._eos_token_tensor.tolist()
     wants_scores = generation_config.return_dict_in_generate and generation_config.output_scores
     pad = generation_config._pad_token_tensor
     pad = input_ids.new_zeros(()) if pad is None else pad.to(input_ids.device)
@@ -144,11 +153,13 @@ def decode_with_forced_runs(
     vocabulary = grammar.grammars[0].vocabulary
     coordinates = slice(vocabulary.first_id["t"], vocabulary.size)
 
-    def keep(step_scores: torch.Tensor) -> None:
+    def keep(step_scores: torch.Tensor, is_certain: bool = False) -> None:
         if wants_scores:
             scores.append(step_scores)
         if generation_config.return_dict_in_generate:
-            coordinate_scores.append(step_scores[:, coordinates].clone())
+            kept = step_scores[:, coordinates].clone()
+            # What the grammar alone decided says nothing about how sure the model is.
+            coordinate_scores.append(kept.fill_(float("nan")) if is_certain else kept)
 
     def append(next_ids: torch.LongTensor) -> None:
         nonlocal input_ids, unfinished
@@ -172,7 +183,7 @@ def decode_with_forced_runs(
         append(next_ids)
         num_new = 1
         while unfinished.any() and (forced := _find_forced(grammar, input_ids, unfinished)) is not None:
-            keep(torch.full_like(step_scores, float("-inf")).scatter(1, forced[:, None], 0.0))
+            keep(torch.full_like(step_scores, float("-inf")).scatter(1, forced[:, None], 0.0), is_certain=True)
             append(forced)
             num_new += 1
         if not unfinished.any():
@@ -192,6 +203,18 @@ def decode_with_forced_runs(
         coordinate_scores=tuple(coordinate_scores),
         past_key_values=model_kwargs.get("past_key_values"),
     )
+
+
+def _check_supported(generation_config: Any) -> None:
+    """Refuse what this loop does not do, by name."""
+    if generation_config.num_beams > 1:
+        raise InputError(
+            f"num_beams is {generation_config.num_beams}: tell build_constraints(..., num_beams=...), which then "
+            "leaves the search to generate."
+        )
+    for name in ("output_logits", "output_hidden_states", "output_attentions"):
+        if getattr(generation_config, name, None):
+            raise InputError(f"{name} is set: constrained decoding does not keep it, leave custom_generate out.")
 
 
 def _find_forced(

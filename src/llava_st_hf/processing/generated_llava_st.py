@@ -172,6 +172,8 @@ def _refine_row(
                 break
             bin_index, begin = bin_index - size, begin + size
         probabilities = scores[step].float().softmax(-1)[begin : begin + size]
+        if probabilities.isnan().any():  # a grammar left no other choice
+            continue
         refined[start] = refine_bin(probabilities.tolist(), bin_index)
     return refined
 

@@ -580,6 +580,8 @@ class LlavaSTProcessor(ProcessorMixin):
         every_frame: bool = False,
         num_beams: int = 1,
         streamer: Any = None,
+        start_seconds: float | None = None,
+        media_index: int = -1,
     ) -> dict[str, Any]:
         """
         Make the arguments with which `generate` gives answers that parse without a problem.
@@ -592,12 +594,15 @@ class LlavaSTProcessor(ProcessorMixin):
                 Whether a tube has one box for every sampled frame of its span.
             num_beams (`int`, *optional*, defaults to 1): Beams, which `generate` must then be told here.
             streamer (`BaseStreamer`, *optional*): A streamer, which `generate` must then be told here.
+            start_seconds (`float`, *optional*): The start time of the prompt, as for `post_process_grounding`.
+            media_index (`int`, *optional*, defaults to -1): Which medium the answer is about, likewise.
 
         Returns:
             `dict`: Arguments for `model.generate(**inputs, **constraints)`.
 
         Raises:
             `PromptError`: For a sample whose task is not known, or when `max_new_tokens` is too small for an answer.
+            `InputError`: For inputs that are not the processor's, with tensors.
 
         Example:
 
@@ -606,12 +611,21 @@ class LlavaSTProcessor(ProcessorMixin):
         >>> outputs = model.generate(**inputs, **constraints)
         ```
         """
+        if not hasattr(inputs, "contexts") or not hasattr(inputs.get("input_ids"), "shape"):
+            raise InputError(
+                f"inputs is a {type(inputs).__name__} without media or tensors: pass what the processor returned "
+                "itself, made with return_tensors='pt'."
+            )
+        if not isinstance(max_new_tokens, int):
+            raise PromptError(f"max_new_tokens is {max_new_tokens!r}: give a whole number.")
         grammars = []
         for sample, context in enumerate(inputs.contexts):
+            if start_seconds is not None:
+                context = replace(context, start_seconds=start_seconds)
             name = task if task is not None else context.task
             if name is None:
                 raise PromptError(f"the task of sample {sample} is not known: give task, or use build_messages.")
-            medium = inputs.media[sample][-1] if inputs.media[sample] else None
+            medium = inputs.media[sample][media_index] if inputs.media[sample] else None
             limits = find_time_limits(context, medium, self.num_temporal_tokens, every_frame)
             answer_format = get_task(name).answer_format
             grammars.append(AnswerGrammar(self.grammar_vocabulary, answer_format, max_new_tokens, limits))
