@@ -197,6 +197,16 @@ EXCEPTIONS: dict[str, Skips | Fails | Adapts] = {
         "the code is saved with the processor, and transformers then notes where it lies in the saved object, but not "
         "in the loaded one; test_save_and_load_where_the_code_is_not_saved_too runs the test without that",
     ),
+    **{
+        f"LlavaSTProcessorTest::{test}": Needs(
+            "requires Torchcodec", "needs torchcodec, which this library does without"
+        )
+        for test in (
+            "test_apply_chat_template_decoded_video",
+            "test_apply_chat_template_video",
+            "test_chat_template_audio_from_video",
+        )
+    },
     "LlavaSTProcessorTest::test_apply_chat_template_tool_calls_no_content": Skips(
         "does not support tools", "the model was never trained to call tools"
     ),
