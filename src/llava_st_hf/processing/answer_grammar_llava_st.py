@@ -91,7 +91,6 @@ class GrammarVocabulary:
         self.closers = {
             bracket: self._find(texts, re.compile(rf"{re.escape(bracket)}[^<\[\]{{}}]*")) for bracket in "}]"
         }
-        self.stops = self._find(texts, re.compile(r"\."))
 
     @staticmethod
     def _read_texts(tokenizer: PreTrainedTokenizerBase, num_text: int) -> list[str]:

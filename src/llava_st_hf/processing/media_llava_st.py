@@ -7,7 +7,7 @@ processor's output, so that an answer can be put back onto the media it was aske
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -106,15 +106,6 @@ class MediaInfo:
                 f"{self.end_seconds:.3f} s."
             )
         return float(np.interp(seconds, self.frame_seconds, self.frame_fractions))
-
-    def sampled_frame_at(self, fraction: float) -> int:
-        """Return the position (0 to number of sampled frames - 1) of the sampled frame nearest to `fraction`."""
-        self._require_video()
-        return int(np.abs(self.frame_fractions - fraction).argmin())
-
-    def to_dict(self) -> dict:
-        """Return the fields as a dictionary that `json` can write."""
-        return asdict(self)
 
 
 __all__ = ["InputError", "MediaError", "MediaInfo", "PromptError"]

@@ -42,8 +42,8 @@ class ReleasedSizes:
     Example:
 
     ```python
-    >>> ReleasedSizes("", 384, 14, 3, 3).grid
-    27
+    >>> ReleasedSizes("", 384, 14, 3, 3).temporal_stride
+    5
     ```
     """
 
@@ -53,11 +53,6 @@ class ReleasedSizes:
     spatial_stride: int
     fast_spatial_stride: int
     temporal_stride: int = RELEASED_TEMPORAL_STRIDE
-
-    @property
-    def grid(self) -> int:
-        """Patches per side; what is left of the image beyond them is dropped, as in the vision tower."""
-        return self.image_size // self.patch_size
 
 
 def read_released_sizes(repository: str | Path, **hub_kwargs) -> ReleasedSizes | None:

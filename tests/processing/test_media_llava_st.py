@@ -1,0 +1,61 @@
+"""Fractions of a clip to seconds and back, for steady and for variable frame rates."""
+
+import pytest
+
+from llava_st_hf import InputError, MediaInfo
+from llava_st_hf.processing.media_llava_st import MediaError
+
+STEADY = MediaInfo("video", 640, 360, (0, 10, 20), (1.0, 2.0, 3.0))
+VARIABLE = MediaInfo("video", 640, 360, (0, 10, 20), (0.0, 4.0, 5.0))
+ONE_FRAME = MediaInfo("video", 640, 360, (7,), (2.5,))
+PART = MediaInfo("video", 640, 360, (30, 40, 50), (3.0, 4.0, 5.0))
+
+
+@pytest.mark.parametrize(
+    ("clip", "fraction", "seconds"),
+    [
+        (STEADY, 0.0, 1.0),
+        (STEADY, 0.25, 1.5),
+        (STEADY, 1.0, 3.0),
+        (VARIABLE, 0.5, 4.0),
+        (VARIABLE, 0.25, 2.0),
+        (VARIABLE, 0.75, 4.5),
+        (PART, 0.5, 4.0),
+    ],
+)
+def test_fractions_and_seconds(clip, fraction, seconds):
+    assert clip.seconds_at(fraction) == pytest.approx(seconds)
+    assert clip.fraction_at(seconds) == pytest.approx(fraction)
+
+
+def test_one_frame_is_always_its_own_time():
+    assert ONE_FRAME.seconds_at(0.0) == ONE_FRAME.seconds_at(1.0) == 2.5
+    assert ONE_FRAME.fraction_at(2.5) == pytest.approx(0.0)
+
+
+def test_the_last_frame_lasts_one_frame():
+    assert STEADY.fraction_at(3.09) == 1.0  # 10 frames a second
+    with pytest.raises(MediaError, match=r"3.2 s is outside the clip: give a time from 1.000 to 3.000"):
+        STEADY.fraction_at(3.2)
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0, 0.5])
+def test_times_outside_are_refused(seconds):
+    with pytest.raises(MediaError, match="outside the clip"):
+        STEADY.fraction_at(seconds)
+
+
+def test_an_image_has_no_time():
+    image = MediaInfo("image", 640, 360, source="dog.png")
+    with pytest.raises(MediaError, match=r"dog\.png is an image"):
+        image.seconds_at(0.5)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("film", 1, 1), ("video", 1, 1), ("video", 1, 1, (0, 1), (0.0,))],
+    ids=["type", "no frames", "lengths"],
+)
+def test_what_does_not_fit_together_is_refused(arguments):
+    with pytest.raises(InputError):
+        MediaInfo(*arguments)
