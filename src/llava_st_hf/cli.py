@@ -284,9 +284,9 @@ def _load(model: str | Path, options: argparse.Namespace) -> SpatialTemporalGrou
         raise CommandError(f"--device is {options.device}: this machine has no CUDA device, leave it out or give cpu.")
     try:
         return load_pipeline(model, device, options.dtype)
+    except InputError:
+        raise
     except (OSError, ValueError, RuntimeError, ImportError) as error:
-        if isinstance(error, InputError):
-            raise
         raise CommandError(f"--model {model} cannot be loaded: {_summarize_error(error)}") from error
 
 
@@ -307,7 +307,7 @@ def _ask(
     with _TokenProgress(options.quiet) as progress:
         return ground(
             options.media,
-            queries if queries != [None] else [None],
+            queries,
             media_type=media_type,
             task=options.task,
             span=options.span,
@@ -423,9 +423,9 @@ def _model_facts(model: str) -> dict[str, object]:
     _check_model_folder(model)
     try:
         config = check_model_type(model)
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError) as error:
-        if isinstance(error, InputError):
-            raise
         raise CommandError(f"--model {model} cannot be read: {_summarize_error(error)}") from error
     with torch.device("meta"):
         parameters = sum(p.numel() for p in LlavaSTForConditionalGeneration(config).parameters())

@@ -188,9 +188,9 @@ def load_pipeline(
     Raises:
         `InputError`: For a model of another kind.
     """
-    check_model_type(model)
+    config = check_model_type(model)
     return SpatialTemporalGroundingPipeline(
-        model=LlavaSTForConditionalGeneration.from_pretrained(model, dtype=dtype).eval(),
+        model=LlavaSTForConditionalGeneration.from_pretrained(model, config=config, dtype=dtype),
         processor=LlavaSTProcessor.from_pretrained(model),
         task=PIPELINE_TASK,
         device=device,

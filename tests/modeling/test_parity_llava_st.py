@@ -183,7 +183,7 @@ def released_gradients(model) -> dict[str, torch.Tensor]:
     ours = {
         key: torch.zeros_like(value) if value.grad is None else value.grad for key, value in model.named_parameters()
     }
-    sizes = (model.config.num_temporal_tokens, model.config.num_spatial_tokens, model.config.num_spatial_tokens)
+    sizes = model.config.axis_sizes
     released = {"lm_head.weight": ours["lm_head.weight"]}
     for direction in ("input", "output"):
         parts = ours[f"model.coordinate_embeddings.{direction}_table"].split(sizes)

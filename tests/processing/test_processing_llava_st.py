@@ -953,6 +953,7 @@ def test_elc_prompt_and_start_as_fraction(processor, video):
         ({"task": "tr", "video": "x.mp4", "span": (1,)}, "give 2 numbers"),
         ({"task": "tr", "video": "x.mp4", "span": (0, 1), "span_fractions": (0, 1)}, "one of them"),
         ({"task": "tr", "video": "x.mp4", "span_fractions": (0, 1.5)}, "outside 0 to 1"),
+        ({"task": "tr", "video": "x.mp4", "span_fractions": Span(0.1, 0.5)}, "span_fractions is Span"),  # seconds
         ({"task": "rc", "image": "x.jpg", "box": (5, 5, 5, 9)}, "no area"),
         ({"task": "rc", "image": "x.jpg", "box": (5, 5, 9, math.inf)}, "not a finite number"),
         ({"task": "dvc", "video": "x.mp4", "query": "x"}, "takes no query"),

@@ -162,9 +162,14 @@ class LlavaSTConfig(PreTrainedConfig):
             raise ValueError(f"image_token_id and video_token_id are both {self.image_token_id}: give each its own.")
 
     @property
+    def axis_sizes(self) -> tuple[int, int, int]:
+        """Bins of each axis in the order of the coordinate tables: time, height, width."""
+        return self.num_temporal_tokens, self.num_spatial_tokens, self.num_spatial_tokens
+
+    @property
     def num_coordinate_tokens(self) -> int:
-        """Rows of the coordinate tables: time, then height, then width."""
-        return self.num_temporal_tokens + 2 * self.num_spatial_tokens
+        """Rows of the coordinate tables."""
+        return sum(self.axis_sizes)
 
     @property
     def total_vocab_size(self) -> int:

@@ -18,7 +18,7 @@ class LlavaSTCoordinateEmbeddings(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        self.axis_sizes = (config.num_temporal_tokens, config.num_spatial_tokens, config.num_spatial_tokens)
+        self.axis_sizes = config.axis_sizes
         hidden_size = config.text_config.hidden_size
         self.input_table = nn.Parameter(torch.empty(sum(self.axis_sizes), hidden_size))
         self.output_table = nn.Parameter(torch.empty(sum(self.axis_sizes), hidden_size))

@@ -228,8 +228,7 @@ class LlavaSTModel(LlavaSTPreTrainedModel):
     def _positions(self) -> tuple[torch.Tensor, torch.Tensor]:
         """LAPE of this model: time (bins, hidden), place (grid, grid, hidden)."""
         embeddings = self.coordinate_embeddings()
-        axis_sizes = (self.config.num_temporal_tokens, self.config.num_spatial_tokens, self.config.num_spatial_tokens)
-        return language_aligned_positions(*embeddings, axis_sizes, self.config.patch_grid_size)
+        return language_aligned_positions(*embeddings, self.config.axis_sizes, self.config.patch_grid_size)
 
     @merge_with_config_defaults
     @can_return_tuple

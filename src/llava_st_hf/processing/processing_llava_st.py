@@ -42,7 +42,7 @@ from .prompt_writing_llava_st import (
     place_offsets,
 )
 from .released_llava_st import load_released_arguments, read_released_sizes
-from .tasks_llava_st import choose_medium, get_task, write_values
+from .tasks_llava_st import choose_medium, get_task, unpack_units, write_values
 from .tokenization_llava_st import get_coordinate_token_offset, require_token
 from .video_processing_llava_st import REQUEST_FIELDS, LlavaSTVideoProcessorKwargs
 
@@ -508,14 +508,12 @@ class LlavaSTProcessor(ProcessorMixin):
             start=write_values("start", "t", start_units, start_parts),
         )
         check_prompt_coordinates(prompt)
-        if span is not None:
-            span = (span.start_seconds, span.end_seconds) if hasattr(span, "start_seconds") else span
         context = GroundingContext(
             chosen.name,
             query,
             start_seconds,
             start_fraction,
-            span_seconds=None if span is None else tuple(map(float, span)),
+            span_seconds=None if span is None else tuple(map(float, unpack_units(span))),
             span_fractions=None if span_fractions is None else tuple(map(float, span_fractions)),
         )
         return [
@@ -646,8 +644,9 @@ class LlavaSTProcessor(ProcessorMixin):
         Args:
             outputs (`torch.Tensor`, `np.ndarray`, `Sequence` or `GenerateOutput`):
                 What `generate` returned, with or without the prompt in front, or the answers as text. With
-                `return_dict_in_generate=True, output_scores=True` coordinates are refined below their bins, by the
-                probabilities of the winning bin and its better neighbour, and get a confidence.
+                `return_dict_in_generate=True` (and without `build_constraints`, `output_scores=True`) coordinates are
+                refined below their bins, by the probabilities of the winning bin and its better neighbour, and get a
+                confidence.
             inputs (`LlavaSTBatchFeature`): What the processor returned for these prompts.
             task (`str`, *optional*): Name of the task, for messages that were not made by `build_messages`.
             query (`str`, *optional*): The query, likewise.

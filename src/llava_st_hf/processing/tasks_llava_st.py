@@ -355,12 +355,7 @@ def write_values(
         raise PromptError(f"{name} is given both in units and in fractions: give one of them.")
     if values is None and fractions is None:
         return None
-    # By attribute: as remote code this module has its own Span, and the user may hold the package's.
-    if hasattr(values, "start_seconds"):
-        values = (values.start_seconds, values.end_seconds)
-    elif hasattr(values, "xyxy"):
-        values = values.xyxy
-    given = values if fractions is None else fractions
+    given = unpack_units(values) if fractions is None else fractions
     numbers = _list_numbers(given)
     if numbers is None or len(numbers) != len(axes):
         raise PromptError(_describe_wrong_values(name, axes, given, None if fractions is not None else units[axes[0]]))
@@ -370,6 +365,14 @@ def write_values(
     )
     opening, closing = _BRACKETS[axes]
     return opening + written + closing
+
+
+def unpack_units(values: Any) -> Any:
+    """Return the seconds of a `Span` or the pixels of a `Box` as a tuple, anything else as it is."""
+    # By attribute: as remote code this module has its own Span, and the user may hold the package's.
+    if hasattr(values, "start_seconds"):
+        return values.start_seconds, values.end_seconds
+    return values.xyxy if hasattr(values, "xyxy") else values
 
 
 def _list_numbers(values: Any) -> list[float] | None:
@@ -403,4 +406,13 @@ def _show(value: Any) -> str:
     return written if len(written) <= 80 else written[:77] + "..."
 
 
-__all__ = ["TASKS", "TASK_FIELDS", "Task", "choose_medium", "describe_tasks", "get_task", "write_values"]
+__all__ = [
+    "TASKS",
+    "TASK_FIELDS",
+    "Task",
+    "choose_medium",
+    "describe_tasks",
+    "get_task",
+    "unpack_units",
+    "write_values",
+]
