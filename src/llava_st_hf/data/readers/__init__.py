@@ -1,0 +1,1 @@
+"""Readers of annotation files: each turns one published or own format into canonical records."""

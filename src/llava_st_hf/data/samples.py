@@ -1,0 +1,337 @@
+"""The canonical record: one conversation about one clip, some images or nothing, coordinates written in the text.
+
+Everything that reads data makes a `Sample`, everything that uses data takes one. In Python it is this dataclass, in
+Parquet and in `datasets` it is a row of `get_features()`:
+
+| column | type | what it holds |
+| --- | --- | --- |
+| `id` | string | name of the record, unique within its source |
+| `source` | string | name of the data set that it comes from |
+| `task` | string | one of the 15 tasks (`TASKS`) |
+| `media_type` | string | `video`, `image`, or `text` where there is no medium |
+| `media` | list of {`bytes`, `path`} | the clip; or the images, in order; or the frames of a clip kept as pictures |
+| `frame_range` | list of 2 integers, or null | first and last frame of the clip that the record is about |
+| `messages` | list of {`role`, `content`} | the conversation; it ends with what the model is to learn |
+
+Coordinates are written `<t=0.409>`, `<x=0.35>`, `<y=0.442>`: fractions of the clip (of `frame_range`, where given), of
+the width and of the height. `<t=3.5s>` and `<x=120px>` are allowed where the fractions are not known yet. Media stand
+at the front of the first user turn, unless the text says with `<video>` or `<image>` where they stand.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from ..processing.coordinate_text_llava_st import (
+    InlineCoordinate,
+    check_groups,
+    check_prompt_coordinates,
+    compute_fraction,
+    find_coordinates,
+)
+from ..processing.media_llava_st import InputError, PromptError
+from ..processing.prompt_writing_llava_st import check_encodable
+from ..processing.tasks_llava_st import TASKS
+from .skips import RecordError
+
+MEDIA_TYPES = ("video", "image", "text")
+MAX_TEXT_CHARACTERS = 200_000  # of all messages together; far above what a context of 32,768 tokens holds
+_ROLES = ("user", "assistant")
+_PLACEHOLDER = re.compile("<image>|<video>")
+_CONTROL_TOKEN = re.compile(r"<\|(?:im_start|im_end|endoftext)\|>")
+
+
+@dataclass(frozen=True)
+class Media:
+    """
+    One clip, image or frame of a record; one of the three is given.
+
+    Args:
+        path (`str`, *optional*): Path of the file. Beside `content` it is only a name.
+        content (`bytes`, *optional*): The file itself.
+        frames (`np.ndarray`, *optional*):
+            uint8 (frames, height, width, 3) of a clip or (height, width, 3) of an image, for media that were made in
+            memory. It cannot be stored in a row.
+        frame_rate (`float`, *optional*): Frames per second of a clip in `frames`.
+    """
+
+    path: str | None = None
+    content: bytes | None = None
+    frames: np.ndarray | None = None
+    frame_rate: float | None = None
+
+    def __post_init__(self):
+        if self.path is None and self.content is None and self.frames is None:
+            raise RecordError("missing_media", "media", "media has neither a path nor bytes: give one of them.")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """
+    One record in the canonical form; making one checks it.
+
+    Args:
+        id (`str`): Name of the record, unique within its source.
+        source (`str`): Name of the data set it comes from.
+        task (`str`): One of the 15 tasks, see `TASKS`.
+        media_type (`str`): `"video"`, `"image"` or `"text"`.
+        media (`tuple[Media, ...]`): A clip, images, or the frames of a clip in order; empty for text.
+        messages (`tuple[dict[str, str], ...]`):
+            `role` (`"system"` once at the front, then `"user"` and `"assistant"` in turns) and `content`.
+        frame_range (`tuple[int, int]`, *optional*): First and last frame of the part of the clip that is meant.
+
+    Raises:
+        `RecordError`: With the field, its value and the mend, for anything that does not fit together.
+
+    Example:
+
+    ```python
+    >>> sample = Sample(
+    ...     id="1",
+    ...     source="kitchen",
+    ...     task="tvg",
+    ...     media_type="video",
+    ...     media=(Media(path="kitchen.mp4"),),
+    ...     messages=(
+    ...         {"role": "user", "content": "When does she cut the carrots?"},
+    ...         {"role": "assistant", "content": "{<t=0.12><t=0.47>}"},
+    ...     ),
+    ... )
+    >>> sample.to_messages()[0]["content"][0]
+    {'type': 'video', 'video': 'kitchen.mp4'}
+    ```
+    """
+
+    id: str
+    source: str
+    task: str
+    media_type: str
+    media: tuple[Media, ...]
+    messages: tuple[Mapping[str, str], ...]
+    frame_range: tuple[int, int] | None = None
+
+    def __post_init__(self):
+        for name in ("id", "source"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value.strip() or len(value) > 1000:
+                raise _invalid(name, f"{name} is {_show(value)}: give a text of 1 to 1,000 characters.")
+        if not isinstance(self.task, str) or self.task not in TASKS:
+            raise _invalid("task", f"task is {_show(self.task)}: choose one of {', '.join(TASKS)}.")
+        self._check_media()
+        self._check_frame_range()
+        self._check_messages()
+
+    def _check_media(self) -> None:
+        if self.media_type not in MEDIA_TYPES:
+            raise _invalid(
+                "media_type", f"media_type is {_show(self.media_type)}: choose one of {', '.join(MEDIA_TYPES)}."
+            )
+        if bool(self.media) != (self.media_type != "text"):
+            raise RecordError(
+                "missing_media" if not self.media else "invalid_field",
+                "media",
+                f"media has {len(self.media)} entries, but media_type is {self.media_type!r}: give at least one for a "
+                "video or an image, none for text.",
+            )
+        wanted = TASKS[self.task].media_type
+        if wanted not in ("any", self.media_type):
+            raise _invalid(
+                "media_type",
+                f"media_type is {self.media_type!r}, but task {self.task!r} is about a {wanted}: mend one.",
+            )
+
+    def _check_frame_range(self) -> None:
+        if self.frame_range is None:
+            return
+        numbers = self.frame_range if isinstance(self.frame_range, (tuple, list)) else ()
+        is_whole = [isinstance(number, Integral) and not isinstance(number, bool) for number in numbers]
+        if self.media_type != "video" or is_whole != [True, True] or not 0 <= numbers[0] <= numbers[1]:
+            raise _invalid(
+                "frame_range",
+                f"frame_range is {_show(self.frame_range)} for media_type {self.media_type!r}: give the first and the "
+                "last frame of a video as whole numbers, the first not after the last.",
+            )
+
+    def _check_messages(self) -> None:
+        if not isinstance(self.messages, (tuple, list)) or not all(isinstance(m, Mapping) for m in self.messages):
+            raise _invalid("messages", f"messages is {_show(self.messages)}: give a list of role and content.")
+        roles = [message.get("role") for message in self.messages]
+        turns = roles[1:] if roles[:1] == ["system"] else roles
+        if not turns or len(turns) % 2 or any(role != _ROLES[index % 2] for index, role in enumerate(turns)):
+            raise _invalid(
+                "messages", f"the roles of messages are {_show(roles)}: user and assistant take turns, user first."
+            )
+        lengths = 0
+        for index, message in enumerate(self.messages):
+            name, content = f"messages[{index}].content", message.get("content")
+            if not isinstance(content, str) or not content.strip():
+                raise _invalid(name, f"{name} is {_show(content)}: give a text that is not empty.")
+            lengths += len(content)
+            if lengths > MAX_TEXT_CHARACTERS:
+                raise RecordError(
+                    "too_long",
+                    "messages",
+                    f"messages hold more than {MAX_TEXT_CHARACTERS:,} characters: shorten or split the record.",
+                )
+            if match := _CONTROL_TOKEN.search(content):
+                raise _invalid(name, f"{name} holds the control token {match.group()}: leave it out.")
+            _check_text(name, content, message["role"])
+        self._check_placeholders()
+
+    def _check_placeholders(self) -> None:
+        found = [token for message in self.messages for token in _PLACEHOLDER.findall(message["content"])]
+        asked = [
+            token
+            for message in self.messages
+            if message["role"] == "user"
+            for token in _PLACEHOLDER.findall(message["content"])
+        ]
+        wanted = ["<video>"] if self.media_type == "video" else ["<image>"] * len(self.media)
+        if found and (found != wanted or asked != wanted):
+            raise _invalid(
+                "messages",
+                f"messages hold the placeholders {_show(found)}, but the media are {_show(wanted)}: write one for "
+                "each medium in the turns of the user, or none at all.",
+            )
+
+    def to_row(self) -> dict[str, Any]:
+        """
+        Return the record as a row of `get_features()`.
+
+        Raises:
+            `RecordError`: For media that are only arrays in memory: encode them first.
+        """
+        if any(item.frames is not None for item in self.media):
+            raise RecordError("invalid_field", "media", "media are arrays in memory: encode them as a file first.")
+        return {
+            "id": self.id,
+            "source": self.source,
+            "task": self.task,
+            "media_type": self.media_type,
+            "media": [{"bytes": item.content, "path": item.path} for item in self.media],
+            "frame_range": None if self.frame_range is None else list(self.frame_range),
+            "messages": [{"role": message["role"], "content": message["content"]} for message in self.messages],
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "Sample":
+        """
+        Make a record of a row of `get_features()`; columns beside those are ignored.
+
+        Raises:
+            `RecordError`: For a missing column, or one with a value that it cannot have.
+        """
+        if not isinstance(row, Mapping):
+            raise _invalid("record", f"the record is {_show(row)}: give an object with fields.")
+        missing = [name for name in ("id", "source", "task", "media_type", "messages") if row.get(name) is None]
+        if missing:
+            raise _invalid(missing[0], f"{missing[0]} is missing: a canonical record has it.")
+        media = row.get("media")
+        media = [] if media is None else media
+        if not isinstance(media, (list, tuple)) or not all(isinstance(item, Mapping) for item in media):
+            raise _invalid("media", f"media is {_show(media)}: give a list of {{bytes, path}}.")
+        frame_range = row.get("frame_range")
+        return cls(
+            id=row["id"],
+            source=row["source"],
+            task=row["task"],
+            media_type=row["media_type"],
+            media=tuple(Media(path=item.get("path"), content=item.get("bytes")) for item in media),
+            messages=tuple(row["messages"]) if isinstance(row["messages"], (list, tuple)) else row["messages"],
+            frame_range=tuple(frame_range) if isinstance(frame_range, (list, tuple)) else frame_range,
+        )
+
+    def to_messages(self, media: Sequence[Any] | None = None) -> list[dict[str, Any]]:
+        """
+        Return the record as chat messages for `LlavaSTProcessor.apply_chat_template`.
+
+        Args:
+            media (`Sequence[Any]`, *optional*):
+                What to put in the place of the media: a clip, or the images in order. Defaults to the paths, bytes or
+                arrays of the record.
+
+        Returns:
+            `list[dict]`: Messages whose content is a list of blocks, media at their places.
+        """
+        kind = self.media_type
+        if media is None:
+            media = [_get_content(item) for item in self.media]
+            # Frames that are kept as pictures are one clip.
+            media = [media] if kind == "video" and len(media) > 1 else media
+        frames = {"frame_range": list(self.frame_range)} if self.frame_range is not None else {}
+        blocks = [{"type": kind, kind: item, **frames} for item in media]
+        marked = any(_PLACEHOLDER.search(message["content"]) for message in self.messages)
+        messages = []
+        for message in self.messages:
+            content: list[dict[str, Any]] = []
+            if message["role"] == "user" and not marked:
+                content, blocks = blocks, []
+            for index, text in enumerate(_PLACEHOLDER.split(message["content"])):
+                if index:
+                    content.append(blocks.pop(0))
+                    text = text.removeprefix("\n")  # the template writes it
+                if text:
+                    content.append({"type": "text", "text": text})
+            messages.append({"role": message["role"], "content": content})
+        return messages
+
+    def find_coordinates(self) -> list[list[InlineCoordinate]]:
+        """Return the coordinates of each message, in their order."""
+        return [find_coordinates(message["content"]) for message in self.messages]
+
+
+def get_features() -> Any:
+    """Return the `datasets.Features` of the canonical record."""
+    from datasets import Features, List, Value
+
+    return Features(
+        {
+            "id": Value("string"),
+            "source": Value("string"),
+            "task": Value("string"),
+            "media_type": Value("string"),
+            "media": List({"bytes": Value("binary"), "path": Value("string")}),
+            "frame_range": List(Value("int64")),
+            "messages": List({"role": Value("string"), "content": Value("string")}),
+        }
+    )
+
+
+def _check_text(name: str, content: str, role: str) -> None:
+    """Check the coordinates of one message; what the assistant says is checked as strictly, as it is to be learnt."""
+    try:
+        check_encodable(name, content)
+        if role != "assistant":
+            check_prompt_coordinates(content)
+            return
+        coordinates = find_coordinates(content)
+        for coordinate in coordinates:
+            if coordinate.unit == "fraction":
+                compute_fraction(coordinate, (), 1)
+        if len({coordinate.unit for coordinate in coordinates}) == 1:
+            check_groups(content, coordinates, [coordinate.value for coordinate in coordinates])
+    except (PromptError, InputError) as error:
+        raise _invalid(name, f"{name}: {error}") from error
+
+
+def _get_content(item: Media) -> Any:
+    if item.frames is not None:
+        return item.frames
+    return item.path if item.content is None else item.content
+
+
+def _invalid(field: str, message: str) -> RecordError:
+    return RecordError("invalid_field", field, message)
+
+
+def _show(value: Any) -> str:
+    """Return a value for a message: on one line, and not longer than that."""
+    written = " ".join(repr(value).split())
+    return written if len(written) <= 80 else written[:77] + "..."
+
+
+__all__ = ["MAX_TEXT_CHARACTERS", "MEDIA_TYPES", "Media", "Sample", "get_features"]

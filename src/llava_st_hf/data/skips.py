@@ -1,0 +1,210 @@
+"""Records that cannot be used: counted by reason, written to a report, and never replaced by other data.
+
+A reader or the collator that meets such a record makes a `SkippedRecord` of it. A `SkipReport` writes each to a JSONL
+file as it comes, from any number of processes, and stops the run where too many are lost, or one of a source that the
+mixture marks as required.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..processing.media_llava_st import InputError
+
+# Why a record cannot be used.
+SKIP_REASONS = {
+    "missing_media": "the file of the medium does not exist, or the record names none",
+    "unreadable_media": "the file exists and cannot be decoded",
+    "empty_media": "the file has no frames or no pixels, or the part that is asked for has none",
+    "oversized_media": "the picture, the clip or the file is larger than the limit",
+    "outside_root": "the path leaves the folder of the media",
+    "network_media": "the path is an address on the network",
+    "invalid_json": "the line or element is no JSON, or no object",
+    "invalid_field": "a field is missing, or has a value that it cannot have",
+    "too_long": "the record has more text or more tokens than the limit",
+}
+# Below so many records the share of skipped ones says nothing yet.
+_MIN_RECORDS_FOR_SHARE = 100
+
+
+class RecordError(InputError):
+    """
+    Raised for a record that cannot be used.
+
+    Args:
+        reason (`str`): One of `SKIP_REASONS`.
+        field (`str`): The field at fault, for example `"media"` or `"messages[1].content"`.
+        message (`str`): The field, its value and the mend.
+    """
+
+    def __init__(self, reason: str, field: str, message: str):
+        super().__init__(message)
+        self.reason = reason
+        self.field = field
+
+    def __reduce__(self):
+        return type(self), (self.reason, self.field, str(self))
+
+
+class TooManySkipsError(InputError):
+    """Raised when a larger share of the records than allowed was skipped, or one that is required."""
+
+
+@dataclass(frozen=True)
+class SkippedRecord:
+    """
+    A record that was left out, and why.
+
+    Args:
+        id (`str`): Name of the record, or its place in the file where it has none.
+        source (`str`): Name of the data set.
+        reason (`str`): One of `SKIP_REASONS`.
+        detail (`str`): The message: field, value and mend.
+    """
+
+    id: str
+    source: str
+    reason: str
+    detail: str
+
+    @classmethod
+    def from_error(cls, id: str, source: str, error: RecordError) -> "SkippedRecord":
+        """Make the note of a record from the error that it raised."""
+        return cls(id, source, error.reason, " ".join(str(error).split())[:1000])
+
+
+class SkipReport:
+    """
+    Writes down skipped records as they come and stops a run that loses too much.
+
+    Every process and worker has its own copy; they append to one file, a line each, so nothing is lost when a run is
+    killed. The shares are of what this copy saw.
+
+    Args:
+        path (`str` or `Path`, *optional*): JSONL file to append to; without it skips are only counted.
+        max_skip_share (`float`, *optional*, defaults to 0.05):
+            The run stops when more than this share of at least 100 records was skipped; 1 never stops it.
+        required_sources (`Collection[str]`, *optional*): Sources of which no record may be skipped.
+
+    Example:
+
+    ```python
+    >>> report = SkipReport("skipped.jsonl", max_skip_share=0.01)
+    >>> report.count_used(3)
+    >>> report.add(SkippedRecord("7", "kitchen", "missing_media", "media is 'a.mp4', which does not exist"))
+    >>> print(report.format_table())
+    source   reason         records
+    kitchen  missing_media        1
+    1 of 4 records skipped; see skipped.jsonl
+    ```
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        max_skip_share: float = 0.05,
+        required_sources: Collection[str] = (),
+    ):
+        if not 0 <= max_skip_share <= 1:
+            raise InputError(f"max_skip_share is {max_skip_share}: give a share from 0 to 1.")
+        self.path = None if path is None else Path(path)
+        self.max_skip_share = max_skip_share
+        self.required_sources = frozenset(required_sources)
+        self.counts: Counter[tuple[str, str]] = Counter()  # by source and reason
+        self.num_used = 0
+
+    @property
+    def num_skipped(self) -> int:
+        """How many records this copy of the report skipped."""
+        return sum(self.counts.values())
+
+    def count_used(self, num_records: int = 1) -> None:
+        """Count records that were fine."""
+        self.num_used += num_records
+
+    def add(self, skipped: SkippedRecord) -> None:
+        """
+        Write down one skipped record.
+
+        Raises:
+            `TooManySkipsError`: When its source is required, or the share of skipped records is above the limit.
+        """
+        self.counts[skipped.source, skipped.reason] += 1
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            line = json.dumps(asdict(skipped), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+            # One write to a file opened for appending: lines of several processes do not mix.
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                os.write(descriptor, line)
+            finally:
+                os.close(descriptor)
+        where = f"; see {self.path}" if self.path is not None else ""
+        if skipped.source in self.required_sources:
+            raise TooManySkipsError(
+                f"record {skipped.id!r} of the required source {skipped.source!r} cannot be used ({skipped.reason}): "
+                f"{skipped.detail} Mend it, or set required: false for its source{where}."
+            )
+        num_seen = self.num_used + self.num_skipped
+        if num_seen >= _MIN_RECORDS_FOR_SHARE and self.num_skipped > self.max_skip_share * num_seen:
+            raise TooManySkipsError(
+                f"{self.num_skipped} of {num_seen} records were skipped, more than max_skip_share="
+                f"{self.max_skip_share:g}; the last one: {skipped.detail} Check the data with `llava-st data check`, "
+                f"or raise max_skip_share{where}."
+            )
+
+    def format_table(self) -> str:
+        """Return the counts by source and reason as a table, with the total below it."""
+        return format_skip_table(self.counts, self.num_used + self.num_skipped, self.path)
+
+
+def read_skip_report(path: str | Path) -> list[SkippedRecord]:
+    """
+    Read what a run skipped, each record once, though a resumed run may have met it twice.
+
+    Args:
+        path (`str` or `Path`): The JSONL file; one that does not exist is an empty report.
+
+    Returns:
+        `list[SkippedRecord]`: In the order in which they were met; a line that was cut off by a kill is left out.
+    """
+    skipped: dict[tuple[str, str], SkippedRecord] = {}
+    path = Path(path)
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            fields: dict[str, Any] = json.loads(line)
+            note = SkippedRecord(**{name: fields[name] for name in ("id", "source", "reason", "detail")})
+        except (ValueError, KeyError, TypeError):
+            continue
+        skipped[note.source, note.id] = note
+    return list(skipped.values())
+
+
+def format_skip_table(counts: Counter[tuple[str, str]], num_seen: int, path: Path | None = None) -> str:
+    """Return counts by (source, reason) as a table with the total below it."""
+    rows = [(source, reason, str(count)) for (source, reason), count in sorted(counts.items())]
+    lines = []
+    if rows:
+        header = ("source", "reason", "records")
+        widths = [max(len(row[column]) for row in [header, *rows]) for column in range(3)]
+        lines = [
+            f"{source:<{widths[0]}}  {reason:<{widths[1]}}  {count:>{widths[2]}}"
+            for source, reason, count in [header, *rows]
+        ]
+    where = f"; see {path}" if path is not None and rows else ""
+    return "\n".join([*lines, f"{sum(counts.values())} of {num_seen} records skipped{where}"])
+
+
+__all__ = [
+    "SKIP_REASONS",
+    "RecordError",
+    "SkipReport",
+    "SkippedRecord",
+    "TooManySkipsError",
+    "format_skip_table",
+    "read_skip_report",
+]
