@@ -40,6 +40,7 @@ from .skips import RecordError
 
 MEDIA_TYPES = ("video", "image", "text")
 MAX_TEXT_CHARACTERS = 200_000  # of all messages together; far above what a context of 32,768 tokens holds
+MAX_MESSAGES = 2000  # the time to render a chat template grows with the square of the turns
 _ROLES = ("user", "assistant")
 _PLACEHOLDER = re.compile("<image>|<video>")
 _CONTROL_TOKEN = re.compile(r"<\|(?:im_start|im_end|endoftext)\|>")
@@ -67,6 +68,23 @@ class Media:
     def __post_init__(self):
         if self.path is None and self.content is None and self.frames is None:
             raise RecordError("missing_media", "media", "media has neither a path nor bytes: give one of them.")
+        if not isinstance(self.path, (str, type(None))) or not isinstance(self.content, (bytes, type(None))):
+            raise _invalid(
+                "media",
+                f"media has the path {_show(self.path)} and the content {_show(self.content)}: give the path as text, "
+                "the content as bytes.",
+            )
+        if self.frames is not None:
+            self._check_frames()
+
+    def _check_frames(self) -> None:
+        is_array = isinstance(self.frames, np.ndarray) and self.frames.dtype == np.uint8
+        if not is_array or self.frames.ndim not in (3, 4) or self.frames.shape[-1] != 3:
+            raise _invalid(
+                "media",
+                f"media has the frames {_show(self.frames)}: give a uint8 array (frames, height, width, 3) of a clip "
+                "or (height, width, 3) of an image.",
+            )
 
 
 @dataclass(frozen=True)
@@ -164,6 +182,12 @@ class Sample:
         if not turns or len(turns) % 2 or any(role != _ROLES[index % 2] for index, role in enumerate(turns)):
             raise _invalid(
                 "messages", f"the roles of messages are {_show(roles)}: user and assistant take turns, user first."
+            )
+        if len(self.messages) > MAX_MESSAGES:
+            raise RecordError(
+                "too_long",
+                "messages",
+                f"messages holds {len(self.messages):,} turns, more than {MAX_MESSAGES:,}: split the record.",
             )
         lengths = 0
         for index, message in enumerate(self.messages):
@@ -334,4 +358,4 @@ def _show(value: Any) -> str:
     return written if len(written) <= 80 else written[:77] + "..."
 
 
-__all__ = ["MAX_TEXT_CHARACTERS", "MEDIA_TYPES", "Media", "Sample", "get_features"]
+__all__ = ["MAX_MESSAGES", "MAX_TEXT_CHARACTERS", "MEDIA_TYPES", "Media", "Sample", "get_features"]

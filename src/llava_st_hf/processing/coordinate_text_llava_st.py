@@ -103,7 +103,10 @@ def format_coordinate(axis: str, value: float, unit: str = "fraction") -> str:
         `str`: For example `"<t=3.5s>"`.
     """
     suffix = "" if unit == "fraction" else _AXIS_UNITS[axis][0]
-    return f"<{axis}={float(value)!r}{suffix}>"
+    number = repr(float(value))
+    if "e" in number:  # 1e-05, which is no coordinate of an answer
+        number = np.format_float_positional(value, trim="0")
+    return f"<{axis}={number}{suffix}>"
 
 
 def format_coordinate_token(axis: str, index: int) -> str:

@@ -5,7 +5,7 @@ import operator
 
 import numpy as np
 
-from .media_llava_st import MediaError
+from .media_llava_st import EmptyMediaError, MediaError, OversizedMediaError
 
 # More frames than this in one call is a mistake in `fps` or `num_frames`; no model takes them.
 MAX_SAMPLED_FRAMES = 2**14
@@ -94,7 +94,7 @@ def compute_sampled_indices(
     if frame_range is not None:
         first, last = map(_as_integer, frame_range)
         if last >= len(seconds):
-            raise MediaError(
+            raise EmptyMediaError(
                 f"{name}: frame_range {(first, last)} is outside the video; its frames are 0 to {len(seconds) - 1}."
             )
     elif time_range is not None:
@@ -103,14 +103,14 @@ def compute_sampled_indices(
         # The slack keeps a last frame whose time stamp was rounded down, as matroska does to milliseconds.
         count = math.floor((seconds[last] - seconds[first]) * fps + 1e-2) + 1
         if count > most:
-            raise MediaError(f"{name}: fps={fps} means {count} frames; lower it to have {most} at most.")
+            raise OversizedMediaError(f"{name}: fps={fps} means {count} frames; lower it to have {most} at most.")
         return _find_nearest(seconds, seconds[first] + np.arange(count) / fps).clip(first, last)
     if num_frames is not None:
         if num_frames > most:
-            raise MediaError(f"{name}: num_frames is {num_frames}; give {most} at most.")
+            raise OversizedMediaError(f"{name}: num_frames is {num_frames}; give {most} at most.")
         return compute_frame_indices(_as_integer(num_frames), first, last)
     if last - first >= most:
-        raise MediaError(
+        raise OversizedMediaError(
             f"{name}: {last - first + 1} frames are more than the {most} of one call; give num_frames or fps."
         )
     return np.arange(first, last + 1)
@@ -124,12 +124,14 @@ def _find_time_range(
     # Annotations are often rounded to the millisecond, in either direction.
     inside = np.nonzero((seconds >= start - 1e-6) & (seconds <= end + 1e-6))[0]
     if start > clip_end or end > clip_end + 1e-3 or end < seconds[0]:
-        raise MediaError(
+        raise EmptyMediaError(
             f"{name}: time_range {(start, end)} is outside the video; give seconds from {seconds[0]:.3f} to "
             f"{clip_end:.3f}."
         )
     if not len(inside):
-        raise MediaError(f"{name}: no frame lies in time_range {(start, end)}; widen it to a frame's length at least.")
+        raise EmptyMediaError(
+            f"{name}: no frame lies in time_range {(start, end)}; widen it to a frame's length at least."
+        )
     return int(inside[0]), int(inside[-1])
 
 

@@ -23,12 +23,12 @@ from huggingface_hub.utils import httpx
 from PIL import Image, ImageOps
 from transformers.image_utils import get_image_size, load_image
 
-from .media_llava_st import MediaError, MediaInfo
+from .media_llava_st import EmptyMediaError, MediaError, MediaInfo, OversizedMediaError
 
 _BYTES_TYPES = (bytes, bytearray, memoryview)
 _FILE_TYPES = (str, os.PathLike, *_BYTES_TYPES)
-# What Pillow raises for a file that is no image, is cut off, or is larger than it dares to open.
-_PILLOW_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+# What Pillow raises for a file that is no image, or is cut off.
+_PILLOW_ERRORS = (OSError, ValueError, SyntaxError)
 # Two letters at least: `C://clip.mp4` is a path.
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://")
 # How to write the arrays that people have as uint8, by the first letters of their dtype.
@@ -177,6 +177,8 @@ def open_image(source: Any, allow_url: bool = False) -> Image.Image:
         raise MediaError(f"{name} does not exist: check the path.") from error
     except binascii.Error as error:
         raise MediaError(f"{name} is no valid base64: give data:image/...;base64, and the encoded file.") from error
+    except Image.DecompressionBombError as error:
+        raise OversizedMediaError(f"{name} is larger than Pillow opens ({error}): scale it down first.") from error
     except _PILLOW_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise MediaError(f"{name} cannot be read as an image ({reason}): give a JPEG, PNG or WebP file.") from error
@@ -205,7 +207,7 @@ def _load_image(image: Any, allow_url: bool) -> Any:
         mend = next(mend for start, mend in _ARRAY_MENDS.items() if dtype.startswith(start))
         raise MediaError(f"an image array is {dtype}: give uint8 from 0 to 255, say {mend}.")
     if 0 in shape:
-        raise MediaError(f"an image array has the shape {shape}, which is no pixels: give one that is not empty.")
+        raise EmptyMediaError(f"an image array has the shape {shape}, which is no pixels: give one that is not empty.")
     # A picture without colours gets three equal ones, which is what conversion to RGB means.
     return image if image.ndim == 3 else np.stack([np.asarray(image)] * 3, axis=-1)
 

@@ -20,8 +20,20 @@ class MediaError(InputError):
     """Raised when an image or a video cannot be found, read or sampled as asked."""
 
 
+class EmptyMediaError(MediaError):
+    """Raised when a medium has no frames or no pixels, or not those that are asked for."""
+
+
+class OversizedMediaError(MediaError):
+    """Raised when a picture or a clip is larger than what is opened."""
+
+
 class PromptError(InputError):
     """Raised when a prompt cannot be written or read: a bad coordinate, a placeholder too many, too many tokens."""
+
+
+class PromptLengthError(PromptError):
+    """Raised when a prompt with its media has more tokens than it may have."""
 
 
 @dataclass(frozen=True)
@@ -108,4 +120,12 @@ class MediaInfo:
         return float(np.interp(seconds, self.frame_seconds, self.frame_fractions))
 
 
-__all__ = ["InputError", "MediaError", "MediaInfo", "PromptError"]
+__all__ = [
+    "EmptyMediaError",
+    "InputError",
+    "MediaError",
+    "MediaInfo",
+    "OversizedMediaError",
+    "PromptError",
+    "PromptLengthError",
+]

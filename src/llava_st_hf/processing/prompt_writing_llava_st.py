@@ -23,7 +23,7 @@ from .coordinate_text_llava_st import (
     read_coordinate,
 )
 from .media_inputs_llava_st import count_per_sample, flatten_images, flatten_videos
-from .media_llava_st import MediaInfo, PromptError
+from .media_llava_st import MediaInfo, PromptError, PromptLengthError
 
 # Parity: tokens of the published vocabulary that take the place of what the released weights never saw embedded.
 RAW_FAST_TOKENS = ("<vid_start>", "<vid_patch>", "<vid_end>")
@@ -226,7 +226,7 @@ def check_lengths(
         where = f"prompt {index}" if len(samples) > 1 else "the prompt"
         length = int(np.asarray(mask).sum())
         if not truncation and length > limit:
-            raise PromptError(
+            raise PromptLengthError(
                 f"{where} has {length} tokens, {sample.num_media_tokens} of them for media, but the context "
                 f"(model_max_length) holds {limit}: give fewer frames (num_frames), fewer media or a shorter text."
             )
@@ -257,7 +257,7 @@ def check_media_tokens(counts: Sequence[int], limit: int, text_kwargs: dict[str,
         where = f"prompt {index}" if len(counts) > 1 else "the prompt"
         if truncation:
             raise _make_cut_error(where, count, most)
-        raise PromptError(
+        raise PromptLengthError(
             f"{where} has {count} tokens for media alone, but the context (model_max_length) holds {limit}: give "
             "fewer frames (num_frames) or fewer media."
         )
@@ -268,8 +268,8 @@ def _is_truncated(text_kwargs: dict[str, Any]) -> bool:
     return text_kwargs.get("truncation") not in (None, False, "do_not_truncate")
 
 
-def _make_cut_error(where: str, num_media_tokens: int, max_length: int) -> PromptError:
-    return PromptError(
+def _make_cut_error(where: str, num_media_tokens: int, max_length: int) -> PromptLengthError:
+    return PromptLengthError(
         f"max_length is {max_length}, which cuts into the {num_media_tokens} tokens for media of {where}: raise "
         "max_length, give fewer frames (num_frames) or turn truncation off."
     )

@@ -29,6 +29,10 @@ _END_CAPTION_BOXES = (
     "Please firstly give the end timestamp, then give the event associated with the object/subject, finally give the "
     "spatial bounding box corresponding to each timestamp in the time period."
 )
+# What the published pipeline appends to a question that is whole already, as those of the ST-Align benchmark are.
+ANSWER_REQUESTS: Mapping[str, str] = MappingProxyType(
+    {"stvg": _TIMES_AND_BOXES, "svg": _BOXES, "elc": _END_CAPTION_BOXES}
+)
 
 
 @dataclass(frozen=True)
@@ -407,6 +411,7 @@ def _show(value: Any) -> str:
 
 
 __all__ = [
+    "ANSWER_REQUESTS",
     "TASKS",
     "TASK_FIELDS",
     "Task",

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from .media_inputs_llava_st import is_url, refuse_url
-from .media_llava_st import MediaError
+from .media_llava_st import EmptyMediaError, MediaError, OversizedMediaError
 
 try:
     import av
@@ -45,9 +45,9 @@ AV_INDEX_DISCARD_FRAME = 2
 # The file
 # --------------------------------------------------------------------------------------------------
 def check_frame_size(name: str, width: int, height: int) -> None:
-    """Raise `MediaError` if a frame has more than `MAX_FRAME_PIXELS` pixels."""
+    """Raise `OversizedMediaError` if a frame has more than `MAX_FRAME_PIXELS` pixels."""
     if width * height > MAX_FRAME_PIXELS:
-        raise MediaError(
+        raise OversizedMediaError(
             f"{name}: its frames are {width} x {height} pixels, more than the limit of {MAX_FRAME_PIXELS}; scale the "
             "video down first."
         )
@@ -57,7 +57,7 @@ def check_source(source: "str | os.PathLike | bytes", name: str, allow_url: bool
     """Raise `MediaError` for a source that is not the bytes or the path of one file, or an address that is allowed."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         if not len(source):
-            raise MediaError(f"{name}: there is nothing in it; give the whole file's bytes.")
+            raise EmptyMediaError(f"{name}: there is nothing in it; give the whole file's bytes.")
         return
     refuse_url(source, allow_url)
     if is_url(source):
@@ -70,7 +70,7 @@ def check_source(source: "str | os.PathLike | bytes", name: str, allow_url: bool
     if not path.is_file():  # a pipe or a device would be waited for without end
         raise MediaError(f"{name}: is not a regular file; copy the video to a file.")
     if path.stat().st_size == 0:
-        raise MediaError(f"{name}: is an empty file; copy or download it again.")
+        raise EmptyMediaError(f"{name}: is an empty file; copy or download it again.")
 
 
 def is_image_file(source: "str | os.PathLike | bytes") -> bool:

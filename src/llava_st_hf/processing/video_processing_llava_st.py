@@ -22,7 +22,7 @@ from transformers.video_utils import VideoMetadata
 
 from .frame_sampling_llava_st import compute_sampled_indices
 from .media_inputs_llava_st import get_source_path, open_image
-from .media_llava_st import MediaError, MediaInfo
+from .media_llava_st import EmptyMediaError, MediaError, MediaInfo
 from .video_reading_llava_st import read_video, resize_frames
 
 # Of frames that come without a time line; it is what transformers assumes too (`VideoMetadata.sampled_fps`).
@@ -457,7 +457,7 @@ def _to_channels_first(video: Any, data_format: Any = None) -> torch.Tensor:
             "(frames * 255).round().astype('uint8')."
         )
     if not frames.numel():
-        raise MediaError(f"the video of shape {tuple(frames.shape)} has no pixels; give at least one frame.")
+        raise EmptyMediaError(f"the video of shape {tuple(frames.shape)} has no pixels; give at least one frame.")
     is_last = frames.shape[-1] in (1, 3, 4)
     if data_format is not None:
         is_last = ChannelDimension(data_format) == ChannelDimension.LAST

@@ -18,7 +18,7 @@ from PIL import Image
 
 from .frame_sampling_llava_st import check_sampling, compute_sampled_indices
 from .media_inputs_llava_st import describe_source
-from .media_llava_st import MediaError
+from .media_llava_st import EmptyMediaError, MediaError
 from .video_file_llava_st import (
     Decoder,
     IndexIsWrongError,
@@ -323,7 +323,7 @@ def _read(
 
 def _start_collecting(name: str, timeline: Timeline, request: dict, size: tuple[int, int] | None) -> _FrameCollector:
     if not len(timeline.stamps):
-        raise MediaError(f"{name}: there is no frame in its video stream; copy, download or convert it again.")
+        raise EmptyMediaError(f"{name}: there is no frame in its video stream; copy, download or convert it again.")
     end = max(timeline.stated_end_seconds, float(timeline.seconds[-1]) + timeline.frame_duration)
     indices = compute_sampled_indices(name, timeline.seconds, end_seconds=end, **request)
     return _FrameCollector(name, timeline.stamps[indices], size)

@@ -174,7 +174,7 @@ _PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 def _natural_key(name: str) -> list[Any]:
     """Sort frame2 before frame10."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def require_object(raw: Any) -> Mapping[str, Any]:

@@ -1,0 +1,349 @@
+"""Records that are canonical already: JSONL with paths, or Parquet with the media inside; from files or from the Hub.
+
+Parquet is read one row group at a time, also over the network: nothing is downloaded whole.
+"""
+
+import bisect
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from huggingface_hub import HfFileSystem
+from huggingface_hub.errors import HfHubHTTPError
+
+from ...processing.media_llava_st import InputError
+from ...processing.tasks_llava_st import get_task
+from ..samples import Sample
+from ..skips import RecordError
+from ..streaming import NUM_BLOCKS_IN_WINDOW
+from .json_files import JsonRecords
+from .reader import MediaFolder, Reader, require_object
+
+_COLUMNS = ("id", "source", "task", "media_type", "media", "frame_range", "messages")
+_REQUIRED_COLUMNS = ("id", "media_type", "messages")
+_LINE_SUFFIXES = (".jsonl", ".ndjson", ".json")
+_NUM_FOOTER_THREADS = 8
+# What huggingface_hub's HTTP client raises, whichever that is, when there is no network.
+_NETWORK_ERRORS = (OSError, *HfHubHTTPError.__bases__)
+
+
+class Rows(Protocol):
+    """Rows of a table that can be read one by one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
+
+    def get_block_sizes(self) -> list[int] | None:
+        """Return how many rows each part holds that is read as a whole; `None` if there is none."""
+
+
+class CanonicalReader(Reader):
+    """
+    Canonical records, see `Sample`, from JSONL, JSON or Parquet.
+
+    Args:
+        path (`str` or `Path`):
+            A file; a folder, of which all Parquet files are read, or else all JSONL files; or a pattern such as
+            `data/train-*.parquet`. Addresses that fsspec knows, `hf://datasets/owner/name/data`, work for Parquet.
+        source (`str`): Name of the data set; it takes the place of what the records say.
+        data_folder (`str` or `Path`, *optional*): Folder of the media of records that have no bytes of them.
+        task (`str`, *optional*): Task of records that name none.
+
+    Raises:
+        `InputError`: For a path without files, or files that are not canonical.
+
+    Example:
+
+    ```python
+    >>> reader = CanonicalReader("data/train-*.parquet", "kitchen")
+    >>> reader[0].task
+    'tvg'
+    ```
+    """
+
+    def __init__(self, path: str | Path, source: str, data_folder: str | Path | None = None, task: str | None = None):
+        try:
+            self._open(*_list_files(str(path)), source, data_folder, task)
+        except _NETWORK_ERRORS as error:
+            raise InputError(f"{path} cannot be read: {error}. Mend the path, or check the connection.") from error
+
+    @classmethod
+    def from_hub(
+        cls,
+        id: str,
+        source: str,
+        revision: str | None = None,
+        split: str = "train",
+        data_folder: str | Path | None = None,
+        task: str | None = None,
+    ) -> "CanonicalReader":
+        """
+        Open a data set of the Hub, of which only what is read is fetched.
+
+        Args:
+            id (`str`): Name of the data set, `owner/name`.
+            source (`str`): Name of the source.
+            revision (`str`, *optional*): Branch, tag or commit; give a commit for a run that can be repeated.
+            split (`str`, *optional*, defaults to `"train"`): Part of the data set.
+            data_folder (`str` or `Path`, *optional*): As for the class.
+            task (`str`, *optional*): As for the class.
+
+        Raises:
+            `InputError`: If the data set or its split cannot be found, or the Hub cannot be reached.
+        """
+        filesystem = HfFileSystem()
+        folder = f"datasets/{id}" + (f"@{quote(revision, safe='')}" if revision else "")
+        try:
+            files = filesystem.glob(f"{folder}/**/*.parquet")
+            reader = cls.__new__(cls)
+            reader._open(filesystem, select_split(files, folder, split), source, data_folder, task)
+        except _NETWORK_ERRORS as error:
+            raise InputError(
+                f"the data set {id!r} cannot be read from the Hub: {error}. Check its id, its revision {revision!r} "
+                "and the connection, or download it and give json_path."
+            ) from error
+        return reader
+
+    def _open(
+        self,
+        filesystem: Any,
+        files: Sequence[str],
+        source: str,
+        data_folder: str | Path | None,
+        task: str | None,
+    ) -> None:
+        self.source = source
+        self.task = None if task is None else get_task(task).name
+        self._folder = MediaFolder(data_folder)
+        is_parquet = files[0].endswith(".parquet")
+        self._rows: Rows = ParquetRows(files, filesystem) if is_parquet else JsonRows(files)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def get_block_sizes(self) -> list[int] | None:
+        """Return the rows per row group of Parquet; `None` for JSONL."""
+        return self._rows.get_block_sizes()
+
+    def get_id(self, index: int) -> str:
+        """Return the `id` of a record, or its number if it has none that can be read."""
+        try:
+            value = require_object(self._rows[index]).get("id")
+        except RecordError:
+            value = None
+        return value if isinstance(value, str) and value else super().get_id(index)
+
+    def read(self, index: int) -> Sample:
+        """
+        Read one record.
+
+        Raises:
+            `RecordError`: With the field, its value and the mend.
+        """
+        row = {**require_object(self._rows[index]), "source": self.source}
+        if row.get("task") is None:
+            row["task"] = self.task
+        media = row.get("media")
+        if isinstance(media, list) and all(isinstance(item, Mapping) for item in media):
+            row["media"] = [
+                located
+                for position, item in enumerate(media)
+                for located in self._locate(item, row.get("media_type"), f"media[{position}]")
+            ]
+        return Sample.from_row(row)
+
+    def _locate(self, item: Mapping[str, Any], media_type: Any, field: str) -> list[Mapping[str, Any]]:
+        """Return a medium with its absolute path, the frames of a folder one by one; bytes bring themselves."""
+        name, content = item.get("path"), item.get("bytes")
+        if content is None and name is not None:
+            return [{"path": medium.path} for medium in self._folder.open_media(name, media_type, f"{field}.path")]
+        if not isinstance(content, (bytes, type(None))) or not isinstance(name, (str, type(None))):
+            raise RecordError(
+                "invalid_field", field, f"{field} is {repr(dict(item))[:80]}: give path as text, bytes as binary data."
+            )
+        return [item]
+
+
+class JsonRows:
+    """
+    The elements of several JSON or JSONL files, one after the other.
+
+    Args:
+        files (`Sequence[str]`): Paths.
+    """
+
+    def __init__(self, files: Sequence[str]):
+        self._files = [JsonRecords(file) for file in files]
+        self._ends = list(accumulate(map(len, self._files)))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Any:
+        number = bisect.bisect_right(self._ends, index)
+        return self._files[number][index - self._ends[number] + len(self._files[number])]
+
+    def get_block_sizes(self) -> None:
+        """Return `None`: each element is read alone."""
+
+
+class ParquetRows:
+    """
+    Rows of Parquet files; a row group is read whole and kept until others were needed.
+
+    Args:
+        files (`Sequence[str]`): Paths.
+        filesystem (`fsspec.AbstractFileSystem`): Where they are.
+        num_open_groups (`int`, *optional*): How many row groups are held in memory; two by default, which is what the
+            shuffling of a mixture needs.
+
+    Raises:
+        `InputError`: For a file that is no Parquet or lacks columns.
+    """
+
+    def __init__(self, files: Sequence[str], filesystem: Any, num_open_groups: int = NUM_BLOCKS_IN_WINDOW):
+        self._filesystem = filesystem
+        self._num_open_groups = num_open_groups
+        self._open_groups: OrderedDict[int, Any] = OrderedDict()
+        with ThreadPoolExecutor(_NUM_FOOTER_THREADS) as pool:
+            sizes_by_file = list(pool.map(self._read_footer, files))
+        self._sizes = [size for sizes in sizes_by_file for size in sizes]
+        self._groups = [
+            (file, group) for file, sizes in zip(files, sizes_by_file, strict=True) for group in range(len(sizes))
+        ]
+        self._ends = list(accumulate(self._sizes))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """
+        Read one row.
+
+        Raises:
+            `RecordError`: If its row group in a local file is damaged.
+            `InputError`: If a remote file cannot be read.
+        """
+        number = bisect.bisect_right(self._ends, index)
+        table = self._open_groups.get(number)
+        if table is None:
+            table = self._open_groups[number] = self.read_group(*self._groups[number])
+            if len(self._open_groups) > self._num_open_groups:
+                self._open_groups.popitem(last=False)
+        self._open_groups.move_to_end(number)
+        return table.slice(index - self._ends[number] + self._sizes[number], 1).to_pylist()[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open_groups": OrderedDict()}
+
+    def get_block_sizes(self) -> list[int]:
+        """Return how many rows each row group has."""
+        return self._sizes
+
+    def _read_footer(self, file: str) -> list[int]:
+        import pyarrow
+        from pyarrow import parquet
+
+        try:
+            with self._filesystem.open(file, "rb") as stream, parquet.ParquetFile(stream) as opened:
+                names = opened.schema_arrow.names
+                sizes = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
+        except pyarrow.ArrowInvalid as error:
+            raise InputError(f"{file} is no Parquet file: {error}. Get it again.") from error
+        missing = [name for name in _REQUIRED_COLUMNS if name not in names]
+        if missing:
+            raise InputError(
+                f"{file} has no column {missing[0]!r}: canonical records have {', '.join(_COLUMNS)}; it has "
+                f"{', '.join(names)}."
+            )
+        return sizes
+
+    def read_group(self, file: str, group: int) -> Any:
+        """
+        Read one row group.
+
+        Args:
+            file (`str`): Path.
+            group (`int`): Its number in the file.
+
+        Returns:
+            `pyarrow.Table`: With the columns of the canonical record.
+        """
+        import pyarrow
+        from pyarrow import parquet
+
+        try:
+            # pre_buffer joins what is read into few requests.
+            with self._filesystem.open(file, "rb") as stream, parquet.ParquetFile(stream, pre_buffer=True) as opened:
+                names = [name for name in _COLUMNS if name in opened.schema_arrow.names]
+                return opened.read_row_group(group, columns=names)
+        except (pyarrow.ArrowException, *_NETWORK_ERRORS) as error:
+            message = f"row group {group} of {file} cannot be read: {error}. Get the file again."
+            if isinstance(self._filesystem, LocalFileSystem):
+                raise RecordError("unreadable_media", "record", message) from error
+            raise InputError(message) from error
+
+
+def _list_files(path: str) -> tuple[Any, list[str]]:
+    """Return the file system and the files that a path stands for."""
+    try:
+        filesystem, root = fsspec.core.url_to_fs(path)
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{path} cannot be opened: {error}. Give a path, or an address that fsspec knows.") from error
+    if filesystem.isdir(root):
+        found = filesystem.find(root)
+        files = [file for file in found if file.endswith(".parquet")]
+        files = files or [file for file in found if file.endswith((".jsonl", ".ndjson"))]
+    elif filesystem.isfile(root):
+        files = [root]
+    else:
+        files = filesystem.glob(root)
+    files = sorted(files)
+    if not files:
+        raise InputError(f"{path} has no Parquet or JSONL files: give a file, a folder or a pattern.")
+    kinds = {"parquet" if file.endswith(".parquet") else "lines" for file in files}
+    if len(kinds) > 1:
+        raise InputError(f"{path} stands for Parquet and other files: give a pattern for one kind of them.")
+    if kinds == {"lines"}:
+        unknown = [file for file in files if not file.lower().endswith(_LINE_SUFFIXES)]
+        if unknown or not isinstance(filesystem, LocalFileSystem):
+            raise InputError(f"{(unknown or files)[0]} cannot be read: give Parquet, or JSONL of this machine.")
+    return filesystem, files
+
+
+def select_split(files: Sequence[str], folder: str, split: str) -> list[str]:
+    """
+    Return the files of one split, by the names that the Hub goes by.
+
+    Args:
+        files (`Sequence[str]`): Parquet files of a data set.
+        folder (`str`): Its folder, for messages.
+        split (`str`): For example `"train"`, for `train/0.parquet`, `data/train-00000-of-00004.parquet` and
+            `train.parquet`.
+
+    Returns:
+        `list[str]`: In the order of their names.
+
+    Raises:
+        `InputError`: If there are none.
+    """
+    found = []
+    for file in files:
+        *parents, name = file.removeprefix(folder).strip("/").split("/")
+        stem = name.removesuffix(".parquet")
+        if split in parents or stem == split or stem.startswith((f"{split}-", f"{split}_")):
+            found.append(file)
+    if not found:
+        names = ", ".join(sorted(files)[:5]) or "none"
+        raise InputError(f"{folder} has no Parquet files of the split {split!r}; its Parquet files: {names}.")
+    return sorted(found)
+
+
+__all__ = ["CanonicalReader", "JsonRows", "ParquetRows", "select_split"]

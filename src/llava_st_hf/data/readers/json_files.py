@@ -1,0 +1,377 @@
+"""Elements of JSON and JSONL files of any size, read one by one from their places in the file.
+
+The file is scanned once for the byte at which each element starts. That index is kept in the cache of the user, where
+the workers of a run and later runs map it into memory, so that neither the file nor its index is ever held whole.
+"""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import numpy as np
+from huggingface_hub import constants
+
+from ...processing.media_llava_st import InputError
+from ..skips import RecordError
+
+MAX_RECORD_BYTES = 64 * 2**20
+_CHUNK_BYTES = 4 * 2**20
+_MIN_CACHED_BYTES = 2**20  # scanning a smaller file takes no time worth a cache
+_STARTS_AT_ONCE = 65_536
+_INDEX_VERSION = 1
+_LINE_SUFFIXES = (".jsonl", ".ndjson")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_WHITESPACE = " \t\r\n"
+_NUMBER_GOES_ON = ("", *"0123456789.eE+-")
+_IS_VISIBLE = ~np.isin(np.arange(256), list(_WHITESPACE.encode()))
+
+
+class JsonRecords:
+    """
+    The elements of a JSON file, read by their number; the file is never held in memory.
+
+    A file named `.jsonl` or `.ndjson` has one element per line, where empty lines do not count. Any other file holds
+    one array, or an object with a list under `key`.
+
+    Args:
+        path (`str` or `Path`): The file, in UTF-8, with or without a byte order mark.
+        key (`str`, *optional*): Name of the list, for a file that holds one object.
+        cache_folder (`str` or `Path`, *optional*):
+            Where the index of a large file is kept; defaults to a folder under `HF_HOME`. If it cannot be written,
+            each process scans the file itself.
+
+    Raises:
+        `InputError`: For a file that does not exist, is no JSON, changes while it is read, or does not hold a list.
+
+    Example:
+
+    ```python
+    >>> records = JsonRecords("train.jsonl")
+    >>> records[0]
+    {'id': '1', 'video': 'kitchen.mp4'}
+    ```
+    """
+
+    def __init__(self, path: str | Path, key: str | None = None, cache_folder: str | Path | None = None):
+        self.path = Path(os.path.abspath(path))
+        self.key = key
+        self._cache_folder = Path(cache_folder or Path(constants.HF_HOME) / "llava_st_hf" / "json_index")
+        self._stamp = self._get_stamp()
+        self._load_index()
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, index: int) -> Any:
+        """
+        Read one element.
+
+        Raises:
+            `RecordError`: If it is no JSON or longer than `MAX_RECORD_BYTES`.
+            `InputError`: If the file changed since it was opened.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        start, end = int(self._offsets[index]), int(self._offsets[index + 1])
+        where = f"{self.path.name}, {self._describe_place(index, start)}"
+        if end - start > MAX_RECORD_BYTES:
+            raise RecordError(
+                "too_long",
+                "record",
+                f"{where}: has {end - start:,} bytes, more than {MAX_RECORD_BYTES:,}: shorten it.",
+            )
+        with self._open() as file:
+            if _read_stamp(file) != self._stamp:
+                raise self._changed()
+            file.seek(start)
+            content = file.read(end - start).strip(_WHITESPACE.encode())
+        # The slice of an array reaches up to the next element, so the comma between the two is in it.
+        if not self._has_lines and index + 1 < len(self):
+            content = content.removesuffix(b",")
+        return _parse(content, where)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[index] for index in range(len(self)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker maps the cached index itself.
+        return {**self.__dict__, "_offsets": None} if self._is_cached else self.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._offsets is None:
+            if self._get_stamp() != self._stamp:
+                raise self._changed()
+            self._load_index()
+
+    @property
+    def _has_lines(self) -> bool:
+        return self.path.suffix.lower() in _LINE_SUFFIXES
+
+    def _open(self) -> BinaryIO:
+        try:
+            return open(self.path, "rb")
+        except OSError as error:
+            raise InputError(f"the file {self.path} cannot be read: {error.strerror}. Mend its path.") from error
+
+    def _get_stamp(self) -> tuple[int, int]:
+        with self._open() as file:
+            return _read_stamp(file)
+
+    def _changed(self) -> InputError:
+        return InputError(f"{self.path} changed since it was opened: start again, and leave it alone meanwhile.")
+
+    def _describe_place(self, index: int, start: int) -> str:
+        if not self._has_lines:
+            return f"element {index} at byte {start}"
+        return f"byte {start}" if self._has_blank_lines else f"line {index + 1} at byte {start}"
+
+    def _load_index(self) -> None:
+        """Set the offsets of the elements: uint64 of shape (elements + 1,), the last one is the end."""
+        size_bytes = self._stamp[0]
+        cached = _read_index(self._cache_path, self._header) if size_bytes >= _MIN_CACHED_BYTES else None
+        self._is_cached = cached is not None
+        if cached is None:
+            with self._open() as file:
+                cached = _index_lines(file, self.path) if self._has_lines else _index_list(file, self.path, self.key)
+                if _read_stamp(file) != self._stamp:
+                    raise self._changed()
+            if size_bytes >= _MIN_CACHED_BYTES and _write_index(self._cache_path, self._header, cached):
+                # The file instead of the array: its pages are shared by all processes.
+                mapped = _read_index(self._cache_path, self._header)
+                self._is_cached = mapped is not None
+                cached = cached if mapped is None else mapped
+        self._has_blank_lines = bool(cached[0])
+        self._offsets: np.ndarray = cached[1:]
+
+    @property
+    def _header(self) -> tuple[int, ...]:
+        return (_INDEX_VERSION, *self._stamp)
+
+    @property
+    def _cache_path(self) -> Path:
+        name = json.dumps([os.path.realpath(self.path), self.key])
+        return self._cache_folder / f"{hashlib.sha256(name.encode('utf-8', 'backslashreplace')).hexdigest()[:32]}.npy"
+
+
+def _read_stamp(file: BinaryIO) -> tuple[int, int]:
+    """Return the size and the time of the last change of an open file."""
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
+
+
+def _parse(content: bytes, where: str) -> Any:
+    try:
+        return json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        message = f"{where}: byte {error.start} of the record is not UTF-8: save the file as UTF-8."
+    except RecursionError:
+        message = f"{where}: is nested too deeply: flatten it."
+    except ValueError as error:  # also of a whole number with thousands of digits
+        message = f"{where}: is no JSON: {error}. Mend it."
+    raise RecordError("invalid_json", "record", message)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _read_index(path: Path, header: tuple[int, ...]) -> np.ndarray | None:
+    """Map a cached index into memory; `None` if there is none, or it is of another state of the file."""
+    try:
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    if stored.dtype != np.uint64 or stored.ndim != 1 or len(stored) < len(header) + 2:
+        return None
+    if tuple(stored[: len(header)].tolist()) != header or stored[-1] > header[1]:
+        return None
+    return np.asarray(stored)[len(header) :]
+
+
+def _write_index(path: Path, header: tuple[int, ...], index: np.ndarray) -> bool:
+    """Keep an index, whole or not at all; return whether that was possible."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    except OSError:
+        return False
+    try:
+        with open(descriptor, "wb") as file:
+            np.save(file, np.concatenate([np.array(header, dtype=np.uint64), index]))
+        os.replace(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        return False
+    return True
+
+
+def _index_lines(file: BinaryIO, path: Path) -> np.ndarray:
+    """Return whether there are blank lines, the start of each other line, and the end of the file."""
+    starts, num_blank_lines = [], 0
+    base = _skip_byte_order_mark(file, path)
+    open_start, open_is_visible = base, False  # the line that the last chunk left open
+    while chunk := file.read(_CHUNK_BYTES):
+        codes = np.frombuffer(chunk, dtype=np.uint8)
+        breaks = np.flatnonzero(codes == ord("\n"))
+        lines = np.concatenate([[0], breaks + 1])
+        is_open = lines[-1] < len(codes)
+        lines = lines if is_open else lines[:-1]
+        is_visible = _IS_VISIBLE[codes[lines]]
+        if not is_visible.all():  # some lines begin with white space: look at the rest of them
+            is_visible = np.logical_or.reduceat(_IS_VISIBLE[codes], lines)
+        is_visible[0] |= open_is_visible
+        absolute = (base + lines).astype(np.uint64)
+        absolute[0] = open_start
+        num_closed = len(breaks)
+        starts.append(absolute[:num_closed][is_visible[:num_closed]])
+        num_blank_lines += num_closed - len(starts[-1])
+        base += len(chunk)
+        open_start, open_is_visible = (int(absolute[-1]), bool(is_visible[-1])) if is_open else (base, False)
+    last = [open_start] if open_is_visible else []
+    return np.concatenate([np.array([num_blank_lines > 0], np.uint64), *starts, np.array([*last, base], np.uint64)])
+
+
+def _index_list(file: BinaryIO, path: Path, key: str | None) -> np.ndarray:
+    """Return 0 (no blank lines), the start of each element of a list, and the end of the last one."""
+    scanner = _Scanner(file, path)
+    if key is not None:
+        scanner.enter(key)
+    elif scanner.peek() == "{":
+        raise scanner.make_error(
+            "holds an object, not an array: give the key of its list, or name a file with one record per line .jsonl"
+        )
+    starts = list(scanner.scan_list())
+    if key is None and scanner.peek():
+        raise scanner.make_error("goes on after the end of its array: name a file with one record per line .jsonl")
+    return np.concatenate([np.zeros(1, np.uint64), *starts, np.array([scanner.end], np.uint64)])
+
+
+def _skip_byte_order_mark(file: BinaryIO, path: Path) -> int:
+    """Set a file to its first character and return where that is."""
+    front = file.read(len(_BYTE_ORDER_MARK))
+    if front[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise InputError(f"{path} is in UTF-16: save it as UTF-8.")
+    return file.seek(len(_BYTE_ORDER_MARK) if front == _BYTE_ORDER_MARK else 0)
+
+
+class _Scanner:
+    """
+    Finds the values of a JSON text through a window that slides over its file.
+
+    The bytes are decoded as Latin-1: each is one character then, and the ends of JSON values are where they are in
+    UTF-8.
+    """
+
+    # Whole numbers of any length are stepped over, not computed.
+    _decoder = json.JSONDecoder(parse_int=str)
+    _space = re.compile(f"[{_WHITESPACE}]*")
+
+    def __init__(self, file: BinaryIO, path: Path):
+        self._file = file
+        self._path = path
+        self._base = _skip_byte_order_mark(file, path)
+        self._window = ""
+        self._position = 0
+        self.end = self._base  # byte after the last value that was taken
+
+    def make_error(self, problem: str) -> InputError:
+        """Return the error for what stands at the current byte."""
+        return InputError(f"{self._path} {problem} (byte {self._base + self._position}).")
+
+    def peek(self) -> str:
+        """Return the next character that is no white space; an empty string at the end of the file."""
+        while True:
+            self._position = self._space.match(self._window, self._position).end()
+            if self._position < len(self._window):
+                return self._window[self._position]
+            if not self._slide():
+                return ""
+
+    def scan_list(self) -> Iterator[np.ndarray]:
+        """Step over a list; give the first byte of each element, some thousands at a time."""
+        self._take("[")
+        starts: list[int] = []
+        if self.peek() == "]":
+            self._take("]")
+            return
+        while True:
+            starts.append(self._take_value()[0])
+            if len(starts) == _STARTS_AT_ONCE:
+                yield np.array(starts, np.uint64)
+                starts = []
+            if self.peek() == "]":
+                break
+            self._take(",")
+        self._take("]")
+        yield np.array(starts, np.uint64)
+
+    def enter(self, key: str) -> None:
+        """Go to the value of a key of the object that comes next."""
+        names = []
+        wanted = key.encode("utf-8", "backslashreplace").decode("latin-1")
+        self._take("{")
+        while self.peek() not in ("}", ""):
+            names.append(self._take_value()[1])
+            self._take(":")
+            if names[-1] == wanted:
+                return
+            if self.peek() == "[":
+                for _ in self.scan_list():
+                    pass
+            else:
+                self._take_value()
+            if self.peek() != "}":
+                self._take(",")
+        raise self.make_error(f"has no key {key!r}: its keys are {', '.join(map(repr, names[:20])) or 'none'}")
+
+    def _take(self, character: str) -> None:
+        if self.peek() != character:
+            found = self.peek() or "the end of the file"
+            raise self.make_error(f"is no JSON: {character!r} is expected, but {found!r} found; mend it")
+        self._position += 1
+
+    def _take_value(self) -> tuple[int, Any]:
+        """Step over one value; return its first byte and the value, whose texts are Latin-1."""
+        self.peek()
+        is_whole = False
+        while True:
+            problem = "the file ends"
+            try:
+                value, end = self._decoder.raw_decode(self._window, self._position)
+            except json.JSONDecodeError as error:
+                problem = f"{error.msg} at byte {self._base + error.pos}"
+            except RecursionError as error:
+                raise self.make_error("is nested too deeply: flatten it") from error
+            else:
+                # A number at the end of the window may go on behind it: of "2." only the 2 is read.
+                if is_whole or self._window[end : end + 1] not in _NUMBER_GOES_ON:
+                    break
+            if is_whole:
+                raise self.make_error(f"is no JSON: {problem}; mend it")
+            if len(self._window) - self._position > MAX_RECORD_BYTES:
+                raise self.make_error(
+                    f"has an element that is no JSON, or longer than {MAX_RECORD_BYTES:,} bytes: {problem}; mend it"
+                )
+            is_whole = not self._slide()
+        start = self._base + self._position
+        self._position = end
+        self.end = self._base + end
+        return start, value
+
+    def _slide(self) -> bool:
+        """Move the window to the current place and let in more of the file; return whether there was more."""
+        # Twice as much each time, so that a long value is not parsed too often.
+        chunk = self._file.read(max(_CHUNK_BYTES, len(self._window) - self._position))
+        self._window = self._window[self._position :] + chunk.decode("latin-1")
+        self._base += self._position
+        self._position = 0
+        return bool(chunk)
+
+
+__all__ = ["MAX_RECORD_BYTES", "JsonRecords"]

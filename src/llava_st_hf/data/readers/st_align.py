@@ -1,0 +1,406 @@
+"""The ST-Align release: conversations with placeholders, whose coordinates stand in lists beside the text.
+
+A record has `id`, `video` or `image` or neither, `conversations`, and optionally `meta.split` and `variables`:
+
+```json
+{"id": 7, "video": "kitchen/1.mp4", "meta": {"split": [0, 250]},
+ "conversations": [{"from": "human", "value": "<video>\\nWhen does she cut the carrots?"},
+                   {"from": "gpt", "value": "{<TEMP-OUTPUT><TEMP-OUTPUT>}"}],
+ "variables": {"temporal_output_locations": [0.12, 0.47]}}
+```
+
+The placeholders of each kind take the values of their list in the order of the text. Tokens of the published
+vocabulary, `<TEMP-041>`, become ours, `<t_41>`.
+"""
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from ...processing.coordinate_text_llava_st import COORDINATE_PATTERN, format_coordinate, read_coordinate
+from ...processing.media_llava_st import InputError
+from ...processing.tasks_llava_st import get_task
+from ..samples import Media, Sample
+from ..skips import RecordError
+from .json_files import JsonRecords
+from .reader import MediaFolder, Reader, require_object
+
+_AXES = {"TEMP": "t", "HEIGHT": "y", "WIDTH": "x"}
+_NAMES = {axis: name for name, axis in _AXES.items()}
+_LISTS = {
+    (name, direction): f"{prefix}_{direction.lower()}_locations"
+    for name, prefix in (("TEMP", "temporal"), ("HEIGHT", "spatial_height"), ("WIDTH", "spatial_width"))
+    for direction in ("INPUT", "OUTPUT")
+}
+_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
+_SPEAKERS = {role: speaker for speaker, role in _ROLES.items()}
+_DIRECTIONS = {"human": "INPUT", "gpt": "OUTPUT"}
+_PLACEHOLDER = re.compile(r"<(TEMP|HEIGHT|WIDTH)-(?:(INPUT|OUTPUT)|0*([0-9]{1,9}))>")
+_MEDIA = re.compile(r"<image>|<video>")
+_LEADING_MEDIA = re.compile(r"(?:(?:<image>|<video>)\n)+")
+_COORDINATE = re.compile(COORDINATE_PATTERN)
+
+
+class StAlignReader(Reader):
+    """
+    Records of the ST-Align release, from JSON or JSONL.
+
+    Args:
+        path (`str` or `Path`): The annotation file.
+        source (`str`): Name of the data set.
+        data_folder (`str` or `Path`, *optional*): The folder of the media; text-only records need none.
+        task (`str`, *optional*): Task of all records; by default that of each is inferred, see `infer_task`.
+
+    Raises:
+        `InputError`: For a file that cannot be read, or an unknown task.
+
+    Example:
+
+    ```python
+    >>> reader = StAlignReader("tvg.json", "charades", data_folder="videos")
+    >>> reader[0].messages[1]["content"]
+    '{<t=0.12><t=0.47>}'
+    ```
+    """
+
+    def __init__(self, path: str | Path, source: str, data_folder: str | Path | None = None, task: str | None = None):
+        self.source = source
+        self.task = None if task is None else get_task(task).name
+        self._records = JsonRecords(path)
+        self._folder = MediaFolder(data_folder)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def get_id(self, index: int) -> str:
+        """Return the `id` of a record, or its number in the file if it has none that can be read."""
+        try:
+            return _read_id(require_object(self._records[index]), index)
+        except RecordError:
+            return super().get_id(index)
+
+    def read(self, index: int) -> Sample:
+        """
+        Read one record.
+
+        Raises:
+            `RecordError`: With the field, its value and the mend.
+        """
+        record = require_object(self._records[index])
+        media_type, media = self._read_media(record)
+        messages = _read_messages(record, media_type, 1 if media_type == "video" else len(media))
+        return Sample(
+            id=_read_id(record, index),
+            source=self.source,
+            task=infer_task(messages, media_type) if self.task is None else self.task,
+            media_type=media_type,
+            media=media,
+            messages=messages,
+            frame_range=_read_split(record),
+        )
+
+    def _read_media(self, record: Mapping[str, Any]) -> tuple[str, tuple[Media, ...]]:
+        given = [name for name in ("video", "image") if record.get(name) is not None]
+        if not given:
+            return "text", ()
+        if len(given) > 1:
+            raise _invalid("video", "video and image are both given: a record is about one of them.")
+        media_type, names = given[0], record[given[0]]
+        if isinstance(names, list):
+            if media_type == "video" or not names:
+                raise _invalid(
+                    media_type,
+                    f"{media_type} is a list of {len(names)}: give the path of one clip, or of a folder with its "
+                    "frames; only image may be a list of paths.",
+                )
+            return media_type, tuple(
+                medium
+                for position, name in enumerate(names)
+                for medium in self._folder.open_media(name, media_type, f"image[{position}]")
+            )
+        return media_type, self._folder.open_media(names, media_type, media_type)
+
+
+def _read_id(record: Mapping[str, Any], index: int) -> str:
+    value = record.get("id")
+    if value is None:
+        return f"record {index}"
+    if isinstance(value, bool) or not isinstance(value, (str, Integral)):
+        raise _invalid("id", f"id is {_show(value)}: give a text or a whole number.")
+    return str(value)
+
+
+def _read_split(record: Mapping[str, Any]) -> tuple[int, int] | None:
+    meta = record.get("meta")
+    if meta is None:
+        return None
+    if not isinstance(meta, Mapping):
+        raise _invalid("meta", f"meta is {_show(meta)}: give an object, or leave it out.")
+    split = meta.get("split")
+    if split is None:
+        return None
+    numbers = split if isinstance(split, list) and len(split) == 2 else [None]
+    if not all(_is_number(number) and float(number).is_integer() for number in numbers):
+        raise _invalid("meta.split", f"meta.split is {_show(split)}: give the first and the last frame.")
+    return int(numbers[0]), int(numbers[1])
+
+
+def _read_messages(record: Mapping[str, Any], media_type: str, num_media: int) -> tuple[dict[str, str], ...]:
+    turns = record.get("conversations")
+    if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
+        raise _invalid(
+            "conversations", f"conversations is {_show(turns)}: give a list of objects with from and value."
+        )
+    values = _Variables(record.get("variables"))
+    messages = []
+    for position, turn in enumerate(turns):
+        name, speaker, text = f"conversations[{position}]", turn.get("from"), turn.get("value")
+        if not isinstance(speaker, str) or speaker not in _ROLES:
+            raise _invalid(f"{name}.from", f"{name}.from is {_show(speaker)}: give 'human' or 'gpt'.")
+        if not isinstance(text, str):
+            raise _invalid(f"{name}.value", f"{name}.value is {_show(text)}: give a text.")
+        messages.append({"role": _ROLES[speaker], "content": values.write_into(text, name, speaker)})
+    values.check_all_taken()
+    _remove_leading_media(messages, media_type, num_media)
+    return tuple(messages)
+
+
+def _remove_leading_media(messages: list[dict[str, str]], media_type: str, num_media: int) -> None:
+    """Take away the placeholders before the first question, where media stand anyway; any other stays."""
+    first = next((message for message in messages if message["role"] == "user"), None)
+    match = _LEADING_MEDIA.match(first["content"]) if first is not None else None
+    if match is None or not first["content"][match.end() :].strip():
+        return
+    num_found = sum(len(_MEDIA.findall(message["content"])) for message in messages)
+    placeholders = match.group().split()
+    # Records of LLaVA-Video and its kin write <image> for a clip.
+    accepted = {"<video>", "<image>"} if media_type == "video" else {"<image>"}
+    if len(placeholders) == num_found == num_media and accepted.issuperset(placeholders):
+        first["content"] = first["content"][match.end() :]
+
+
+class _Variables:
+    """The lists of coordinates of one record; each placeholder takes the next value of its list."""
+
+    def __init__(self, variables: Any):
+        variables = {} if variables is None else variables
+        if not isinstance(variables, Mapping):
+            raise _invalid("variables", f"variables is {_show(variables)}: give an object with six lists.")
+        self._values: dict[str, list[Any]] = {}
+        self._counts = dict.fromkeys(_LISTS.values(), 0)
+        for name in _LISTS.values():
+            values = variables.get(name)
+            values = [] if values is None else values
+            if not isinstance(values, list):
+                raise _invalid(f"variables.{name}", f"variables.{name} is {_show(values)}: give a list of numbers.")
+            for position, value in enumerate(values):
+                if not _is_number(value) or not 0 <= value <= 1:
+                    raise _invalid(
+                        f"variables.{name}",
+                        f"variables.{name}[{position}] is {_show(value)}: give a fraction from 0 to 1.",
+                    )
+            self._values[name] = values
+
+    def write_into(self, text: str, turn: str, speaker: str) -> str:
+        """Replace the placeholders and the published tokens of one turn by coordinates."""
+
+        def replace(match: re.Match) -> str:
+            axis, direction, bin_index = _AXES[match[1]], match[2], match[3]
+            if direction is None:
+                return f"<{axis}_{bin_index}>"
+            if direction != _DIRECTIONS.get(speaker):
+                raise _invalid(
+                    f"{turn}.value",
+                    f"{turn}.value, from {speaker!r}, holds {match.group()}: INPUT belongs to 'human', OUTPUT to "
+                    "'gpt'.",
+                )
+            name = _LISTS[match[1], direction]
+            position = self._counts[name]
+            self._counts[name] += 1
+            # Too few are reported when all placeholders are counted.
+            return format_coordinate(axis, self._values[name][position]) if position < len(self._values[name]) else ""
+
+        return _PLACEHOLDER.sub(replace, text)
+
+    def check_all_taken(self) -> None:
+        """Raise `RecordError` for a list that has more or fewer values than the text has placeholders."""
+        for (axis, direction), name in _LISTS.items():
+            num_values, num_places = len(self._values[name]), self._counts[name]
+            if num_values != num_places:
+                raise _invalid(
+                    f"variables.{name}",
+                    f"variables.{name} has {num_values} value{'s' * (num_values != 1)}, but the text has {num_places} "
+                    f"<{axis}-{direction}>: give one value for each.",
+                )
+
+
+def _is_number(value: Any) -> bool:
+    # A whole number with hundreds of digits is no float.
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    return is_number and (not isinstance(value, float) or math.isfinite(value)) and abs(value) < 2**53
+
+
+def _show(value: Any) -> str:
+    """Return a value for a message: on one line, and not longer than that."""
+    written = " ".join(repr(value).split())
+    return written if len(written) <= 80 else written[:77] + "..."
+
+
+def _invalid(field: str, message: str) -> RecordError:
+    return RecordError("invalid_field", field, message)
+
+
+_TIME = r"<t(?:=|_)[^<>]*>"
+_BOX_BODY = r"\[<x(?:=|_)[^<>]*>[\s,]*<y(?:=|_)[^<>]*>[\s,]*<x(?:=|_)[^<>]*>[\s,]*<y(?:=|_)[^<>]*>\]"
+_SPAN = re.compile(rf"\{{{_TIME}[\s,]*{_TIME}\}}")
+_BOX = re.compile(_BOX_BODY)
+_TUBE = re.compile(rf"{_TIME}\s*:\s*{_BOX_BODY}")
+_END = re.compile(rf"\s*Ends in\s+{_TIME}")
+_WORD = re.compile(r"\w")
+_ASKS_FOR_EVENTS = re.compile(r"\b(?:events?|activities|dense)\b", re.IGNORECASE)
+_ASKS_FOR_DESCRIPTION = re.compile(r"\b(?:describe|description|explanation|caption|summari[sz]e)\b", re.IGNORECASE)
+_ASKS_FOR_CAPTION = re.compile(
+    r"\b(?:describe|description|caption|summari[sz]e)\b|what (?:was|is) (?:going on|happening)", re.IGNORECASE
+)
+_ASKS_FOR_CLASS = re.compile(r"\b(?:what|which) (?:action|activity)\b|\bclassif", re.IGNORECASE)
+
+
+def infer_task(messages: Sequence[Mapping[str, str]], media_type: str) -> str:
+    """
+    Tell the task of a conversation from the form of its question and of its answer.
+
+    | medium | answer | question | task |
+    | --- | --- | --- | --- |
+    | video | starts with `Ends in <t>` | | `elc` |
+    | video | tube and span | | `stvg` |
+    | video | tube | | `svg` |
+    | video | one span without words of a sentence after it | | `tvg` |
+    | video | spans and words | asks for events | `dvc` |
+    | video | spans and words | anything else | `tgc` |
+    | video | words | holds a span | `tr` |
+    | video | words | asks for an action or a class | `classification` |
+    | video | words | asks for a description | `video_captioning` |
+    | video | words | anything else | `video_qa` |
+    | image | one box and no words | | `rec` |
+    | image | boxes and words | asks for a description | `dgc` |
+    | image | boxes and words | anything else | `igc` |
+    | image | words | holds a box | `rc` |
+    | any | anything else | | `conversation` |
+
+    Several turns are `tgc` (video) or `igc` (image) where an answer holds spans or boxes, else `conversation`.
+
+    Args:
+        messages (`Sequence[Mapping[str, str]]`): Canonical messages, coordinates inline.
+        media_type (`str`): `"video"`, `"image"` or `"text"`.
+
+    Returns:
+        `str`: One of `TASKS`.
+    """
+    questions = [message["content"] for message in messages if message["role"] == "user"]
+    answers = [message["content"] for message in messages if message["role"] == "assistant"]
+    group = _SPAN if media_type == "video" else _BOX
+    if media_type == "text" or len(answers) != 1 or len(questions) != 1:
+        grounded = any(group.search(answer) for answer in answers) and media_type != "text"
+        return {"video": "tgc", "image": "igc"}[media_type] if grounded else "conversation"
+    infer = _infer_of_video if media_type == "video" else _infer_of_image
+    return infer(questions[0], answers[0])
+
+
+def _infer_of_video(question: str, answer: str) -> str:
+    spans = _SPAN.findall(answer)
+    if _END.match(answer):
+        return "elc"
+    if _TUBE.search(answer):
+        return "stvg" if spans else "svg"
+    if spans:
+        # "{span}" or "It happens in {span}.", but not "{span}, a sentence."
+        if len(spans) == 1 and not _WORD.search(_SPAN.split(answer)[1]):
+            return "tvg"
+        return "dvc" if _ASKS_FOR_EVENTS.search(question) else "tgc"
+    if _COORDINATE.search(answer):
+        return "conversation"
+    if _SPAN.search(question):
+        return "tr"
+    if _ASKS_FOR_CLASS.search(question):
+        return "classification"
+    return "video_captioning" if _ASKS_FOR_CAPTION.search(question) else "video_qa"
+
+
+def _infer_of_image(question: str, answer: str) -> str:
+    boxes = _BOX.findall(answer)
+    if boxes:
+        if len(boxes) == 1 and not _WORD.search(_BOX.sub("", answer)):
+            return "rec"
+        return "dgc" if _ASKS_FOR_DESCRIPTION.search(question) else "igc"
+    return "rc" if _BOX.search(question) and not _COORDINATE.search(answer) else "conversation"
+
+
+def to_st_align(sample: Sample, data_folder: str | Path | None = None) -> dict[str, Any]:
+    """
+    Write a record in the form of the release: placeholders in the text, their values in `variables`.
+
+    Args:
+        sample (`Sample`): A record whose coordinates are fractions or tokens, and whose media are files.
+        data_folder (`str` or `Path`, *optional*): Folder that the paths of the media are made relative to.
+
+    Returns:
+        `dict[str, Any]`: A record that `StAlignReader` reads as the same conversation, its coordinates exact.
+
+    Raises:
+        `InputError`: For coordinates in seconds or pixels, or media that are not files.
+    """
+    variables: dict[str, list[float]] = {name: [] for name in _LISTS.values()}
+
+    def replace(match: re.Match) -> str:
+        coordinate = read_coordinate(match)
+        name = _NAMES[coordinate.axis]
+        if coordinate.unit == "bin":
+            return f"<{name}-{coordinate.value:03d}>"
+        if coordinate.unit != "fraction":
+            raise InputError(
+                f"record {sample.id!r}: the coordinate {match.group()} is in {coordinate.unit}: the release holds "
+                "fractions of the media only."
+            )
+        direction = _DIRECTIONS.get(_SPEAKERS[message["role"]])
+        if direction is None:
+            raise InputError(f"record {sample.id!r}: {match.group()} stands in the system message: move it to a turn.")
+        variables[_LISTS[name, direction]].append(coordinate.value)
+        return f"<{name}-{direction}>"
+
+    turns = []
+    for message in sample.messages:
+        turns.append({"from": _SPEAKERS[message["role"]], "value": _COORDINATE.sub(replace, message["content"])})
+    record: dict[str, Any] = {"id": sample.id}
+    if sample.media_type != "text":
+        record[sample.media_type] = _name_media(sample, data_folder)
+        token = f"<{sample.media_type}>"
+        if not any(token in turn["value"] for turn in turns):
+            first = next(turn for turn in turns if turn["from"] == "human")
+            num_tokens = 1 if sample.media_type == "video" else len(sample.media)
+            first["value"] = f"{token}\n" * num_tokens + first["value"]
+    record["conversations"] = turns
+    if sample.frame_range is not None:
+        record["meta"] = {"split": list(sample.frame_range)}
+    record["variables"] = variables
+    return record
+
+
+def _name_media(sample: Sample, data_folder: str | Path | None) -> str | list[str]:
+    paths = [item.path for item in sample.media]
+    if any(path is None or item.content is not None for path, item in zip(paths, sample.media, strict=True)):
+        raise InputError(f"record {sample.id!r}: its media are not files: write them to a folder first.")
+    if data_folder is not None:
+        paths = [Path(os.path.relpath(path, os.path.realpath(data_folder))).as_posix() for path in paths]
+    if sample.media_type == "video" and len(paths) > 1:
+        folders = {os.path.dirname(path) for path in paths}
+        if len(folders) != 1:
+            raise InputError(f"record {sample.id!r}: its frames lie in {len(folders)} folders: put them into one.")
+        return folders.pop()
+    return paths[0] if len(paths) == 1 else paths
+
+
+__all__ = ["StAlignReader", "infer_task", "to_st_align"]

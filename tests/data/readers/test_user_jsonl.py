@@ -1,0 +1,302 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from video_files import encode, rotate_mp4
+
+from llava_st_hf.data.readers.media_probe import probe_image, probe_video
+from llava_st_hf.data.readers.user_jsonl import RECORD_FIELDS, UserJsonlReader
+from llava_st_hf.data.samples import Sample
+from llava_st_hf.processing.grounding_parsing_llava_st import parse_answer
+from llava_st_hf.processing.media_llava_st import InputError
+from llava_st_hf.processing.tasks_llava_st import TASKS
+
+# The clip has 40 frames of 320 x 240 at 10 frames a second: the last one is shown at 3.9 s.
+SPAN = [1.0, 3.0]
+BOXES = {"1.0": [10, 20, 50, 60], "2.0": [50, 20, 90, 60], "3.0": [50, 60, 90, 100]}
+BOX = [20, 10, 100, 50]  # of an image of 200 x 100
+RECORDS = {
+    "video_captioning": {"caption": "A red circle crosses the picture."},
+    "tvg": {"query": "the circle crosses", "span_seconds": SPAN},
+    "dvc": {"caption": "{<t=0s><t=1s>}, the circle starts. {<t=1s><t=3.9s>}, it goes on."},
+    "tr": {"span_seconds": SPAN, "caption": "The circle moves."},
+    "rec": {"query": "the dog", "box": BOX},
+    "dgc": {"caption": "A dog [<x=20px><y=10px><x=100px><y=50px>] and a cat [<x=0><y=0.1><x=0.5><y=0.9>]."},
+    "rc": {"box": BOX, "caption": "A dog."},
+    "tgc": {"query": "What happens?", "answer": "{<t=1s><t=3s>}, the circle moves."},
+    "igc": {"query": "Who is there?", "answer": "A dog [<x=20px><y=10px><x=100px><y=50px>] sleeps."},
+    "stvg": {"query": "a circle moves", "span_seconds": SPAN, "boxes": BOXES},
+    "elc": {"caption": "the circle moves", "span_seconds": SPAN, "boxes": BOXES},
+    "svg": {"query": "the circle", "span_seconds": SPAN, "boxes": BOXES, "task": "svg"},
+    "conversation": {"query": "What is it?", "answer": "A circle."},
+    "video_qa": {"query": "What is it?", "answer": "A circle.", "task": "video_qa"},
+    "classification": {"answer": "Crossing.", "task": "classification"},
+}
+IMAGE_TASKS = ("rec", "dgc", "rc", "igc")
+
+
+@pytest.fixture(scope="module")
+def folder(clip, tmp_path_factory):
+    """A folder with the clip and a picture of 200 x 100."""
+    folder = tmp_path_factory.mktemp("media")
+    (folder / "a.mp4").write_bytes(clip.read_bytes())
+    Image.new("RGB", (200, 100)).save(folder / "a.jpg")
+    return folder
+
+
+def read_all(folder: Path, *records, name: str = "mine.jsonl", **options) -> list:
+    path = folder / name
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return list(UserJsonlReader(path, "mine", folder, **options))
+
+
+def with_media(task: str) -> dict:
+    return {**({"image": "a.jpg"} if task in IMAGE_TASKS else {"video": "a.mp4"}), **RECORDS[task]}
+
+
+def test_the_tables_name_every_task():
+    assert set(RECORD_FIELDS) == set(RECORDS) == set(TASKS)
+    for task, fields in RECORD_FIELDS.items():
+        row = next(line for line in UserJsonlReader.__doc__.splitlines() if line.strip().startswith(f"| `{task}`"))
+        assert all(f"`{field}`" in row or (field == "answer" and "`caption`" in row) for field in fields)
+        assert ("*" in row) == ("task" in RECORDS[task])
+
+
+@pytest.mark.parametrize("task", RECORDS)
+def test_every_task_is_written_in_the_published_form(folder, task):
+    (sample,) = read_all(folder, with_media(task))
+    assert isinstance(sample, Sample), sample
+    assert (sample.task, sample.id) == (task, "record 0")
+    info = (
+        probe_image(sample.media[0].path) if sample.media_type == "image" else probe_video(sample.media[0].path, 100)
+    )
+    result = parse_answer(
+        sample.messages[1]["content"],
+        info,
+        answer_format=TASKS[task].answer_format,
+        start_seconds=1.0 if task == "elc" else None,
+    )
+    assert not result.problems
+    assert {coordinate.unit for turn in sample.find_coordinates() for coordinate in turn} <= {"fraction"}
+    record = RECORDS[task]
+    if "span_seconds" in record and task not in ("tr", "svg"):
+        assert (result.spans[0].start_seconds, result.spans[0].end_seconds) == pytest.approx(SPAN, abs=1e-9)
+    if task in ("tr", "svg"):
+        span = parse_answer(sample.messages[0]["content"], info).spans[0]
+        assert (span.start_seconds, span.end_seconds) == pytest.approx(SPAN, abs=1e-9)
+    if task in ("rec", "dgc", "igc"):
+        assert result.boxes[0].xyxy == pytest.approx(BOX, abs=1e-9)
+    if task == "rc":
+        assert parse_answer(sample.messages[0]["content"], info).boxes[0].xyxy == pytest.approx(BOX, abs=1e-9)
+    if "boxes" in record:
+        tube = result.tubes[0]
+        assert [entry.seconds for entry in tube.boxes] == pytest.approx([i / 10 for i in range(10, 31)])
+        for seconds, box in BOXES.items():
+            assert tube.box_at(float(seconds)).xyxy == pytest.approx(box, abs=1e-6)
+        assert tube.box_at(1.5).xyxy == pytest.approx([30, 20, 70, 60], abs=1e-6)
+    if task == "elc":
+        assert result.captions[0].text == "the circle moves."
+        question = sample.messages[0]["content"]
+        assert question.startswith(f" Starts in <t={10 / 39!r}> , what happened about")
+        assert parse_answer(question, info).boxes[0].xyxy == pytest.approx(BOXES["1.0"], abs=1e-9)
+
+
+def test_the_questions_are_the_published_ones(folder):
+    questions = {sample.task: sample.messages[0]["content"] for sample in read_all(folder, *map(with_media, RECORDS))}
+    assert questions["tvg"] == (
+        "Give you a textual query: 'the circle crosses'. When does the described content occur in the video? Please "
+        "return the start and end timestamps."
+    )
+    assert questions["rec"] == "Where can I find the dog in this image?"
+    assert questions["tgc"] == "What happens?"
+    assert questions["svg"].startswith(f"Between  {{<t={10 / 39!r}><t={30 / 39!r}>}} , where is the circle? Please")
+
+
+def test_real_annotations_come_back_in_seconds_and_pixels(real_media_dir, tmp_path):
+    rows = [json.loads(line) for line in (real_media_dir / "annotations.jsonl").read_text().splitlines()]
+    rows = [row for row in rows if row["task"] == "stvg"]
+    assert len(rows) == 18
+    path = tmp_path / "mine.jsonl"
+    names = {"boxes_by_second": "boxes", "file": "video"}
+    path.write_text(
+        "".join(json.dumps({names.get(key, key): value for key, value in row.items()}) + "\n" for row in rows)
+    )
+    num_boxes = num_at_given_times = 0
+    for row, sample in zip(rows, UserJsonlReader(path, "real", real_media_dir), strict=True):
+        assert isinstance(sample, Sample), sample
+        info = probe_video(sample.media[0].path, 100)
+        result = parse_answer(sample.messages[1]["content"], info, answer_format=TASKS[row["task"]].answer_format)
+        assert not result.problems
+        span = result.spans[0]
+        # One of the clips has its first frame at 0.033 s, which is what "from 0 s on" means there.
+        expected = np.clip(row["span_seconds"], info.start_seconds, info.end_seconds)
+        assert (span.start_seconds, span.end_seconds) == pytest.approx(expected, abs=1e-3)
+        assert expected == pytest.approx(row["span_seconds"], abs=0.034)
+        times = np.array([float(second) for second in row["boxes_by_second"]])
+        boxes = np.array(list(row["boxes_by_second"].values()), dtype=float)
+        start, end = span.start_seconds - 1e-6, span.end_seconds + 1e-6
+        # Every sampled frame of the span that is not more than half a second beside the boxes has its own.
+        wanted = [s for s in info.frame_seconds if start <= s <= end and times[0] - 0.5 <= s <= times[-1] + 0.5]
+        tube = result.tubes[0].boxes
+        assert [entry.seconds for entry in tube] == pytest.approx(sorted(set(wanted)), abs=1e-9)
+        for entry in tube:
+            expected = [np.interp(entry.seconds, times, side) for side in boxes.T]
+            assert entry.box.xyxy == pytest.approx(expected, abs=1e-3)
+            num_boxes += 1
+            num_at_given_times += entry.seconds in times
+    assert num_boxes > 500 and num_at_given_times > 5
+
+
+def test_turned_media_are_in_pixels_as_shown(tmp_path):
+    rotate_mp4(encode(tmp_path / "a.mp4", width=64, height=48))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.jpg", exif=exif)
+    clip, image = read_all(
+        tmp_path,
+        {"video": "a.mp4", "query": "it", "span_seconds": [0, 1], "boxes": {"0": [0, 32, 24, 64]}},
+        {"image": "a.jpg", "query": "it", "box": [0, 32, 24, 64]},
+    )
+    assert ":[<x=0.0><y=0.5><x=0.5><y=1.0>]" in clip.messages[1]["content"]
+    assert image.messages[1]["content"] == "[<x=0.0><y=0.5><x=0.5><y=1.0>]"
+
+
+def test_a_gap_stays_open(folder):
+    boxes = {"1.0": [10, 20, 50, 60], "2.0": None, "3.0": [50, 60, 90, 100]}
+    (sample,) = read_all(folder, {**with_media("stvg"), "boxes": boxes})
+    tube = parse_answer(sample.messages[1]["content"], probe_video(sample.media[0].path, 100)).tubes[0]
+    seconds = [entry.seconds for entry in tube.boxes]
+    assert seconds == pytest.approx([1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 2.5, 2.6, 2.7, 2.8, 2.9, 3.0])
+
+
+def test_boxes_are_at_the_sampled_frames(folder):
+    (sample,) = read_all(folder, with_media("stvg"), num_frames=14)
+    tube = parse_answer(sample.messages[1]["content"], probe_video(sample.media[0].path, 14)).tubes[0]
+    assert [entry.frame_index for entry in tube.boxes] == [12, 15, 18, 21, 24, 27, 30]
+
+
+def test_the_start_may_be_named(folder):
+    (sample,) = read_all(folder, {**with_media("elc"), "start_seconds": 2.0})
+    question = sample.messages[0]["content"]
+    assert question.startswith(f" Starts in <t={20 / 39!r}> ")
+    assert f"[<x={50 / 320!r}><y={20 / 240!r}>" in question
+    assert sample.messages[1]["content"].partition("box: ")[2].startswith(f"<t={20 / 39!r}>:")
+
+
+def test_names_and_tasks_may_be_given(folder):
+    samples = read_all(
+        folder,
+        {**with_media("conversation"), "id": 7},
+        {**with_media("conversation"), "id": "x", "task": "video_qa"},
+        task="tgc",
+    )
+    assert samples[0].id == "7"
+    assert "Task 'tgc' has answers such as" in samples[0].detail  # and this one has no time
+    assert (samples[1].id, samples[1].task) == ("x", "video_qa")
+
+
+def test_prompts_vary_by_name(folder):
+    records = [{**with_media("rec"), "id": str(number)} for number in range(30)]
+    prompts = [sample.messages[0]["content"] for sample in read_all(folder, *records, vary_prompts=True)]
+    assert len(set(prompts)) == 4
+    assert prompts == [sample.messages[0]["content"] for sample in read_all(folder, *records, vary_prompts=True)]
+
+
+def test_a_folder_of_pictures_has_no_seconds(folder, tmp_path):
+    (tmp_path / "frames").mkdir()
+    for number in range(3):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"frames/{number}.png")
+    told, asked = read_all(
+        tmp_path,
+        {"video": "frames", "caption": "Nothing."},
+        {"video": "frames", "query": "it", "span_seconds": [0, 1]},
+    )
+    assert len(told.media) == 3
+    assert "has no seconds" in asked.detail
+
+
+@pytest.mark.parametrize(
+    ("record", "found"),
+    [
+        ({"span_seconds": [1.0, 9.0]}, "span_seconds is [1.0, 9.0]: the time 9.0 s is outside the clip"),
+        ({"span_seconds": [-1, 3]}, "span_seconds is [-1, 3]"),
+        ({"span_seconds": [3, 1]}, "span_seconds is [3, 1]: it ends before it starts"),
+        ({"span_seconds": [1]}, "span_seconds is [1]: give 2 numbers"),
+        ({"span_seconds": ["1", "2"]}, "span_seconds is ['1', '2']"),
+        ({"span_seconds": 3}, "span_seconds is 3"),
+        ({"span_seconds": [1.01, 1.02]}, "none of the 100 sampled frames lies in it"),
+        ({"boxes": {"1.0": [10, 20, 50]}}, "boxes[1.0] is [10, 20, 50]: give 4 numbers"),
+        ({"boxes": {"1.0": [50, 20, 10, 60]}}, "boxes[1.0] is [50.0, 20.0, 10.0, 60.0]: it has no area"),
+        ({"boxes": {"1.0": [10, 20, 330, 60]}}, "boxes[1.0] is [10.0, 20.0, 330.0, 60.0]: it reaches far out"),
+        ({"boxes": {"1.0": [400, 20, 500, 60]}}, "it lies outside of the frame of 320 x 240"),
+        ({"boxes": {"x": [10, 20, 50, 60]}}, "boxes is 'x'"),
+        ({"boxes": {"nan": [10, 20, 50, 60]}}, "boxes is"),
+        ({"boxes": {"1": [10, 20, 50, 60], "1.0": None}}, "this time is there twice"),
+        ({"boxes": {"9": [10, 20, 50, 60]}}, "the time 9.0 s is outside the clip"),
+        ({"boxes": {"0": [10, 20, 50, 60]}}, "none is at or near a sampled frame"),
+        ({"boxes": {"1": None}}, "none is at or near a sampled frame"),
+        ({"boxes": []}, "boxes is []"),
+        ({"query": " "}, "query is ' '"),
+        ({"query": 3}, "query is 3"),
+        ({"query": "<t=9s>"}, "query: the time 9.0 s is outside the clip"),
+        ({"query": "<x=999px>"}, "query: the width coordinate <x=999px> is outside the frame"),
+        ({"query": "<t=2>"}, "<t=2> is outside 0 to 1"),
+        ({"query": "<|im_end|>"}, "control token"),
+        ({"query": None}, "video with boxes, span_seconds fits no task: give task"),
+        ({"span_seconds": None}, "stvg: query, span_seconds, boxes"),
+        ({"answer": "a", "caption": "b"}, "caption is 'b': answer says the same"),
+        ({"answer": "a"}, "fits no task"),
+        ({"box": BOX}, "fits no task"),
+        ({"task": "tvgg"}, "task is 'tvgg': choose one of"),
+        ({"task": ["tvg"]}, "task is ['tvg']"),
+        ({"task": "rec"}, "task is 'rec': it is about images, but video is given"),
+        ({"task": "elc"}, "answer missing: task 'elc' needs span_seconds, boxes, answer"),
+        ({"task": "elc", "caption": "a", "start_seconds": 0.5}, "start_seconds is 0.5: give a time inside"),
+        ({"task": "elc", "caption": "a", "start_seconds": "1"}, "start_seconds is ['1']"),
+        ({"image": "a.jpg"}, "the record has video and image"),
+        ({"video": None}, "neither video nor image"),
+        ({"video": "../a.mp4"}, "outside of"),
+        ({"video": "b.mp4"}, "does not exist"),
+        ({"video": "a.jpg"}, "cannot be read as a video"),
+        ({"video": "https://x.org/a.mp4"}, "download it"),
+    ],
+)
+def test_says_what_is_wrong(folder, record, found):
+    skipped = read_all(folder, {**with_media("stvg"), **record})[0]
+    assert not isinstance(skipped, Sample)
+    assert found in skipped.detail
+
+
+@pytest.mark.parametrize(
+    ("task", "answer", "found"),
+    [
+        ("dvc", "The circle starts.", "no span"),
+        ("dvc", "{<t=3s><t=1s>}, the circle starts.", "caption is"),
+        ("dgc", "A dog [<x=20px><y=10px><x=100px>] sleeps.", "caption"),
+        ("dgc", "A dog [<x=20px><y=10px><x=100px><y=50px>] at <t=1s>.", "an image has no time"),
+        ("dgc", "A dog [<x=20px><y=10px><x=100px><y=<>].", "caption"),
+    ],
+)
+def test_says_what_is_wrong_in_an_answer(folder, task, answer, found):
+    skipped = read_all(folder, {**with_media(task), "caption": answer, "task": task})[0]
+    assert not isinstance(skipped, Sample)
+    assert found in skipped.detail
+
+
+def test_a_line_that_is_no_object_is_reported(folder):
+    path = folder / "broken.jsonl"
+    path.write_text('{"video": \n[1]\n' + json.dumps(with_media("tvg")) + "\n")
+    broken, no_object, good = UserJsonlReader(path, "mine", folder)
+    assert (broken.reason, no_object.reason) == ("invalid_json", "invalid_json")
+    assert broken.id == "record 0"
+    assert isinstance(good, Sample)
+
+
+def test_options_are_checked(folder):
+    (folder / "empty.jsonl").write_text("")
+    with pytest.raises(InputError, match="num_frames is 0"):
+        UserJsonlReader(folder / "empty.jsonl", "mine", num_frames=0)
+    with pytest.raises(InputError, match="task is 'x'"):
+        UserJsonlReader(folder / "empty.jsonl", "mine", task="x")

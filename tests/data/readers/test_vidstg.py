@@ -1,0 +1,149 @@
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+from llava_st_hf.data.readers.vidstg import VidStgReader
+from llava_st_hf.data.samples import Sample
+from llava_st_hf.processing.grounding_parsing_llava_st import parse_answer
+from llava_st_hf.processing.media_llava_st import InputError, MediaInfo
+from llava_st_hf.processing.tasks_llava_st import TASKS
+
+ENTRY = {
+    "vid": "515",
+    "frame_count": 120,
+    "fps": 25.0,
+    "width": 200,
+    "height": 100,
+    "subject/objects": [{"tid": 0, "category": "dog"}, {"tid": 1, "category": "cat"}],
+    "used_segment": {"begin_fid": 10, "end_fid": 111},
+    "temporal_gt": {"begin_fid": 30, "end_fid": 61},
+    "captions": [{"description": "a dog runs to a cat.", "type": "dog", "target_id": 0}],
+    "questions": [{"description": "what does the dog run to?", "type": "cat", "target_id": 1}],
+}
+
+
+def make_vidor() -> dict:
+    """Boxes of two objects; that of object 1 is moved right by a pixel each frame."""
+    return {
+        "video_id": "515",
+        "video_path": "0001/515.mp4",
+        "trajectories": [
+            [
+                {"tid": 0, "bbox": {"xmin": 0, "ymin": 0, "xmax": 20, "ymax": 20}, "generated": 0, "tracker": "none"},
+                {"tid": 1, "bbox": {"xmin": i, "ymin": 10, "xmax": i + 20, "ymax": 60}, "generated": 0},
+            ]
+            for i in range(120)
+        ],
+    }
+
+
+def open_vidstg(folder: Path, entries: list, vidor: dict | None = None, **options) -> VidStgReader:
+    (folder / "video/0001").mkdir(parents=True, exist_ok=True)
+    (folder / "video/0001/515.mp4").touch()
+    (folder / "vidor/training/0001").mkdir(parents=True, exist_ok=True)
+    (folder / "vidor/training/0001/515.json").write_text(json.dumps(make_vidor() if vidor is None else vidor))
+    (folder / "a.json").write_text(json.dumps(entries))
+    options.setdefault("vidor_folder", folder / "vidor")
+    return VidStgReader(folder / "a.json", "vidstg", folder / "video", num_frames=11, **options)
+
+
+def parse(sample: Sample, **options):
+    frames = tuple(range(10, 111))
+    return parse_answer(
+        sample.messages[1]["content"],
+        MediaInfo("video", 200, 100, frames, frames),
+        answer_format=TASKS[sample.task].answer_format,
+        **options,
+    )
+
+
+def test_each_sentence_is_a_record(tmp_path):
+    caption, question = open_vidstg(tmp_path, [ENTRY])
+    assert [caption.id, question.id] == ["entry 0 captions 0", "entry 0 questions 0"]
+    assert caption.frame_range == (10, 110)
+    assert caption.media[0].path == str(tmp_path / "video/0001/515.mp4")
+    assert "can we see a dog runs to a cat. occurring?" in caption.messages[0]["content"]
+    assert question.messages[0]["content"].startswith("what does the dog run to?Please firstly give")
+    result = parse(question)
+    assert not result.problems
+    assert (result.spans[0].start_seconds, result.spans[0].end_seconds) == pytest.approx((30, 60))
+    # Every tenth frame is sampled; the frame after the last one of the event is not in it.
+    assert [entry.seconds for entry in result.tubes[0].boxes] == pytest.approx([30, 40, 50, 60])
+    assert [entry.box.xyxy for entry in result.tubes[0].boxes] == [
+        pytest.approx((frame, 10, frame + 20, 60)) for frame in (30, 40, 50, 60)
+    ]
+
+
+@pytest.mark.parametrize(("task", "count"), [("svg", 2), ("tvg", 2), ("elc", 1)])
+def test_other_tasks(tmp_path, task, count):
+    reader = open_vidstg(tmp_path, [ENTRY], task=task)
+    assert len(reader) == count
+    for sample in reader:
+        assert isinstance(sample, Sample)
+        result = parse(sample, start_seconds=30 if task == "elc" else None)
+        assert not result.problems
+        assert bool(result.tubes) == (task != "tvg")
+    if task == "elc":
+        assert reader[0].messages[0]["content"].startswith(" Starts in <t=0.2> , what happened")
+        assert result.captions[0].text == "a dog runs to a cat."
+
+
+def test_spans_alone_need_no_boxes(tmp_path):
+    (tmp_path / "video").mkdir()
+    (tmp_path / "video/515.mp4").touch()
+    reader = open_vidstg(tmp_path, [ENTRY], task="tvg", vidor_folder=None)
+    assert reader[0].messages[1]["content"] == "{<t=0.2><t=0.5>}"
+
+
+def test_takes_boxes_from_the_entry_itself(tmp_path):
+    reader = open_vidstg(tmp_path, [{**ENTRY, "trajectories": make_vidor()["trajectories"]}], vidor_folder=None)
+    assert reader[0].messages == open_vidstg(tmp_path, [ENTRY])[0].messages
+    assert open_vidstg(tmp_path, [ENTRY], vidor_folder=None)[0].detail.startswith("trajectories of video 515")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"vid": None}, "vid"),
+        ({"vid": "516"}, "vid"),
+        ({"frame_count": None}, "frame_count"),
+        ({"frame_count": 100}, "used_segment"),
+        ({"used_segment": {"begin_fid": 10, "end_fid": 10}}, "used_segment"),
+        ({"used_segment": None}, "used_segment"),
+        ({"temporal_gt": {"begin_fid": 5, "end_fid": 20}}, "temporal_gt.begin_fid"),
+        ({"temporal_gt": {"begin_fid": 5}}, "temporal_gt.end_fid"),
+        ({"width": None}, "width"),
+        ({"captions": [{"description": "a dog"}]}, "captions[0].target_id"),
+        ({"captions": [{"description": "a dog", "target_id": 7}]}, "target_id"),
+        ({"captions": [{"target_id": 0}]}, "captions[0].description"),
+        ({"captions": None, "questions": []}, "captions"),
+        ({"captions": [4]}, "the record"),
+    ],
+)
+def test_says_what_is_wrong(tmp_path, changes, field):
+    skipped = open_vidstg(tmp_path, [{**ENTRY, **changes}])[0]
+    assert not isinstance(skipped, Sample)
+    assert skipped.detail.startswith(field)
+
+
+def test_says_what_is_wrong_with_a_box(tmp_path):
+    vidor = make_vidor()
+    broken = copy.deepcopy(vidor)
+    broken["trajectories"][30][0]["bbox"] = {"xmin": 1, "ymin": 2, "xmax": 3}
+    assert open_vidstg(tmp_path, [ENTRY], broken)[0].detail.startswith("trajectories[30].bbox.ymax is missing")
+
+
+def test_an_entry_that_is_no_object_is_reported(tmp_path):
+    reader = open_vidstg(tmp_path, [3, ENTRY])
+    assert len(reader) == 3
+    assert (reader[0].id, reader[0].reason) == ("entry 0", "invalid_json")
+
+
+def test_refuses_another_file(tmp_path):
+    with pytest.raises(InputError, match="vidor_folder"):
+        open_vidstg(tmp_path, [], vidor_folder=tmp_path / "lost")
+    (tmp_path / "b.json").write_text("{}")
+    with pytest.raises(InputError, match="holds no list"):
+        VidStgReader(tmp_path / "b.json", "vidstg")
