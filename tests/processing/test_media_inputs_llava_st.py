@@ -13,7 +13,7 @@ from llava_st_hf.processing.media_inputs_llava_st import (
     open_image,
     refuse_url,
 )
-from llava_st_hf.processing.media_llava_st import MediaError
+from llava_st_hf.processing.media_llava_st import MediaError, OversizedMediaError
 from llava_st_hf.processing.video_processing_llava_st import LlavaSTVideoProcessor
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -138,3 +138,9 @@ def test_paths_are_no_addresses(source):
 )
 def test_names_of_media(source, name, path):
     assert describe_source(source) == name and get_source_path(source) == path
+
+
+def test_a_picture_that_is_larger_than_pillow_opens_is_named_so():
+    header = b"P6 100000 100000 255\n"  # 10 billion pixels in 21 bytes
+    with pytest.raises(OversizedMediaError, match="scale it down first"):
+        open_image(header)

@@ -137,6 +137,7 @@ class Sample:
             value = getattr(self, name)
             if not isinstance(value, str) or not value.strip() or len(value) > 1000:
                 raise _invalid(name, f"{name} is {_show(value)}: give a text of 1 to 1,000 characters.")
+            _check_encodable(name, value)
         if not isinstance(self.task, str) or self.task not in TASKS:
             raise _invalid("task", f"task is {_show(self.task)}: choose one of {', '.join(TASKS)}.")
         self._check_media()
@@ -340,6 +341,13 @@ def _check_text(name: str, content: str, role: str) -> None:
             check_groups(content, coordinates, [coordinate.value for coordinate in coordinates])
     except (PromptError, InputError) as error:
         raise _invalid(name, f"{name}: {error}") from error
+
+
+def _check_encodable(name: str, text: str) -> None:
+    try:
+        check_encodable(name, text)
+    except PromptError as error:
+        raise _invalid(name, str(error)) from error
 
 
 def _get_content(item: Media) -> Any:

@@ -174,7 +174,7 @@ def read_skip_report(path: str | Path) -> list[SkippedRecord]:
     """
     skipped: dict[tuple[str, str], SkippedRecord] = {}
     path = Path(path)
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for line in path.read_bytes().split(b"\n") if path.is_file() else ():
         try:
             fields: dict[str, Any] = json.loads(line)
             note = SkippedRecord(**{name: fields[name] for name in ("id", "source", "reason", "detail")})

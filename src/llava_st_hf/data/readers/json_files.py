@@ -189,7 +189,7 @@ def _read_index(path: Path, header: tuple[int, ...]) -> np.ndarray | None:
         return None
     if stored.dtype != np.uint64 or stored.ndim != 1 or len(stored) < len(header) + 2:
         return None
-    if tuple(stored[: len(header)].tolist()) != header or stored[-1] > header[1]:
+    if tuple(stored[: len(header)].tolist()) != header:
         return None
     return np.asarray(stored)[len(header) :]
 

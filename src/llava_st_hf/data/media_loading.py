@@ -1,0 +1,249 @@
+"""Opens the media of a record within limits: what cannot be opened is a `RecordError` with its reason.
+
+Nothing is read that is no regular file, and nothing from the network. The frames of a clip leave this module resized,
+so that the memory they take does not depend on the size of the frames in the file.
+"""
+
+import io
+import os
+import stat
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..processing.coordinate_text_llava_st import format_coordinate
+from ..processing.media_inputs_llava_st import is_url, open_image
+from ..processing.media_llava_st import EmptyMediaError, OversizedMediaError
+from ..processing.video_processing_llava_st import LlavaSTVideoMetadata, LlavaSTVideoProcessor
+from .samples import Media, Sample
+from .skips import RecordError
+
+MAX_PIXELS = 128 * 2**20  # 400 MB as RGB
+MAX_FILE_BYTES = 4 * 2**30
+
+# What decoders let through for damaged files. `MediaError`, which most of it becomes, is a `ValueError`.
+_DECODER_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
+@dataclass
+class LoadedMedia:
+    """
+    The media of one record, decoded.
+
+    Args:
+        blocks (`list`, *optional*):
+            What takes the place of the media in the chat messages: images (RGB, or uint8 arrays), or the sampled
+            frames of one clip, uint8, shape (frames, 3, height, width).
+        video_metadata (`list[LlavaSTVideoMetadata]`, *optional*): Size and time line of the clip; empty for images.
+    """
+
+    blocks: list[Any] = field(default_factory=list)
+    video_metadata: list[LlavaSTVideoMetadata] = field(default_factory=list)
+
+
+def load_media(
+    sample: Sample,
+    video_processor: LlavaSTVideoProcessor,
+    num_frames: int | None = None,
+    max_frames: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    max_file_bytes: int = MAX_FILE_BYTES,
+) -> LoadedMedia:
+    """
+    Open and decode the media of a record, each once.
+
+    Args:
+        sample (`Sample`): The record.
+        video_processor (`LlavaSTVideoProcessor`): Samples and resizes the frames of clips.
+        num_frames (`int`, *optional*): Frames to sample of a clip; what the processor samples when left out.
+        max_frames (`int`, *optional*): Most frames to sample of a clip; more are refused before any is decoded.
+        max_pixels (`int`, *optional*, defaults to 134,217,728):
+            Most pixels of the images of the record together, or of one picture that is a frame of a clip. (A frame of
+            a video file has a limit of its own, `MAX_FRAME_PIXELS` of `video_file_llava_st`.)
+        max_file_bytes (`int`, *optional*, defaults to 4,294,967,296): Most bytes of one file.
+
+    Returns:
+        `LoadedMedia`: The images or the clip.
+
+    Raises:
+        `RecordError`: With the reason `missing_media`, `unreadable_media`, `empty_media`, `oversized_media`,
+            `network_media` or `invalid_field`.
+    """
+    for index, item in enumerate(sample.media):
+        if item.frames is None:
+            _check_file(item, f"media[{index}]", max_file_bytes)
+    if sample.media_type != "video":
+        return LoadedMedia(_open_images(sample.media, max_pixels))
+    request = {"max_frames": max_frames, "frame_range": sample.frame_range}
+    if num_frames is not None:
+        request["num_frames"] = num_frames
+    item = sample.media[0]
+    if len(sample.media) > 1 or (item.frames is not None and item.frame_rate is None):
+        _check_no_seconds(sample)
+    if len(sample.media) > 1:
+        return _load_pictures_of_clip(sample.media, video_processor, request, max_pixels)
+    with _reasons_of_errors(item, "media[0]"):
+        if item.frames is not None:
+            given = LlavaSTVideoMetadata(total_num_frames=len(item.frames), fps=item.frame_rate)
+            return LoadedMedia(*video_processor.decode_videos(item.frames, video_metadata=given, **request))
+        source = item.path if item.content is None else item.content
+        return LoadedMedia(*video_processor.decode_videos(source, **request))
+
+
+def _open_images(media: tuple[Media, ...], max_pixels: int) -> list[Any]:
+    images, num_pixels = [], 0
+    for index, item in enumerate(media):
+        images.append(_open_picture(item, f"media[{index}]", num_pixels, max_pixels))
+        width, height = _get_size(images[-1])
+        num_pixels += width * height
+    return images
+
+
+def _load_pictures_of_clip(
+    media: tuple[Media, ...], video_processor: LlavaSTVideoProcessor, request: dict[str, Any], max_pixels: int
+) -> LoadedMedia:
+    """Sample a clip whose frames are pictures of their own; only those sampled are opened, one at a time."""
+    rate = {"num_frames": video_processor.num_frames, "fps": video_processor.fps}
+    if "num_frames" in request:
+        rate = {"fps": None}
+    with _reasons_of_errors(media[0], "media"):
+        places = video_processor.sample_frames(LlavaSTVideoMetadata(total_num_frames=len(media)), **rate, **request)
+    size: tuple[int, int] | None = None
+    resized: dict[int, torch.Tensor] = {}  # (1, 3, height, width) by place
+    for place in dict.fromkeys(places.tolist()):
+        name = f"media[{place}]"
+        picture = _open_picture(media[place], name, 0, max_pixels)
+        size = size or _get_size(picture)
+        if _get_size(picture) != size:
+            raise RecordError(
+                "invalid_field",
+                name,
+                f"{name} is {_describe(media[place])} with {_get_size(picture)} pixels, but the clip begins with "
+                f"{size}: give frames of one size.",
+            )
+        with _reasons_of_errors(media[place], name):
+            (resized[place],), _ = video_processor.decode_videos([np.asarray(picture)], do_sample_frames=False)
+    width, height = size
+    metadata = LlavaSTVideoMetadata(
+        total_num_frames=len(media), width=width, height=height, frames_indices=places.tolist()
+    )
+    return LoadedMedia([torch.cat([resized[place] for place in places.tolist()])], [metadata])
+
+
+def _check_no_seconds(sample: Sample) -> None:
+    """Refuse times in seconds of frames that nobody knows the rate of."""
+    for message, coordinates in zip(sample.messages, sample.find_coordinates(), strict=True):
+        for coordinate in coordinates:
+            if coordinate.unit == "seconds":
+                written = format_coordinate(coordinate.axis, coordinate.value, coordinate.unit)
+                raise RecordError(
+                    "invalid_field",
+                    "messages",
+                    f"a message of the {message['role']} holds {written}, but the frames of the clip have no frame "
+                    "rate: write times as fractions, <t=0.35>.",
+                )
+
+
+def _check_file(item: Media, name: str, max_file_bytes: int) -> None:
+    """Check that a medium is a file of the right size, before anything opens it."""
+    if item.content is not None:
+        num_bytes = len(item.content)
+    elif is_url(item.path) or item.path.startswith("data:"):
+        raise RecordError(
+            "network_media", name, f"{name} is {_describe(item)}: download it and give the path of the file."
+        )
+    else:
+        try:
+            status = os.stat(item.path)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise RecordError(
+                "missing_media", name, f"{name} is {_describe(item)}, which does not exist: get it, or mend the path."
+            ) from error
+        except (OSError, ValueError) as error:  # ValueError: a null character, or half of one
+            raise RecordError(
+                "unreadable_media", name, f"{name} is {_describe(item)}, which cannot be opened ({error}): mend it."
+            ) from error
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device would be read without end
+            raise RecordError(
+                "unreadable_media", name, f"{name} is {_describe(item)}, which is no regular file: give a file."
+            )
+        num_bytes = status.st_size
+    if not num_bytes:
+        raise RecordError("empty_media", name, f"{name} is {_describe(item)}, which is empty: get it again.")
+    if num_bytes > max_file_bytes:
+        raise RecordError(
+            "oversized_media",
+            name,
+            f"{name} is {_describe(item)} of {num_bytes:,} bytes, more than max_file_bytes={max_file_bytes:,}: cut or "
+            "compress it, or raise the limit.",
+        )
+
+
+def _open_picture(item: Media, name: str, num_pixels_before: int, max_pixels: int) -> Any:
+    """Open one picture, if what its header claims fits into the limit."""
+    if item.frames is not None:
+        return item.frames
+    source = item.path if item.content is None else io.BytesIO(item.content)
+    with _reasons_of_errors(item, name), Image.open(source) as picture:
+        num_pixels = num_pixels_before + picture.width * picture.height
+        if num_pixels > max_pixels:
+            before = f", {num_pixels:,} with the images before it" if num_pixels_before else ""
+            raise OversizedMediaError(
+                f"it has {picture.width}x{picture.height} pixels{before}, more than max_pixels={max_pixels:,}: scale "
+                "it down, or raise the limit."
+            )
+        return open_image(picture)
+
+
+def _get_size(picture: Any) -> tuple[int, int]:
+    """Return width and height."""
+    return picture.size if isinstance(picture, Image.Image) else picture.shape[1::-1]
+
+
+@contextmanager
+def _reasons_of_errors(item: Media, name: str) -> Iterator[None]:
+    """Turn what opening a medium raises into a `RecordError`."""
+    try:
+        yield
+    except (OversizedMediaError, Image.DecompressionBombError, MemoryError) as error:
+        raise _make_error("oversized_media", item, name, error) from error
+    except EmptyMediaError as error:
+        raise _make_error("empty_media", item, name, error) from error
+    except _DECODER_ERRORS as error:
+        raise _make_error("unreadable_media", item, name, error) from error
+
+
+def _make_error(reason: str, item: Media, name: str, error: Exception) -> RecordError:
+    return RecordError(reason, name, f"{name} is {_describe(item)}: {str(error) or type(error).__name__}")
+
+
+def _describe(item: Media) -> str:
+    """Return what a medium is, for messages."""
+    if item.frames is not None:
+        return f"an array of shape {item.frames.shape}"
+    if item.content is not None:
+        return f"a file of {len(item.content):,} bytes"
+    written = repr(item.path)
+    return written if len(written) <= 200 else f"{written[:97]}...{written[-100:]}"
+
+
+__all__ = ["MAX_FILE_BYTES", "MAX_PIXELS", "LoadedMedia", "load_media"]
