@@ -160,7 +160,7 @@ class Sample:
         if wanted not in ("any", self.media_type):
             raise _invalid(
                 "media_type",
-                f"media_type is {self.media_type!r}, but task {self.task!r} is about a {wanted}: mend one.",
+                f"media_type is {self.media_type!r}, but task {self.task!r} wants {wanted}: mend one of them.",
             )
 
     def _check_frame_range(self) -> None:
