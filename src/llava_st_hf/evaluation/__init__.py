@@ -1,0 +1,1 @@
+"""Evaluation: metrics, protocols, benchmarks and the runner."""

@@ -1,0 +1,156 @@
+"""Asks a model the questions of records, many at a time: greedy, left-padded, each answer in seconds and pixels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from ..data.media_loading import LoadedMedia, load_media
+from ..data.samples import Sample
+from ..data.skips import RecordError
+from ..processing.grounding_llava_st import AnswerFormat, GroundingResult
+from ..processing.media_llava_st import InputError, MediaInfo
+from ..processing.processing_llava_st import LlavaSTProcessor
+from ..processing.tasks_llava_st import TASKS
+from .questions import write_messages
+from .scoring import TokenCounts
+
+# An answer that goes on for longer has lost its way, and nothing behind its first span or box is scored.
+_MAX_TOKENS: Mapping[AnswerFormat, int] = {"span": 64, "box": 64, "text": 128}
+# Whatever a checkpoint's generation config says.
+_GREEDY = {
+    "do_sample": False,
+    "num_beams": 1,
+    "temperature": None,
+    "top_k": None,
+    "top_p": None,
+    "repetition_penalty": 1.0,
+}
+
+
+@dataclass(frozen=True)
+class Answered:
+    """
+    An answer to the question of a record.
+
+    Args:
+        result (`GroundingResult`): The answer in seconds and pixels; its `text` is what the model wrote.
+        media (`tuple[MediaInfo, ...]`): The media as the model saw them.
+
+    Example:
+
+    ```python
+    >>> answered = Answerer(model, processor).answer([sample])[0]
+    >>> answered.result.spans
+    (Span(start_seconds=1.2, end_seconds=4.7, confidence=None),)
+    ```
+    """
+
+    result: GroundingResult
+    media: tuple[MediaInfo, ...]
+
+
+class Answerer:
+    """
+    A model with its processor, ready to be asked.
+
+    Args:
+        model (`LlavaSTForConditionalGeneration`): The model.
+        processor (`LlavaSTProcessor`): The processor saved with it.
+        constrained (`bool`, *optional*, defaults to `False`):
+            Whether answers must keep to the grammar of their task; coordinates are then also read below their bins.
+        max_new_tokens (`int`, *optional*, defaults to 1024):
+            Longest answer in tokens. One that is a span, a box or plain words is cut at 64 or 128 at the latest.
+
+    Example:
+
+    ```python
+    >>> answerer = Answerer(model, processor, constrained=True)
+    >>> for answered in answerer.answer(samples):
+    ...     print(answered.result.spans)
+    ```
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: LlavaSTProcessor,
+        constrained: bool = False,
+        max_new_tokens: int = 1024,
+    ):
+        if max_new_tokens < 1:
+            raise InputError(f"max_new_tokens is {max_new_tokens}: give at least 1.")
+        self.model = model
+        self.processor = processor
+        self.constrained = constrained
+        self.max_new_tokens = max_new_tokens
+
+    @property
+    def tokens(self) -> TokenCounts:
+        """How many coordinate tokens the model has."""
+        return TokenCounts(self.processor.num_temporal_tokens, self.processor.num_spatial_tokens)
+
+    def answer(self, samples: Sequence[Sample]) -> list[Answered | RecordError]:
+        """
+        Answer the last question of records of one task.
+
+        Args:
+            samples (`Sequence[Sample]`): The records, all of one task.
+
+        Returns:
+            `list[Answered | RecordError]`: For each record its answer, or why it could not be asked: media that
+            cannot be read, a question that is too long.
+
+        Raises:
+            `InputError`: With `constrained`, for a `max_new_tokens` that is too small for an answer of the task.
+        """
+        loaded = [self._load(sample) for sample in samples]
+        usable = [
+            (sample, media) for sample, media in zip(samples, loaded, strict=True) if isinstance(media, LoadedMedia)
+        ]
+        answers = iter(self._ask(usable))
+        return [next(answers) if isinstance(media, LoadedMedia) else media for media in loaded]
+
+    def _load(self, sample: Sample) -> LoadedMedia | RecordError:
+        try:
+            return load_media(sample, self.processor.video_processor)
+        except RecordError as error:
+            return error
+
+    def _ask(self, questions: Sequence[tuple[Sample, LoadedMedia]]) -> list[Answered | RecordError]:
+        if not questions:
+            return []
+        try:
+            inputs = self._prepare(questions)
+        except InputError as error:
+            if len(questions) > 1:  # one of them is at fault, the others are not
+                return [answer for question in questions for answer in self._ask([question])]
+            reason = error.reason if isinstance(error, RecordError) else "invalid_field"
+            return [RecordError(reason, "messages", str(error))]
+        results = self.processor.post_process_grounding(self._generate(inputs, questions[0][0].task), inputs)
+        return [Answered(result, tuple(media)) for result, media in zip(results, inputs.media, strict=True)]
+
+    def _prepare(self, questions: Sequence[tuple[Sample, LoadedMedia]]) -> Any:
+        metadata = [item for _, media in questions for item in media.video_metadata]
+        sampled = {"video_metadata": metadata, "do_sample_frames": False} if metadata else {}
+        return self.processor.apply_chat_template(
+            [write_messages(sample, media, self.tokens) for sample, media in questions],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs=sampled,
+        )
+
+    def _generate(self, inputs: Any, task: str) -> Any:
+        max_new_tokens = min(self.max_new_tokens, _MAX_TOKENS.get(TASKS[task].answer_format, self.max_new_tokens))
+        options = {**_GREEDY, "max_new_tokens": max_new_tokens}
+        if self.constrained:
+            options.update(self.processor.build_constraints(inputs, max_new_tokens=max_new_tokens))
+            options["return_dict_in_generate"] = True
+        # A copy, since `.to` moves what it is called on, and the answers are read with the inputs.
+        return self.model.generate(**{name: inputs[name].to(self.model.device) for name in inputs}, **options)
+
+
+__all__ = ["Answered", "Answerer"]

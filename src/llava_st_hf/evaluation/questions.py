@@ -1,0 +1,126 @@
+"""From a record to a question for the processor, and back from its answer to the truth."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..data.media_loading import LoadedMedia
+from ..data.samples import Sample
+from ..data.truth import read_turns
+from ..processing.batch_feature_llava_st import GroundingContext
+from ..processing.chat_messages_llava_st import write_context
+from ..processing.coordinate_text_llava_st import InlineCoordinate, compute_fraction, find_coordinates
+from ..processing.grounding_llava_st import GroundingResult
+from ..processing.media_llava_st import InputError, MediaInfo
+from .scoring import TokenCounts, find_failure
+
+
+@dataclass(frozen=True)
+class Question:
+    """
+    What a record asks, as fractions of its medium.
+
+    Args:
+        task (`str`): The task.
+        text (`str`): The last message of the user.
+        start (`float`, *optional*): Start of the event where the question gives it (ELC).
+        span (`tuple[float, float]`, *optional*): Start and end where it gives both (SVG, TR).
+        box (`tuple[float, float, float, float]`, *optional*): Left, top, right, bottom where it gives them (ELC, RC).
+
+    Example:
+
+    ```python
+    >>> Question("svg", "Between {<t=0.1><t=0.5>}, where is the ring?", start=0.1, span=(0.1, 0.5)).span
+    (0.1, 0.5)
+    ```
+    """
+
+    task: str
+    text: str
+    start: float | None = None
+    span: tuple[float, float] | None = None
+    box: tuple[float, float, float, float] | None = None
+
+
+def read_question(sample: Sample, media: tuple[MediaInfo, ...], tokens: TokenCounts) -> Question:
+    """
+    Read the last question of a record.
+
+    Args:
+        sample (`Sample`): The record.
+        media (`tuple[MediaInfo, ...]`): Its media, which turn seconds and pixels into fractions.
+        tokens (`TokenCounts`): How many tokens an axis has, for a coordinate that is written as one.
+
+    Returns:
+        `Question`: The question.
+
+    Raises:
+        `InputError`: For a coordinate outside its medium.
+    """
+    text = sample.messages[-2]["content"]
+    coordinates = find_coordinates(text)
+
+    def compute(coordinate: InlineCoordinate) -> float:
+        return compute_fraction(coordinate, media, tokens.temporal if coordinate.axis == "t" else tokens.spatial)
+
+    times = [compute(coordinate) for coordinate in coordinates if coordinate.axis == "t"]
+    edges = [compute(coordinate) for coordinate in coordinates if coordinate.axis != "t"]
+    return Question(
+        sample.task,
+        text,
+        start=times[0] if times else None,
+        span=(times[0], times[1]) if len(times) > 1 else None,
+        box=tuple(edges[:4]) if len(edges) > 3 else None,
+    )
+
+
+def write_messages(sample: Sample, loaded: LoadedMedia, tokens: TokenCounts) -> list[dict[str, Any]]:
+    """
+    Write the chat messages of a record without its last answer, for `LlavaSTProcessor.apply_chat_template`.
+
+    Args:
+        sample (`Sample`): The record.
+        loaded (`LoadedMedia`): Its media, decoded and sampled.
+        tokens (`TokenCounts`): As for `read_question`.
+
+    Returns:
+        `list[dict[str, Any]]`: Messages that end with the question; the note for `post_process_grounding` is with it.
+
+    Raises:
+        `InputError`: For a coordinate outside its medium.
+    """
+    # The clip is cut and sampled already.
+    messages = replace(sample, frame_range=None).to_messages(loaded.blocks)[:-1]
+    media = tuple(metadata.to_media_info() for metadata in loaded.video_metadata)
+    question = read_question(sample, media, tokens) if media else None
+    context = GroundingContext(
+        sample.task,
+        start_fraction=question.start if question else None,
+        span_fractions=question.span if question else None,
+    )
+    return [*messages[:-1], {**messages[-1], **write_context(context)}]
+
+
+def read_truth(sample: Sample, media: tuple[MediaInfo, ...]) -> GroundingResult:
+    """
+    Read the truth of a record: its last answer, in seconds and pixels.
+
+    Args:
+        sample (`Sample`): The record.
+        media (`tuple[MediaInfo, ...]`): Its media as the model saw them.
+
+    Returns:
+        `GroundingResult`: The truth.
+
+    Raises:
+        `InputError`: If it lacks what the task asks for.
+    """
+    truth = read_turns(sample, media)[-1].answer
+    if (failure := find_failure(sample.task, truth)) is not None:
+        raise InputError(
+            f"the truth of item {sample.id!r} of {sample.source!r} cannot be scored ({failure}): "
+            f"{truth.text[:80]!r}; mend the record."
+        )
+    return truth
+
+
+__all__ = ["Question", "read_question", "read_truth", "write_messages"]

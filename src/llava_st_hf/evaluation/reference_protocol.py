@@ -1,0 +1,238 @@
+"""The published scorer, reproduced with its faults, so that figures can be set beside the published ones.
+
+It works on the text of an answer, in fractions rounded to 5 decimals, and differs from our own protocol in this:
+
+- REC: an answer without a box is left out of the mean, so a model gains by not answering.
+- TVG: R@t counts IoU > t, where the others count >= t. An answer without a span, or with `{0,0}`, is worth 0.
+- STVG, ELC: the span of the truth is rounded to 3 decimals, so that even a right answer is worth a little below 1.
+- ELC: the span is looked for as `{a,b}`, where the trained form is `Ends in <t>`, which scores 0.
+- SVG: tIoU is 0 by definition. m_vIoU is called mstiou.
+- Boxes of a tube are rounded to whole pixels; of two boxes at one frame the last counts.
+
+Three things end the published scorer with an error. Here a truth that cannot be scored, or no items at all, is an
+`InputError` with the reason. What an answer did wrong never raises: a time token that does not exist loses its box,
+and an empty span against an empty truth is worth 0.
+
+The published scores of captions are not part of it.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..processing.media_llava_st import InputError
+
+THRESHOLDS = (0.3, 0.5, 0.7)
+# The bounds on the digits keep what a model may write within what a float and an int can hold.
+_TOKEN = re.compile(r"<(?:TEMP-|HEIGHT-|WIDTH-|[txy]_)(\d{1,40})>")
+_NUMBER = r"(\d{1,40}(?:\.\d{1,40})?)"
+_SPAN = re.compile(r"\{" + r",\s*".join([_NUMBER] * 2) + r"\}")
+_BOX = re.compile(r"\[\s*" + r"\s*,\s*".join([_NUMBER] * 4) + r"\s*\]")
+_TUBE_ENTRY = re.compile(r"(?<!\d)(\d{1,40}),:\[" + ",".join([r"(\d{1,40})"] * 4) + r"\]")
+
+
+@dataclass(frozen=True)
+class ReferenceTruth:
+    """
+    The truth about one clip as the published benchmark gives it.
+
+    Args:
+        boxes (`Mapping[int, Sequence[float]]`): Left, top, right, bottom in pixels, by the index of a sampled frame.
+        frame_range (`tuple[int, int]`): First and last frame of the clip.
+        width (`int`): Width of a frame in pixels.
+        height (`int`): Height of a frame in pixels.
+        span (`tuple[float, float]`, *optional*): First and last frame of the event; without one tIoU is 0.
+
+    Example:
+
+    ```python
+    >>> truth = ReferenceTruth({10: (10, 10, 20, 20)}, (0, 99), 100, 100, span=(10, 20))
+    >>> round(score_tube("{<t_10><t_20>} <t_10>:[<x_10><y_10><x_20><y_20>]", truth)["tiou"], 4)
+    0.9997
+    ```
+    """
+
+    boxes: Mapping[int, Sequence[float]]
+    frame_range: tuple[int, int]
+    width: int
+    height: int
+    span: tuple[float, float] | None = None
+
+
+def convert_answer(text: str, num_tokens: int | None = 100) -> str:
+    """
+    Replace the coordinate tokens of an answer by numbers, as the published code does before it scores.
+
+    Args:
+        text (`str`): The answer, with tokens as in `<t_41>` or, in the published spelling, `<TEMP-041>`.
+        num_tokens (`int`, *optional*, defaults to 100):
+            Tokens of an axis, N: token k becomes k / (N - 1) with 5 decimals. `None` writes k itself.
+
+    Returns:
+        `str`: For example `"{0.10101,0.20202}"`.
+    """
+
+    def write(match: re.Match) -> str:
+        index = int(match[1])
+        return f"{index if num_tokens is None else format(index / (num_tokens - 1), '.5f')},"
+
+    return _TOKEN.sub(write, text).replace(",]", "]").replace(",}", "}")
+
+
+def score_box(text: str | None, truth: Sequence[float], num_tokens: int = 100) -> float | None:
+    """
+    Score a REC answer: the IoU of its first box with the truth.
+
+    Args:
+        text (`str`, *optional*): The answer.
+        truth (`Sequence[float]`): Left, top, right, bottom as fractions.
+        num_tokens (`int`, *optional*, defaults to 100): Tokens of width and height each.
+
+    Returns:
+        `float` or `None`: `None` for an answer without a box, which `compute_box_figures` leaves out.
+    """
+    box = parse_box(convert_answer(text or "", num_tokens))
+    return None if box is None else _box_iou(box, truth)
+
+
+def score_span(text: str | None, truth: Sequence[float], num_tokens: int = 100) -> float | None:
+    """
+    Score a TVG answer: the IoU of its first span with the truth.
+
+    Args:
+        text (`str`, *optional*): The answer.
+        truth (`Sequence[float]`): Start and end as fractions.
+        num_tokens (`int`, *optional*, defaults to 100): Number of time tokens.
+
+    Returns:
+        `float` or `None`: `None` for an answer without a span or with `{0,0}`, which counts as 0.
+    """
+    span = parse_span(convert_answer(text or "", num_tokens))
+    return None if span == (0, 0) else _span_iou(span, truth)
+
+
+def score_tube(
+    text: str | None, truth: ReferenceTruth, num_temporal_tokens: int = 100, num_spatial_tokens: int = 100
+) -> dict[str, float]:
+    """
+    Score an answer to STVG, SVG or ELC.
+
+    Args:
+        text (`str`, *optional*): The answer.
+        truth (`ReferenceTruth`): The truth; without a span, as in SVG, tIoU is 0.
+        num_temporal_tokens (`int`, *optional*, defaults to 100): Number of time tokens.
+        num_spatial_tokens (`int`, *optional*, defaults to 100): Tokens of width and height each.
+
+    Returns:
+        `dict[str, float]`: `tiou`, `siou` and `viou`.
+
+    Raises:
+        `InputError`: For a clip of one frame, or a box of the truth at a frame that no time token names.
+    """
+    text = text or ""
+    first, last = truth.frame_range
+    if last <= first:
+        raise InputError(f"frame_range is {truth.frame_range}: the published scorer needs two frames at least.")
+    steps = num_temporal_tokens - 1
+    frames = [first + round(token / steps * (last - first)) for token in range(num_temporal_tokens)]
+    if unknown := sorted(set(truth.boxes) - set(frames)):
+        raise InputError(
+            f"the truth has a box at frame {unknown[0]}, which is not one of the {num_temporal_tokens} that are "
+            "sampled: the published scorer takes no other."
+        )
+    temporal_iou = 0.0
+    if truth.span is not None:
+        span = [round((frame - first) / (last - first), 3) for frame in truth.span]
+        temporal_iou = float(_span_iou(parse_span(convert_answer(text, num_temporal_tokens)), span))
+    answered = {}
+    sizes = (truth.width, truth.height) * 2
+    for token, *edges in _parse_tube(convert_answer(text, None)):
+        if token < num_temporal_tokens:
+            pairs = zip(edges, sizes, strict=True)
+            answered[frames[token]] = [round(edge / (num_spatial_tokens - 1) * size) for edge, size in pairs]
+    shared, either = answered.keys() & truth.boxes.keys(), answered.keys() | truth.boxes.keys()
+    total = sum(_box_iou(answered[frame], truth.boxes[frame]) for frame in sorted(shared))
+    return {
+        "tiou": temporal_iou,
+        "siou": total / len(shared) if shared else 0.0,
+        "viou": total / len(either) if either else 0.0,
+    }
+
+
+def compute_box_figures(ious: Sequence[float | None]) -> dict[str, float]:
+    """Return `miou` and, in percent, `R1@(0.5)` of REC over the answers that have a box; 0 where none has."""
+    _require_items(ious)
+    parsed = [iou for iou in ious if iou is not None]
+    hits = sum(iou >= 0.5 for iou in parsed)
+    return {"miou": sum(parsed) / max(len(parsed), 1), "R1@(0.5)": hits / max(len(parsed), 1) * 100}
+
+
+def compute_span_figures(ious: Sequence[float | None]) -> dict[str, float]:
+    """Return `miou` and, in percent, `R1@(t)` of TVG for the three thresholds."""
+    _require_items(ious)
+    values = [iou or 0.0 for iou in ious]
+    hits = {f"R1@({t})": sum(value > t for value in values) / len(values) * 100 for t in THRESHOLDS}
+    return {"miou": sum(values) / len(values), **hits}
+
+
+def compute_tube_figures(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return `mtiou`, `msiou`, `mstiou` and, in percent, their shares for the three thresholds."""
+    _require_items(scores)
+    figures = {}
+    for name, mean_name in (("tiou", "mtiou"), ("siou", "msiou"), ("viou", "mstiou")):
+        values = [score[name] for score in scores]
+        figures[mean_name] = sum(values) / len(values)
+        for threshold in THRESHOLDS:
+            figures[f"{name}@{threshold}"] = sum(value >= threshold for value in values) / len(values) * 100
+    return figures
+
+
+def parse_span(converted: str) -> tuple[float, float]:
+    """Return the first span of a converted answer, (0, 0) where there is none."""
+    match = _SPAN.search(converted)
+    return (float(match[1]), float(match[2])) if match else (0, 0)
+
+
+def parse_box(converted: str) -> list[float] | None:
+    """Return the first box of a converted answer, `None` where there is none."""
+    match = _BOX.search(converted)
+    return [float(number) for number in match.groups()] if match else None
+
+
+def _parse_tube(converted: str) -> list[tuple[int, ...]]:
+    """Return time, left, top, right, bottom of each box of a converted answer, as token numbers."""
+    return [tuple(map(int, match.groups())) for match in _TUBE_ENTRY.finditer(converted)]
+
+
+def _span_iou(span: Sequence[float], truth: Sequence[float]) -> float:
+    intersection = min(span[1], truth[1]) - max(span[0], truth[0])
+    hull = max(span[1], truth[1]) - min(span[0], truth[0])
+    return intersection / hull if intersection > 0 else 0.0
+
+
+def _box_iou(box: Sequence[float], truth: Sequence[float]) -> float:
+    width = max(0, min(box[2], truth[2]) - max(box[0], truth[0]))
+    height = max(0, min(box[3], truth[3]) - max(box[1], truth[1]))
+    areas = (box[2] - box[0]) * (box[3] - box[1]) + (truth[2] - truth[0]) * (truth[3] - truth[1])
+    union = areas - width * height
+    return width * height / union if union else 0.0
+
+
+def _require_items(scores: Sequence[object]) -> None:
+    if not len(scores):
+        raise InputError("there are no items to score: give at least one.")
+
+
+__all__ = [
+    "THRESHOLDS",
+    "ReferenceTruth",
+    "compute_box_figures",
+    "compute_span_figures",
+    "compute_tube_figures",
+    "convert_answer",
+    "parse_box",
+    "parse_span",
+    "score_box",
+    "score_span",
+    "score_tube",
+]

@@ -1,0 +1,120 @@
+"""What a run found: the figures of each task beside those of the best constant answer, and what failed."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .scoring import Protocol
+
+_MAX_LISTED = 20  # unusable items in the report; metrics.json has them all
+
+
+def compute_metrics(
+    predictions: Sequence[Mapping[str, Any]], protocol: Protocol, headline: Mapping[str, tuple[str, ...]]
+) -> dict[str, Any]:
+    """
+    Compute the figures of all predictions.
+
+    Args:
+        predictions (`Sequence[Mapping[str, Any]]`): The lines of `predictions.jsonl`.
+        protocol (`Protocol`): How they were scored.
+        headline (`Mapping[str, tuple[str, ...]]`): For each task the figures of the report.
+
+    Returns:
+        `dict[str, Any]`: `tasks`, for each task `items`, `figures`, `baseline` (of the best constant answer, or
+        `None`), `headline`, `failures` by reason and `seconds`; and `unusable`, the items that could not be asked.
+    """
+    by_task: dict[str, list[Mapping[str, Any]]] = {}
+    for prediction in predictions:
+        by_task.setdefault(prediction["task"], []).append(prediction)
+    tasks = {}
+    for task, members in by_task.items():
+        baselines = [member["baseline"] for member in members]
+        tasks[task] = {
+            "items": len(members),
+            "figures": protocol.compute_figures(task, [member["scores"] for member in members]),
+            "baseline": None if None in baselines else protocol.compute_figures(task, baselines),
+            "headline": list(headline[task]),
+            "failures": dict(Counter(member["failure"] for member in members if member["failure"]).most_common()),
+            "seconds": round(sum(member["seconds"] for member in members), 3),
+        }
+    unusable = [
+        {"id": prediction["id"], "reason": prediction["failure"], "detail": prediction["problems"][0]}
+        for prediction in predictions
+        if prediction["result"] is None
+    ]
+    return {"tasks": tasks, "unusable": unusable}
+
+
+def format_table(metrics: Mapping[str, Any]) -> str:
+    """
+    Write the headline figures as a table that reads well on a screen and in Markdown.
+
+    Args:
+        metrics (`Mapping[str, Any]`): What `compute_metrics` returned.
+
+    Returns:
+        `str`: One row for each figure: the model's, that of the best constant answer, items, failures by reason.
+    """
+    rows = [("task", "figure", "model", "ignoring the clip", "items", "failures")]
+    for task, found in metrics["tasks"].items():
+        failures = ", ".join(f"{count} {reason}" for reason, count in found["failures"].items()) or "none"
+        for name in found["headline"]:
+            baseline = "" if found["baseline"] is None else f"{found['baseline'][name]:.3f}"
+            rows.append((task, name, f"{found['figures'][name]:.3f}", baseline, str(found["items"]), failures))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    is_number = (False, False, True, True, True, False)
+
+    def write(cells: Sequence[str]) -> str:
+        padded = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(cells, widths, is_number, strict=True)
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rules = ["-" * (width - 1) + (":" if right else "-") for width, right in zip(widths, is_number, strict=True)]
+    return "\n".join([write(rows[0]), write(rules), *map(write, rows[1:])])
+
+
+def format_report(metrics: Mapping[str, Any]) -> str:
+    """
+    Write the report of a run in Markdown.
+
+    Args:
+        metrics (`Mapping[str, Any]`): What `metrics.json` holds.
+
+    Returns:
+        `str`: Table, items that could not be asked, settings, versions and the command.
+    """
+    settings = metrics["settings"]
+    lines = [
+        f"# {settings['model']} on {settings['benchmark']}",
+        "",
+        format_table(metrics),
+        "",
+        'Every item counts: an answer that could not be read is worth 0 and is a failure, by its reason. "Ignoring '
+        'the clip" is the best answer that looks at the question only: one span and one box for all, the commonest '
+        "words.",
+    ]
+    if settings["protocol"] == "reference":
+        lines[-1] = (
+            "Scored as the published code does, with its faults; names and units are the published ones (means from 0 "
+            'to 1, shares in percent). "Ignoring the clip" is the best answer that looks at the question only.'
+        )
+    if unusable := metrics["unusable"]:
+        lines += ["", f"## {len(unusable)} items could not be asked and are worth 0", ""]
+        lines += [f"- {item['id']}: {item['reason']}: {item['detail']}" for item in unusable[:_MAX_LISTED]]
+        if len(unusable) > _MAX_LISTED:
+            lines.append(f"- and {len(unusable) - _MAX_LISTED} more, see metrics.json")
+    lines += ["", "## How it was made", ""]
+    if metrics["command"]:
+        lines += ["```", metrics["command"], "```", ""]
+    facts = {**settings, "device": metrics["device"], **metrics["versions"]}
+    lines += [
+        f"- {name}: {', '.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in facts.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+__all__ = ["compute_metrics", "format_report", "format_table"]

@@ -1,0 +1,150 @@
+"""The folder of a run: its settings, its predictions as they come, and what is still to do after a stop."""
+
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..processing.media_llava_st import InputError
+
+RUN_FILE = "run.json"
+PREDICTIONS_FILE = "predictions.jsonl"
+
+
+class RunFolder:
+    """
+    The predictions of one model with one setting, a line of JSON per item.
+
+    Several processes share a folder, each appending to a file of its own; `merge` makes one of them.
+
+    Args:
+        path (`str` or `Path`): The folder; made where it does not exist.
+        settings (`Mapping[str, Any]`): What decides about the answers, as plain values.
+        rank (`int`, *optional*, defaults to 0): Number of this process.
+
+    Raises:
+        `InputError`: If the folder holds a run with other settings, or predictions of no known run.
+
+    Example:
+
+    ```python
+    >>> folder = RunFolder("evaluation_output/tiny", {"model": "tiny", "seed": 1000000})
+    >>> folder.append([{"id": "tvg-1000000-0", "scores": {"tiou": 0.9}}])
+    >>> list(folder.read_predictions())
+    ['tvg-1000000-0']
+    ```
+    """
+
+    def __init__(self, path: str | Path, settings: Mapping[str, Any], rank: int = 0):
+        self.path = Path(path)
+        self.rank = rank
+        self._check_settings(json.loads(json.dumps(settings)))
+
+    def _check_settings(self, settings: dict[str, Any]) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"output_dir is {self.path}: it cannot be made ({error.strerror}), give another."
+            ) from error
+        file = self.path / RUN_FILE
+        if not file.exists():
+            if self._list_files():
+                raise InputError(
+                    f"output_dir is {self.path}: it holds predictions but no {RUN_FILE}, so nobody knows whose they "
+                    "are; give another folder."
+                )
+            write_json(file, settings)  # whichever process is first; all write the same
+            return
+        try:
+            known = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{file} is no JSON ({error}): give another folder.") from error
+        known = known if isinstance(known, dict) else {}
+        for name in sorted(known.keys() | settings.keys()):
+            if known.get(name) != settings.get(name):
+                raise InputError(
+                    f"output_dir is {self.path}: it holds a run with {name}={known.get(name)!r}, and now {name} is "
+                    f"{settings.get(name)!r}; give another folder, or the same setting to go on."
+                )
+
+    def _list_files(self) -> list[Path]:
+        return sorted(self.path.glob("predictions*.jsonl"))
+
+    @property
+    def _own_file(self) -> Path:
+        return self.path / (PREDICTIONS_FILE if self.rank == 0 else f"predictions.rank{self.rank}.jsonl")
+
+    def read_predictions(self) -> dict[str, dict[str, Any]]:
+        """Return all predictions that are there, by the id of their item; a line that was cut off is left out."""
+        predictions: dict[str, dict[str, Any]] = {}
+        for file in self._list_files():
+            with file.open(encoding="utf-8", errors="replace") as lines:
+                for line in lines:
+                    try:
+                        prediction = json.loads(line)
+                        predictions.setdefault(prediction["id"], prediction)
+                    except (ValueError, KeyError, TypeError):
+                        continue
+        return predictions
+
+    def append(self, predictions: Sequence[Mapping[str, Any]]) -> None:
+        """Write predictions to this process's file, so that they outlast a kill."""
+        lines = "".join(
+            json.dumps(prediction, ensure_ascii=True, allow_nan=False) + "\n" for prediction in predictions
+        )
+        with self._own_file.open("ab") as file:
+            if file.tell() and not self._ends_with_newline():
+                file.write(b"\n")  # after the cut-off line of a killed run
+            file.write(lines.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _ends_with_newline(self) -> bool:
+        with self._own_file.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"\n"
+
+    def merge(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """
+        Put the predictions of all processes into one file, in the order of the items.
+
+        Args:
+            ids (`Sequence[str]`): The ids of all items.
+
+        Returns:
+            `list[dict[str, Any]]`: The predictions, one for each id.
+
+        Raises:
+            `InputError`: If one is missing.
+        """
+        known = self.read_predictions()
+        if missing := [id for id in ids if id not in known]:
+            raise InputError(
+                f"{self.path} lacks {len(missing)} of {len(ids)} predictions, the first of {missing[0]!r}: a process "
+                "of the run has stopped; start it again to go on."
+            )
+        predictions = [known[id] for id in ids]
+        target = self.path / PREDICTIONS_FILE
+        write_text(target, "".join(json.dumps(prediction) + "\n" for prediction in predictions))
+        for file in self._list_files():
+            if file != target:
+                file.unlink()
+        return predictions
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file as a whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file as a whole or not at all."""
+    scratch = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    scratch.write_text(text, encoding="utf-8")
+    os.replace(scratch, path)
+
+
+__all__ = ["PREDICTIONS_FILE", "RUN_FILE", "RunFolder", "write_json", "write_text"]

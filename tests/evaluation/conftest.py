@@ -1,0 +1,90 @@
+"""A model that says what a test wants, under the real processor and the real runner."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from llava_st_hf.data.truth import probe_media
+from llava_st_hf.evaluation import st_shapes
+from llava_st_hf.evaluation.benchmark import Benchmark
+from llava_st_hf.evaluation.constant_answers import fit_constant_answer
+from llava_st_hf.evaluation.questions import read_question
+from llava_st_hf.evaluation.scoring import TokenCounts
+from llava_st_hf.processing.processing_llava_st import LlavaSTProcessor
+
+
+class StandInModel:
+    """Generates given texts, one after the other, whatever is asked."""
+
+    device = torch.device("cpu")
+    dtype = torch.float32
+    name_or_path = "stand-in"
+
+    def __init__(self, processor: LlavaSTProcessor, texts: Sequence[str], stop_after: int | None = None):
+        self.processor = processor
+        self.texts: Iterator[str] = iter(texts)
+        self.num_asked = 0
+        self.stop_after = stop_after
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {"weight": torch.ones(3)}
+
+    def generate(self, input_ids: torch.Tensor, **options: object) -> torch.Tensor:
+        if self.stop_after is not None and self.num_asked >= self.stop_after:
+            raise KeyboardInterrupt
+        self.num_asked += len(input_ids)
+        tokenizer = self.processor.tokenizer
+        rows = [tokenizer.encode(next(self.texts) + "<|im_end|>") for _ in range(len(input_ids))]
+        longest = max(map(len, rows))
+        answers = [row + [tokenizer.pad_token_id] * (longest - len(row)) for row in rows]
+        return torch.cat([input_ids, torch.tensor(answers)], dim=1)
+
+
+@pytest.fixture(scope="session")
+def processor(checkpoint) -> LlavaSTProcessor:
+    """The processor of the random checkpoint: 100 tokens an axis, 20 frames, 54 pixels."""
+    return LlavaSTProcessor.from_pretrained(checkpoint)
+
+
+@pytest.fixture
+def make_model(processor) -> Callable[..., StandInModel]:
+    """Make a stand-in model of the texts that it is to say."""
+    return lambda texts, stop_after=None: StandInModel(processor, list(texts), stop_after)
+
+
+@pytest.fixture
+def few_training_samples(monkeypatch) -> None:
+    """Find constant answers on few samples, to save time."""
+    monkeypatch.setattr(st_shapes, "NUM_TRAINING_SAMPLES", 20)
+
+
+@pytest.fixture
+def tell_truths() -> Callable[[Benchmark], list[str]]:
+    """List the true answers of a benchmark, as its records write them."""
+    return lambda benchmark: [benchmark.read(index).messages[-1]["content"] for index in range(len(benchmark))]
+
+
+@pytest.fixture
+def tell_constants() -> Callable[[Benchmark], list[str]]:
+    """List the best constant answers to the questions of a benchmark."""
+
+    def tell(benchmark: Benchmark) -> list[str]:
+        texts, fitted = [], {}
+        for index in range(len(benchmark)):
+            sample = benchmark.read(index)
+            if sample.task not in fitted:
+                fitted[sample.task] = fit_constant_answer(sample.task, benchmark.get_training_samples(sample.task))
+            media = probe_media(sample, num_frames=20)
+            question = read_question(sample, media, TokenCounts())
+            texts.append(fitted[sample.task].write(question, media[0], TokenCounts()))
+        return texts
+
+    return tell
+
+
+@pytest.fixture
+def output_dir(tmp_path) -> Path:
+    """A folder for a run."""
+    return tmp_path / "run"
