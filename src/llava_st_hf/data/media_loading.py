@@ -90,7 +90,7 @@ def load_media(
     """
     for index, item in enumerate(sample.media):
         if item.frames is None:
-            _check_file(item, f"media[{index}]", max_file_bytes)
+            check_file(item, f"media[{index}]", max_file_bytes)
     if sample.media_type != "video":
         return LoadedMedia(_open_images(sample.media, max_pixels))
     request = {"max_frames": max_frames, "frame_range": sample.frame_range}
@@ -101,7 +101,7 @@ def load_media(
         _check_no_seconds(sample)
     if len(sample.media) > 1:
         return _load_pictures_of_clip(sample.media, video_processor, request, max_pixels)
-    with _reasons_of_errors(item, "media[0]"):
+    with reasons_of_errors(item, "media[0]"):
         if item.frames is not None:
             given = LlavaSTVideoMetadata(total_num_frames=len(item.frames), fps=item.frame_rate)
             return LoadedMedia(*video_processor.decode_videos(item.frames, video_metadata=given, **request))
@@ -125,7 +125,7 @@ def _load_pictures_of_clip(
     rate = {"num_frames": video_processor.num_frames, "fps": video_processor.fps}
     if "num_frames" in request:
         rate = {"fps": None}
-    with _reasons_of_errors(media[0], "media"):
+    with reasons_of_errors(media[0], "media"):
         places = video_processor.sample_frames(LlavaSTVideoMetadata(total_num_frames=len(media)), **rate, **request)
     size: tuple[int, int] | None = None
     resized: dict[int, torch.Tensor] = {}  # (1, 3, height, width) by place
@@ -140,7 +140,7 @@ def _load_pictures_of_clip(
                 f"{name} is {_describe(media[place])} with {_get_size(picture)} pixels, but the clip begins with "
                 f"{size}: give frames of one size.",
             )
-        with _reasons_of_errors(media[place], name):
+        with reasons_of_errors(media[place], name):
             (resized[place],), _ = video_processor.decode_videos([np.asarray(picture)], do_sample_frames=False)
     width, height = size
     metadata = LlavaSTVideoMetadata(
@@ -163,8 +163,18 @@ def _check_no_seconds(sample: Sample) -> None:
                 )
 
 
-def _check_file(item: Media, name: str, max_file_bytes: int) -> None:
-    """Check that a medium is a file of the right size, before anything opens it."""
+def check_file(item: Media, name: str, max_file_bytes: int) -> None:
+    """
+    Check that a medium is a file of the right size, before anything opens it.
+
+    Args:
+        item (`Media`): A medium with a path or content.
+        name (`str`): What to call it in messages, for example `"media[0]"`.
+        max_file_bytes (`int`): Most bytes of the file.
+
+    Raises:
+        `RecordError`: If it is missing, empty, larger, on the network or no regular file.
+    """
     if item.content is not None:
         num_bytes = len(item.content)
     elif is_url(item.path) or item.path.startswith("data:"):
@@ -203,7 +213,7 @@ def _open_picture(item: Media, name: str, num_pixels_before: int, max_pixels: in
     if item.frames is not None:
         return item.frames
     source = item.path if item.content is None else io.BytesIO(item.content)
-    with _reasons_of_errors(item, name), Image.open(source) as picture:
+    with reasons_of_errors(item, name), Image.open(source) as picture:
         num_pixels = num_pixels_before + picture.width * picture.height
         if num_pixels > max_pixels:
             before = f", {num_pixels:,} with the images before it" if num_pixels_before else ""
@@ -220,7 +230,7 @@ def _get_size(picture: Any) -> tuple[int, int]:
 
 
 @contextmanager
-def _reasons_of_errors(item: Media, name: str) -> Iterator[None]:
+def reasons_of_errors(item: Media, name: str) -> Iterator[None]:
     """Turn what opening a medium raises into a `RecordError`."""
     try:
         yield
@@ -246,4 +256,4 @@ def _describe(item: Media) -> str:
     return written if len(written) <= 200 else f"{written[:97]}...{written[-100:]}"
 
 
-__all__ = ["MAX_FILE_BYTES", "MAX_PIXELS", "LoadedMedia", "load_media"]
+__all__ = ["MAX_FILE_BYTES", "MAX_PIXELS", "LoadedMedia", "check_file", "load_media", "reasons_of_errors"]

@@ -1,0 +1,210 @@
+"""ST-Shapes as a data set: samples made when they are asked for, and written to files."""
+
+import json
+import math
+import os
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
+from numbers import Integral
+from pathlib import Path
+
+from ...processing.media_llava_st import InputError
+from ...processing.tasks_llava_st import TASKS, get_task
+from ..readers.reader import Reader
+from ..samples import Media, Sample
+from .draws import Draws
+from .encoding import encode_sample
+from .questions import write_messages
+from .rendering import render_scene
+from .scenes import DIFFICULTIES, Scene, SceneRequest, sample_scene
+
+_SOURCE = "st-shapes"
+_MIN_FRAMES, _MIN_SIZE = 8, 32
+_ANNOTATIONS = "st_shapes.jsonl"
+
+
+class ShapesDataset(Reader):
+    """
+    Clips and images of moving coloured shapes with true answers for the 15 tasks, made when they are asked for.
+
+    Sample i is a pure function of the arguments and of i: the same pixels and texts on every machine and in every
+    order. Another seed gives other clips; with the same seed, data sets of other tasks often show the same ones, so
+    give those for testing a seed of their own. `len(dataset)` and `dataset[i]` are all that a
+    PyTorch `DataLoader` needs.
+
+    Args:
+        task_weights (`Mapping[str, float]` or `Sequence[str]`):
+            How often each task comes up; a list of names gives each the same weight.
+        num_samples (`int`): Number of samples.
+        seed (`int`, *optional*, defaults to 0): From 0 to 2**63 - 1.
+        num_frames (`int`, *optional*, defaults to 20): Frames of a clip, at least 8.
+        size (`int` or `tuple[int, int]`, *optional*, defaults to 72):
+            Side of the frames in pixels, or their height and width; at least 32.
+        image_size (`int` or `tuple[int, int]`, *optional*): The same of images, `size` by default.
+        frame_rate (`float`, *optional*, defaults to 5.0): Frames per second of a clip.
+        difficulty (`str`, *optional*, defaults to `"standard"`):
+            `"easy"` for one or two shapes on a plain background that never hide each other, or `"standard"` for up
+            to four on textured, noisy or moving backgrounds.
+        encode (`bool`, *optional*, defaults to `False`):
+            Whether media are the bytes of MP4 and PNG files instead of arrays.
+
+    Raises:
+        `InputError`: For an argument that cannot be used.
+
+    Example:
+
+    ```python
+    >>> dataset = ShapesDataset(["tvg", "rec"], num_samples=1000)
+    >>> dataset[0].id
+    'st-shapes/0/0'
+    ```
+    """
+
+    source = _SOURCE
+
+    def __init__(
+        self,
+        task_weights: Mapping[str, float] | Sequence[str],
+        num_samples: int,
+        seed: int = 0,
+        num_frames: int = 20,
+        size: int | tuple[int, int] = 72,
+        image_size: int | tuple[int, int] | None = None,
+        frame_rate: float = 5.0,
+        difficulty: str = "standard",
+        encode: bool = False,
+    ):
+        self.task_weights = _check_weights(task_weights)
+        self.num_samples = _check_whole("num_samples", num_samples, 1, 2**63 - 1)
+        self.seed = _check_whole("seed", seed, 0, 2**63 - 1)
+        self.num_frames = _check_whole("num_frames", num_frames, _MIN_FRAMES, 10_000)
+        self.size = _check_size("size", size)
+        self.image_size = self.size if image_size is None else _check_size("image_size", image_size)
+        if not math.isfinite(frame_rate) or frame_rate <= 0:
+            raise InputError(f"frame_rate is {frame_rate}: give frames per second above 0.")
+        self.frame_rate = float(frame_rate)
+        if difficulty not in DIFFICULTIES:
+            raise InputError(f"difficulty is {difficulty!r}: choose one of {', '.join(DIFFICULTIES)}.")
+        self.difficulty = difficulty
+        self.encode = encode
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def get_id(self, index: int) -> str:
+        """Return the name of a sample, `st-shapes/<seed>/<index>`."""
+        return f"{_SOURCE}/{self.seed}/{index}"
+
+    def read(self, index: int) -> Sample:
+        """Make one sample."""
+        task, scene, messages, draws = self._compose(index)
+        frames = render_scene(scene, draws, DIFFICULTIES[self.difficulty])
+        is_clip = scene.num_frames > 1
+        media = Media(frames=frames, frame_rate=self.frame_rate) if is_clip else Media(frames=frames[0])
+        sample = Sample(
+            id=self.get_id(index),
+            source=_SOURCE,
+            task=task,
+            media_type="video" if is_clip else "image",
+            media=(media,),
+            messages=messages,
+        )
+        return encode_sample(sample) if self.encode else sample
+
+    def make_scene(self, index: int) -> Scene:
+        """Return all that is true of a sample: its objects, where they are at each frame and what they do."""
+        return self._compose(index)[1]
+
+    def _compose(self, index: int) -> tuple[str, Scene, tuple[dict[str, str], ...], Draws]:
+        """Choose task, scene and texts of a sample; the draws go on with the pixels."""
+        draws = Draws(self.seed, index)
+        task = self._choose_task(draws)
+        media_type = TASKS[task].media_type
+        is_clip = draws.chance(0.5) if media_type == "any" else media_type == "video"
+        height, width = self.size if is_clip else self.image_size
+        request = SceneRequest(
+            num_frames=self.num_frames if is_clip else 1,
+            height=height,
+            width=width,
+            difficulty=DIFFICULTIES[self.difficulty],
+            single_event=task == "classification",
+        )
+        while True:
+            scene = sample_scene(draws, request)
+            # The same choices for each scene: what is asked does not depend on how many scenes allow it.
+            messages = write_messages(task, scene, Draws(self.seed, index, stream=1))
+            if messages is not None:
+                return task, scene, messages, draws
+
+    def _choose_task(self, draws: Draws) -> str:
+        tasks, reached = list(self.task_weights), list(accumulate(self.task_weights.values()))
+        return tasks[bisect_right(reached, draws.uniform(0, reached[-1]), hi=len(tasks) - 1)]
+
+
+def write_shapes(
+    folder: str | os.PathLike, dataset: ShapesDataset, progress: Callable[[int, int], None] | None = None
+) -> Path:
+    """
+    Write a data set as files: clips and images in `folder/media`, and their records in `folder/st_shapes.jsonl`.
+
+    The records are in the canonical form, with paths relative to the folder; they are written last.
+
+    Args:
+        folder (`str` or `os.PathLike`): Where to write; made where it does not exist.
+        dataset (`ShapesDataset`): What to write.
+        progress (`Callable[[int, int], None]`, *optional*):
+            Called after each sample with the number of samples done and of all.
+
+    Returns:
+        `Path`: The file with the records.
+    """
+    folder = Path(folder)
+    (folder / "media").mkdir(parents=True, exist_ok=True)
+    lines = []
+    for index in range(len(dataset)):
+        sample = dataset.read(index)
+        row = (sample if dataset.encode else encode_sample(sample)).to_row()
+        for item in row["media"]:
+            content = item.pop("bytes")
+            item["path"] = f"media/{index}{Path(item['path']).suffix}"
+            (folder / item["path"]).write_bytes(content)
+        lines.append(json.dumps(row) + "\n")
+        if progress is not None:
+            progress(index + 1, len(dataset))
+    path = folder / _ANNOTATIONS
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def _check_weights(task_weights: Mapping[str, float] | Sequence[str]) -> dict[str, float]:
+    """Return the weights above 0 in the order of `TASKS`: the order given does not matter."""
+    if isinstance(task_weights, str):
+        raise InputError(f"task_weights is {task_weights!r}: give a list of tasks, or a weight for each.")
+    weights = task_weights if isinstance(task_weights, Mapping) else dict.fromkeys(task_weights, 1.0)
+    for task, weight in weights.items():
+        get_task(task)
+        if not math.isfinite(weight) or weight < 0:
+            raise InputError(f"task_weights[{task!r}] is {weight}: give a finite weight of 0 or more.")
+    chosen = {task: float(weights[task]) for task in TASKS if weights.get(task, 0) > 0}
+    if not chosen:
+        raise InputError(f"task_weights is {task_weights!r}: give at least one task a weight above 0.")
+    return chosen
+
+
+def _check_whole(name: str, value: int, low: int, high: int) -> int:
+    if not isinstance(value, Integral) or isinstance(value, bool) or not low <= value <= high:
+        raise InputError(f"{name} is {value!r}: give a whole number from {low} to {high}.")
+    return int(value)
+
+
+def _check_size(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
+    """Return height and width."""
+    sides = value if isinstance(value, Sequence) else (value, value)
+    if len(sides) != 2:
+        raise InputError(f"{name} is {value!r}: give one side in pixels, or height and width.")
+    height, width = (_check_whole(name, side, _MIN_SIZE, 4096) for side in sides)
+    return height, width
+
+
+__all__ = ["ShapesDataset", "write_shapes"]

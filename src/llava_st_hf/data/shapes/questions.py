@@ -1,0 +1,482 @@
+"""The questions and true answers of the 15 tasks about a scene, in the published wording and answer forms.
+
+Each answer is the only right one, so that an exact match means something: `write_messages` returns `None` for a scene
+about which its question would have two right answers, and the scene is drawn again.
+
+The rules behind the words:
+
+- An event lasts until the object does something else. "The red circle moves left, then stops" lasts to the end of the
+  stop, "the red circle appears" from the first frame that shows it until it does something.
+- Spans hold whole segments of the timeline and are closed: from the first to the last frame.
+- A description of a whole clip names what happens to each object that changes at all, in the order of the first
+  change. Of the stops it names the last one, if the object is still there at the end.
+- Objects of an image are listed from left to right.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from ...processing.coordinate_text_llava_st import format_coordinate
+from ...processing.grounding_text_llava_st import format_box, format_span, format_tube
+from ...processing.tasks_llava_st import TASKS, get_task
+from .draws import Draws
+from .scenes import COLORS, EVENTS, SHAPES, Scene, SceneObject, Segment, are_alike, find_first_change
+
+_NUMBERS = ("one", "two", "three", "four")
+# Differences that can be seen: of the sides of two objects, and of their places as a share of the width.
+_MIN_SIDE_RATIO = 1.25
+_MIN_GAP = 0.08
+
+
+class Turn(NamedTuple):
+    """A question and its answer."""
+
+    question: str
+    answer: str
+
+
+class Description(NamedTuple):
+    """Words for a stretch of an object's timeline, without the object: "moves left, then stops"."""
+
+    item: SceneObject
+    words: str
+    first_frame: int
+    last_frame: int
+
+    @property
+    def sentence(self) -> str:
+        """The words with the object, "the red circle moves left"."""
+        return f"the {self.item.name} {self.words}"
+
+
+def write_messages(task: str, scene: Scene, draws: Draws) -> tuple[dict[str, str], ...] | None:
+    """
+    Write the conversation of a task about a scene.
+
+    Args:
+        task (`str`): One of the 15 tasks.
+        scene (`Scene`): A clip, or for a task about an image a scene of one frame.
+        draws (`Draws`): Chooses what is asked and how.
+
+    Returns:
+        `tuple[dict[str, str], ...]` or `None`: Turns with `role` and `content`, the answers true; `None` where the
+        scene allows no question with one right answer.
+    """
+    turns = _WRITERS[task](scene, draws)
+    if turns is None:
+        return None
+    messages = []
+    for turn in turns:
+        messages += [{"role": "user", "content": turn.question}, {"role": "assistant", "content": turn.answer}]
+    return tuple(messages)
+
+
+def list_descriptions(item: SceneObject) -> list[Description]:
+    """Return the stretches of an object's timeline that can be named: single segments, and two in a row."""
+    named = [segment for segment in item.segments if segment.is_event or segment.name == "appears"]
+    descriptions = [_describe(item, segment) for segment in named]
+    for segment, following in pairwise(item.segments):
+        if segment in named and (following.is_event or following.name == "stops"):
+            descriptions.append(_describe(item, segment, following))
+    return descriptions
+
+
+def _describe(item: SceneObject, *segments: Segment) -> Description:
+    words = ", then ".join(segment.name for segment in segments)
+    return Description(item, words, segments[0].first_frame, segments[-1].last_frame)
+
+
+def shapes_vocabulary() -> tuple[str, ...]:
+    """
+    Return every word that questions and answers of ST-Shapes hold, sorted.
+
+    Words are runs of letters, as written: "Describe" and "describe" are two. Coordinates, digits and punctuation are
+    not among them.
+    """
+    texts = [prompt for task in TASKS.values() for prompt in (*task.prompts, task.question_prompt or "")]
+    texts += [*COLORS, *SHAPES, *SHAPES.values(), *_NUMBERS, *_TEMPLATES]
+    texts += [words for event in EVENTS.values() for words in event[:3]]
+    written = " ".join(re.sub(r"\{\w*\}", " ", text) for text in texts)
+    return tuple(sorted(set(re.findall("[A-Za-z]+", written))))
+
+
+# The words of this module, beside those of the published prompts, the events, the colours and the shapes.
+_WHEN = "When does the {name} {event}?"
+_WHAT_AND_WHEN = "What does the {name} do, and when?"
+_WHEN_AND_WHERE = "When and where does the {name} {event}?"
+_WHERE_IS = "Where is the {name}?"
+_WHERE_ARE = "Where are the {names}?"
+_WHERE_NOW = "where is the {name}?"
+_WHAT_DOES = "What does the {name} do?"
+_WHICH = "Which shape {event}?"
+_IS_THERE_AT_THE_END = "Is the {name} there at the end?"
+_WHAT_FIRST = "What happens first: {first} or {second}?"
+_HOW_MANY = "How many shapes are there?"
+_WHAT_COLOR = "What color is the {shape}?"
+_WHAT_SHAPE = "What shape is {color}?"
+_IS_THERE = "Is there a {name}?"
+_WHICH_IS_LARGER = "Which is larger, the {first} or the {second}?"
+_LEFT_OR_RIGHT = "Is the {first} left or right of the {second}?"
+_END = "Ends in {time}, {sentence}. Object bounding box: {tube}"
+_OTHER_WORDS = "it the a shape shapes yes no left right appears then stops vanishes"
+_TEMPLATES = (
+    _WHEN,
+    _WHAT_AND_WHEN,
+    _WHEN_AND_WHERE,
+    _WHERE_IS,
+    _WHERE_ARE,
+    _WHERE_NOW,
+    _WHAT_DOES,
+    _WHICH,
+    _IS_THERE_AT_THE_END,
+    _WHAT_FIRST,
+    _HOW_MANY,
+    _WHAT_COLOR,
+    _WHAT_SHAPE,
+    _IS_THERE,
+    _WHICH_IS_LARGER,
+    _LEFT_OR_RIGHT,
+    _END,
+    _OTHER_WORDS,
+)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Parts of texts
+# ---------------------------------------------------------------------------------------------------------------------
+def _write_prompt(task: str, draws: Draws, **fields: str) -> str:
+    return get_task(task).write_prompt(draws.integer(len(get_task(task).prompts)), **fields)
+
+
+def _write_span(scene: Scene, first_frame: int, last_frame: int) -> str:
+    return format_span(scene.get_time(first_frame), scene.get_time(last_frame))
+
+
+def _write_tube(scene: Scene, item: SceneObject, first_frame: int, last_frame: int) -> str:
+    frames = range(first_frame, last_frame + 1)
+    return format_tube([(scene.get_time(frame), scene.get_box(item, frame)) for frame in frames])
+
+
+def _write_time(scene: Scene, frame: int) -> str:
+    return format_coordinate("t", round(scene.get_time(frame), 6))
+
+
+def _sort_by_place(scene: Scene, items: Sequence[SceneObject]) -> list[SceneObject] | None:
+    """Return objects of an image from left to right, or `None` where two are too near each other to say."""
+    ordered = sorted(items, key=_get_middle)
+    gaps = (_get_middle(right) - _get_middle(left) for left, right in pairwise(ordered))
+    return ordered if all(gap >= _MIN_GAP * scene.width for gap in gaps) else None
+
+
+def _get_middle(item: SceneObject) -> float:
+    """Return the x in pixels of the middle of the box at the first frame."""
+    return float(item.boxes[0, 0] + item.boxes[0, 2]) / 2
+
+
+def _choose_or_none(draws: Draws, items: Sequence) -> object | None:
+    return draws.choose(items) if items else None
+
+
+def _list_all_descriptions(scene: Scene) -> list[Description]:
+    return [description for item in scene.objects for description in list_descriptions(item)]
+
+
+def _choose_description(scene: Scene, draws: Draws) -> Description:
+    """Choose a stretch of one segment more often than one of two."""
+    simple = draws.chance(0.7)
+    return draws.choose(_list_simple(scene.objects) if simple else _list_all_descriptions(scene))
+
+
+def _list_events(scene: Scene) -> list[tuple[SceneObject, Segment]]:
+    return [(item, segment) for item in scene.objects for segment in item.events]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# When in a clip
+# ---------------------------------------------------------------------------------------------------------------------
+def _write_tvg(scene: Scene, draws: Draws) -> list[Turn]:
+    asked = _choose_description(scene, draws)
+    prompt = _write_prompt("tvg", draws, query=asked.sentence)
+    return [Turn(prompt, _write_span(scene, asked.first_frame, asked.last_frame))]
+
+
+def _write_tr(scene: Scene, draws: Draws) -> list[Turn] | None:
+    asked = _choose_or_none(draws, [each for each in _list_all_descriptions(scene) if _is_alone(scene, each)])
+    if asked is None:
+        return None
+    prompt = _write_prompt("tr", draws, span=_write_span(scene, asked.first_frame, asked.last_frame))
+    return [Turn(prompt, f"{asked.sentence}.")]
+
+
+def _is_alone(scene: Scene, description: Description) -> bool:
+    """Return whether no other object does anything, appears or vanishes in a stretch."""
+    for item in scene.objects:
+        if item is description.item:
+            continue
+        for segment in item.segments:
+            # Of a stretch of rest only its first frame is a change; before it lies an event or nothing.
+            last = segment.last_frame if segment.is_event else segment.first_frame
+            changes = segment.is_event or segment.name == "appears" or (segment.name == "absent" and last > 0)
+            if changes and segment.first_frame <= description.last_frame and last >= description.first_frame:
+                return False
+    return True
+
+
+def _write_dvc(scene: Scene, draws: Draws) -> list[Turn] | None:
+    parts = sorted(_list_simple(scene.objects), key=lambda part: part.first_frame)
+    starts = Counter(part.first_frame for part in parts)
+    if max(starts.values()) > 1:
+        return None
+    return [Turn(_write_prompt("dvc", draws), _write_sentences(scene, parts))]
+
+
+def _list_simple(items: Sequence[SceneObject]) -> list[Description]:
+    """Return the descriptions of one segment each."""
+    return [
+        _describe(item, segment)
+        for item in items
+        for segment in item.segments
+        if segment.is_event or segment.name == "appears"
+    ]
+
+
+def _write_sentences(scene: Scene, parts: Sequence[Description]) -> str:
+    return " ".join(f"{_write_span(scene, part.first_frame, part.last_frame)}, {part.sentence}." for part in parts)
+
+
+def _write_tgc(scene: Scene, draws: Draws) -> list[Turn]:
+    if draws.chance(0.3):
+        item = draws.choose(scene.actors)
+        question, parts = _WHAT_AND_WHEN.format(name=item.name), _list_simple([item])
+    else:
+        item, segment = draws.choose(_list_events(scene))
+        question = _WHEN.format(name=item.name, event=EVENTS[segment.name].infinitive)
+        parts = [_describe(item, segment)]
+    return [Turn(get_task("tgc").write_prompt(query=question), _write_sentences(scene, parts))]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# When and where in a clip
+# ---------------------------------------------------------------------------------------------------------------------
+def _write_stvg(scene: Scene, draws: Draws) -> list[Turn]:
+    if draws.chance(0.25):
+        item, segment = draws.choose(_list_events(scene))
+        asked = _describe(item, segment)
+        query = _WHEN_AND_WHERE.format(name=item.name, event=EVENTS[segment.name].infinitive)
+    else:
+        asked = _choose_description(scene, draws)
+        query = asked.sentence
+    span = _write_span(scene, asked.first_frame, asked.last_frame)
+    tube = _write_tube(scene, asked.item, asked.first_frame, asked.last_frame)
+    return [Turn(_write_prompt("stvg", draws, query=query), f"{span} {tube}")]
+
+
+def _write_elc(scene: Scene, draws: Draws) -> list[Turn]:
+    # Its box names an object: objects hide too little of each other for two to have nearly the same.
+    item, segment = draws.choose(_list_events(scene))
+    prompt = _write_prompt(
+        "elc",
+        draws,
+        start=_write_time(scene, segment.first_frame),
+        box=format_box(*scene.get_box(item, segment.first_frame)),
+    )
+    answer = _END.format(
+        time=_write_time(scene, segment.last_frame),
+        sentence=_describe(item, segment).sentence,
+        tube=_write_tube(scene, item, segment.first_frame, segment.last_frame),
+    )
+    return [Turn(prompt, answer)]
+
+
+def _write_svg(scene: Scene, draws: Draws) -> list[Turn]:
+    asked = _choose_description(scene, draws)
+    name = f"the {asked.item.name}"
+    query = _WHERE_NOW.format(name=asked.item.name) if draws.chance(0.25) else name
+    span = _write_span(scene, asked.first_frame, asked.last_frame)
+    prompt = _write_prompt("svg", draws, query=query, span=span)
+    return [Turn(prompt, _write_tube(scene, asked.item, asked.first_frame, asked.last_frame))]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What in a clip
+# ---------------------------------------------------------------------------------------------------------------------
+def _write_video_captioning(scene: Scene, draws: Draws) -> list[Turn] | None:
+    sentences = [f"the {item.name} {_describe_whole(item)}." for item in scene.actors]
+    if not _have_order(scene):
+        return None
+    return [Turn(_write_prompt("video_captioning", draws), " ".join(sentences))]
+
+
+def _describe_whole(item: SceneObject) -> str:
+    """Return all that happens to an object: "appears, then moves left, then stops"."""
+    words = [segment.name for segment in item.segments if segment.is_event or segment.name == "appears"]
+    if item.vanishes:
+        words.append("vanishes")
+    elif item.segments[-1].name == "stops":
+        words.append("stops")
+    return ", then ".join(words)
+
+
+def _have_order(scene: Scene) -> bool:
+    """Return whether no two objects change for the first time at one frame or at the next."""
+    starts = [find_first_change(item) for item in scene.actors]
+    return all(later - earlier >= 2 for earlier, later in pairwise(starts))
+
+
+def _write_classification(scene: Scene, draws: Draws) -> list[Turn]:
+    ((_, segment),) = _list_events(scene)
+    return [Turn(_write_prompt("classification", draws), f"{EVENTS[segment.name].gerund}.")]
+
+
+def _write_video_qa(scene: Scene, draws: Draws) -> list[Turn] | None:
+    turn = draws.choose((_ask_what_it_does, _ask_which_shape, _ask_whether_it_stays, _ask_what_is_first))(scene, draws)
+    return turn and [Turn(get_task("video_qa").write_prompt(query=turn.question), turn.answer)]
+
+
+def _ask_what_it_does(scene: Scene, draws: Draws) -> Turn | None:
+    items = [item for item in scene.actors if len(item.events) == 1 and not item.appears and not item.vanishes]
+    item = _choose_or_none(draws, items)
+    return item and Turn(_WHAT_DOES.format(name=item.name), f"it {item.events[0].name}.")
+
+
+def _ask_which_shape(scene: Scene, draws: Draws) -> Turn | None:
+    events = _list_events(scene)
+    item, segment = draws.choose(events)
+    if any(other is not item and are_alike(each.name, segment.name) for other, each in events):
+        return None
+    return Turn(_WHICH.format(event=segment.name), f"the {item.name}.")
+
+
+def _ask_whether_it_stays(scene: Scene, draws: Draws) -> Turn | None:
+    stays = draws.chance(0.5)
+    item = _choose_or_none(draws, [item for item in scene.actors if item.vanishes != stays])
+    return item and Turn(_IS_THERE_AT_THE_END.format(name=item.name), "yes." if stays else "no.")
+
+
+def _ask_what_is_first(scene: Scene, draws: Draws) -> Turn | None:
+    pair = draws.shuffle([_describe(item, segment) for item, segment in _list_events(scene)])[:2]
+    if len(pair) < 2 or abs(pair[0].first_frame - pair[1].first_frame) < scene.min_event_frames - 1:
+        return None
+    question = _WHAT_FIRST.format(first=pair[0].sentence, second=pair[1].sentence)
+    return Turn(question, f"{min(pair, key=lambda part: part.first_frame).sentence}.")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Images, and words about either
+# ---------------------------------------------------------------------------------------------------------------------
+def _write_rec(scene: Scene, draws: Draws) -> list[Turn]:
+    item = draws.choose(scene.objects)
+    names = [item.name, item.name]
+    names += [f"{item.color} shape"] if _is_only(scene, color=item.color) else []
+    names += [item.shape] if _is_only(scene, shape=item.shape) else []
+    prompt = _write_prompt("rec", draws, query=f"the {draws.choose(names)}")
+    return [Turn(prompt, format_box(*scene.get_box(item)))]
+
+
+def _is_only(scene: Scene, color: str | None = None, shape: str | None = None) -> bool:
+    """Return whether one object alone has a colour, or a shape."""
+    return sum(color in (None, item.color) and shape in (None, item.shape) for item in scene.objects) == 1
+
+
+def _write_rc(scene: Scene, draws: Draws) -> list[Turn]:
+    item = draws.choose(scene.objects)
+    return [Turn(_write_prompt("rc", draws, box=format_box(*scene.get_box(item))), f"a {item.name}.")]
+
+
+def _write_dgc(scene: Scene, draws: Draws) -> list[Turn] | None:
+    items = _sort_by_place(scene, scene.objects)
+    return items and [Turn(_write_prompt("dgc", draws), _write_boxed(scene, items, "a"))]
+
+
+def _write_boxed(scene: Scene, items: Sequence[SceneObject], article: str) -> str:
+    """Return objects with their boxes, "the red circle [box], the blue circle [box]."."""
+    return ", ".join(f"{article} {item.name} {format_box(*scene.get_box(item))}" for item in items) + "."
+
+
+def _write_igc(scene: Scene, draws: Draws) -> list[Turn] | None:
+    groups = [(f"{color} shapes", [i for i in scene.objects if i.color == color]) for color in COLORS]
+    groups += [(plural, [i for i in scene.objects if i.shape == shape]) for shape, plural in SHAPES.items()]
+    groups = [(names, items) for names, items in groups if len(items) > 1]
+    if groups and draws.chance(0.5):
+        names, items = draws.choose(groups)
+        items, question = _sort_by_place(scene, items), _WHERE_ARE.format(names=names)
+    else:
+        items = [draws.choose(scene.objects)]
+        question = _WHERE_IS.format(name=items[0].name)
+    return items and [Turn(get_task("igc").write_prompt(query=question), _write_boxed(scene, items, "the"))]
+
+
+def _write_conversation(scene: Scene, draws: Draws) -> list[Turn] | None:
+    askers = [_ask_color, _ask_shape, _ask_whether_there]
+    # What changes in a clip has no one size and place, and need not be there all the time.
+    askers += [_ask_how_many, _ask_which_is_larger, _ask_left_or_right] if scene.num_frames == 1 else []
+    asked = draws.shuffle(askers)[: 2 if draws.chance(0.4) else 1]
+    turns = [ask(scene, draws) for ask in asked]
+    prompt = get_task("conversation").write_prompt
+    return None if None in turns else [Turn(prompt(query=turn.question), turn.answer) for turn in turns]
+
+
+def _ask_color(scene: Scene, draws: Draws) -> Turn | None:
+    item = _choose_or_none(draws, [item for item in scene.objects if _is_only(scene, shape=item.shape)])
+    return item and Turn(_WHAT_COLOR.format(shape=item.shape), f"{item.color}.")
+
+
+def _ask_shape(scene: Scene, draws: Draws) -> Turn | None:
+    item = _choose_or_none(draws, [item for item in scene.objects if _is_only(scene, color=item.color)])
+    return item and Turn(_WHAT_SHAPE.format(color=item.color), f"a {item.shape}.")
+
+
+def _ask_whether_there(scene: Scene, draws: Draws) -> Turn:
+    item = draws.choose(scene.objects)
+    if draws.chance(0.5):
+        return Turn(_IS_THERE.format(name=item.name), "yes.")
+    # An object that is not there, mostly with the colour or the shape of one that is.
+    names = {other.name for other in scene.objects}
+    near = [f"{item.color} {shape}" for shape in SHAPES] + [f"{color} {item.shape}" for color in COLORS]
+    return Turn(_IS_THERE.format(name=draws.choose([name for name in near if name not in names])), "no.")
+
+
+def _ask_how_many(scene: Scene, draws: Draws) -> Turn:
+    return Turn(_HOW_MANY, f"{_NUMBERS[len(scene.objects) - 1]}.")
+
+
+def _ask_which_is_larger(scene: Scene, draws: Draws) -> Turn | None:
+    pair = draws.shuffle(scene.objects)[:2]
+    sides = [float(item.half_sides[0]) for item in pair]
+    if len(pair) < 2 or max(sides) < _MIN_SIDE_RATIO * min(sides):
+        return None
+    larger = pair[sides.index(max(sides))]
+    return Turn(_WHICH_IS_LARGER.format(first=pair[0].name, second=pair[1].name), f"the {larger.name}.")
+
+
+def _ask_left_or_right(scene: Scene, draws: Draws) -> Turn | None:
+    pair = draws.shuffle(scene.objects)[:2]
+    if len(pair) < 2 or (ordered := _sort_by_place(scene, pair)) is None:
+        return None
+    question = _LEFT_OR_RIGHT.format(first=pair[0].name, second=pair[1].name)
+    return Turn(question, "left." if ordered[0] is pair[0] else "right.")
+
+
+_WRITERS: dict[str, Callable[[Scene, Draws], list[Turn] | None]] = {
+    "video_captioning": _write_video_captioning,
+    "tvg": _write_tvg,
+    "dvc": _write_dvc,
+    "tr": _write_tr,
+    "rec": _write_rec,
+    "dgc": _write_dgc,
+    "rc": _write_rc,
+    "tgc": _write_tgc,
+    "igc": _write_igc,
+    "stvg": _write_stvg,
+    "elc": _write_elc,
+    "svg": _write_svg,
+    "conversation": _write_conversation,
+    "video_qa": _write_video_qa,
+    "classification": _write_classification,
+}
+
+
+__all__ = ["Description", "Turn", "list_descriptions", "shapes_vocabulary", "write_messages"]

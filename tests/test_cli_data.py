@@ -1,0 +1,377 @@
+"""`llava-st data` as its user sees it: what it writes, what it says, and how it ends."""
+
+import builtins
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import pytest
+from PIL import Image
+
+from llava_st_hf.cli import main
+from llava_st_hf.data.readers.formats import open_reader
+from llava_st_hf.data.samples import Sample
+from llava_st_hf.data.shapes import ShapesDataset, write_shapes
+from llava_st_hf.data.skips import read_skip_report
+from llava_st_hf.processing.tasks_llava_st import TASKS
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory) -> Path:
+    """Twelve records with their files, and a mixture of them."""
+    folder = tmp_path_factory.mktemp("shapes")
+    write_shapes(folder, ShapesDataset(["tvg", "stvg", "rec", "rc"], num_samples=12, num_frames=8))
+    (folder / "mixture.yaml").write_text(
+        "datasets:\n"
+        "  - {json_path: st_shapes.jsonl, data_folder: ., source: shapes, sampling_strategy: 'first:5', weight: 3,\n"
+        "     license: MIT, origin: made here}\n"
+    )
+    return folder / "st_shapes.jsonl"
+
+
+@pytest.fixture
+def broken(shapes, tmp_path) -> Path:
+    """The records of `shapes` with one file gone and one line that is no JSON."""
+    for path in shapes.parent.rglob("*"):
+        if path.is_file():
+            target = tmp_path / "broken" / path.relative_to(shapes.parent)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    annotations = tmp_path / "broken" / "st_shapes.jsonl"
+    lines = annotations.read_text().splitlines()
+    (annotations.parent / json.loads(lines[0])["media"][0]["path"]).unlink()
+    annotations.write_text("\n".join([*lines, "{no json"]) + "\n")
+    return annotations
+
+
+@pytest.fixture
+def data(capsys):
+    """Run `llava-st data`; return exit code, standard output and standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = main(["data", *map(str, arguments)])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def read_ids(path, **options):
+    return [record.id for record in open_reader("canonical", path, "s", **options)]
+
+
+# check
+
+
+def test_check_prints_what_there_is(data, shapes, checkpoint):
+    code, out, err = data("check", shapes, "--processor", checkpoint, "--workers", 0)
+    assert code == 0, err
+    assert "0 of 12 records skipped" in out
+    for words in ("source", "tokens of task", "median", "width (fraction)", "at an edge"):
+        assert words in out
+    assert out.splitlines()[-1].startswith("next: see some of them: llava-st data show ")
+    assert "no JSON" not in out
+
+
+def test_check_fails_where_too_much_is_lost(data, broken, tmp_path):
+    code, out, err = data("check", broken, "--report", tmp_path / "skipped.jsonl", "--workers", 0)
+    assert code == 1
+    assert "missing_media" in out and "invalid_json" in out
+    assert "2 of 13 records skipped; see" in out
+    assert err.count("\n") == 1 and "2 of 13 records cannot be used, more than the share of 0.05" in err
+    assert {note.reason for note in read_skip_report(tmp_path / "skipped.jsonl")} == {"missing_media", "invalid_json"}
+    assert data("check", broken, "--max-skip-share", "0.2", "--workers", 0)[0] == 0
+    # A second check of mended data is not told of what the first found.
+    assert data("check", broken, "--report", tmp_path / "skipped.jsonl", "--workers", 0)[0] == 1
+    assert len((tmp_path / "skipped.jsonl").read_text().splitlines()) == 2
+
+
+def test_check_of_a_mixture_follows_its_rules(data, broken):
+    mixture = broken.parent / "mixture.yaml"
+    assert "1 of 5 records skipped" in data("check", mixture, "--workers", 0)[1]
+    mixture.write_text(mixture.read_text() + "max_skip_share: 0.5\n")
+    assert data("check", mixture, "--workers", 0)[0] == 0
+    mixture.write_text(mixture.read_text().replace("weight: 3", "required: true"))
+    code, _, err = data("check", mixture, "--workers", 0)
+    assert code == 1 and "required source" in err
+
+
+def test_check_as_json_is_the_same_with_processes(data, shapes, checkpoint):
+    arguments = ("check", shapes, "--json", "--decode", "full", "--processor", checkpoint)
+    alone, together = (data(*arguments, "--workers", number) for number in (0, 2))
+    assert alone[0] == together[0] == 0
+    facts = json.loads(alone[1])
+    assert facts == json.loads(together[1])
+    assert facts["num_checked"] == facts["num_records"] == facts["num_used"] == 12
+    assert set(facts["tokens"]) <= {"tvg", "stvg", "rec", "rc"}
+
+
+def test_check_that_is_interrupted_prints_what_it_saw(data, monkeypatch):
+    read = ShapesDataset.read
+
+    def stop(self, index):
+        if index == 200:
+            raise KeyboardInterrupt
+        return read(self, index)
+
+    monkeypatch.setattr(ShapesDataset, "read", stop)
+    code, out, err = data("check", "st-shapes", "--workers", 0)
+    assert code == 130
+    assert out.startswith("interrupted after 192 of 1,000 records")
+    assert "interrupted" in err
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_all_processes_and_prints(tmp_path):
+    command = [sys.executable, "-m", "llava_st_hf.cli", "data", "check", "st-shapes", "--workers", "2"]
+    command += ["--decode", "full"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while len(workers := children.read_text().split()) < 2:
+        time.sleep(0.01)
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted after" in out and "next: " in out
+    assert "Traceback" not in err
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+
+
+# show
+
+
+def test_show_prints_and_draws(data, shapes, tmp_path):
+    rows = [json.loads(line) for line in shapes.read_text().splitlines()]
+    number = next(index for index, row in enumerate(rows) if row["task"] == "stvg")
+    code, out, err = data("show", shapes, "--output", tmp_path / "record.png", number)
+    assert code == 0, err
+    assert out.startswith(f"id: {rows[number]['id']}\nsource: st_shapes\ntask: stvg\nmedium: video\n")
+    assert f"assistant: {rows[number]['messages'][1]['content']}" in out
+    assert "answer span: " in out and "answer tube: " in out
+    assert f"Wrote {tmp_path / 'record.png'}" in err
+    assert Image.open(tmp_path / "record.png").format == "PNG"
+    assert data("show", shapes, rows[number]["id"])[1] == out
+    assert data("show", shapes, f"id={rows[number]['id']}")[1] == out
+    assert data("show", shapes, number, "--output", tmp_path / "record.mp4")[0] == 0
+    with av.open(str(tmp_path / "record.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 8
+
+
+def test_show_st_shapes_and_a_mixture(data, shapes, tmp_path):
+    sample = ShapesDataset(list(TASKS), num_samples=1000)[7]
+    assert data("show", "st-shapes", 7)[1].startswith(f"id: {sample.id}\n")
+    # A mixture is shown as it was chosen: five records, in their order.
+    assert data("show", shapes.parent / "mixture.yaml", 4)[0] == 0
+    code, _, err = data("show", shapes.parent / "mixture.yaml", 5)
+    assert code == 1 and "records 0 to 4" in err
+
+
+def test_show_obeys_no_control_characters(data, tmp_path):
+    row = {"id": "1", "source": "s", "task": "conversation", "media_type": "text", "media": [], "frame_range": None}
+    messages = [{"role": "user", "content": "Why?\x1b[2J"}, {"role": "assistant", "content": "So\nthat\x07."}]
+    (tmp_path / "text.jsonl").write_text(json.dumps({**row, "messages": messages}) + "\n")
+    code, out, _ = data("show", tmp_path / "text.jsonl")
+    assert code == 0
+    assert "\x1b" not in out and "\x07" not in out and "So\nthat?." in out
+
+
+def test_show_of_a_record_that_cannot_be_used_says_why(data, broken):
+    for number, reason in ((0, "missing_media"), (12, "invalid_json")):
+        code, out, err = data("show", broken, number)
+        assert (code, out) == (1, "")
+        assert reason in err and err.count("\n") == 1
+
+
+# stats and convert
+
+
+def test_stats_writes_plots(data, shapes, tmp_path):
+    code, out, _ = data("stats", shapes, "--output-dir", tmp_path / "plots", "--quiet")
+    assert code == 0
+    assert out.splitlines()[0] == str(tmp_path / "plots" / "stats.json")
+    facts = json.loads((tmp_path / "plots" / "stats.json").read_text())
+    assert facts["num_read"] == 12
+    for line in out.splitlines()[1:]:
+        assert Image.open(line).width > 500
+    out = data("stats", shapes, "--output-dir", tmp_path / "plots", "--json")[1]
+    assert json.loads(out) == facts
+
+
+def test_convert_writes_canonical_records(data, tmp_path):
+    Image.new("RGB", (80, 40)).save(tmp_path / "a.png")
+    rows = [
+        {"image": "a.png", "query": "the dog", "box": [8, 8, 40, 20]},
+        {"image": "b.png", "query": "the cat", "box": [8, 8, 40, 20]},
+    ]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    output = tmp_path / "out.jsonl"
+    code, out, err = data(
+        "convert", tmp_path / "mine.jsonl", output, "--source", "mine", "--report", tmp_path / "s.jsonl"
+    )
+    assert code == 0, err
+    assert out == f"1 records written to {output}\n"
+    assert "missing_media" in err
+    (record,) = open_reader("canonical", output, "mine", data_folder=tmp_path)
+    assert isinstance(record, Sample) and record.task == "rec"
+    code, _, err = data("convert", tmp_path / "mine.jsonl", output)
+    assert code == 1 and "exists" in err
+
+
+# publish
+
+
+def test_publish_and_read_back_with_every_command(data, shapes, tmp_path):
+    folder = tmp_path / "published"
+    code, out, err = data("publish", shapes, "--output-dir", folder, "--license", "st_shapes=MIT", "--quiet")
+    assert (code, out, err) == (0, f"{folder}\n", "")
+    assert "license: mit" in (folder / "README.md").read_text()
+    assert read_ids(folder) == read_ids(shapes, data_folder=shapes.parent)
+    code, out, _ = data("check", folder, "--decode", "full", "--workers", 0)
+    assert code == 0 and "0 of 12 records skipped" in out
+    assert data("show", folder, 3, "--output", tmp_path / "record.png")[0] == 0
+
+
+def test_publish_of_a_mixture_takes_each_record_once_and_its_licence(data, shapes, tmp_path):
+    code, _, err = data("publish", shapes.parent / "mixture.yaml", "--output-dir", tmp_path / "out")
+    assert code == 0
+    assert "5 records in 1 Parquet file, " in err
+    assert len(read_ids(tmp_path / "out")) == 5
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| shapes | MIT | made here | 5 |" in card
+
+
+class Hub:
+    """Stands in for the Hub: counts what was sent."""
+
+    sent: list = []
+
+    def create_repo(self, repo_id, **options):
+        """Nothing to do."""
+
+    def upload_folder(self, **options):
+        self.sent.append(options["repo_id"])
+        return SimpleNamespace(commit_url="https://hub/commit/1")
+
+
+def test_publish_sends_nothing_without_a_licence(data, shapes, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    monkeypatch.setattr(Hub, "sent", [])
+    arguments = ("publish", shapes, "--output-dir", tmp_path / "out", "--push-to", "me/shapes")
+    code, _, err = data(*arguments)
+    assert code == 1 and "--license st_shapes=SPDX" in err
+    assert not (tmp_path / "out").exists()  # said before any work
+    assert Hub.sent == []
+    code, out, err = data(*arguments, "--license", "st_shapes=MIT", "--license", "other=MIT")
+    assert code == 0, err
+    assert "--license names 'other', of which there is no record" in err
+    assert out.splitlines()[-1] == "https://hub/commit/1"
+    assert Hub.sent == ["me/shapes"]
+
+
+# what all have in common
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["check", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["check", "SHAPES", "--data-folder", "nowhere"], "--data-folder"),
+        (["check", "SHAPES", "--processor", "./nowhere"], "--processor"),
+        (["check", "SHAPES", "--max-skip-share", "2"], "--max-skip-share"),
+        (["check", "SHAPES", "--max-skip-share", "nan"], "--max-skip-share"),
+        (["check", "SHAPES", "--workers", "-1"], "--workers"),
+        (["check", "SHAPES", "--report", "nowhere/s.jsonl"], "--report"),
+        (["check", "SHAPES", "--report", "mine.txt"], "no report"),
+        (["check", "st-shapes", "--source", "x"], "--source"),
+        (["check", "wrong.yaml"], "weigth"),
+        (["check", "strange.jsonl"], "strange.jsonl"),
+        (["check", "empty.jsonl", "--format", "canonical"], "no records"),
+        (["show", "SHAPES", "99"], "0 to 11"),
+        (["show", "SHAPES", "no-such-id"], "no-such-id"),
+        (["show", "SHAPES", "0", "--output", "record.txt"], "record.txt"),
+        (["stats", "SHAPES", "--output-dir", "o", "--max-records", "0"], "max_records"),
+        (["convert", "nowhere.json", "o.jsonl"], "nowhere.json"),
+        (["convert", "SHAPES", "o.txt"], "o.txt"),
+        (["publish", "SHAPES", "--output-dir", "."], "not empty"),
+        (["publish", "SHAPES", "--output-dir", "o", "--license", "MIT"], "--license"),
+        (["publish", "SHAPES", "--output-dir", "o", "--license", "a=no licence"], "SPDX"),
+        (["publish", "SHAPES", "--output-dir", "o", "--private"], "--private"),
+        (["publish", "SHAPES", "--output-dir", "o", "--push-to", "me", "--license", "st_shapes=MIT"], "ORGANIZATION"),
+        (["publish", "SHAPES", "--output-dir", "o", "--max-shard-size", "big"], "big"),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_line_and_exit_code_1(data, shapes, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.txt").write_text("mine")
+    Path("empty.jsonl").write_text("")
+    Path("strange.jsonl").write_text('{"a": 1}\n')
+    Path("wrong.yaml").write_text("datasets:\n  - {json_path: a.jsonl, weigth: 1}\n")
+    code, _, err = data(*[str(shapes) if argument == "SHAPES" else argument for argument in arguments], "--quiet")
+    assert code == 1
+    assert err.startswith("llava-st: error: ") and err.count("\n") == 1
+    assert words in err
+    assert Path("mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("datasets", ["publish", "SHAPES", "--output-dir", "o"]),
+        ("jinja2", ["publish", "SHAPES", "--output-dir", "o"]),
+        ("matplotlib", ["stats", "SHAPES", "--output-dir", "o"]),
+        ("yaml", ["check", "MIXTURE"]),
+    ],
+)
+def test_a_missing_extra_is_one_line(data, shapes, tmp_path, monkeypatch, module, arguments):
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    import_module = builtins.__import__
+
+    def refuse(name, *rest):
+        if name.partition(".")[0] == module:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return import_module(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    places = {"SHAPES": shapes, "MIXTURE": shapes.parent / "mixture.yaml"}
+    code, _, err = data(*[places.get(argument, argument) for argument in arguments])
+    monkeypatch.undo()
+    assert code == 1
+    assert f'{module} is not installed: pip install "llava-st-hf[data]".' in err
+    assert not list(Path("o").glob("data/*"))
+
+
+def test_a_card_without_jinja2_is_missed_before_any_work(data, shapes, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.repocard.is_jinja_available", lambda: False)
+    code, _, err = data("publish", shapes, "--output-dir", tmp_path / "out")
+    assert code == 1 and 'jinja2 is not installed: pip install "llava-st-hf[data]".' in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["check", "show", "stats", "convert", "publish"])
+def test_help_has_examples_and_exit_codes(name, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["data", name, "--help"])
+    assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    assert f"  llava-st data {name} " in out and "exit codes:" in out
+
+
+def test_a_group_without_a_command_shows_its_help(capsys):
+    assert main(["data"]) == 2
+    assert "publish" in capsys.readouterr().out
+    for arguments in (["data", "nonsense"], ["data", "--nonsense"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments)
+        assert stopped.value.code == 2
