@@ -154,7 +154,7 @@ def test_show_prints_and_draws(data, shapes, tmp_path):
     number = next(index for index, row in enumerate(rows) if row["task"] == "stvg")
     code, out, err = data("show", shapes, "--output", tmp_path / "record.png", number)
     assert code == 0, err
-    assert out.startswith(f"id: {rows[number]['id']}\nsource: st_shapes\ntask: stvg\nmedium: video\n")
+    assert out.startswith(f"id: {rows[number]['id']}\nsource: st-shapes\ntask: stvg\nmedium: video\n")
     assert f"assistant: {rows[number]['messages'][1]['content']}" in out
     assert "answer span: " in out and "answer tube: " in out
     assert f"Wrote {tmp_path / 'record.png'}" in err
@@ -231,7 +231,7 @@ def test_convert_writes_canonical_records(data, tmp_path):
 
 def test_publish_and_read_back_with_every_command(data, shapes, tmp_path):
     folder = tmp_path / "published"
-    code, out, err = data("publish", shapes, "--output-dir", folder, "--license", "st_shapes=MIT", "--quiet")
+    code, out, err = data("publish", shapes, "--output-dir", folder, "--license", "st-shapes=MIT", "--quiet")
     assert (code, out, err) == (0, f"{folder}\n", "")
     assert "license: mit" in (folder / "README.md").read_text()
     assert read_ids(folder) == read_ids(shapes, data_folder=shapes.parent)
@@ -267,10 +267,10 @@ def test_publish_sends_nothing_without_a_licence(data, shapes, tmp_path, monkeyp
     monkeypatch.setattr(Hub, "sent", [])
     arguments = ("publish", shapes, "--output-dir", tmp_path / "out", "--push-to", "me/shapes")
     code, _, err = data(*arguments)
-    assert code == 1 and "--license st_shapes=SPDX" in err
+    assert code == 1 and "--license st-shapes=SPDX" in err
     assert not (tmp_path / "out").exists()  # said before any work
     assert Hub.sent == []
-    code, out, err = data(*arguments, "--license", "st_shapes=MIT", "--license", "other=MIT")
+    code, out, err = data(*arguments, "--license", "st-shapes=MIT", "--license", "other=MIT")
     assert code == 0, err
     assert "--license names 'other', of which there is no record" in err
     assert out.splitlines()[-1] == "https://hub/commit/1"
@@ -305,7 +305,7 @@ def test_publish_sends_nothing_without_a_licence(data, shapes, tmp_path, monkeyp
         (["publish", "SHAPES", "--output-dir", "o", "--license", "MIT"], "--license"),
         (["publish", "SHAPES", "--output-dir", "o", "--license", "a=no licence"], "SPDX"),
         (["publish", "SHAPES", "--output-dir", "o", "--private"], "--private"),
-        (["publish", "SHAPES", "--output-dir", "o", "--push-to", "me", "--license", "st_shapes=MIT"], "ORGANIZATION"),
+        (["publish", "SHAPES", "--output-dir", "o", "--push-to", "me", "--license", "st-shapes=MIT"], "ORGANIZATION"),
         (["publish", "SHAPES", "--output-dir", "o", "--max-shard-size", "big"], "big"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else None,

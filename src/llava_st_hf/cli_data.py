@@ -219,7 +219,6 @@ class _Opened:
         self.facts: dict[str, SourceFacts] = {}
         self.required_sources: frozenset[str] = frozenset()
         self.max_skip_share = 0.05
-        self.sources: list[str] = []
         self.records = self._open(options)
 
     def _open(self, options: argparse.Namespace) -> Records:
@@ -229,21 +228,17 @@ class _Opened:
             flag = f"--{given[0].replace('_', '-')}"
             raise InputError(f"{flag} is given, but {options.path} says that itself: leave it out.")
         if options.path == SHAPES:
-            self.sources = [SHAPES]
             return ShapesDataset(list(TASKS), num_samples=_NUM_SHAPES)
         if not Path(options.path).exists():
             raise InputError(f"{options.path}: no such file or folder; check the path.")
         if is_mixture:
             return self._open_mixture(options.path)
-        reader = open_annotations(options)
-        self.sources = [reader.source]
-        return reader
+        return open_annotations(options)
 
     def _open_mixture(self, path: str) -> Records:
         spec = MixtureSpec.from_yaml(path)
         self.max_skip_share = spec.max_skip_share
         self.required_sources = frozenset(spec.required_sources)
-        self.sources = sorted({source.name for source in spec.datasets})
         for source in spec.datasets:
             if source.license is not None or source.origin is not None:
                 self.facts[source.name] = SourceFacts(source.name, source.license or UNKNOWN_LICENSE, source.origin)
@@ -256,7 +251,10 @@ def open_annotations(options: argparse.Namespace) -> Reader:
     if not folder.is_dir():
         raise InputError(f"--data-folder is {folder}: no such folder.")
     name = options.source or path.resolve().name.partition(".")[0] or "data"
-    return open_reader(options.format or guess_format(path), path, name, folder, options.task)
+    format = options.format or guess_format(path)
+    # A published data set says of each record where it comes from.
+    extra = {"keep_sources": options.source is None} if format == "canonical" else {}
+    return open_reader(format, path, name, folder, options.task, **extra)
 
 
 def get_data_folder(options: argparse.Namespace) -> Path:
@@ -550,7 +548,7 @@ def _run_publish(options: argparse.Namespace) -> None:
     if options.private and options.push_to is None:
         raise InputError("--private is given without --push-to: nothing is sent, leave it out.")
     if options.push_to is not None:
-        _refuse_unlicensed(opened.sources, facts)
+        _refuse_unlicensed(opened.records.source_names, facts)
         prepare_push(options.push_to, options.private)
     try:
         published = publish_dataset(
@@ -576,6 +574,7 @@ def _run_publish(options: argparse.Namespace) -> None:
         _say(options, f"--license names {unused[0]!r}, of which there is no record.")
     print(published.path)
     if options.push_to is not None:
+        _refuse_unlicensed(published.sources, facts)  # now all of them are known
         print(push_dataset(published, options.push_to))
     elif unlicensed := find_unlicensed(published.sources, facts):
         _say(options, f"The licence of {', '.join(unlicensed)} is unknown: say it with --license SOURCE=SPDX.")

@@ -383,6 +383,11 @@ class ChosenRecords:
             self._sources.append((reader, chosen))
         self._ends = list(itertools.accumulate(len(chosen) for _, chosen in self._sources))
 
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """Names of the sources that the records come from, as far as they are known without reading them."""
+        return tuple(dict.fromkeys(name for reader, _ in self._sources for name in reader.source_names))
+
     def __len__(self) -> int:
         return self._ends[-1]
 

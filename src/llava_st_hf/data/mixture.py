@@ -62,7 +62,9 @@ class SourceSpec:
     Args:
         json_path (`str`, *optional*): Annotation file; or a file, folder or pattern of Parquet. This or `id`.
         data_folder (`str`, *optional*): Folder of the media; no record may name media outside of it.
-        source (`str`, *optional*): Name of the source; defaults to the name of the file, or to `id`.
+        source (`str`, *optional*):
+            Name of the source; defaults to the name of the file, or to `id`. Canonical records that name their own
+            keep it where this is not given.
         sampling_strategy (`str`, *optional*, defaults to `"all"`):
             `"all"`, or `"first:N"`, `"end:N"` or `"random:N"`, N a count or a percentage (rounded up). A count larger
             than the source takes all of it.
@@ -164,11 +166,14 @@ class SourceSpec:
         Raises:
             `InputError`: If it cannot be found or read.
         """
+        # The name of a required source must be that of its records, or a skip of one would not be recognised.
+        options = {"keep_sources": True} if self.source is None and not self.required else {}
         if self.id is not None:
             from .readers.canonical import CanonicalReader
 
+            split = self.split or "train"
             return CanonicalReader.from_hub(
-                self.id, self.name, self.revision, self.split or "train", self.data_folder, self.task
+                self.id, self.name, self.revision, split, self.data_folder, self.task, **options
             )
         from .readers.formats import guess_format, open_reader
 
@@ -177,7 +182,8 @@ class SourceSpec:
                 f"data_folder is {self.data_folder!r}, which is no folder: mend it (~ and $NAMES are not expanded)."
             )
         format = self.format or guess_format(self.json_path)
-        return open_reader(format, self.json_path, self.name, self.data_folder, self.task)
+        options = options if format == "canonical" else {}
+        return open_reader(format, self.json_path, self.name, self.data_folder, self.task, **options)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,16 @@ def test_parquet_of_a_folder_and_of_a_pattern(shards, ending):
         assert sample.to_row() == make_row(number, source="mine")
 
 
+def test_records_keep_their_sources_where_they_are_asked_to(shards, tmp_path):
+    reader = CanonicalReader(shards, "mine", keep_sources=True)
+    assert {sample.source for sample in reader} == {"told"}
+    assert reader.source_names == ("told",)
+    write_parquet(tmp_path / "nameless.parquet", [make_row(0, source=None)])
+    reader = CanonicalReader(tmp_path / "nameless.parquet", "mine", keep_sources=True)
+    assert reader[0].source == "mine"
+    assert reader.source_names == ("mine",)
+
+
 def test_only_the_row_groups_that_are_needed_are_read_and_two_are_kept(shards, monkeypatch):
     reads = []
     read_group = ParquetRows.read_group

@@ -55,6 +55,8 @@ class CanonicalReader(Reader):
         source (`str`): Name of the data set; it takes the place of what the records say.
         data_folder (`str` or `Path`, *optional*): Folder of the media of records that have no bytes of them.
         task (`str`, *optional*): Task of records that name none.
+        keep_sources (`bool`, *optional*, defaults to `False`):
+            Whether records that name a source keep it, as those of a data set that was published from several do.
 
     Raises:
         `InputError`: For a path without files, or files that are not canonical.
@@ -68,9 +70,16 @@ class CanonicalReader(Reader):
     ```
     """
 
-    def __init__(self, path: str | Path, source: str, data_folder: str | Path | None = None, task: str | None = None):
+    def __init__(
+        self,
+        path: str | Path,
+        source: str,
+        data_folder: str | Path | None = None,
+        task: str | None = None,
+        keep_sources: bool = False,
+    ):
         try:
-            self._open(*_list_files(str(path)), source, data_folder, task)
+            self._open(*_list_files(str(path)), source, data_folder, task, keep_sources)
         except _NETWORK_ERRORS as error:
             raise InputError(f"{path} cannot be read: {error}. Mend the path, or check the connection.") from error
 
@@ -83,6 +92,7 @@ class CanonicalReader(Reader):
         split: str = "train",
         data_folder: str | Path | None = None,
         task: str | None = None,
+        keep_sources: bool = False,
     ) -> "CanonicalReader":
         """
         Open a data set of the Hub, of which only what is read is fetched.
@@ -94,6 +104,7 @@ class CanonicalReader(Reader):
             split (`str`, *optional*, defaults to `"train"`): Part of the data set.
             data_folder (`str` or `Path`, *optional*): As for the class.
             task (`str`, *optional*): As for the class.
+            keep_sources (`bool`, *optional*, defaults to `False`): As for the class.
 
         Raises:
             `InputError`: If the data set or its split cannot be found, or the Hub cannot be reached.
@@ -103,7 +114,7 @@ class CanonicalReader(Reader):
         try:
             files = filesystem.glob(f"{folder}/**/*.parquet")
             reader = cls.__new__(cls)
-            reader._open(filesystem, select_split(files, folder, split), source, data_folder, task)
+            reader._open(filesystem, select_split(files, folder, split), source, data_folder, task, keep_sources)
         except _NETWORK_ERRORS as error:
             raise InputError(
                 f"the data set {id!r} cannot be read from the Hub: {error}. Check its id, its revision {revision!r} "
@@ -118,8 +129,10 @@ class CanonicalReader(Reader):
         source: str,
         data_folder: str | Path | None,
         task: str | None,
+        keep_sources: bool,
     ) -> None:
         self.source = source
+        self.keep_sources = keep_sources
         self.task = None if task is None else get_task(task).name
         self._folder = MediaFolder(data_folder)
         is_parquet = files[0].endswith(".parquet")
@@ -127,6 +140,11 @@ class CanonicalReader(Reader):
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """Name of the source; where records keep their own, that of the first one."""
+        return (self[0].source,) if len(self) else ()
 
     def get_block_sizes(self) -> list[int] | None:
         """Return the rows per row group of Parquet; `None` for JSONL."""
@@ -147,7 +165,9 @@ class CanonicalReader(Reader):
         Raises:
             `RecordError`: With the field, its value and the mend.
         """
-        row = {**require_object(self._rows[index]), "source": self.source}
+        row = dict(require_object(self._rows[index]))
+        if not self.keep_sources or row.get("source") is None:
+            row["source"] = self.source
         if row.get("task") is None:
             row["task"] = self.task
         media = row.get("media")

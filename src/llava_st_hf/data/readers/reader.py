@@ -45,6 +45,11 @@ class Reader(ABC):
         """Return the name under which a record is reported that has none, or cannot be read."""
         return f"record {index}"
 
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """Names of the sources that the records come from, as far as they are known without reading them."""
+        return (self.source,)
+
     def get_block_sizes(self) -> list[int] | None:
         """Return how many records each part of the source holds that is read as a whole; `None` if there is none."""
         return None
