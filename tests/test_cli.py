@@ -188,7 +188,9 @@ def test_wrong_arguments_exit_with_2(capsys):
         assert stop.value.code == 2
         usage = "usage: llava-st ground" if arguments[0] == "ground" else "usage: llava-st"
         assert usage in capsys.readouterr().err
-    assert main([]) == 2
+    with pytest.raises(SystemExit) as stopped:
+        main([])
+    assert stopped.value.code == 2
     assert "usage: llava-st" in capsys.readouterr().out
 
 

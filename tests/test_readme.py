@@ -5,7 +5,7 @@ import re
 import pytest
 from released_checkpoint import make_onevision_checkpoint, make_released_checkpoint
 
-from llava_st_hf.cli import build_parsers, main
+from llava_st_hf.cli import main, parse_arguments
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +34,10 @@ def test_commands_parse(pytestconfig):
     text = (pytestconfig.rootpath / "README.md").read_text().replace("\\\n", " ")
     lines = re.findall(r"^llava-st (.+?)(?:\s+#.*)?$", text, flags=re.MULTILINE)
     assert len(lines) >= 4
-    _, commands = build_parsers()
     for command in lines:
         arguments = [part.strip('"') for part in re.findall(r'"[^"]*"|\S+', command)]
         if "--help" not in arguments:
-            commands[arguments[0]].parse_intermixed_args(arguments[1:])
+            parse_arguments(arguments)
 
 
 def test_tree_names_what_exists(pytestconfig):

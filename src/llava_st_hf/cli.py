@@ -1,4 +1,4 @@
-"""The command `llava-st`: ground queries in a clip or an image, show facts, run the demo, convert checkpoints."""
+"""The command `llava-st`: ground queries, show facts, run the demo; checkpoints and data have modules of their own."""
 
 import argparse
 import json
@@ -17,6 +17,9 @@ from transformers.generation.streamers import BaseStreamer
 from transformers.utils import logging as transformers_logging
 
 from .cli_checkpoints import add_convert, add_init
+from .cli_data import add_data
+from .cli_evaluate import add_evaluate
+from .cli_train import add_train
 from .demo import DEMO_QUERY, make_random_checkpoint, write_demo_clip
 from .modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from .pipeline import (
@@ -59,17 +62,7 @@ class CommandError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code (see `EXIT_CODES`)."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser, commands = build_parsers()
-    if arguments and arguments[0] in commands:
-        # Each command is parsed by itself, so that a query may stand before, between or behind the options.
-        options = commands[arguments[0]].parse_intermixed_args(arguments[1:])
-    elif arguments:
-        parser.parse_args(arguments)  # --help, --version, or a command that there is not
-        return 0
-    else:
-        parser.print_help()
-        return 2
+    options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     try:
         options.run(options)
         sys.stdout.flush()
@@ -84,6 +77,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("llava-st: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line; wrong arguments, `--help` and `--version` raise `SystemExit`."""
+    arguments = list(arguments)
+    parser, commands = build_parsers()
+    while arguments and arguments[0] in commands:
+        parser = commands[arguments[0]]
+        arguments, commands = arguments[1:], parser.get_default("commands") or {}
+    if not commands:
+        # Each command is parsed by itself, so that a query may stand before, between or behind the options.
+        return (parser.get_default("parse") or parser.parse_intermixed_args)(arguments)
+    if not arguments:
+        parser.print_help()
+        parser.exit(2)
+    return parser.parse_args(arguments)  # exits: --help, --version, or a command that there is not
 
 
 def _fail(message: str) -> int:
@@ -128,6 +137,9 @@ def build_parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argumen
     demo.set_defaults(run=_run_demo)
     add_convert(commands, EXIT_CODES)
     add_init(commands, EXIT_CODES)
+    add_data(commands, EXIT_CODES)
+    add_evaluate(commands, _load, EXIT_CODES)
+    add_train(commands, EXIT_CODES)
     return parser, commands.choices
 
 

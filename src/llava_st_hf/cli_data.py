@@ -81,6 +81,9 @@ def _add_input(command: argparse.ArgumentParser, name: str = "DATA", text: str =
     command.add_argument("--data-folder", type=Path, metavar="DIR", help="folder of the media (that of the file)")
     command.add_argument("--source", metavar="NAME", help="name of the data set (that of the file)")
     command.add_argument("--task", choices=sorted(TASKS), metavar="TASK", help="where the format leaves a choice")
+    command.add_argument(
+        "--num-frames", type=int, metavar="N", help="frames of a clip that annotations in seconds get boxes for (100)"
+    )
     command.add_argument("--quiet", action="store_true", help="no progress on standard error")
 
 
@@ -222,7 +225,11 @@ class _Opened:
         self.records = self._open(options)
 
     def _open(self, options: argparse.Namespace) -> Records:
-        given = [name for name in ("format", "data_folder", "source", "task") if getattr(options, name) is not None]
+        given = [
+            name
+            for name in ("format", "data_folder", "source", "task", "num_frames")
+            if getattr(options, name) is not None
+        ]
         is_mixture = Path(options.path).suffix.lower() in _MIXTURE_ENDINGS
         if given and (is_mixture or options.path == SHAPES):
             flag = f"--{given[0].replace('_', '-')}"
@@ -254,6 +261,8 @@ def open_annotations(options: argparse.Namespace) -> Reader:
     format = options.format or guess_format(path)
     # A published data set says of each record where it comes from.
     extra = {"keep_sources": options.source is None} if format == "canonical" else {}
+    if options.num_frames is not None:
+        extra["num_frames"] = options.num_frames
     return open_reader(format, path, name, folder, options.task, **extra)
 
 

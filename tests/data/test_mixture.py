@@ -501,3 +501,19 @@ def test_a_million_records_stream_in_bounded_memory(tmp_path, record_testsuite_p
     assert Counter(id for line in read_lines(tmp_path / "all.txt") for id in line.split()) == {
         f"big{number}": 1 for number in range(1_000_000)
     }
+
+
+def test_frames_of_clips_reach_the_readers_that_ask_for_them(tmp_path, clip):
+    record = {"video": str(clip), "query": "the circle", "span_seconds": [1.0, 3.0]}
+    record["boxes"] = {"1.0": [0, 0, 50, 50], "3.0": [20, 0, 70, 50]}
+    (tmp_path / "mine.jsonl").write_text(json.dumps(record) + "\n")
+    lines = write_lines(tmp_path / "lines.jsonl", 1)
+    entries = [{"json_path": str(tmp_path / "mine.jsonl"), "data_folder": str(clip.parent)}, {"json_path": str(lines)}]
+    num_boxes = {}
+    for num_frames in (5, 9):
+        mixture = Mixture(make_spec(*entries, num_frames=num_frames))
+        texts = [mixture[index].messages[1]["content"] for index in range(2)]
+        num_boxes[num_frames] = max(text.count("[") for text in texts)
+    assert num_boxes == {5: 3, 9: 5}
+    with pytest.raises(InputError, match="num_frames is 0"):
+        make_spec(*entries, num_frames=0)

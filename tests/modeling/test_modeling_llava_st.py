@@ -241,11 +241,44 @@ def test_a_batch_without_supervised_tokens_gives_zero_and_a_graph(make_model):
     assert loss == 0
 
 
+@pytest.mark.parametrize("chunk", [1, 256])
+def test_figures_of_each_token_belong_to_the_loss(make_model, chunk):
+    model = make_model(loss_chunk_size=chunk)
+    ids = torch.tensor([[2, 3, 40, 47, 5], [2, 3, 4, 41, 5]])  # 40 and more are coordinates
+    labels = torch.where(torch.arange(5) > 1, ids, -100)
+    offsets = torch.zeros(2, 5)
+    offsets[0, 2] = 0.25
+    inputs = {"input_ids": ids, "labels": labels, "coordinate_offsets": offsets}
+    plain = model(**inputs)
+    assert plain.token_losses is None and plain.coordinate_errors is None
+    outputs = model(**inputs, output_token_losses=True)
+    assert outputs.loss == plain.loss
+    assert not outputs.token_losses.requires_grad and not outputs.coordinate_errors.requires_grad
+    torch.testing.assert_close(outputs.token_losses.mean(), outputs.loss.detach())
+    with torch.no_grad():
+        logits = model(input_ids=ids, coordinate_offsets=offsets).logits[:, 1:-1]  # they name positions 2 to 4
+    expected = []
+    starts = [model.config.coordinate_token_offset]
+    for size in model.config.axis_sizes:
+        starts.append(starts[-1] + size)
+    for row, position in [(row, position) for row in range(2) for position in range(3)]:
+        token = int(ids[row, position + 2])
+        axis = next((axis for axis in range(3) if starts[axis] <= token < starts[axis + 1]), None)
+        if axis is None:
+            expected.append(torch.nan)
+            continue
+        likeliest = starts[axis] + int(logits[row, position, starts[axis] : starts[axis + 1]].argmax())
+        expected.append(abs(likeliest - token - float(offsets[row, position + 2])))
+    assert sum(value == value for value in expected) == 3
+    torch.testing.assert_close(outputs.coordinate_errors, torch.tensor(expected), equal_nan=True)
+    outputs.loss.backward()
+
+
 def test_loss_does_not_overflow_in_half_precision(make_model):
     model = make_model().half()
     ids = torch.full((2, 900), 3)
     large = torch.full((2, 900, 32), 30.0, dtype=torch.float16)  # its sum is beyond half precision
-    loss = model._compute_loss(large, ids, None, model.model.coordinate_embeddings.output_table, None)
+    loss, *_ = model._compute_loss(large, ids, None, model.model.coordinate_embeddings.output_table, None)
     assert torch.isfinite(loss)
 
 

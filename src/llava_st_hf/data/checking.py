@@ -22,13 +22,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..processing.coordinate_text_llava_st import COORDINATE_PATTERN
 from ..processing.media_inputs_llava_st import describe_source
-from ..processing.media_llava_st import InputError, MediaInfo, OversizedMediaError, PromptError
+from ..processing.media_llava_st import MediaInfo, OversizedMediaError, PromptError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.video_file_llava_st import check_source, open_container, open_stream
 from ..processing.video_processing_llava_st import LlavaSTVideoProcessor
 from .media_loading import MAX_FILE_BYTES, MAX_PIXELS, check_file, reasons_of_errors
-from .mixture import MixtureSpec
-from .readers.reader import Reader
+from .mixture import MixtureSpec, open_sources
 from .samples import Sample
 from .skips import RecordError, SkippedRecord, SkipReport
 from .truth import Turn, get_source, make_stand_in, probe_media, read_turns
@@ -371,16 +370,7 @@ class ChosenRecords:
     """
 
     def __init__(self, spec: MixtureSpec):
-        self._sources: list[tuple[Reader, Sequence[int] | np.ndarray]] = []
-        for place, source in enumerate(spec.datasets):
-            try:
-                reader = source.open()
-            except InputError as error:
-                raise InputError(f"source {source.name!r}: {error}") from error
-            chosen = source.choose(len(reader), spec.seed if source.seed is None else source.seed, place)
-            if source.required and not len(chosen):
-                raise InputError(f"source {source.name!r} has no records, but is required.")
-            self._sources.append((reader, chosen))
+        self._sources = [(source.reader, source.chosen) for source in open_sources(spec)]
         self._ends = list(itertools.accumulate(len(chosen) for _, chosen in self._sources))
 
     @property

@@ -5,6 +5,7 @@ A mixture is a YAML file in the published form, with some keys of ours:
 ```yaml
 seed: 0                                 # of all that is drawn at random
 max_skip_share: 0.05                    # the run stops when more of the records cannot be used
+num_frames: 100                         # sampled of each clip; boxes in seconds are interpolated to these
 datasets:
   - json_path: annotations/{tvg,dvc}.json   # one source for each name in braces
     data_folder: videos
@@ -159,9 +160,12 @@ class SourceSpec:
             return np.sort(shuffle(num_records, seed, place, _CHOICE_WORD)[:count])
         return range(count) if strategy == "first" else range(num_records - count, num_records)
 
-    def open(self) -> Reader:
+    def open(self, num_frames: int | None = None) -> Reader:
         """
         Open the source.
+
+        Args:
+            num_frames (`int`, *optional*): See `MixtureSpec`; for formats whose answers depend on it.
 
         Raises:
             `InputError`: If it cannot be found or read.
@@ -175,7 +179,7 @@ class SourceSpec:
             return CanonicalReader.from_hub(
                 self.id, self.name, self.revision, split, self.data_folder, self.task, **options
             )
-        from .readers.formats import guess_format, open_reader
+        from .readers.formats import FORMATS, guess_format, list_options, open_reader
 
         if self.data_folder is not None and not Path(self.data_folder).is_dir():
             raise InputError(
@@ -183,6 +187,8 @@ class SourceSpec:
             )
         format = self.format or guess_format(self.json_path)
         options = options if format == "canonical" else {}
+        if num_frames is not None and format in FORMATS and "num_frames" in list_options(format):
+            options["num_frames"] = num_frames
         return open_reader(format, self.json_path, self.name, self.data_folder, self.task, **options)
 
 
@@ -196,6 +202,9 @@ class MixtureSpec:
         seed (`int`, *optional*, defaults to 0): Seed of everything that is drawn at random.
         max_skip_share (`float`, *optional*, defaults to 0.05):
             Share of the records that may be skipped before the run stops, see `SkipReport`.
+        num_frames (`int`, *optional*):
+            Frames that the model samples of each clip. Annotations in seconds get a box for each sampled frame of
+            their span; without it, of 100.
 
     Example:
 
@@ -209,6 +218,7 @@ class MixtureSpec:
     datasets: tuple[SourceSpec, ...]
     seed: int = 0
     max_skip_share: float = 0.05
+    num_frames: int | None = None
 
     def __post_init__(self):
         if not self.datasets:
@@ -217,6 +227,9 @@ class MixtureSpec:
         _check_number("max_skip_share", self.max_skip_share, above=None)
         if not 0 <= self.max_skip_share <= 1:
             raise InputError(f"max_skip_share is {self.max_skip_share}: give a share from 0 to 1.")
+        number = self.num_frames
+        if number is not None and (not isinstance(number, Integral) or isinstance(number, bool) or number < 1):
+            raise InputError(f"num_frames is {number!r}: give a whole number from 1.")
 
     @property
     def required_sources(self) -> tuple[str, ...]:
@@ -342,13 +355,53 @@ class SourceSummary:
 
 
 @dataclass
-class _OpenSource:
-    """A source that is open: its reader and what was chosen of it."""
+class OpenSource:
+    """
+    A source of a mixture that is open.
+
+    Args:
+        spec (`SourceSpec`): What the mixture says of it.
+        reader (`Reader`): Its records.
+        chosen (`Sequence[int]`): Numbers of those that the sampling strategy chose, in their order.
+        order (`SourceOrder`, *optional*): How they are visited; `None` if there is nothing to visit.
+    """
 
     spec: SourceSpec
     reader: Reader
     chosen: Sequence[int] | np.ndarray
-    order: SourceOrder | None  # None if there is nothing to visit
+    order: SourceOrder | None
+
+
+def open_sources(mixture: MixtureSpec) -> list[OpenSource]:
+    """
+    Open the sources of a mixture, and choose their records.
+
+    Raises:
+        `InputError`: For a source that cannot be opened, a required one without records, or a weight that leaves none.
+    """
+    return [_open_source(mixture, source, place) for place, source in enumerate(mixture.datasets)]
+
+
+def _open_source(mixture: MixtureSpec, spec: SourceSpec, place: int) -> OpenSource:
+    try:
+        reader = spec.open(mixture.num_frames)
+    except InputError as error:
+        raise InputError(f"datasets: source {spec.name!r}: {error}") from error
+    seed = mixture.seed if spec.seed is None else spec.seed
+    chosen = spec.choose(len(reader), seed, place)
+    num_visits = round(Fraction(spec.weight) * len(chosen))
+    if len(chosen) == 0:
+        if spec.required:
+            raise InputError(f"source {spec.name!r} has no records, but is required: mend {_locate(spec)}.")
+        logger.warning("source %r has no records: %s", spec.name, _locate(spec))
+        return OpenSource(spec, reader, chosen, None)
+    if num_visits == 0:
+        raise InputError(
+            f"weight is {spec.weight} for source {spec.name!r}, which leaves none of its {len(chosen)} records: "
+            "raise it."
+        )
+    order = SourceOrder(len(chosen), num_visits, _mix_seed(seed, place), _find_bounds(reader, chosen))
+    return OpenSource(spec, reader, chosen, order)
 
 
 class Mixture(Dataset):
@@ -392,7 +445,7 @@ class Mixture(Dataset):
             if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
                 raise InputError(f"{name} is {value!r}: give a whole number from 1.")
         self.num_epochs, self.batch_size, self.num_readers = int(num_epochs), int(batch_size), int(num_readers)
-        self._sources = [self._open(source, place) for place, source in enumerate(self.spec.datasets)]
+        self._sources = open_sources(self.spec)
         self._visited = [source for source in self._sources if source.order is not None]
         self._ends = list(itertools.accumulate(source.order.num_records for source in self._visited))
         self.epoch_length = sum(source.order.num_visits for source in self._visited)
@@ -404,27 +457,6 @@ class Mixture(Dataset):
                 f"{_MAX_RECORDS:,}."
             )
         self._orders: dict[int, np.ndarray] = {}
-
-    def _open(self, spec: SourceSpec, place: int) -> _OpenSource:
-        try:
-            reader = spec.open()
-        except InputError as error:
-            raise InputError(f"datasets: source {spec.name!r}: {error}") from error
-        seed = self.spec.seed if spec.seed is None else spec.seed
-        chosen = spec.choose(len(reader), seed, place)
-        num_visits = round(Fraction(spec.weight) * len(chosen))
-        if len(chosen) == 0:
-            if spec.required:
-                raise InputError(f"source {spec.name!r} has no records, but is required: mend {_locate(spec)}.")
-            logger.warning("source %r has no records: %s", spec.name, _locate(spec))
-            return _OpenSource(spec, reader, chosen, None)
-        if num_visits == 0:
-            raise InputError(
-                f"weight is {spec.weight} for source {spec.name!r}, which leaves none of its {len(chosen)} records: "
-                "raise it."
-            )
-        order = SourceOrder(len(chosen), num_visits, _mix_seed(seed, place), _find_bounds(reader, chosen))
-        return _OpenSource(spec, reader, chosen, order)
 
     def __len__(self) -> int:
         return self.num_epochs * self.epoch_length
@@ -577,4 +609,12 @@ class MixtureBatchSampler(Sampler[list[int]]):
             yield list(range(first, min(first + self.batch_size, self._num_items)))
 
 
-__all__ = ["Mixture", "MixtureBatchSampler", "MixtureSpec", "SourceSpec", "SourceSummary"]
+__all__ = [
+    "Mixture",
+    "MixtureBatchSampler",
+    "MixtureSpec",
+    "OpenSource",
+    "SourceSpec",
+    "SourceSummary",
+    "open_sources",
+]

@@ -129,7 +129,7 @@ def soft_label_cross_entropy(
     offsets: torch.Tensor | None,
 ) -> torch.Tensor:
     """
-    Sum the cross entropy against labels that may lie between two coordinate bins.
+    Compute the cross entropy against labels that may lie between two coordinate bins.
 
     Args:
         text_logits (`torch.Tensor` of shape `(positions, text tokens)`): Scores of the text tokens.
@@ -139,7 +139,7 @@ def soft_label_cross_entropy(
             r of each target: its mass is 1 - r on the label and r on the next bin. 0 when left out.
 
     Returns:
-        `torch.Tensor`: the sum over positions, float32.
+        `torch.Tensor` of shape `(positions,)`: The loss of each, float32.
     """
     # The two blocks stay apart: joined, they would be copied once more, and they are the largest tensor of a step.
     text_logits, coordinate_logits = text_logits.float(), coordinate_logits.float()
@@ -156,7 +156,36 @@ def soft_label_cross_entropy(
             target, pick(coordinate_logits, (bins + 1).clamp(max=num_coordinates - 1)), offsets.float()
         )
     text_target = pick(text_logits, labels.clamp(max=num_text - 1))
-    return (normalizer - torch.where(labels >= num_text, target, text_target)).sum()
+    return normalizer - torch.where(labels >= num_text, target, text_target)
+
+
+@torch.no_grad()
+def measure_coordinate_errors(
+    coordinate_logits: torch.Tensor,
+    coordinates: torch.Tensor,
+    offsets: torch.Tensor | None,
+    axis_sizes: tuple[int, ...],
+) -> torch.Tensor:
+    """
+    Measure how far the likeliest bin of the right axis lies from the target.
+
+    Args:
+        coordinate_logits (`torch.Tensor` of shape `(positions, coordinates)`): Scores of the coordinate tokens.
+        coordinates (`torch.Tensor` of shape `(positions,)`): Target rows; a negative one is a text token.
+        offsets (`torch.Tensor` of shape `(positions,)`, *optional*): How far each target lies above its row.
+        axis_sizes (`tuple[int, ...]`): Bins of each axis.
+
+    Returns:
+        `torch.Tensor` of shape `(positions,)`: Distance in bins, float32; NaN for text tokens.
+    """
+    sizes = torch.tensor(axis_sizes, device=coordinates.device)
+    ends = sizes.cumsum(0)
+    axes = torch.bucketize(coordinates.clamp(min=0), ends, right=True)
+    blocks = coordinate_logits.split(axis_sizes, dim=-1)
+    rows = torch.stack([block.argmax(-1) for block in blocks], dim=-1) + ends - sizes  # (positions, axes)
+    likeliest = rows.gather(-1, axes.unsqueeze(-1)).squeeze(-1)
+    targets = coordinates if offsets is None else coordinates + offsets.float()
+    return torch.where(coordinates >= 0, (likeliest - targets).abs().float(), torch.nan)
 
 
 __all__ = ["LlavaSTCoordinateEmbeddings"]

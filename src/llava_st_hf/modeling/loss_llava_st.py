@@ -7,7 +7,7 @@ import torch
 
 class _ChunkedSum(torch.autograd.Function):
     """
-    Sum a function over chunks of positions; the backward pass computes each chunk again.
+    Sum a loss over chunks of positions; the backward pass computes each chunk again.
 
     `torch.utils.checkpoint` for each chunk would do the same with three buffers of the head's gradient at a time: the
     sum so far, that of the chunk, and their sum. Here the sum grows in place.
@@ -18,12 +18,16 @@ class _ChunkedSum(torch.autograd.Function):
         ctx.compute, ctx.size, ctx.autocast = compute, size, autocast
         ctx.save_for_backward(hidden, labels, offsets, table, *parameters)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        figures = []
         for start in range(0, hidden.shape[0], size):
-            total += compute(*_slice(start, size, hidden, labels, offsets), table)
-        return total
+            figures.append(compute(*_slice(start, size, hidden, labels, offsets), table))
+            total += figures[-1][0].sum()
+        losses, errors = (torch.cat(parts) for parts in zip(*figures, strict=True))
+        ctx.mark_non_differentiable(losses, errors)
+        return total, losses, errors
 
     @staticmethod
-    def backward(ctx, grad_total):
+    def backward(ctx, grad_total, *_):
         hidden, labels, offsets, table, *parameters = ctx.saved_tensors
         needs_hidden, _, _, needs_table, *needs_parameters = ctx.needs_input_grad[3:]
         leaf_table = table.detach().requires_grad_(needs_table)
@@ -35,7 +39,7 @@ class _ChunkedSum(torch.autograd.Function):
             chunk, *targets = _slice(start, ctx.size, hidden, labels, offsets)
             chunk = chunk.detach().requires_grad_(needs_hidden)
             with torch.enable_grad(), torch.autocast(**ctx.autocast):
-                loss = ctx.compute(chunk, *targets, leaf_table)
+                loss = ctx.compute(chunk, *targets, leaf_table)[0].sum()
             inputs = [chunk] * needs_hidden + wanted
             gradients = list(torch.autograd.grad(loss, inputs, grad_total.to(loss.dtype)))
             if needs_hidden:
@@ -52,19 +56,21 @@ def _slice(start: int, size: int, *tensors: torch.Tensor | None) -> list[torch.T
 
 
 def sum_in_chunks(
-    compute: Callable[..., torch.Tensor],
+    compute: Callable[..., tuple[torch.Tensor, torch.Tensor]],
     size: int,
     hidden: torch.Tensor,
     labels: torch.Tensor,
     offsets: torch.Tensor | None,
     table: torch.Tensor,
     parameters: Sequence[torch.nn.Parameter],
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """
     Sum a loss over positions, `size` of them at a time.
 
     Args:
-        compute (`Callable`): Gives the summed loss of `(hidden, labels, offsets, table)` of some positions.
+        compute (`Callable`):
+            Gives the loss and the coordinate error, each `(positions,)`, of `(hidden, labels, offsets, table)` of some
+            positions.
         size (`int`): Positions at a time.
         hidden (`torch.Tensor` of shape `(positions, hidden)`): Hidden states.
         labels (`torch.Tensor` of shape `(positions,)`): Targets.
@@ -73,12 +79,17 @@ def sum_in_chunks(
         parameters (`Sequence[torch.nn.Parameter]`): What `compute` uses besides, and may need gradients.
 
     Returns:
-        `torch.Tensor`: The sum, float32.
+        `tuple[torch.Tensor, torch.Tensor, torch.Tensor]`: The sum, float32; and without a gradient the loss and the
+        coordinate error of each position.
     """
     if hidden.shape[0] <= size or not torch.is_grad_enabled():
-        chunks = (_slice(start, size, hidden, labels, offsets) for start in range(0, hidden.shape[0], size))
-        # The empty sum keeps the graph where a batch supervises nothing.
-        return sum((compute(*chunk, table) for chunk in chunks), hidden[:0].float().sum())
+        # An empty batch is one empty chunk: its sum keeps the graph.
+        chunks = [
+            compute(*_slice(start, size, hidden, labels, offsets), table)
+            for start in range(0, max(hidden.shape[0], 1), size)
+        ]
+        losses, errors = (torch.cat(parts) for parts in zip(*chunks, strict=True))
+        return losses.sum(), losses.detach(), errors
     device_type = hidden.device.type
     autocast = {
         "device_type": device_type,

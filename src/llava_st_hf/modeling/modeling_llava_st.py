@@ -24,6 +24,7 @@ from .coordinates_llava_st import (
     LlavaSTCoordinateEmbeddings,
     interpolate_rows,
     language_aligned_positions,
+    measure_coordinate_errors,
     sample_rows,
     soft_label_cross_entropy,
 )
@@ -63,6 +64,11 @@ class LlavaSTCausalLMOutputWithPast(ModelOutput):
             What replaced the image placeholders.
         video_hidden_states (`torch.Tensor` of shape `(video tokens, hidden)`, *optional*):
             What replaced the video placeholders.
+        token_losses (`torch.Tensor` of shape `(supervised tokens,)`, *optional*):
+            Given with `output_token_losses`: the loss of each, float32, in the order of the labels, no gradient.
+        coordinate_errors (`torch.Tensor` of shape `(supervised tokens,)`, *optional*):
+            Given with `output_token_losses`: distance in bins of the likeliest coordinate of the right axis; NaN for
+            text.
     """
 
     loss: torch.FloatTensor | None = None
@@ -72,6 +78,8 @@ class LlavaSTCausalLMOutputWithPast(ModelOutput):
     attentions: tuple[torch.FloatTensor] | None = None
     image_hidden_states: torch.FloatTensor | None = None
     video_hidden_states: torch.FloatTensor | None = None
+    token_losses: torch.FloatTensor | None = None
+    coordinate_errors: torch.FloatTensor | None = None
 
 
 class LlavaSTMultiModalProjector(nn.Module):
@@ -485,6 +493,7 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         num_items_in_batch: int | torch.Tensor | None = None,
         shift_labels: torch.LongTensor | None = None,
+        output_token_losses: bool = False,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | LlavaSTCausalLMOutputWithPast:
         """
@@ -503,6 +512,8 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
             shift_labels (`torch.LongTensor` of shape `(batch, sequence)`, *optional*):
                 In place of `labels`: the id that follows each position. Where a sequence is split over devices,
                 labels must be shifted before. The offset of the last one is not known then, and counts as 0.
+            output_token_losses (`bool`, *optional*, defaults to `False`):
+                Whether to return the loss and the coordinate error of each supervised token beside their mean.
         """
         outputs = self.model(
             input_ids=input_ids,
@@ -520,7 +531,7 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
             **kwargs,
         )
         _, output_table = self.model.coordinate_embeddings()
-        loss, logits = None, None
+        loss, logits, figures = None, None, (None, None)
         if shift_labels is None and labels is not None:
             shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)
         if shift_labels is None:
@@ -529,9 +540,10 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
         else:
             if coordinate_offsets is not None:
                 coordinate_offsets = F.pad(coordinate_offsets[:, 1:], (0, 1))
-            loss = self._compute_loss(
+            loss, *figures = self._compute_loss(
                 outputs.last_hidden_state, shift_labels, coordinate_offsets, output_table, num_items_in_batch
             )
+        token_losses, coordinate_errors = figures if output_token_losses else (None, None)
         return LlavaSTCausalLMOutputWithPast(
             loss=loss,
             logits=logits,
@@ -540,6 +552,8 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
             video_hidden_states=outputs.video_hidden_states,
+            token_losses=token_losses,
+            coordinate_errors=coordinate_errors,
         )
 
     def _compute_loss(
@@ -549,8 +563,14 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
         coordinate_offsets: torch.Tensor | None,
         output_table: torch.Tensor,
         num_items_in_batch: int | torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Average the soft-label loss over supervised tokens, a few of them at a time; labels are shifted already."""
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """
+        Average the soft-label loss over supervised tokens, a few of them at a time; labels are shifted already.
+
+        Returns:
+            `tuple[torch.Tensor, torch.Tensor, torch.Tensor]`: The mean; and of each supervised token, without a
+            gradient, its loss and its coordinate error.
+        """
         labels = labels.to(hidden.device)
         supervised = labels != -100
         hidden, labels = hidden[supervised], labels[supervised]  # (tokens, hidden), (tokens,)
@@ -558,15 +578,19 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
             coordinate_offsets = coordinate_offsets.to(hidden.device)[supervised]
 
         def compute(hidden, labels, offsets, table):
-            return soft_label_cross_entropy(*self._score(hidden, table), labels, offsets)
+            text_logits, coordinate_logits = self._score(hidden, table)
+            losses = soft_label_cross_entropy(text_logits, coordinate_logits, labels, offsets)
+            coordinates = labels - self.config.coordinate_token_offset
+            return losses, measure_coordinate_errors(coordinate_logits, coordinates, offsets, self.config.axis_sizes)
 
         size, parameters = self.config.loss_chunk_size, list(self.lm_head.parameters())
-        total = sum_in_chunks(compute, size, hidden, labels, coordinate_offsets, output_table, parameters)
+        total, *figures = sum_in_chunks(compute, size, hidden, labels, coordinate_offsets, output_table, parameters)
         if num_items_in_batch is None:
-            num_items_in_batch = max(hidden.shape[0], 1)
+            num_items_in_batch = hidden.shape[0]
         elif torch.is_tensor(num_items_in_batch):
             num_items_in_batch = num_items_in_batch.to(total.device)
-        return total / num_items_in_batch
+        # Where a whole step supervises nothing, its loss is 0 and not 0 / 0.
+        return total / (num_items_in_batch + (num_items_in_batch == 0)), *figures
 
     def prepare_inputs_for_generation(
         self, input_ids: torch.LongTensor, coordinate_offsets: torch.Tensor | None = None, **kwargs

@@ -88,13 +88,17 @@ def open_reader(
     """
     if not isinstance(format, str) or format not in FORMATS:
         raise InputError(f"format is {show(format)}: choose one of {', '.join(FORMATS)}.")
-    make_reader = FORMATS[format].make_reader
-    known = [name for name in inspect.signature(make_reader).parameters if name not in _COMMON_OPTIONS]
+    make_reader, known = FORMATS[format].make_reader, list_options(format)
     if unknown := [name for name in options if name not in known]:
         raise InputError(
             f"{unknown[0]} is no option of the format {format}: it takes {', '.join(known) or 'no options'}."
         )
     return make_reader(path, source, data_folder=data_folder, task=task, **options)
+
+
+def list_options(format: str) -> list[str]:
+    """Return the names of the options that the reader of a format takes, such as `num_frames`."""
+    return [name for name in inspect.signature(FORMATS[format].make_reader).parameters if name not in _COMMON_OPTIONS]
 
 
 def guess_format(path: str | Path) -> str:
@@ -179,4 +183,4 @@ def _read_first(path: Path) -> tuple[Mapping[str, Any], set[str]]:
     return first, set(first)
 
 
-__all__ = ["FORMATS", "Format", "guess_format", "open_reader"]
+__all__ = ["FORMATS", "Format", "guess_format", "list_options", "open_reader"]

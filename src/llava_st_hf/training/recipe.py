@@ -1,0 +1,287 @@
+"""A recipe is one YAML file and one run: what model, which data, how to train; the command line overrides it.
+
+Its keys are the fields of `ModelArguments`, `DataArguments` and `LlavaSTTrainingConfig` (which has all of TRL's
+`SFTConfig`). Relative paths in the file start from its folder, those on the command line from the working directory.
+"""
+
+import difflib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from transformers.utils import is_torch_bf16_gpu_available
+from trl import SFTConfig, TrlParser
+
+from ..processing.media_llava_st import InputError
+from .stages import STAGES, StagePlan, get_stage
+
+_DATA_FILES = ("mixture", "eval_mixture")
+_SHAPES_KEYS = ("st_shapes", "eval_st_shapes")
+
+
+@dataclass
+class ModelArguments:
+    """
+    What is trained.
+
+    Args:
+        model_name_or_path (`str`):
+            Checkpoint to start from: a directory, or a repository on the Hub. A folder with the adapter of the stage
+            before is merged into its base.
+        stage (`str`): Who trains, one of `STAGES`.
+        model_revision (`str`, *optional*): Branch, tag or commit on the Hub.
+        dtype (`str`, *optional*, defaults to `"auto"`): Precision of frozen weights; what is trained is float32.
+        attn_implementation (`str`, *optional*): Attention of the model, such as `flash_attention_2`.
+        lora_rank (`int`, *optional*): In place of the stage's.
+        lora_alpha (`float`, *optional*): In place of twice the rank.
+        lora_dropout (`float`, *optional*): In place of the stage's.
+        learning_rates (`dict`, *optional*): Rate by module, in place of the stage's.
+    """
+
+    model_name_or_path: str = field(metadata={"help": "checkpoint to start from: directory, adapter, or Hub id"})
+    stage: str = field(metadata={"help": f"who trains: {', '.join(STAGES)}"})
+    model_revision: str | None = field(default=None, metadata={"help": "branch, tag or commit on the Hub"})
+    dtype: str = field(default="auto", metadata={"help": "precision of frozen weights (auto: the checkpoint's)"})
+    attn_implementation: str | None = field(default=None, metadata={"help": "e.g. sdpa or flash_attention_2"})
+    lora_rank: int | None = field(default=None, metadata={"help": "rank of LoRA (the stage's)"})
+    lora_alpha: float | None = field(default=None, metadata={"help": "scale of LoRA (twice the rank)"})
+    lora_dropout: float | None = field(default=None, metadata={"help": "dropout of LoRA (the stage's)"})
+    learning_rates: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": 'rate by module, e.g. {"packer": 1e-5} (the stage\'s)'}
+    )
+
+    def __post_init__(self):
+        rates = _read_mapping("learning_rates", self.learning_rates) or {}
+        try:
+            self.learning_rates = {str(module): float(rate) for module, rate in rates.items()}
+        except (TypeError, ValueError) as error:
+            raise InputError(f"learning_rates is {rates!r}: give a number for each module.") from error
+
+    def make_plan(self, learning_rate: float | None = None) -> StagePlan:
+        """
+        Return the plan of the stage with what was asked for otherwise.
+
+        Args:
+            learning_rate (`float`, *optional*): Rate of all modules without one in `learning_rates`.
+
+        Raises:
+            `InputError`: For an unknown stage, or settings that do not fit it.
+        """
+        plan = get_stage(self.stage)
+        settings = {
+            name: getattr(self, name)
+            for name in ("lora_rank", "lora_alpha", "lora_dropout")
+            if getattr(self, name) is not None
+        }
+        if settings and plan.get_row("language_model").training != "lora":
+            name, value = next(iter(settings.items()))
+            raise InputError(f"{name} is {value}, but stage {self.stage!r} has no LoRA: leave it out.")
+        return replace(plan, **settings).with_learning_rates(self.learning_rates, learning_rate)
+
+
+@dataclass
+class DataArguments:
+    """
+    What is trained on.
+
+    Args:
+        mixture (`str`, *optional*): YAML file of a `Mixture`. This or `st_shapes`.
+        st_shapes (`dict`, *optional*): Arguments of `ShapesDataset`: clips of moving shapes that are made as it runs.
+        eval_mixture (`str`, *optional*): Mixture that is held out.
+        eval_st_shapes (`dict`, *optional*):
+            What of `st_shapes` is otherwise in the clips held out: `num_samples`, and a `seed` of their own.
+        grounding_clips (`int`, *optional*, defaults to 0):
+            ST-Shapes clips for each task that are answered and scored at each evaluation.
+        num_frames (`int`, *optional*): Frames to sample of a clip; what the processor samples when left out.
+        truncation (`bool`, *optional*, defaults to `False`):
+            Whether a sample longer than `max_length` is cut at its end instead of skipped.
+        max_skip_share (`float`, *optional*):
+            Share of the records that may be skipped before the run stops; what the mixture says when left out.
+    """
+
+    mixture: str | None = field(default=None, metadata={"help": "YAML file of the mixture"})
+    st_shapes: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={"help": "settings of ST-Shapes: task_weights, num_samples, seed, size, ..."},
+    )
+    eval_mixture: str | None = field(default=None, metadata={"help": "YAML file of a mixture that is held out"})
+    eval_st_shapes: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "what differs from st_shapes in clips held out: num_samples and seed"}
+    )
+    grounding_clips: int = field(
+        default=0, metadata={"help": "ST-Shapes clips per task to answer and score at each evaluation (0)"}
+    )
+    num_frames: int | None = field(default=None, metadata={"help": "frames to sample of a clip (the processor's)"})
+    truncation: bool = field(default=False, metadata={"help": "cut samples that are too long instead of skipping"})
+    max_skip_share: float | None = field(
+        default=None, metadata={"help": "share of records that may be skipped (the mixture's, or 0.05)"}
+    )
+
+    def __post_init__(self):
+        for name in _SHAPES_KEYS:
+            setattr(self, name, _read_mapping(name, getattr(self, name)))
+        if (self.mixture is None) == (self.st_shapes is None):
+            raise InputError("give either mixture, the path of its YAML file, or st_shapes, its settings.")
+        if self.eval_mixture is not None and self.eval_st_shapes is not None:
+            raise InputError("eval_mixture and eval_st_shapes are both given: leave one out.")
+        if self.eval_st_shapes is not None:
+            held_out = (self.st_shapes or {}) | self.eval_st_shapes
+            if self.st_shapes is not None and held_out.get("seed", 0) == self.st_shapes.get("seed", 0):
+                raise InputError(
+                    f"seed of eval_st_shapes is {held_out.get('seed', 0)}, which is that of st_shapes: give another, "
+                    "or the clips held out are trained on."
+                )
+            self.eval_st_shapes = held_out
+
+
+@dataclass
+class LlavaSTTrainingConfig(SFTConfig):
+    """
+    TRL's `SFTConfig` with the defaults of this project: cosine schedule, warm-up over 3 %, no weight decay.
+
+    `learning_rate` replaces the rates of the stage, of all modules without one in `learning_rates`. `max_length` is
+    the number of tokens from which on a sample is skipped. `bf16` is chosen where the GPU supports it.
+    `resume_from_checkpoint` is a checkpoint, or `true` for the last one if there is any.
+    """
+
+    learning_rate: float | None = field(default=None, metadata={"help": "rate of all modules (the stage's rates)"})
+    weight_decay: float = field(default=0.0, metadata={"help": "weight decay"})
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "schedule of the learning rate"})
+    warmup_steps: float = field(default=0.03, metadata={"help": "steps of warm-up, or below 1 their share"})
+    max_length: int | None = field(default=32768, metadata={"help": "most tokens of a sample"})
+    activation_checkpointing: bool | None = field(default=True, metadata={"help": "less memory, slower"})
+    gradient_checkpointing: bool | None = field(default=None, metadata={"help": "alias of activation_checkpointing"})
+    report_to: str | None = field(default="none", metadata={"help": "none, trackio, tensorboard or wandb"})
+    save_total_limit: int | None = field(default=2, metadata={"help": "checkpoints that are kept"})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "not used: records are no columns"})
+
+    def __post_init__(self):
+        has_gpu = torch.cuda.is_available()
+        self.dataset_kwargs = {"skip_prepare_dataset": True}  # the collator does all of it
+        if self.bf16 is None and not self.fp16:
+            self.bf16 = has_gpu and is_torch_bf16_gpu_available()
+        self.dataloader_pin_memory = self.dataloader_pin_memory and has_gpu
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """
+    One run.
+
+    Args:
+        model (`ModelArguments`): What is trained.
+        data (`DataArguments`): What is trained on.
+        training (`LlavaSTTrainingConfig`): How.
+
+    Example:
+
+    ```python
+    >>> recipe = read_recipe("recipes/tiny/stage1/sft.yaml", ["--max_steps", "10"])
+    >>> recipe.model.stage
+    'from_scratch'
+    ```
+    """
+
+    model: ModelArguments
+    data: DataArguments
+    training: LlavaSTTrainingConfig
+
+    @property
+    def plan(self) -> StagePlan:
+        """Who trains."""
+        return self.model.make_plan(self.training.learning_rate)
+
+
+def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """
+    Read a recipe.
+
+    Args:
+        path (`str` or `Path`): The YAML file.
+        overrides (`Sequence[str]`, *optional*): `--key value ...`, which replace values of the file.
+
+    Returns:
+        `Recipe`: What to do.
+
+    Raises:
+        `InputError`: For a file that cannot be read, an unknown key, a missing one, or a value that does not fit.
+    """
+    path = Path(path)
+    content = _read_yaml(path)
+    parser = _RecipeParser([ModelArguments, DataArguments, LlavaSTTrainingConfig], allow_abbrev=False)
+    known = sorted(action.dest for action in parser._actions)
+    for key in content:
+        _check_key(key, known, f"{path} has the unknown key {key!r}")
+    parser.set_defaults_with_config(**_resolve_paths(content, path.parent.absolute()))
+    try:
+        *parts, unknown = parser.parse_args_into_dataclasses(list(overrides), return_remaining_strings=True)
+    except (ValueError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: {error}") from error
+    for word in unknown:
+        _check_key(word.partition("=")[0].lstrip("-").replace("-", "_"), known, f"{word!r} is not understood")
+    return Recipe(*parts)
+
+
+class _RecipeParser(TrlParser):
+    """Raises `InputError` where argparse would end the program."""
+
+    def error(self, message: str):
+        """Raise for arguments that cannot be parsed."""
+        raise InputError(f"{message}: mend the recipe or the command line.")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"the recipe {path} cannot be read: {error.strerror}. Mend its path.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"the recipe {path} is no YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"the recipe {path} holds no keys: give model_name_or_path, stage and data.")
+    return {str(key): value for key, value in content.items()}
+
+
+def _check_key(key: str, known: list[str], problem: str) -> None:
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=1)
+        raise InputError(f"{problem}: {f'did you mean {near[0]!r}?' if near else 'see `llava-st train --help`.'}")
+
+
+def _resolve_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Let relative paths start from the folder of the recipe."""
+    resolved = dict(content)
+    for name in (*_DATA_FILES, "output_dir"):
+        if isinstance(resolved.get(name), str):
+            resolved[name] = os.path.normpath(folder / resolved[name])
+    for name in ("model_name_or_path", "resume_from_checkpoint"):
+        value = resolved.get(name)
+        # A name on the Hub looks like a path, so one that starts with a dot or exists is a path.
+        if isinstance(value, str) and (value.startswith(".") or (folder / value).exists()):
+            resolved[name] = os.path.normpath(folder / value)
+    if resolved.get("resume_from_checkpoint") is True:
+        resolved["resume_from_checkpoint"] = "true"
+    return resolved
+
+
+def _read_mapping(name: str, value: Any) -> dict[str, Any] | None:
+    """Return a mapping that was given in YAML, or as JSON on the command line."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise InputError(f"{name} is {value!r}, which is no JSON: give an object such as {{...}}.") from error
+    if value is not None and not isinstance(value, dict):
+        raise InputError(f"{name} is {value!r}: give keys with values.")
+    return value
+
+
+__all__ = ["DataArguments", "LlavaSTTrainingConfig", "ModelArguments", "Recipe", "read_recipe"]

@@ -1,0 +1,275 @@
+"""One run, from a recipe to a checkpoint that ships; read it from top to bottom."""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import set_seed
+from transformers.trainer_utils import TrainOutput
+
+from ..data.collator import LlavaSTDataCollator
+from ..data.mixture import Mixture, MixtureSpec
+from ..data.samples import Sample
+from ..data.shapes import ShapesDataset
+from ..data.skips import SkippedRecord, SkipReport, read_skip_report
+from ..processing.media_llava_st import InputError
+from ..processing.processing_llava_st import LlavaSTProcessor
+from .loading import load_model, make_meta_model, prepare_base
+from .recipe import DataArguments, LlavaSTTrainingConfig, Recipe
+from .stages import apply_stage, format_stage_table, get_media_token_ids
+from .trainer import LlavaSTTrainer, find_last_checkpoint
+
+logger = logging.getLogger(__name__)
+
+Records = Sequence[Sample | SkippedRecord]
+_SKIPPED = "skipped.jsonl"
+_SETTINGS = "run.json"
+# What decides which records come when, and which weights there are: a run can only be resumed with the same.
+_DECISIVE = (
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "dataloader_num_workers",
+    "world_size",
+    "seed",
+    "max_steps",
+    "num_train_epochs",
+    "max_length",
+)
+
+
+def run_recipe(
+    recipe: Recipe, report: Callable[[str], None] = logger.info, dry_run: bool = False
+) -> TrainOutput | None:
+    """
+    Train as a recipe says, and save the model or adapter with its processor in `output_dir`.
+
+    Args:
+        recipe (`Recipe`): What to do.
+        report (`Callable[[str], None]`, *optional*): Shows a text of some lines; logs it by default.
+        dry_run (`bool`, *optional*, defaults to `False`):
+            Whether to stop before any weight is read: the stage and the data have been checked and shown then.
+
+    Returns:
+        `TrainOutput` or `None`: Steps, loss and speed; `None` after a dry run.
+
+    Raises:
+        `InputError`: For a recipe that does not fit its model, its data or its machine.
+        `TooManySkipsError`: If more records than allowed cannot be used.
+    """
+    args, plan = recipe.training, recipe.plan
+    is_main_process = args.process_index == 0
+    show = report if is_main_process else logger.debug
+    args.learning_rate = plan.learning_rate
+
+    # 1. What is trained on.
+    train_records, eval_records = open_records(recipe.data, args)
+    show(describe_records(train_records, eval_records))
+    if dry_run:
+        show(describe_model(recipe))
+        return None
+    checkpoint = choose_checkpoint(args)
+    record_settings(recipe, resumes=checkpoint is not None)
+
+    # 2. What is trained.
+    set_seed(args.seed)
+    with args.main_process_first(desc="merge the adapter of the stage before"):
+        base = prepare_base(recipe.model.model_name_or_path, args.output_dir, is_main_process)
+    processor = LlavaSTProcessor.from_pretrained(base, revision=recipe.model.model_revision)
+    model = load_model(base, recipe.model.dtype, recipe.model.attn_implementation, recipe.model.model_revision)
+    model = apply_stage(model, plan, get_media_token_ids(processor))
+    check_precision(model, args)
+    show(format_stage_table(model, plan))
+
+    # 3. How it is trained.
+    skips = make_skip_report(recipe.data, args)
+    collator = LlavaSTDataCollator(
+        processor,
+        skips,
+        max_length=args.max_length,
+        truncation=recipe.data.truncation,
+        num_frames=recipe.data.num_frames,
+        return_task_ids=True,
+    )
+    trainer = LlavaSTTrainer(
+        model,
+        args,
+        plan,
+        collator,
+        train_records,
+        eval_records,
+        evaluate_grounding=make_grounding_evaluation(recipe, processor),
+    )
+    result = trainer.train(resume_from_checkpoint=checkpoint)
+
+    # 4. What ships.
+    trainer.save_model()
+    trainer.save_state()
+    show(describe_skips(args))
+    return result
+
+
+def open_records(data: DataArguments, args: LlavaSTTrainingConfig) -> tuple[Records, Records | None]:
+    """Open what is trained on, and what is held out; a mixture holds all of its epochs, which then count as one."""
+    num_readers = args.world_size * max(args.dataloader_num_workers, 1)
+    if data.mixture is not None:
+        num_epochs = max(round(args.num_train_epochs), 1)
+        records = Mixture(data.mixture, num_epochs, args.train_batch_size, num_readers)
+        args.num_train_epochs = 1
+    else:
+        records = make_shapes("st_shapes", data.st_shapes)
+    held_out = None
+    if data.eval_mixture is not None:
+        held_out = Mixture(data.eval_mixture)
+    elif data.eval_st_shapes is not None:
+        held_out = make_shapes("eval_st_shapes", data.eval_st_shapes)
+    if held_out is None and args.eval_strategy != "no":
+        raise InputError(
+            f"eval_strategy is {str(args.eval_strategy.value)!r}, but nothing is held out: give eval_mixture or "
+            "eval_st_shapes."
+        )
+    return records, held_out
+
+
+def make_shapes(name: str, settings: dict[str, Any]) -> ShapesDataset:
+    """Make the data set of a block of the recipe; its name is for messages."""
+    try:
+        return ShapesDataset(**settings)
+    except (InputError, TypeError) as error:
+        raise InputError(f"{name}: {str(error).removeprefix('ShapesDataset.__init__() ')}") from error
+
+
+def describe_records(train_records: Records, eval_records: Records | None) -> str:
+    """Return the counts of what is trained on and held out."""
+    lines = []
+    for name, records in (("train", train_records), ("held out", eval_records)):
+        if isinstance(records, Mixture):
+            lines += [f"{name}: {len(records):,} records in {records.num_epochs} epochs", records.format_table()]
+        elif isinstance(records, ShapesDataset):
+            weights = ", ".join(f"{task} {weight:g}" for task, weight in records.task_weights.items())
+            lines.append(f"{name}: {len(records):,} samples of ST-Shapes, seed {records.seed}: {weights}")
+        elif records is not None:
+            lines.append(f"{name}: {len(records):,} records")
+    return "\n".join(lines)
+
+
+def describe_model(recipe: Recipe) -> str:
+    """Return the table of the stage for a model without weights; a model that is not there yet is said to be so."""
+    name = recipe.model.model_name_or_path
+    if name.startswith((".", "/")) and not Path(name).exists():
+        return f"stage {recipe.plan.name}: {name} is not there yet, so its modules are not shown"
+    model = make_meta_model(name, recipe.model.model_revision)
+    return format_stage_table(apply_stage(model, recipe.plan), recipe.plan)
+
+
+def choose_checkpoint(args: LlavaSTTrainingConfig) -> str | None:
+    """
+    Return the checkpoint to go on from.
+
+    Raises:
+        `InputError`: If the folder holds a run that nobody asked to go on with, or the checkpoint does not exist.
+    """
+    asked, last = args.resume_from_checkpoint, find_last_checkpoint(args.output_dir)
+    if asked is None or str(asked).lower() == "false":
+        if last is not None:
+            raise InputError(
+                f"output_dir is {args.output_dir!r}, which holds {Path(last).name} of a run: give "
+                "--resume_from_checkpoint true to go on with it, or another output_dir."
+            )
+        return None
+    if str(asked).lower() == "true":
+        return last
+    if not os.path.isdir(asked):
+        raise InputError(f"resume_from_checkpoint is {asked!r}, which is no folder: give a checkpoint, or true.")
+    return str(asked)
+
+
+def record_settings(recipe: Recipe, resumes: bool) -> None:
+    """Keep what decides the order of the data beside the checkpoints; a run that goes on must have the same."""
+    path = Path(recipe.training.output_dir) / _SETTINGS
+    settings = {name: getattr(recipe.training, name) for name in _DECISIVE}
+    settings |= {"stage": recipe.model.stage, **vars(recipe.data)}
+    settings = json.loads(json.dumps(settings, default=str))
+    if resumes and path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        for name, value in settings.items():
+            if before.get(name) != value:
+                raise InputError(
+                    f"{name} is {value!r}, but the run in {path.parent} began with {before.get(name)!r}: give that, "
+                    "or another output_dir."
+                )
+    elif recipe.training.process_index == 0:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+
+def check_precision(model: nn.Module, args: LlavaSTTrainingConfig) -> None:
+    """Raise `InputError` where float32 weights would meet half-precision ones without autocast."""
+    dtypes = {parameter.dtype for parameter in model.parameters()}
+    if len(dtypes) > 1 and not (args.bf16 or args.fp16):
+        names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
+        raise InputError(f"the weights are {names}, and bf16 is false: set dtype to float32, or bf16 to true.")
+
+
+def make_skip_report(data: DataArguments, args: LlavaSTTrainingConfig) -> SkipReport:
+    """Make the report of records that cannot be used, as the mixture wants it."""
+    spec = None if data.mixture is None else MixtureSpec.from_yaml(data.mixture)
+    share = data.max_skip_share if data.max_skip_share is not None else getattr(spec, "max_skip_share", 0.05)
+    required = () if spec is None else spec.required_sources
+    return SkipReport(Path(args.output_dir) / _SKIPPED, share, required)
+
+
+def describe_skips(args: LlavaSTTrainingConfig) -> str:
+    """Return what was skipped in all processes and workers, by source and reason."""
+    path = Path(args.output_dir) / _SKIPPED
+    report = SkipReport(max_skip_share=1)
+    for skipped in read_skip_report(path):
+        report.add(skipped)
+    if not report.num_skipped:
+        return "no record was skipped"
+    rows = report.format_table().splitlines()[:-1]
+    return "\n".join([*rows, f"{report.num_skipped} records skipped; see {path}"])
+
+
+def make_grounding_evaluation(
+    recipe: Recipe, processor: LlavaSTProcessor
+) -> Callable[[nn.Module, int], dict[str, float]] | None:
+    """Return what answers and scores ST-Shapes clips at each evaluation; `None` where none are asked for."""
+    data, args = recipe.data, recipe.training
+    if not data.grounding_clips:
+        return None
+    if args.fsdp or args.deepspeed:
+        raise InputError(
+            f"grounding_clips is {data.grounding_clips}, but a model that is split over processes cannot answer "
+            "during training: set it to 0 and use `llava-st evaluate` on the checkpoints."
+        )
+    from ..evaluation.evaluate import Processes, evaluate
+    from ..evaluation.st_shapes import StShapes
+
+    shapes = data.st_shapes or {}
+    settings = {name: shapes[name] for name in ("num_frames", "size", "difficulty") if name in shapes}
+    scored = StShapes.headline["default"]
+    tasks = [task for task in shapes.get("task_weights", scored) if task in scored]
+    benchmark = StShapes(data.grounding_clips, tasks or None, **settings)
+
+    def evaluate_grounding(model: nn.Module, step: int) -> dict[str, float]:
+        metrics = [None]
+        if args.process_index == 0:
+            folder = Path(args.output_dir) / "grounding" / f"step-{step}"
+            metrics = [evaluate(model, processor, benchmark, folder, quiet=True, processes=Processes())]
+        if args.world_size > 1:
+            torch.distributed.broadcast_object_list(metrics)
+        return {
+            f"{task}_{name}": found["figures"][name]
+            for task, found in metrics[0]["tasks"].items()
+            for name in found["headline"]
+        }
+
+    return evaluate_grounding
+
+
+__all__ = ["run_recipe"]

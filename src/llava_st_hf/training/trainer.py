@@ -1,0 +1,261 @@
+"""The trainer: TRL's, with the model's own loss, a rate for each module, figures by task, and whole checkpoints."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from torch import nn
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import SequentialSampler
+from transformers import Trainer, TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, rotate_checkpoints
+from trl import SFTTrainer
+
+from ..data.collator import LlavaSTDataCollator
+from ..data.samples import Sample
+from ..data.skips import SkippedRecord
+from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
+from .figures import TrainingFigures
+from .recipe import LlavaSTTrainingConfig
+from .stages import StagePlan, find_module
+
+_UNFINISHED = "unfinished"  # folder of the checkpoint that is being written
+# Evaluates the model and returns figures by name; the second argument is the step.
+Evaluate = Callable[[nn.Module, int], dict[str, float]]
+
+
+class _Evened(TorchDataset):
+    """Records followed by as much filler as makes each process's last batch whole: none is trained on twice."""
+
+    def __init__(self, records: Sequence[Sample | SkippedRecord], multiple: int):
+        self.records = records
+        self._length = -(-len(records) // multiple) * multiple
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Sample | SkippedRecord | None:
+        return self.records[index] if index < len(self.records) else None
+
+
+class _WithoutFiller:
+    """Hands a collator the records of a batch only, and says how many there were; pickled to the workers."""
+
+    def __init__(self, collator: LlavaSTDataCollator):
+        self.collator = collator
+
+    def __call__(self, examples: Sequence[Sample | SkippedRecord | None]) -> dict[str, torch.Tensor]:
+        records = [example for example in examples if example is not None]
+        return {**self.collator(records), "num_records": torch.tensor(len(records))}
+
+
+class LlavaSTTrainer(SFTTrainer):
+    """
+    TRL's `SFTTrainer` for LLaVA-ST.
+
+    - The loss is the model's own. TRL's fused head scores text tokens only: with it a coordinate has no logit, and
+      the loss is wrong without an error.
+    - Records come in the order of the data set, which is that of a `Mixture`. A resumed run starts at its place and
+      reads nothing before it.
+    - Each module has the learning rate of the stage.
+    - Logs hold the loss by task and by kind of token, coordinate errors in bins, throughput, and peak memory.
+    - A checkpoint appears under its name when all of it is written.
+
+    Args:
+        model (`LlavaSTForConditionalGeneration` or `peft.PeftModel`): What `apply_stage` returned.
+        args (`LlavaSTTrainingConfig`): Settings.
+        plan (`StagePlan`): The stage, for the learning rates.
+        data_collator (`LlavaSTDataCollator`): Makes batches; with `return_task_ids` the loss is logged by task.
+        train_dataset (`Sequence`): Records by number, such as a `Mixture`.
+        eval_dataset (`Sequence`, *optional*): Records held out.
+        processing_class (`LlavaSTProcessor`, *optional*): Saved in each checkpoint; that of the collator by default.
+        evaluate_grounding (`Callable`, *optional*):
+            Called with the model and the step at each evaluation; its figures are logged as `eval_...`, and one of
+            them may be `metric_for_best_model`.
+        callbacks (`list[TrainerCallback]`, *optional*): Further callbacks.
+
+    Example:
+
+    ```python
+    >>> trainer = LlavaSTTrainer(model, args, STAGES["coordinate_alignment"], collator, mixture)
+    >>> trainer.train(resume_from_checkpoint=find_last_checkpoint(args.output_dir))
+    ```
+    """
+
+    _unfinished_dir: str | None = None
+
+    def __init__(
+        self,
+        model: LlavaSTForConditionalGeneration,
+        args: LlavaSTTrainingConfig,
+        plan: StagePlan,
+        data_collator: LlavaSTDataCollator,
+        train_dataset: Sequence[Sample | SkippedRecord],
+        eval_dataset: Sequence[Sample | SkippedRecord] | None = None,
+        processing_class: Any | None = None,
+        evaluate_grounding: Evaluate | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+    ):
+        # TRL takes data sets of `datasets` only and reads the first row: it is shown one, never the records.
+        stand_in = Dataset.from_dict({"record": [""]})
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=_WithoutFiller(data_collator),
+            train_dataset=stand_in,
+            eval_dataset=None if eval_dataset is None else stand_in,
+            processing_class=processing_class or data_collator.processor,
+            callbacks=callbacks,
+        )
+        self.plan = plan
+        self.evaluate_grounding = evaluate_grounding
+        world_size = self.args.world_size
+        self.train_dataset = _Evened(train_dataset, self.args.train_batch_size * world_size)
+        if eval_dataset is not None:
+            self.eval_dataset = _Evened(eval_dataset, self.args.eval_batch_size * world_size)
+        config = self.accelerator.unwrap_model(self.model).config
+        self._figures = {name: TrainingFigures(config) for name in ("train", "eval")}
+        keep_in_step(model)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
+        """Return the loss of the model itself, and take note of its parts; see `Trainer.compute_loss`."""
+        asked = {name: value for name, value in inputs.items() if name not in ("task_ids", "num_records")}
+        asked |= {"use_cache": False, "output_token_losses": True}
+        loss, outputs = Trainer.compute_loss(
+            self, model, asked, return_outputs=True, num_items_in_batch=num_items_in_batch
+        )
+        figures = self._figures["train" if self.model.training else "eval"]
+        figures.add(inputs, outputs.token_losses, outputs.coordinate_errors)
+        return (loss, outputs) if return_outputs else loss
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Make the optimizer with a group for each learning rate of the stage."""
+        model = self.model if model is None else model
+        if self.optimizer is not None:
+            return self.optimizer
+        decayed = set(self.get_decay_parameter_names(model))
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                rate = self.plan.get_row(find_module(name)).learning_rate
+                decay = self.args.weight_decay if name in decayed else 0.0
+                groups.setdefault((rate, decay), []).append(parameter)
+        optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, model)
+        self.optimizer = optimizer_class(
+            [
+                {"params": parameters, "lr": rate, "weight_decay": decay}
+                # The highest rate first: it is the one that is logged.
+                for (rate, decay), parameters in sorted(groups.items(), key=lambda item: item[0], reverse=True)
+            ],
+            **options,
+        )
+        return self.optimizer
+
+    def evaluate(self, *args, **kwargs) -> dict[str, float]:
+        """Evaluate the loss on the records held out, and the grounding where there is a function for it."""
+        start_seconds = time.monotonic()
+        self._figures["eval"].reset()
+        metrics = super().evaluate(*args, **kwargs)
+        self._figures["train"].leave_out(time.monotonic() - start_seconds)
+        return metrics
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log with the figures of this project; see `Trainer.log`."""
+        prefix = "eval_" if any(name.startswith("eval_") for name in logs) else ""
+        figures = self._figures["eval" if prefix else "train"].report(
+            lambda sums: self.accelerator.reduce(sums, "sum"), with_speed=not prefix
+        )
+        if prefix and self.evaluate_grounding is not None:
+            figures |= self.evaluate_grounding(self.accelerator.unwrap_model(self.model), self.state.global_step)
+        if not prefix and figures:
+            figures.pop("loss", None)  # that of the Trainer, the mean over steps, is in the logs already
+            if torch.cuda.is_available():
+                figures["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        logs.update({prefix + name: value for name, value in figures.items()})
+        super().log(logs, start_time)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return self._unfinished_dir or super()._get_output_dir(trial)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Write a checkpoint to a folder beside the others, move it there when it is whole, then delete old ones."""
+        run = Path(self.args.output_dir)
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        whole, unfinished = run / name, run / _UNFINISHED / name
+        if self.args.should_save:
+            shutil.rmtree(run / _UNFINISHED, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        self._unfinished_dir = str(run / _UNFINISHED)
+        try:
+            Trainer._save_checkpoint(self, model, trial)  # TRL's own only adds its card, and needs trackio for it
+        finally:
+            self._unfinished_dir = None
+        if self.state.best_model_checkpoint == str(unfinished):
+            self.state.best_model_checkpoint = str(whole)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            self.state.save_to_json(str(unfinished / TRAINER_STATE_NAME))
+            shutil.rmtree(whole, ignore_errors=True)
+            unfinished.rename(whole)
+            shutil.rmtree(run / _UNFINISHED)
+            rotate_checkpoints(
+                output_dir=str(run),
+                save_total_limit=self.args.save_total_limit,
+                best_model_checkpoint=self.state.best_model_checkpoint,
+                use_mtime=False,  # by number: moving a folder may change its time
+            )
+        if self.args.push_to_hub:
+            super()._push_from_checkpoint(str(whole))
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Wait: the folder is moved first, and the upload reads it in the background."""
+
+
+def keep_in_step(model: LlavaSTForConditionalGeneration | PeftModel) -> None:
+    """
+    Let every trained weight of what encodes media have a gradient, 0 where a batch has no such medium.
+
+    Processes that share the weights of a model exchange the gradients of those that have one. With a clip in the batch
+    of one process and none in that of another they would disagree about which these are, and hang or fail. It is done
+    in a single process too, where the optimizer would else leave these weights out of such a step: the number of
+    processes does not change a run.
+
+    Args:
+        model (`LlavaSTForConditionalGeneration` or `peft.PeftModel`): The model; its forward pass is hooked.
+    """
+    base = (model.get_base_model() if isinstance(model, PeftModel) else model).model
+    encoders = (base.vision_tower, base.multi_modal_projector, base.packer)
+
+    def add_zero(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        # Looked up at each call: splitting a model replaces its weights.
+        trained = [weight for part in encoders for weight in part.parameters() if weight.requires_grad]
+        if trained and torch.is_grad_enabled():
+            embeds = kwargs["inputs_embeds"]
+            kwargs["inputs_embeds"] = embeds + 0 * sum(weight.sum() for weight in trained).to(embeds)
+        return args, kwargs
+
+    base.language_model.register_forward_pre_hook(add_zero, with_kwargs=True)
+
+
+def find_last_checkpoint(output_dir: str | os.PathLike) -> str | None:
+    """Return the newest whole checkpoint in the folder of a run, `None` where there is none."""
+    return get_last_checkpoint(output_dir) if os.path.isdir(output_dir) else None
+
+
+__all__ = ["LlavaSTTrainer", "find_last_checkpoint"]

@@ -1,0 +1,106 @@
+"""`llava-st train`: a run from the command line, its errors, and a resumed one."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+import llava_st_hf  # noqa: F401
+from llava_st_hf.cli import main
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def recipe(checkpoint, tmp_path) -> Path:
+    content = {
+        "model_name_or_path": str(checkpoint),
+        "stage": "coordinate_alignment",
+        "lora_rank": 4,
+        "output_dir": "run",
+        "st_shapes": {"task_weights": ["rec", "tvg"], "num_samples": 8, "num_frames": 8, "size": 32},
+        "eval_st_shapes": {"num_samples": 2, "seed": 9},
+        "num_frames": 8,
+        "per_device_train_batch_size": 2,
+        "max_steps": 2,
+        "save_steps": 1,
+        "eval_strategy": "steps",
+        "eval_steps": 2,
+        "activation_checkpointing": False,
+    }
+    path = tmp_path / "sft.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_a_run_ends_with_a_checkpoint_that_loads(recipe, tmp_path, capsys):
+    assert main(["train", str(recipe), "--seed", "3"]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == str(tmp_path / "run")
+    assert "stage coordinate_alignment" in err
+    assert "no record was skipped" in err
+    AutoModelForImageTextToText.from_pretrained(tmp_path / "run")
+    AutoProcessor.from_pretrained(tmp_path / "run")
+    history = json.loads((tmp_path / "run" / "trainer_state.json").read_text())["log_history"]
+    assert any("eval_loss_text" in entry for entry in history)
+    # Started again it says so; asked to go on it has nothing left to do.
+    assert main(["train", str(recipe), "--seed", "3"]) == 1
+    assert "--resume_from_checkpoint true" in capsys.readouterr().err
+    assert main(["train", str(recipe), "--seed", "4", "--resume_from_checkpoint", "true"]) == 1
+    assert "seed is 4, but the run" in capsys.readouterr().err
+
+
+def test_a_stage_starts_from_the_adapter_of_the_one_before(recipe, tmp_path, capsys):
+    short = ["--max_steps", "1", "--eval_strategy", "no"]
+    assert main(["train", str(recipe), *short]) == 0
+    second = tmp_path / "second"
+    arguments = ["--stage", "instruction_tuning", "--model_name_or_path", str(tmp_path / "run")]
+    assert main(["train", str(recipe), *short, *arguments, "--output_dir", str(second)]) == 0
+    content = json.loads((second / "adapter_config.json").read_text())
+    assert content["base_model_name_or_path"] == str(second / "merged_base")
+    AutoModelForImageTextToText.from_pretrained(second)
+
+
+@pytest.mark.slow
+def test_answers_are_scored_during_training(recipe, tmp_path):
+    assert main(["train", str(recipe), "--grounding_clips", "2"]) == 0
+    history = json.loads((tmp_path / "run" / "trainer_state.json").read_text())["log_history"]
+    assert any("eval_rec_acc@0.5" in entry and "eval_tvg_m_tIoU" in entry for entry in history)
+
+
+def test_a_dry_run_writes_nothing(recipe, tmp_path, capsys):
+    assert main(["train", str(recipe), "--dry-run"]) == 0
+    err = capsys.readouterr().err
+    assert "8 samples of ST-Shapes" in err
+    assert "language_model" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_errors_are_one_line(recipe, capsys):
+    assert main(["train", str(recipe), "--lora_ranc", "4"]) == 1
+    assert capsys.readouterr().err.strip().endswith("did you mean 'lora_rank'?")
+    assert main(["train", str(recipe.with_name("none.yaml"))]) == 1
+    with pytest.raises(SystemExit):
+        main(["train"])
+
+
+def test_what_fails_in_a_run_is_shown_whole(recipe, capsys, monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("llava_st_hf.training.train.run_recipe", fail)
+    assert main(["train", str(recipe)]) == 1
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert err.strip().splitlines()[-1] == "llava-st: error: RuntimeError: out of memory"
+
+
+def test_a_missing_library_is_named(recipe, capsys, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("llava_st_hf.training")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "trl", None)
+    assert main(["train", str(recipe)]) == 1
+    assert "pip install llava-st-hf[train]" in capsys.readouterr().err

@@ -1,0 +1,111 @@
+"""Two processes train as one does with the same global batch."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import training_process
+from training_runs import TASK_WEIGHTS
+
+from llava_st_hf.data.shapes import ShapesDataset, write_shapes
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+FSDP2 = {
+    "fsdp": True,
+    "fsdp_config": {
+        "fsdp_version": 2,
+        "reshard_after_forward": True,
+        "transformer_layer_cls_to_wrap": ["Qwen2DecoderLayer"],
+        "cpu_ram_efficient_loading": False,
+        "state_dict_type": "FULL_STATE_DICT",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory) -> Path:
+    """A mixture of files on disk."""
+    folder = tmp_path_factory.mktemp("mixture")
+    dataset = ShapesDataset(TASK_WEIGHTS, 15, num_frames=8, size=32, difficulty="easy")
+    path = write_shapes(folder, dataset)
+    (folder / "mixture.yaml").write_text(f"datasets:\n  - json_path: {path.name}\n    data_folder: .\n")
+    return folder / "mixture.yaml"
+
+
+def run(num_processes: int, folder: Path, checkpoint: Path, **settings) -> None:
+    """Train in so many processes."""
+    folder.mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes = []
+    for rank in range(num_processes):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "ACCELERATE_USE_CPU": "true"}
+        if num_processes > 1:
+            environment |= {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(num_processes),
+                "LOCAL_WORLD_SIZE": str(num_processes),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+            }
+        arguments = [
+            training_process.__file__,
+            str(folder),
+            str(checkpoint),
+            json.dumps({**settings, "rank": rank, "use_cpu": True}),
+        ]
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, *arguments],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    try:
+        outputs = [process.communicate(timeout=300)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0] * num_processes, "\n".join(outputs)
+
+
+def read_losses(folder: Path) -> list[float]:
+    return [entry["loss"] for entry in json.loads((folder / "losses.json").read_text())]
+
+
+@pytest.mark.parametrize(
+    ("stage", "way"),
+    [
+        ("coordinate_alignment", {}),
+        pytest.param("coordinate_alignment", FSDP2),
+        pytest.param("from_scratch", {}, marks=pytest.mark.slow),
+        pytest.param("from_scratch", FSDP2, marks=pytest.mark.slow),
+    ],
+    ids=["ddp_lora", "fsdp2_lora", "ddp_full", "fsdp2_full"],
+)
+def test_two_processes_train_as_one(checkpoint, mixture, tmp_path, stage, way):
+    settings = {"mixture": str(mixture), "stage": stage, "max_steps": -1, "num_train_epochs": 1}
+    (tmp_path / "one").mkdir()
+    training_process.main(tmp_path / "one", checkpoint, {**settings, "per_device_train_batch_size": 4})
+    run(2, tmp_path / "two", checkpoint, per_device_train_batch_size=2, **settings, **way)
+    assert read_losses(tmp_path / "two") == pytest.approx(read_losses(tmp_path / "one"), rel=1e-5)
+    facts = json.loads((tmp_path / "two" / "facts.json").read_text())
+    assert facts["processes"] == 2
+    assert (facts["sharded"] > 0) == bool(way)
+    read = [[int(line) for line in (tmp_path / "two" / f"read-{rank}.txt").read_text().split()] for rank in range(2)]
+    assert sorted(read[0] + read[1]) == list(range(15))
+    weights = [torch.load(tmp_path / name / "weights.pt") for name in ("one", "two")]
+    assert weights[0].keys() == weights[1].keys()
+    for name, value in weights[0].items():
+        torch.testing.assert_close(
+            weights[1][name], value, atol=2e-4, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}"
+        )

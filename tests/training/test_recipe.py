@@ -1,0 +1,200 @@
+"""Recipes: what is read, what is refused, and that every YAML of the repository runs dry."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+from training_runs import make_shapes
+
+from llava_st_hf import LlavaSTConfig
+from llava_st_hf.data.mixture import MixtureSpec
+from llava_st_hf.data.shapes import ShapesDataset, write_shapes
+from llava_st_hf.processing.media_llava_st import InputError
+from llava_st_hf.training.recipe import read_recipe
+from llava_st_hf.training.train import choose_checkpoint, record_settings, run_recipe
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+SFT = sorted(RECIPES.glob("**/sft*.yaml"))
+MINIMAL = {
+    "model_name_or_path": "./base",
+    "stage": "coordinate_alignment",
+    "output_dir": "run",
+    "st_shapes": {"task_weights": ["rec"], "num_samples": 4, "num_frames": 8, "size": 32},
+}
+
+
+def write(folder: Path, **changes) -> Path:
+    content = {name: value for name, value in {**MINIMAL, **changes}.items() if value is not None}
+    path = folder / "sft.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_paths_of_the_file_start_from_its_folder_and_those_of_the_command_do_not(tmp_path):
+    path = write(tmp_path, st_shapes=None, mixture="data/mixture.yaml", resume_from_checkpoint=True)
+    recipe = read_recipe(path)
+    assert recipe.data.mixture == str(tmp_path / "data" / "mixture.yaml")
+    assert recipe.model.model_name_or_path == str(tmp_path / "base")
+    assert recipe.training.output_dir == str(tmp_path / "run")
+    assert recipe.training.resume_from_checkpoint == "true"
+    recipe = read_recipe(path, ["--mixture", "other.yaml", "--model_name_or_path", "owner/name"])
+    assert recipe.data.mixture == "other.yaml"
+    assert recipe.model.model_name_or_path == "owner/name"
+    assert read_recipe(write(tmp_path, model_name_or_path="owner/name")).model.model_name_or_path == "owner/name"
+
+
+def test_defaults_and_overrides(tmp_path):
+    path = write(tmp_path, learning_rates={"packer": "5e-5"})
+    recipe = read_recipe(path)
+    assert (recipe.training.weight_decay, recipe.training.warmup_steps) == (0.0, 0.03)
+    assert recipe.training.lr_scheduler_type == "cosine"
+    assert recipe.training.report_to == []
+    assert recipe.training.bf16 == torch.cuda.is_available()
+    assert recipe.plan.get_row("packer").learning_rate == 5e-5
+    assert recipe.plan.get_row("language_model").learning_rate == 2e-4
+    recipe = read_recipe(
+        path, ["--learning_rate", "1e-3", "--learning_rates", '{"packer": 2e-3}', "--lora_rank", "8", "--seed=7"]
+    )
+    assert recipe.plan.get_row("packer").learning_rate == 2e-3
+    assert recipe.plan.get_row("language_model").learning_rate == 1e-3
+    assert (recipe.plan.lora_rank, recipe.training.seed) == (8, 7)
+    recipe = read_recipe(path, ["--st_shapes", '{"task_weights": ["tvg"], "num_samples": 3}'])
+    assert recipe.data.st_shapes["num_samples"] == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "overrides", "message"),
+    [
+        ({"lerning_rate": 1}, [], "unknown key 'lerning_rate': did you mean 'learning_rate'"),
+        ({}, ["--mixtur", "a.yaml"], "'--mixtur' is not understood: did you mean 'mixture'"),
+        ({}, ["--zzzzzz=3"], "'--zzzzzz=3' is not understood"),
+        ({"stage": None}, [], "--stage"),
+        ({"seed": "many"}, [], "seed"),
+        ({"stage": "stage4"}, [], "stage is 'stage4'"),
+        ({"stage": "from_scratch", "lora_rank": 4}, [], "lora_rank is 4, but stage 'from_scratch' has no LoRA"),
+        ({"learning_rates": {"packer": "fast"}}, [], "learning_rates is {'packer': 'fast'}"),
+        ({"learning_rates": {"lm_head": 1e-3}}, [], "learning_rates has 'lm_head'"),
+        ({}, ["--learning_rates", "{"], "is no JSON"),
+        ({"st_shapes": None}, [], "give either mixture"),
+        ({"mixture": "a.yaml"}, [], "give either mixture"),
+        ({"eval_st_shapes": {"num_samples": 2}}, [], "seed of eval_st_shapes is 0"),
+        ({"eval_st_shapes": {"seed": 3}, "eval_mixture": "a.yaml"}, [], "both given"),
+        ({"st_shapes": [1]}, [], r"st_shapes is \[1\]"),
+        ({"st_shapes": {"task_weights": ["rec"], "num_sample": 4}}, [], "st_shapes: .*num_sample"),
+        ({"st_shapes": {"task_weights": ["rex"], "num_samples": 4}}, [], "st_shapes: task is 'rex'"),
+        ({"eval_strategy": "steps", "eval_steps": 1}, [], "nothing is held out"),
+        ({"st_shapes": None, "mixture": "none.yaml"}, [], "none.yaml cannot be read"),
+    ],
+)
+def test_recipes_that_do_not_fit(tmp_path, changes, overrides, message):
+    path = write(tmp_path, **changes)
+    with pytest.raises(InputError, match=message):
+        run_recipe(read_recipe(path, overrides), dry_run=True)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: b: c", ""])
+def test_files_that_are_no_recipe(tmp_path, text):
+    path = tmp_path / "sft.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"sft\.yaml"):
+        read_recipe(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_recipe(tmp_path / "none.yaml")
+
+
+def test_a_run_is_never_gone_on_with_by_accident(tmp_path):
+    recipe = read_recipe(write(tmp_path))
+    assert choose_checkpoint(recipe.training) is None
+    recipe.training.resume_from_checkpoint = "true"
+    assert choose_checkpoint(recipe.training) is None
+    (tmp_path / "run" / "checkpoint-3").mkdir(parents=True)
+    assert choose_checkpoint(recipe.training) == str(tmp_path / "run" / "checkpoint-3")
+    recipe.training.resume_from_checkpoint = str(tmp_path / "none")
+    with pytest.raises(InputError, match="which is no folder"):
+        choose_checkpoint(recipe.training)
+    recipe.training.resume_from_checkpoint = None
+    with pytest.raises(InputError, match="holds checkpoint-3 of a run"):
+        choose_checkpoint(recipe.training)
+
+
+def test_a_run_goes_on_with_the_settings_it_began_with(tmp_path):
+    path = write(tmp_path)
+    record_settings(read_recipe(path), resumes=False)
+    record_settings(read_recipe(path), resumes=True)
+    with pytest.raises(InputError, match=r"seed is 1, but the run in .* began with 42"):
+        record_settings(read_recipe(path, ["--seed", "1"]), resumes=True)
+    with pytest.raises(InputError, match="num_frames is 4, but"):
+        record_settings(read_recipe(path, ["--num_frames", "4"]), resumes=True)
+
+
+@pytest.fixture(scope="module")
+def stand_ins(tmp_path_factory) -> Path:
+    """Configs of the large models without weights, and a mixture of four records: what no checkout has is replaced."""
+    folder = tmp_path_factory.mktemp("stand_ins")
+    LlavaSTConfig(dtype="bfloat16").save_pretrained(folder / "sft")
+    qwen2_half_billion = {
+        "model_type": "qwen2",
+        "hidden_size": 896,
+        "intermediate_size": 4864,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "vocab_size": 152000,
+        "tie_word_embeddings": True,
+    }
+    LlavaSTConfig(text_config=qwen2_half_billion, dtype="bfloat16").save_pretrained(folder / "sft_0.5b")
+    dataset = ShapesDataset(["rec"], 4, num_frames=8, size=32)
+    name = write_shapes(folder, dataset).name
+    (folder / "mixture.yaml").write_text(f"datasets:\n  - json_path: {name}\n    data_folder: .\n")
+    return folder
+
+
+@pytest.mark.parametrize("path", SFT, ids=[str(path.relative_to(RECIPES)) for path in SFT])
+def test_every_recipe_runs_dry(path, stand_ins, checkpoint):
+    is_tiny = "tiny" in path.parts
+    overrides = ["--model_name_or_path", str(checkpoint if is_tiny else stand_ins / path.stem)]
+    if not is_tiny:
+        overrides += ["--mixture", str(stand_ins / "mixture.yaml")]
+        mixture = Path(read_recipe(path).data.mixture)
+        if mixture.parent == path.parent:  # else it comes with the data
+            MixtureSpec.from_yaml(mixture)
+    shown = []
+    recipe = read_recipe(path, overrides)
+    run_recipe(recipe, report=shown.append, dry_run=True)
+    assert f"stage {recipe.plan.name}" in shown[1]
+    name, num_parameters, num_trained = shown[1].splitlines()[-1].replace(",", "").split()
+    assert name == "total"
+    assert int(num_trained) > 0
+    assert int(num_parameters) > (1e5 if is_tiny else 8e9 if path.stem == "sft" else 9e8)
+    assert ("st_shapes        4       4" if not is_tiny else "ST-Shapes") in shown[0]
+    assert (path.parent / "README.md").is_file() or is_tiny
+
+
+def test_a_model_that_is_not_there_yet_is_said_to_be_so(tmp_path):
+    shown = []
+    run_recipe(read_recipe(write(tmp_path)), report=shown.append, dry_run=True)
+    assert "is not there yet" in shown[1]
+
+
+def test_published_hyperparameters():
+    recipes = {stage: read_recipe(next(RECIPES.glob(f"stage{stage}_*/sft.yaml"))) for stage in (1, 2, 3)}
+    for stage, recipe in recipes.items():
+        batch = (recipe.training.per_device_train_batch_size, recipe.training.gradient_accumulation_steps)
+        assert batch == ((4, 2) if stage == 1 else (2, 2))
+        assert (recipe.training.warmup_steps, recipe.training.weight_decay) == (0.03, 0)
+        assert (recipe.training.num_train_epochs, recipe.training.max_length) == (1, 32768)
+        assert recipe.training.activation_checkpointing
+
+
+@pytest.mark.parametrize("path", sorted((RECIPES / "accelerate_configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_accelerate_configs_are_read(path):
+    config = load_config_from_file(str(path))
+    assert config.num_processes % config.num_machines == 0
+    if path.stem == "fsdp2":
+        assert config.fsdp_config["fsdp_version"] == 2
+
+
+def test_shapes_of_the_tests_are_those_of_the_data_set():
+    assert [sample.id for sample in make_shapes(2)] == ["st-shapes/0/0", "st-shapes/0/1"]
