@@ -18,7 +18,7 @@ test-slow: $(INSTALLED)  ## pass the tests that take minutes
 style: $(INSTALLED)  ## check style and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/codespell src tests benchmarks README.md CONTRIBUTING.md CHANGELOG.md
+	$(BIN)/codespell src tests benchmarks recipes README.md CONTRIBUTING.md CHANGELOG.md
 
 format: $(INSTALLED)  ## rewrite the code in house style
 	$(BIN)/ruff check --fix .

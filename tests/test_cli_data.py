@@ -292,7 +292,7 @@ def test_publish_sends_nothing_without_a_licence(data, shapes, tmp_path, monkeyp
         (["check", "SHAPES", "--report", "nowhere/s.jsonl"], "--report"),
         (["check", "SHAPES", "--report", "mine.txt"], "no report"),
         (["check", "st-shapes", "--source", "x"], "--source"),
-        (["check", "wrong.yaml"], "weigth"),
+        (["check", "wrong.yaml"], "weights"),
         (["check", "strange.jsonl"], "strange.jsonl"),
         (["check", "empty.jsonl", "--format", "canonical"], "no records"),
         (["show", "SHAPES", "99"], "0 to 11"),
@@ -315,7 +315,7 @@ def test_bad_input_is_one_line_and_exit_code_1(data, shapes, tmp_path, monkeypat
     Path("mine.txt").write_text("mine")
     Path("empty.jsonl").write_text("")
     Path("strange.jsonl").write_text('{"a": 1}\n')
-    Path("wrong.yaml").write_text("datasets:\n  - {json_path: a.jsonl, weigth: 1}\n")
+    Path("wrong.yaml").write_text("datasets:\n  - {json_path: a.jsonl, weights: 1}\n")
     code, _, err = data(*[str(shapes) if argument == "SHAPES" else argument for argument in arguments], "--quiet")
     assert code == 1
     assert err.startswith("llava-st: error: ") and err.count("\n") == 1
@@ -369,7 +369,9 @@ def test_help_has_examples_and_exit_codes(name, capsys):
 
 
 def test_a_group_without_a_command_shows_its_help(capsys):
-    assert main(["data"]) == 2
+    with pytest.raises(SystemExit) as stopped:
+        main(["data"])
+    assert stopped.value.code == 2
     assert "publish" in capsys.readouterr().out
     for arguments in (["data", "nonsense"], ["data", "--nonsense"]):
         with pytest.raises(SystemExit) as stopped:

@@ -340,7 +340,7 @@ def test_a_skipped_record_keeps_its_id(tmp_path, folder):
 def test_a_given_task_is_kept_and_checked(tmp_path, folder):
     record = make_record("video_qa")
     assert open_reader(tmp_path, [record], task="classification")[0].task == "classification"
-    assert "task 'rec' is about a image" in open_reader(tmp_path, [record], task="rec")[0].detail
+    assert "task 'rec' wants image" in open_reader(tmp_path, [record], task="rec")[0].detail
     with pytest.raises(InputError, match="task is 'vqa': choose one of"):
         open_reader(tmp_path, [record], task="vqa")
 

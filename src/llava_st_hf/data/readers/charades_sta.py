@@ -57,8 +57,8 @@ class CharadesStaReader(Reader):
 
     ```python
     >>> reader = CharadesStaReader("charades_sta_test.txt", "charades_sta", data_folder="Charades_v1")
-    >>> reader[0].messages[0]["content"][:56]
-    "Give you a textual query: 'person turn a light on.'. Whe"
+    >>> reader[0].messages[0]["content"][:52]
+    "Give you a textual query: 'person turn a light on.'."
     ```
     """
 
