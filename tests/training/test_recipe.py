@@ -8,12 +8,18 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from training_runs import make_shapes
 
-from llava_st_hf import LlavaSTConfig
+from llava_st_hf import LlavaSTConfig, LlavaSTProcessor
 from llava_st_hf.data.mixture import MixtureSpec
 from llava_st_hf.data.shapes import ShapesDataset, write_shapes
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.training.recipe import read_recipe
-from llava_st_hf.training.train import choose_checkpoint, record_settings, run_recipe
+from llava_st_hf.training.train import (
+    check_num_frames,
+    choose_checkpoint,
+    read_mixture,
+    record_settings,
+    run_recipe,
+)
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SFT = sorted(RECIPES.glob("**/sft*.yaml"))
@@ -127,6 +133,21 @@ def test_a_run_goes_on_with_the_settings_it_began_with(tmp_path):
         record_settings(read_recipe(path, ["--seed", "1"]), resumes=True)
     with pytest.raises(InputError, match="num_frames is 4, but"):
         record_settings(read_recipe(path, ["--num_frames", "4"]), resumes=True)
+
+
+def test_boxes_are_for_the_frames_that_are_sampled(tmp_path, checkpoint):
+    def read(mixture_frames, recipe_frames):
+        (tmp_path / "mixture.yaml").write_text(f"num_frames: {mixture_frames}\ndatasets: [{{json_path: a.jsonl}}]\n")
+        data = read_recipe(write(tmp_path, st_shapes=None, mixture="mixture.yaml", num_frames=recipe_frames)).data
+        return read_mixture(data.mixture, data).num_frames, data
+
+    assert read(8, None)[0] == read("null", 8)[0] == read(8, 8)[0] == read(8, None)[1].num_frames == 8
+    with pytest.raises(InputError, match="num_frames is 4 in the recipe, but 8 in"):
+        read(8, 4)
+    processor = LlavaSTProcessor.from_pretrained(checkpoint)
+    check_num_frames(read(8, None)[1], processor)
+    with pytest.raises(InputError, match="have boxes for 100 frames, but the processor samples"):
+        check_num_frames(read("null", None)[1], processor)
 
 
 @pytest.fixture(scope="module")

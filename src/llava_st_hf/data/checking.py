@@ -28,13 +28,13 @@ from ..processing.video_file_llava_st import check_source, open_container, open_
 from ..processing.video_processing_llava_st import LlavaSTVideoProcessor
 from .media_loading import MAX_FILE_BYTES, MAX_PIXELS, check_file, reasons_of_errors
 from .mixture import MixtureSpec, open_sources
+from .readers.tubes import DEFAULT_NUM_FRAMES
 from .samples import Sample
 from .skips import RecordError, SkippedRecord, SkipReport
 from .truth import Turn, get_source, make_stand_in, probe_media, read_turns
 
 DECODE_LEVELS = ("none", "header", "full")
 Records = Sequence[Sample | SkippedRecord]  # a reader, a mixture, or a list
-_DEFAULT_NUM_FRAMES = 100
 _CHUNK = 64  # records
 _COORDINATE = re.compile(COORDINATE_PATTERN)
 
@@ -274,7 +274,7 @@ def check_media(
         `RecordError`: For media that are missing, empty, too large or not readable.
     """
     if decode == "full":
-        num_frames = _DEFAULT_NUM_FRAMES if video_processor is None else None
+        num_frames = DEFAULT_NUM_FRAMES if video_processor is None else None
         return probe_media(sample, num_frames, video_processor)
     is_clip = sample.media_type == "video" and len(sample.media) == 1
     for index, item in enumerate(sample.media):

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers.trainer_utils import TrainOutput
 
 from ..data.collator import LlavaSTDataCollator
 from ..data.mixture import Mixture, MixtureSpec
+from ..data.readers.tubes import DEFAULT_NUM_FRAMES
 from ..data.samples import Sample
 from ..data.shapes import ShapesDataset
 from ..data.skips import SkippedRecord, SkipReport, read_skip_report
@@ -80,6 +82,7 @@ def run_recipe(
     with args.main_process_first(desc="merge the adapter of the stage before"):
         base = prepare_base(recipe.model.model_name_or_path, args.output_dir, is_main_process)
     processor = LlavaSTProcessor.from_pretrained(base, revision=recipe.model.model_revision)
+    check_num_frames(recipe.data, processor)
     model = load_model(base, recipe.model.dtype, recipe.model.attn_implementation, recipe.model.model_revision)
     model = apply_stage(model, plan, get_media_token_ids(processor))
     check_precision(model, args)
@@ -118,13 +121,13 @@ def open_records(data: DataArguments, args: LlavaSTTrainingConfig) -> tuple[Reco
     num_readers = args.world_size * max(args.dataloader_num_workers, 1)
     if data.mixture is not None:
         num_epochs = max(round(args.num_train_epochs), 1)
-        records = Mixture(data.mixture, num_epochs, args.train_batch_size, num_readers)
+        records = Mixture(read_mixture(data.mixture, data), num_epochs, args.train_batch_size, num_readers)
         args.num_train_epochs = 1
     else:
         records = make_shapes("st_shapes", data.st_shapes)
     held_out = None
     if data.eval_mixture is not None:
-        held_out = Mixture(data.eval_mixture)
+        held_out = Mixture(read_mixture(data.eval_mixture, data))
     elif data.eval_st_shapes is not None:
         held_out = make_shapes("eval_st_shapes", data.eval_st_shapes)
     if held_out is None and args.eval_strategy != "no":
@@ -133,6 +136,32 @@ def open_records(data: DataArguments, args: LlavaSTTrainingConfig) -> tuple[Reco
             "eval_st_shapes."
         )
     return records, held_out
+
+
+def read_mixture(path: str, data: DataArguments) -> MixtureSpec:
+    """
+    Read a mixture whose annotations in seconds get boxes for the frames that are sampled.
+
+    Raises:
+        `InputError`: If the mixture and the recipe say otherwise of the number of frames.
+    """
+    spec = MixtureSpec.from_yaml(path)
+    if data.num_frames is not None and spec.num_frames not in (None, data.num_frames):
+        raise InputError(
+            f"num_frames is {data.num_frames} in the recipe, but {spec.num_frames} in {path}: give one of them."
+        )
+    data.num_frames = data.num_frames or spec.num_frames
+    return replace(spec, num_frames=data.num_frames)
+
+
+def check_num_frames(data: DataArguments, processor: LlavaSTProcessor) -> None:
+    """Raise `InputError` where boxes would be for other frames than the processor samples."""
+    sampled = processor.video_processor.num_frames
+    if data.mixture is not None and data.num_frames is None and sampled != DEFAULT_NUM_FRAMES:
+        raise InputError(
+            f"num_frames is not given, so annotations in seconds have boxes for {DEFAULT_NUM_FRAMES} frames, but the "
+            f"processor samples {sampled}: set num_frames, in the recipe or in the mixture."
+        )
 
 
 def make_shapes(name: str, settings: dict[str, Any]) -> ShapesDataset:

@@ -11,6 +11,7 @@ from .json_files import JsonRecords
 from .media_probe import find_media, probe_video
 from .reader import MediaFolder, Reader, require_object
 from .tubes import (
+    DEFAULT_NUM_FRAMES,
     check_count,
     check_task,
     check_times,
@@ -68,7 +69,7 @@ class CharadesStaReader(Reader):
         source: str,
         data_folder: str | Path | None = None,
         task: str | None = None,
-        num_frames: int = 100,
+        num_frames: int = DEFAULT_NUM_FRAMES,
     ):
         self.source = source
         self.task = check_task(task, ("tvg",), "charades_sta")

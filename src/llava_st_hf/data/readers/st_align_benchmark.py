@@ -10,6 +10,7 @@ from ..skips import RecordError
 from .json_files import JsonRecords
 from .reader import MediaFolder, Reader, require_object
 from .tubes import (
+    DEFAULT_NUM_FRAMES,
     SampledFrames,
     check_count,
     check_frame,
@@ -79,7 +80,7 @@ class StAlignBenchmarkReader(Reader):
         data_folder: str | Path | None = None,
         task: str | None = None,
         max_items: int = 2000,
-        num_frames: int = 100,
+        num_frames: int = DEFAULT_NUM_FRAMES,
     ):
         self.source = source
         self.task = None if task is None else check_task(task, _TASKS, "st_align_benchmark")

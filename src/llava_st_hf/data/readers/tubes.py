@@ -22,6 +22,8 @@ MAX_OVERHANG_PIXELS = 2.0
 MAX_OVERHANG_SHARE = 0.01
 # How long a box holds where no second one tells how it moves on.
 HOLD_SECONDS = 0.5
+# Frames that the published system samples of each clip.
+DEFAULT_NUM_FRAMES = 100
 
 BoxValues = tuple[float, float, float, float]
 TubeEntries = Sequence[tuple[float, BoxValues]]
@@ -353,6 +355,7 @@ def check_count(name: str, value: Any) -> int:
 
 
 __all__ = [
+    "DEFAULT_NUM_FRAMES",
     "HOLD_SECONDS",
     "MAX_OVERHANG_PIXELS",
     "MAX_OVERHANG_SHARE",

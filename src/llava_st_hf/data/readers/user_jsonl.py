@@ -15,6 +15,7 @@ from .json_files import JsonRecords
 from .media_probe import probe_image, probe_video
 from .reader import MediaFolder, Reader, require_object
 from .tubes import (
+    DEFAULT_NUM_FRAMES,
     BoxValues,
     TubeEntries,
     check_count,
@@ -128,7 +129,7 @@ class UserJsonlReader(Reader):
         source: str,
         data_folder: str | Path | None = None,
         task: str | None = None,
-        num_frames: int = 100,
+        num_frames: int = DEFAULT_NUM_FRAMES,
         vary_prompts: bool = False,
     ):
         self.source = source

@@ -13,6 +13,7 @@ from .media_probe import find_media
 from .reader import MediaFolder, Reader, require_object
 from .refcoco import load_json
 from .tubes import (
+    DEFAULT_NUM_FRAMES,
     SampledFrames,
     check_count,
     check_numbers,
@@ -68,7 +69,7 @@ class VidStgReader(Reader):
         data_folder: str | Path | None = None,
         task: str | None = None,
         vidor_folder: str | Path | None = None,
-        num_frames: int = 100,
+        num_frames: int = DEFAULT_NUM_FRAMES,
     ):
         self.source = source
         self.task = check_task(task, ("stvg", "svg", "tvg", "elc"), "vidstg")
