@@ -29,6 +29,7 @@ bench: $(INSTALLED)  ## print cost as ratios within one run
 	$(BIN)/python benchmarks/packer_and_lape.py
 	$(BIN)/python benchmarks/loss_memory.py
 	$(BIN)/python benchmarks/many_questions.py
+	$(BIN)/python benchmarks/shapes_rendering.py
 	$(BIN)/python benchmarks/video_reading.py
 
 wheel: $(INSTALLED)  ## build dist/*.whl
