@@ -80,6 +80,27 @@ def test_the_scene_is_that_of_the_sample():
         assert any(np.allclose(told, box, atol=1e-6) for box in boxes)
 
 
+def test_further_questions_are_about_other_objects():
+    one = ShapesDataset(["rec", "rc", "tvg", "tr"], 80, seed=3)
+    several = ShapesDataset(["rec", "rc", "tvg", "tr"], 80, seed=3, num_questions=3)
+    num_turns = Counter()
+    for index in range(80):
+        sample, scene = several[index], several.make_scene(index)
+        assert sample.messages[:2] == one[index].messages
+        turns = [
+            sample.messages[first]["content"] + sample.messages[first + 1]["content"]
+            for first in range(0, len(sample.messages), 2)
+        ]
+        num_turns[len(turns)] += 1
+        for item in scene.objects:
+            words = (item.name, f"{item.color} shape", f"the {item.shape}")
+            assert len(turns) == 1 or sum(any(word in turn for word in words) for turn in turns) <= 1
+        is_clip = sample.media_type == "video"
+        assert all((("in the video" in turn) or ("the video?" in turn)) == is_clip for turn in turns)
+    assert set(num_turns) == {1, 2, 3}
+    assert several[0].task == one[0].task
+
+
 def test_a_data_loader_takes_it_as_it_is():
     dataset = ShapesDataset(["tvg"], 6)
     loader = torch.utils.data.DataLoader(dataset, batch_size=2, num_workers=1, collate_fn=list)

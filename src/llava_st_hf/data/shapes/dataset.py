@@ -15,7 +15,7 @@ from ..readers.reader import Reader
 from ..samples import Media, Sample
 from .draws import Draws
 from .encoding import encode_sample
-from .questions import write_messages
+from .questions import add_questions, write_messages
 from .rendering import render_scene
 from .scenes import DIFFICULTIES, Scene, SceneRequest, sample_scene
 
@@ -46,6 +46,9 @@ class ShapesDataset(Reader):
         difficulty (`str`, *optional*, defaults to `"standard"`):
             `"easy"` for one or two shapes on a plain background that never hide each other, or `"standard"` for up
             to four on textured, noisy or moving backgrounds.
+        num_questions (`int`, *optional*, defaults to 1):
+            Most questions about one clip or image, as turns of a conversation, each about objects that were not spoken
+            of before. The first is of the drawn task, whose name the sample bears, the others of any task.
         encode (`bool`, *optional*, defaults to `False`):
             Whether media are the bytes of MP4 and PNG files instead of arrays.
 
@@ -73,6 +76,7 @@ class ShapesDataset(Reader):
         image_size: int | tuple[int, int] | None = None,
         frame_rate: float = 5.0,
         difficulty: str = "standard",
+        num_questions: int = 1,
         encode: bool = False,
     ):
         self.task_weights = _check_weights(task_weights)
@@ -87,6 +91,7 @@ class ShapesDataset(Reader):
         if difficulty not in DIFFICULTIES:
             raise InputError(f"difficulty is {difficulty!r}: choose one of {', '.join(DIFFICULTIES)}.")
         self.difficulty = difficulty
+        self.num_questions = _check_whole("num_questions", num_questions, 1, 100)
         self.encode = encode
 
     def __len__(self) -> int:
@@ -135,7 +140,14 @@ class ShapesDataset(Reader):
             # The same choices for each scene: what is asked does not depend on how many scenes allow it.
             messages = write_messages(task, scene, Draws(self.seed, index, stream=1))
             if messages is not None:
-                return task, scene, messages, draws
+                break
+        if self.num_questions > 1 and task != "classification":  # its scene is made for one question
+            tasks = [name for name in self.task_weights if self._suits(name, is_clip)]
+            messages = add_questions(messages, scene, tasks, self.num_questions, Draws(self.seed, index, stream=2))
+        return task, scene, messages, draws
+
+    def _suits(self, task: str, is_clip: bool) -> bool:
+        return task != "classification" and TASKS[task].media_type in ("any", "video" if is_clip else "image")
 
     def _choose_task(self, draws: Draws) -> str:
         tasks, reached = list(self.task_weights), list(accumulate(self.task_weights.values()))

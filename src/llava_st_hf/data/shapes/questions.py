@@ -74,6 +74,45 @@ def write_messages(task: str, scene: Scene, draws: Draws) -> tuple[dict[str, str
     return tuple(messages)
 
 
+def add_questions(
+    messages: tuple[dict[str, str], ...], scene: Scene, tasks: Sequence[str], num_questions: int, draws: Draws
+) -> tuple[dict[str, str], ...]:
+    """
+    Go on with a conversation: further questions about a scene, each about objects that were not spoken of before.
+
+    So no answer can be copied from what was said already; that is also why there may be fewer than asked for.
+
+    Args:
+        messages (`tuple[dict[str, str], ...]`): The conversation so far.
+        scene (`Scene`): What it is about.
+        tasks (`Sequence[str]`): Tasks to choose from.
+        num_questions (`int`): Most questions in all.
+        draws (`Draws`): Chooses what is asked and how.
+
+    Returns:
+        `tuple[dict[str, str], ...]`: The conversation with its further turns.
+    """
+
+    def find_objects(turns: Sequence[dict[str, str]]) -> set[str]:
+        text = " ".join(turn["content"] for turn in turns)
+        return {
+            item.name
+            for item in scene.objects
+            if any(words in text for words in (item.name, f"{item.color} shape", f"the {item.shape}"))
+        }
+
+    spoken_of = find_objects(messages)
+    for _ in range(2 * num_questions):
+        if len(messages) >= 2 * num_questions or len(spoken_of) == len(scene.objects):
+            break
+        turns = write_messages(draws.choose(tasks), scene, draws)
+        named = find_objects(turns) if turns is not None else set()
+        if named and not named & spoken_of:
+            messages += turns
+            spoken_of |= named
+    return messages
+
+
 def list_descriptions(item: SceneObject) -> list[Description]:
     """Return the stretches of an object's timeline that can be named: single segments, and two in a row."""
     named = [segment for segment in item.segments if segment.is_event or segment.name == "appears"]
