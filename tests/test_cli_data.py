@@ -214,9 +214,11 @@ def test_convert_writes_canonical_records(data, tmp_path):
     ]
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     output = tmp_path / "out.jsonl"
-    code, out, err = data(
-        "convert", tmp_path / "mine.jsonl", output, "--source", "mine", "--report", tmp_path / "s.jsonl"
-    )
+    convert = ("convert", tmp_path / "mine.jsonl", output, "--source", "mine", "--report", tmp_path / "s.jsonl")
+    code, out, err = data(*convert)
+    assert (code, out) == (1, "") and not output.exists()
+    assert f"1 of 2 records were skipped, more than max_skip_share=0.05; see {tmp_path / 's.jsonl'}" in err
+    code, out, err = data(*convert, "--max-skip-share", 0.5)
     assert code == 0, err
     assert out == f"1 records written to {output}\n"
     assert "missing_media" in err
@@ -247,6 +249,13 @@ def test_publish_of_a_mixture_takes_each_record_once_and_its_licence(data, shape
     assert len(read_ids(tmp_path / "out")) == 5
     card = (tmp_path / "out" / "README.md").read_text()
     assert "| shapes | MIT | made here | 5 |" in card
+
+
+def test_sources_of_one_name_have_one_licence(data, shapes, tmp_path):
+    entry = f"{{json_path: {shapes}, data_folder: {shapes.parent}, source: shapes, license: "
+    (tmp_path / "mixture.yaml").write_text(f"datasets: [{entry} MIT}}, {entry} CC-BY-4.0}}]")
+    code, _, err = data("publish", tmp_path / "mixture.yaml", "--output-dir", tmp_path / "out")
+    assert code == 1 and "two entries are named 'shapes', and differ in license or origin" in err
 
 
 class Hub:

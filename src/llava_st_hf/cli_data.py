@@ -247,8 +247,12 @@ class _Opened:
         self.max_skip_share = spec.max_skip_share
         self.required_sources = frozenset(spec.required_sources)
         for source in spec.datasets:
-            if source.license is not None or source.origin is not None:
-                self.facts[source.name] = SourceFacts(source.name, source.license or UNKNOWN_LICENSE, source.origin)
+            facts = SourceFacts(source.name, source.license or UNKNOWN_LICENSE, source.origin)
+            if self.facts.setdefault(source.name, facts) != facts:
+                raise InputError(
+                    f"{path}: two entries are named {source.name!r}, and differ in license or origin: give each a "
+                    "source of its own."
+                )
         return ChosenRecords(spec)
 
 

@@ -53,6 +53,15 @@ def test_counts_and_skips_by_source(records, tmp_path):
     assert [note.id for note in read_skip_report(tmp_path / "skipped.jsonl")] == ["gone", "empty"]
 
 
+def test_ids_that_repeat_are_a_warning():
+    records = [make(media=BLACK, id=name) for name in ("1", "2", "1", "3", "1")]
+    records.append(make(media=BLACK, id="2", source="elsewhere"))
+    summary = check(records, decode="none")
+    assert summary.num_used == 6
+    assert summary.warnings["kitchen", "repeated_id"] == 3
+    assert ("elsewhere", "repeated_id") not in summary.warnings
+
+
 def test_many_processes_find_what_one_finds(records, processor):
     many = records * 12
     alone, together = check(many, processor=processor), check(many, processor=processor, num_workers=2)

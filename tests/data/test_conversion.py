@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ def test_goes_on_where_it_was(folder, monkeypatch):
         file.write(b'{"id": "16", ' * 2000)
     reader = Numbered(folder)
     assert convert_annotations(reader, folder / "a.jsonl", make_report(folder), folder) == whole
-    assert reader.num_read == 25 - 16
+    assert reader.num_read == 25 - 16 + 1  # and the last one that was written
     assert (folder / "a.jsonl").read_bytes() == (folder / "whole.jsonl").read_bytes()
     assert len(read_skip_report(folder / "skipped.jsonl")) == 5
     assert not list(folder.glob("a.jsonl.*"))
@@ -96,6 +97,27 @@ def test_does_not_go_on_with_other_data(folder, monkeypatch, changed):
         convert_annotations(Numbered(folder, stop=18), folder / "a.jsonl", make_report(folder), folder)
     with pytest.raises(InputError, match="is of another conversion"):
         convert_annotations(Numbered(folder, **changed), folder / "a.jsonl", make_report(folder), folder)
+
+
+def test_does_not_go_on_with_records_read_in_another_way(folder, monkeypatch):
+    monkeypatch.setattr(conversion, "_RECORDS_PER_SAVE", 4)
+    with pytest.raises(KeyboardInterrupt):
+        convert_annotations(Numbered(folder, stop=18), folder / "a.jsonl", make_report(folder), folder)
+
+    class OtherTask(Numbered):
+        def read(self, index):
+            return replace(super().read(index), task="tgc")
+
+    with pytest.raises(InputError, match="or read with other options"):
+        convert_annotations(OtherTask(folder), folder / "a.jsonl", make_report(folder), folder)
+
+
+def test_a_part_without_a_usable_record_goes_on(folder, monkeypatch):
+    monkeypatch.setattr(conversion, "_RECORDS_PER_SAVE", 4)
+    report = SkipReport(max_skip_share=1)
+    with pytest.raises(KeyboardInterrupt):
+        convert_annotations(Numbered(folder, bad=1, stop=18), folder / "a.jsonl", report, folder)
+    assert convert_annotations(Numbered(folder, bad=1), folder / "a.jsonl", report, folder).num_skipped == 25
 
 
 def test_a_state_that_cannot_be_read_is_reported(folder):
@@ -119,6 +141,14 @@ def test_stops_as_the_report_says(folder):
     with pytest.raises(TooManySkipsError):
         convert_annotations(Numbered(folder), folder / "a.jsonl", report, folder)
     assert not (folder / "a.jsonl").exists()
+
+
+def test_the_share_of_a_few_records_counts_at_the_end(folder):
+    with pytest.raises(TooManySkipsError, match="5 of 25 records were skipped, more than max_skip_share=0"):
+        convert_annotations(Numbered(folder), folder / "a.jsonl", SkipReport(max_skip_share=0.1), folder)
+    assert not (folder / "a.jsonl").exists()
+    counts = convert_annotations(Numbered(folder), folder / "a.jsonl", SkipReport(max_skip_share=0.2), folder)
+    assert counts == ConversionCounts(num_written=20, num_skipped=5)
 
 
 def test_media_outside_of_the_folder_are_skipped(folder):

@@ -203,6 +203,8 @@ def test_an_entry_that_does_not_fit_is_named(entry, message):
         ("datasets: [{json_path: a}]\nmax_skip_share: 2", "max_skip_share is 2: give a share"),
         ("datasets: [{json_path: a}]\nmax_skip_share: .nan", "max_skip_share is nan"),
         ("datasets: {", "is no YAML"),
+        ("datasets: [{json_path: a}]\ndatasets: [{json_path: b}]", "the key 'datasets' is there twice"),
+        ("datasets: [{json_path: a, weight: 1, weight: 2}]", "the key 'weight' is there twice"),
         ("datasets: [{json_path: !!python/object/apply:os.getcwd []}]", "is no YAML"),
         ("datasets: [{json_path: missing.json}]", "source 'missing': .*missing.json"),
         ("datasets: [{json_path: ~/a.json}]", "source 'a'"),
@@ -352,6 +354,9 @@ def test_processes_resume_where_they_stopped(spec):
     whole = [[*MixtureBatchSampler(mixture, 4, 2, process)] for process in range(2)]
     resumed = [[*MixtureBatchSampler(mixture, 4, 2, process, first_batch=2 * 5)] for process in range(2)]
     assert resumed == [batches[5:] for batches in whole]
+    # With another number of processes the batches go on from the same place.
+    resumed = [[*MixtureBatchSampler(mixture, 4, 2, process, first_batch=3)] for process in range(2)]
+    assert resumed == [whole[1][1:], whole[0][2:]]
 
 
 @pytest.mark.parametrize("num_processes", [2, 4])

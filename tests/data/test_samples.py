@@ -116,6 +116,7 @@ def test_the_length_of_all_messages_counts():
         ({}, "missing_media"),
         ({"path": 7}, "invalid_field"),
         ({"path": b"a.mp4"}, "invalid_field"),
+        ({"path": "\udcff.mp4"}, "invalid_field"),  # a name on the disk that is no UTF-8
         ({"content": "text"}, "invalid_field"),
         ({"frames": [[0]]}, "invalid_field"),
         ({"frames": np.zeros((2, 4, 4, 3), dtype=np.float32)}, "invalid_field"),

@@ -1,5 +1,6 @@
 """Skipped records: counted, written as they come, and a run that loses too much is stopped."""
 
+import io
 import json
 import multiprocessing
 import os
@@ -33,6 +34,10 @@ def test_an_error_keeps_its_fields():
 def test_a_note_is_one_line_of_bounded_length():
     note = SkippedRecord.from_error("1", "kitchen", RecordError("too_long", "messages", "two\nlines " + "a" * 5000))
     assert note.detail.startswith("two lines a") and len(note.detail) == 1000
+    error = RecordError("unreadable_media", "media", f"cannot identify image file {io.BytesIO()!r}")
+    assert SkippedRecord.from_error("1", "kitchen", error).detail == "cannot identify image file <_io.BytesIO object>"
+    note = SkippedRecord.from_error("1" * 10**6, "kitchen", RecordError("too_long", "id", "id is long"))
+    assert note.id == "1" * 1000
 
 
 def test_the_table(tmp_path):
@@ -54,12 +59,18 @@ def test_the_table(tmp_path):
 def test_the_report_holds_each_record_once(tmp_path):
     path = tmp_path / "folder" / "skipped.jsonl"
     notes = [make_note(0), make_note(1, detail="na\u00efve \ud800 \u2028"), make_note(0, "lawn")]
+    notes.append(make_note(0, detail="another record of that id"))
     for note in (*notes, notes[0]):
         SkipReport(path, max_skip_share=1).add(note)
     with path.open("ab") as file:  # a line that was cut off, in the middle of a character
         file.write('{"id": "9\u00ef'.encode()[:-1])
     found = read_skip_report(path)
-    assert [(note.id, note.source) for note in found] == [("0", "kitchen"), ("1", "kitchen"), ("0", "lawn")]
+    assert [(note.id, note.source) for note in found] == [
+        ("0", "kitchen"),
+        ("1", "kitchen"),
+        ("0", "lawn"),
+        ("0", "kitchen"),
+    ]
     assert found[1].detail.startswith("na\u00efve")
     assert read_skip_report(tmp_path / "none.jsonl") == []
 

@@ -5,11 +5,13 @@ Chunks of records are shared out among processes.
 """
 
 import bisect
+import hashlib
 import io
 import itertools
 import math
 import re
 import signal
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -95,6 +97,7 @@ class CheckSummary:
         coordinates (`dict[tuple[str, str], CoordinateRange]`): By axis (`t`, `x`, `y`) and unit.
         warnings (`Counter[tuple[str, str]]`): Records with a doubtful answer or medium, by source and kind.
         examples (`dict[tuple[str, str], str]`): For each of `warnings` the first record and what is doubtful.
+        id_hashes (`dict[str, array[int]]`): By source, 8 bytes for the id of each usable record.
 
     Example:
 
@@ -111,6 +114,7 @@ class CheckSummary:
     coordinates: dict[tuple[str, str], CoordinateRange] = field(default_factory=dict)
     warnings: Counter[tuple[str, str]] = field(default_factory=Counter)
     examples: dict[tuple[str, str], str] = field(default_factory=dict)
+    id_hashes: dict[str, array] = field(default_factory=dict)
 
     @property
     def num_used(self) -> int:
@@ -138,6 +142,16 @@ class CheckSummary:
             self.coordinates.setdefault(key, CoordinateRange()).merge(values)
         for key, example in other.examples.items():
             self.examples.setdefault(key, example)
+        for source, hashes in other.id_hashes.items():
+            self.id_hashes.setdefault(source, array("Q")).extend(hashes)
+
+    def warn_of_repeated_ids(self) -> None:
+        """Count the records whose id another one of their source bears too; reports name records by their ids."""
+        for source, hashes in self.id_hashes.items():
+            counts = np.unique(np.frombuffer(hashes, dtype=np.uint64), return_counts=True)[1]
+            if num_repeated := int(counts[counts > 1].sum()):
+                self.warnings[source, "repeated_id"] = num_repeated
+                self.examples[source, "repeated_id"] = "they share an id with another record: give each its own"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries, lists and numbers, ready for JSON."""
@@ -345,6 +359,7 @@ def check_records(
             report.add(note)
         if progress is not None:
             progress(part.num_used + part.num_skipped)
+    summary.warn_of_repeated_ids()
     return summary
 
 
@@ -425,6 +440,8 @@ class _Chunks(Dataset):
             num_tokens = self.counter.count(sample, num_frames)
         # From here on the record is good: nothing of one that is left out is counted.
         summary.counts[sample.source, sample.task] += 1
+        hash = hashlib.blake2b(sample.id.encode(), digest_size=8).digest()
+        summary.id_hashes.setdefault(sample.source, array("Q")).append(int.from_bytes(hash, "little"))
         if num_tokens is not None:
             summary.num_tokens.setdefault(sample.task, Counter())[num_tokens] += 1
         for coordinates in sample.find_coordinates():

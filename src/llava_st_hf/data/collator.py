@@ -2,7 +2,6 @@
 
 import bisect
 import itertools
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ from ..processing.tasks_llava_st import TASKS
 from .media_loading import MAX_FILE_BYTES, MAX_PIXELS, load_media
 from .samples import Sample
 from .skips import RecordError, SkippedRecord, SkipReport
-
-logger = logging.getLogger(__name__)
 
 IGNORED = -100
 _TASK_IDS = {name: index for index, name in enumerate(TASKS)}
@@ -119,11 +116,7 @@ class LlavaSTDataCollator:
                     continue
                 except RecordError as error:
                     record = SkippedRecord.from_error(record.id, record.source, error)
-            if self.skip_report.path is None:
-                logger.warning(
-                    "record %r of %r is skipped (%s): %s", record.id, record.source, record.reason, record.detail
-                )
-            self.skip_report.add(record)
+            self.skip_report.note(record)
         batch = self._stack(encoded or [self._make_empty()])
         if self.return_task_ids:
             batch["task_ids"] = torch.tensor(task_ids or [-1])

@@ -1,15 +1,16 @@
 """Annotations of any format written as canonical JSONL: whole or not at all, and resumable."""
 
+import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..processing.media_llava_st import InputError
 from .readers.reader import Reader
 from .samples import Sample
-from .skips import RecordError, SkippedRecord, SkipReport
+from .skips import RecordError, SkippedRecord, SkipReport, TooManySkipsError
 
 _RECORDS_PER_SAVE = 1000
 
@@ -39,6 +40,8 @@ class _State:
     num_bytes: int = 0
     num_written: int = 0
     num_skipped: int = 0
+    last_record: int | None = None  # number of the last record written, and a hash of its line
+    last_hash: str | None = None
 
 
 def convert_annotations(
@@ -62,8 +65,9 @@ def convert_annotations(
         `ConversionCounts`: What became of the records, those of the part before a stop included.
 
     Raises:
-        `InputError`: If the file exists, or an unfinished conversion is of other data.
-        `TooManySkipsError`: As the report does; the part that is done stays.
+        `InputError`: If the file exists, or an unfinished conversion is of other data or was read with other options.
+        `TooManySkipsError`: As the report does, and at the end for the share of all records, however few they are;
+            the part that is done stays.
 
     Example:
 
@@ -82,31 +86,41 @@ def convert_annotations(
     state_path = output_path.with_name(output_path.name + ".partial.state")
     folder = None if data_folder is None else os.path.realpath(data_folder)
     state = _load_state(partial, state_path, _State(reader.source, len(reader), folder))
-    written, skipped = state.num_written, state.num_skipped
+    if state.last_record is not None and _hash(_read_line(reader, state.last_record, folder)) != state.last_hash:
+        raise _make_error(partial, state_path, state)
+    written, skipped, last, line = state.num_written, state.num_skipped, state.last_record, None
     output_path.parent.mkdir(parents=True, exist_ok=True)
     with open(partial, "r+b" if partial.exists() else "w+b") as file:
         file.truncate(state.num_bytes)
         file.seek(state.num_bytes)
         for index in range(state.num_read, len(reader)):
             if index > state.num_read and index % _RECORDS_PER_SAVE == 0:
-                _save_state(file, state_path, state, index, written, skipped)
-            record = _read_row(reader, index, folder)
+                done = {"num_read": index, "num_written": written, "num_skipped": skipped, "last_record": last}
+                _save_state(file, state_path, replace(state, **done, last_hash=_hash(line) or state.last_hash))
+            record = _read_line(reader, index, folder)
             if isinstance(record, SkippedRecord):
                 skipped += 1
                 report.add(record)
                 continue
             written += 1
             report.count_used()
-            file.write(json.dumps(record, ensure_ascii=False).encode("utf-8") + b"\n")
+            last, line = index, record
+            file.write(line)
         file.flush()
         os.fsync(file.fileno())
+    if skipped > report.max_skip_share * len(reader):
+        where = f"; see {report.path}" if report.path is not None else ""
+        raise TooManySkipsError(
+            f"{skipped} of {len(reader)} records were skipped, more than max_skip_share={report.max_skip_share:g}"
+            f"{where}. {output_path} is not written: mend the records, or raise max_skip_share."
+        )
     os.replace(partial, output_path)
     state_path.unlink(missing_ok=True)
     return ConversionCounts(written, skipped)
 
 
-def _read_row(reader: Reader, index: int, folder: str | None) -> dict[str, Any] | SkippedRecord:
-    """Return a record as a row that JSON can hold, its paths relative to the folder."""
+def _read_line(reader: Reader, index: int, folder: str | None) -> bytes | SkippedRecord:
+    """Return a record as a line of JSON, its paths relative to the folder."""
     record = reader[index]
     if not isinstance(record, Sample):
         return record
@@ -121,7 +135,11 @@ def _read_row(reader: Reader, index: int, folder: str | None) -> dict[str, Any] 
                 item["path"] = _make_relative(item["path"], folder)
     except RecordError as error:
         return SkippedRecord.from_error(record.id, record.source, error)
-    return row
+    return json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n"
+
+
+def _hash(line: bytes | SkippedRecord | None) -> str | None:
+    return hashlib.sha256(line).hexdigest() if isinstance(line, bytes) else None
 
 
 def _make_relative(path: str, folder: str) -> str:
@@ -143,24 +161,22 @@ def _load_state(partial: Path, state_path: Path, start: _State) -> _State:
         raise InputError(f"{state_path} cannot be read: delete it and {partial} to start anew.") from error
     same = (state.source, state.num_records, state.data_folder) == (start.source, start.num_records, start.data_folder)
     if not same or partial.stat().st_size < state.num_bytes:
-        raise InputError(
-            f"{partial} is of another conversion (source {state.source!r}, {state.num_records} records): delete it "
-            f"and {state_path}, or give another output_path."
-        )
+        raise _make_error(partial, state_path, state)
     return state
 
 
-def _save_state(file: Any, state_path: Path, state: _State, num_read: int, written: int, skipped: int) -> None:
+def _make_error(partial: Path, state_path: Path, state: _State) -> InputError:
+    return InputError(
+        f"{partial} is of another conversion (source {state.source!r}, {state.num_records} records, or read with "
+        f"other options): delete it and {state_path}, or give another output_path."
+    )
+
+
+def _save_state(file: Any, state_path: Path, state: _State) -> None:
     """Keep how far the conversion came; the lines are on the disk before it says so."""
     file.flush()
     os.fsync(file.fileno())
-    values = {
-        **asdict(state),
-        "num_read": num_read,
-        "num_bytes": file.tell(),
-        "num_written": written,
-        "num_skipped": skipped,
-    }
+    values = {**asdict(state), "num_bytes": file.tell()}
     temporary = state_path.with_name(state_path.name + ".tmp")
     temporary.write_text(json.dumps(values), encoding="utf-8")
     os.replace(temporary, state_path)

@@ -246,9 +246,19 @@ class MixtureSpec:
         """
         import yaml
 
+        class Loader(yaml.SafeLoader):
+            """Refuses a key that is there twice, of which YAML would keep the last in silence."""
+
+            def compose_mapping_node(self, anchor: Any) -> Any:
+                node = super().compose_mapping_node(anchor)
+                names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+                if twice := next((name for name in names if names.count(name) > 1), None):
+                    raise yaml.YAMLError(f"the key {twice!r} is there twice{node.start_mark}: give it once.")
+                return node
+
         path = Path(path)
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+            content = yaml.load(path.read_text(encoding="utf-8-sig"), Loader)
         except OSError as error:
             raise InputError(f"the mixture {path} cannot be read: {error.strerror}. Mend its path.") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -36,7 +36,7 @@ from ..processing.coordinate_text_llava_st import (
 from ..processing.media_llava_st import InputError, PromptError
 from ..processing.prompt_writing_llava_st import check_encodable
 from ..processing.tasks_llava_st import TASKS
-from .skips import RecordError
+from .skips import RecordError, show
 
 MEDIA_TYPES = ("video", "image", "text")
 MAX_TEXT_CHARACTERS = 200_000  # of all messages together; far above what a context of 32,768 tokens holds
@@ -71,9 +71,11 @@ class Media:
         if not isinstance(self.path, (str, type(None))) or not isinstance(self.content, (bytes, type(None))):
             raise _invalid(
                 "media",
-                f"media has the path {_show(self.path)} and the content {_show(self.content)}: give the path as text, "
+                f"media has the path {show(self.path)} and the content {show(self.content)}: give the path as text, "
                 "the content as bytes.",
             )
+        if self.path is not None:
+            _check_encodable("media", self.path)
         if self.frames is not None:
             self._check_frames()
 
@@ -82,7 +84,7 @@ class Media:
         if not is_array or self.frames.ndim not in (3, 4) or self.frames.shape[-1] != 3:
             raise _invalid(
                 "media",
-                f"media has the frames {_show(self.frames)}: give a uint8 array (frames, height, width, 3) of a clip "
+                f"media has the frames {show(self.frames)}: give a uint8 array (frames, height, width, 3) of a clip "
                 "or (height, width, 3) of an image.",
             )
 
@@ -136,10 +138,10 @@ class Sample:
         for name in ("id", "source"):
             value = getattr(self, name)
             if not isinstance(value, str) or not value.strip() or len(value) > 1000:
-                raise _invalid(name, f"{name} is {_show(value)}: give a text of 1 to 1,000 characters.")
+                raise _invalid(name, f"{name} is {show(value)}: give a text of 1 to 1,000 characters.")
             _check_encodable(name, value)
         if not isinstance(self.task, str) or self.task not in TASKS:
-            raise _invalid("task", f"task is {_show(self.task)}: choose one of {', '.join(TASKS)}.")
+            raise _invalid("task", f"task is {show(self.task)}: choose one of {', '.join(TASKS)}.")
         self._check_media()
         self._check_frame_range()
         self._check_messages()
@@ -147,7 +149,7 @@ class Sample:
     def _check_media(self) -> None:
         if self.media_type not in MEDIA_TYPES:
             raise _invalid(
-                "media_type", f"media_type is {_show(self.media_type)}: choose one of {', '.join(MEDIA_TYPES)}."
+                "media_type", f"media_type is {show(self.media_type)}: choose one of {', '.join(MEDIA_TYPES)}."
             )
         if bool(self.media) != (self.media_type != "text"):
             raise RecordError(
@@ -171,18 +173,18 @@ class Sample:
         if self.media_type != "video" or is_whole != [True, True] or not 0 <= numbers[0] <= numbers[1]:
             raise _invalid(
                 "frame_range",
-                f"frame_range is {_show(self.frame_range)} for media_type {self.media_type!r}: give the first and the "
+                f"frame_range is {show(self.frame_range)} for media_type {self.media_type!r}: give the first and the "
                 "last frame of a video as whole numbers, the first not after the last.",
             )
 
     def _check_messages(self) -> None:
         if not isinstance(self.messages, (tuple, list)) or not all(isinstance(m, Mapping) for m in self.messages):
-            raise _invalid("messages", f"messages is {_show(self.messages)}: give a list of role and content.")
+            raise _invalid("messages", f"messages is {show(self.messages)}: give a list of role and content.")
         roles = [message.get("role") for message in self.messages]
         turns = roles[1:] if roles[:1] == ["system"] else roles
         if not turns or len(turns) % 2 or any(role != _ROLES[index % 2] for index, role in enumerate(turns)):
             raise _invalid(
-                "messages", f"the roles of messages are {_show(roles)}: user and assistant take turns, user first."
+                "messages", f"the roles of messages are {show(roles)}: user and assistant take turns, user first."
             )
         if len(self.messages) > MAX_MESSAGES:
             raise RecordError(
@@ -194,7 +196,7 @@ class Sample:
         for index, message in enumerate(self.messages):
             name, content = f"messages[{index}].content", message.get("content")
             if not isinstance(content, str) or not content.strip():
-                raise _invalid(name, f"{name} is {_show(content)}: give a text that is not empty.")
+                raise _invalid(name, f"{name} is {show(content)}: give a text that is not empty.")
             lengths += len(content)
             if lengths > MAX_TEXT_CHARACTERS:
                 raise RecordError(
@@ -219,7 +221,7 @@ class Sample:
         if found and (found != wanted or asked != wanted):
             raise _invalid(
                 "messages",
-                f"messages hold the placeholders {_show(found)}, but the media are {_show(wanted)}: write one for "
+                f"messages hold the placeholders {show(found)}, but the media are {show(wanted)}: write one for "
                 "each medium in the turns of the user, or none at all.",
             )
 
@@ -251,14 +253,14 @@ class Sample:
             `RecordError`: For a missing column, or one with a value that it cannot have.
         """
         if not isinstance(row, Mapping):
-            raise _invalid("record", f"the record is {_show(row)}: give an object with fields.")
+            raise _invalid("record", f"the record is {show(row)}: give an object with fields.")
         missing = [name for name in ("id", "source", "task", "media_type", "messages") if row.get(name) is None]
         if missing:
             raise _invalid(missing[0], f"{missing[0]} is missing: a canonical record has it.")
         media = row.get("media")
         media = [] if media is None else media
         if not isinstance(media, (list, tuple)) or not all(isinstance(item, Mapping) for item in media):
-            raise _invalid("media", f"media is {_show(media)}: give a list of {{bytes, path}}.")
+            raise _invalid("media", f"media is {show(media)}: give a list of {{bytes, path}}.")
         frame_range = row.get("frame_range")
         return cls(
             id=row["id"],
@@ -358,12 +360,6 @@ def _get_content(item: Media) -> Any:
 
 def _invalid(field: str, message: str) -> RecordError:
     return RecordError("invalid_field", field, message)
-
-
-def _show(value: Any) -> str:
-    """Return a value for a message: on one line, and not longer than that."""
-    written = " ".join(repr(value).split())
-    return written if len(written) <= 80 else written[:77] + "..."
 
 
 __all__ = ["MAX_MESSAGES", "MAX_TEXT_CHARACTERS", "MEDIA_TYPES", "Media", "Sample", "get_features"]

@@ -6,7 +6,9 @@ mixture marks as required.
 """
 
 import json
+import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
@@ -14,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ..processing.media_llava_st import InputError
+
+logger = logging.getLogger(__name__)
 
 # Why a record cannot be used.
 SKIP_REASONS = {
@@ -27,6 +31,7 @@ SKIP_REASONS = {
     "invalid_field": "a field is missing, or has a value that it cannot have",
     "too_long": "the record has more text or more tokens than the limit",
 }
+_MEMORY_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 # Below so many records the share of skipped ones says nothing yet.
 _MIN_RECORDS_FOR_SHARE = 100
 
@@ -54,6 +59,12 @@ class TooManySkipsError(InputError):
     """Raised when a larger share of the records than allowed was skipped, or one that is required."""
 
 
+def show(value: Any) -> str:
+    """Return a value for a message: on one line, and not longer than that."""
+    written = " ".join(repr(value).split())
+    return written if len(written) <= 80 else written[:77] + "..."
+
+
 @dataclass(frozen=True)
 class SkippedRecord:
     """
@@ -74,7 +85,9 @@ class SkippedRecord:
     @classmethod
     def from_error(cls, id: str, source: str, error: RecordError) -> "SkippedRecord":
         """Make the note of a record from the error that it raised."""
-        return cls(id, source, error.reason, " ".join(str(error).split())[:1000])
+        # Where an object lies in memory says nothing, and would make two notes of one record differ.
+        detail = _MEMORY_ADDRESS.sub("", " ".join(str(error).split()))
+        return cls(id[:1000], source, error.reason, detail[:1000])
 
 
 class SkipReport:
@@ -157,6 +170,14 @@ class SkipReport:
                 f"or raise max_skip_share{where}."
             )
 
+    def note(self, skipped: SkippedRecord) -> None:
+        """Do as `add`, and write the record to the log where there is no file."""
+        if self.path is None:
+            logger.warning(
+                "record %r of %r is skipped (%s): %s", skipped.id, skipped.source, skipped.reason, skipped.detail
+            )
+        self.add(skipped)
+
     def format_table(self) -> str:
         """Return the counts by source and reason as a table, with the total below it."""
         return format_skip_table(self.counts, self.num_used + self.num_skipped, self.path)
@@ -166,13 +187,15 @@ def read_skip_report(path: str | Path) -> list[SkippedRecord]:
     """
     Read what a run skipped, each record once, though a resumed run may have met it twice.
 
+    Records that share an id, as those about one clip often do, are told apart by their reason and detail.
+
     Args:
         path (`str` or `Path`): The JSONL file; one that does not exist is an empty report.
 
     Returns:
         `list[SkippedRecord]`: In the order in which they were met; a line that was cut off by a kill is left out.
     """
-    skipped: dict[tuple[str, str], SkippedRecord] = {}
+    skipped: dict[SkippedRecord, None] = {}  # in order, each once
     path = Path(path)
     for line in path.read_bytes().split(b"\n") if path.is_file() else ():
         try:
@@ -180,8 +203,8 @@ def read_skip_report(path: str | Path) -> list[SkippedRecord]:
             note = SkippedRecord(**{name: fields[name] for name in ("id", "source", "reason", "detail")})
         except (ValueError, KeyError, TypeError):
             continue
-        skipped[note.source, note.id] = note
-    return list(skipped.values())
+        skipped[note] = None
+    return list(skipped)
 
 
 def format_skip_table(counts: Counter[tuple[str, str]], num_seen: int, path: Path | None = None) -> str:
@@ -207,4 +230,5 @@ __all__ = [
     "TooManySkipsError",
     "format_skip_table",
     "read_skip_report",
+    "show",
 ]

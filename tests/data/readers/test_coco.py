@@ -34,6 +34,14 @@ def test_asks_for_what_is_there_once(tmp_path):
     assert cup.messages[0]["content"] == "Where can I find the small cup on the left in this image?"
 
 
+def test_says_how_many_annotations_make_no_record(tmp_path, caplog):
+    num_given, num_read = len(CONTENT["annotations"]), len(open_coco(tmp_path, CONTENT))
+    assert f"{num_given - num_read} of {num_given} annotations make no record of the task rec" in caplog.text
+    caplog.clear()
+    open_coco(tmp_path, {**CONTENT, "annotations": CONTENT["annotations"][:1]})
+    assert not caplog.text
+
+
 def test_names_what_is_in_a_region(tmp_path):
     samples = list(open_coco(tmp_path, CONTENT, task="rc"))
     assert [sample.messages[1]["content"] for sample in samples] == ["dog", "cup", "cup", "the small cup on the left"]

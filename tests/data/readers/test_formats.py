@@ -126,11 +126,12 @@ def test_says_what_can_be_opened(arguments, options, found):
     ("content", "found"),
     [
         ('[{"a": 1, "b": 2}]', "the keys of its first record are a, b. Give format=..., one of st_align, can"),
-        ("[]", "the keys of its first record are none"),
+        ("[]", "a.json holds no record"),
         ("[3]", "the keys of its first record are none"),
         ('{"video": {"a": 1}, "x": []}', "are video, x"),
         ('[{"a": NaN}]', "cannot be read"),
         ("{", "cannot be read"),
+        ('{"a": 1}\n{"a": 2}\n', "Name a file with one record per line .jsonl"),
         ("", "a.json"),
     ],
 )
@@ -138,6 +139,16 @@ def test_says_what_was_seen(tmp_path, content, found):
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(InputError, match=found):
         guess_format(tmp_path / "a.json")
+
+
+def test_says_that_lines_are_empty_or_broken(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n")
+    with pytest.raises(InputError, match="holds no record"):
+        guess_format(path)
+    path.write_text('{"video":\n {"video": "a.mp4"}\n')
+    with pytest.raises(InputError, match=r"first record cannot be read: a\.jsonl, line 1 .* Or give format="):
+        guess_format(path)
 
 
 def test_says_that_there_is_no_file(tmp_path):

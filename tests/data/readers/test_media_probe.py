@@ -86,5 +86,13 @@ def test_finds_a_file_in_a_folder_below(tmp_path):
         with pytest.raises(RecordError) as raised:
             find_media(folder, [name], "video", "video")
         assert raised.value.reason == reason
+    # A folder beside it whose name only begins in the same way is outside too.
+    beside = tmp_path.with_name(tmp_path.name + "_private")
+    beside.mkdir()
+    (beside / "clip.mp4").touch()
+    for name in (f"../{beside.name}/clip.mp4", str(beside / "clip.mp4")):
+        with pytest.raises(RecordError, match="outside of") as raised:
+            folder.open_media(name, "video")
+        assert raised.value.reason == "outside_root"
     with pytest.raises(RecordError, match="give data_folder"):
         find_media(MediaFolder(None), ["clip.mp4"], "video", "video")

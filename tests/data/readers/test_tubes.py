@@ -38,6 +38,14 @@ def test_a_box_may_reach_over_the_edge_a_little():
     assert compute_box_fractions([-80, 0, 100, 90], 100, 50, "box", clip=True) == (0.0, 0.0, 1.0, 1.0)
 
 
+def test_a_box_in_fractions_is_not_taken_for_pixels():
+    for box in ([0.1, 0.2, 0.5, 0.6], [0, 0, 1, 1]):
+        with pytest.raises(RecordError, match="in the first pixel of the frame of 100 x 50 pixels; give pixels"):
+            compute_box_fractions(box, 100, 50, "box", clip=True)
+    assert compute_box_fractions([0.5, 0, 1.5, 1], 100, 50, "box") == (0.005, 0.0, 0.015, 0.02)
+    assert compute_box_fractions([0, 0, 1, 1], 1, 1, "box") == (0.0, 0.0, 1.0, 1.0)
+
+
 @pytest.mark.parametrize(
     "box", [[5, 0, 5, 9], [5, 9, 6, 9], [6, 0, 5, 9], [-9, 0, 0, 9], [100, 0, 110, 9], [0, 50, 9, 60], [0, -9, 9, 0]]
 )

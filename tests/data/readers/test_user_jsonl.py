@@ -9,6 +9,7 @@ from video_files import encode, rotate_mp4
 from llava_st_hf.data.readers.media_probe import probe_image, probe_video
 from llava_st_hf.data.readers.user_jsonl import RECORD_FIELDS, UserJsonlReader
 from llava_st_hf.data.samples import Sample
+from llava_st_hf.data.skips import SkipReport, TooManySkipsError, read_skip_report
 from llava_st_hf.processing.grounding_parsing_llava_st import parse_answer
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.processing.tasks_llava_st import TASKS
@@ -197,6 +198,13 @@ def test_names_and_tasks_may_be_given(folder):
     assert (samples[1].id, samples[1].task) == ("x", "video_qa")
 
 
+def test_keys_of_others_are_left_alone(folder):
+    others = {"source": "s", "width": 320, "fps": 10, "duration": 4.0, "video_id": 3, "boxer": "x", "": 1}
+    for record in ({**with_media("tvg"), **others}, {**with_media("conversation"), "answers": ["a", "b"]}):
+        (sample,) = read_all(folder, record)
+        assert isinstance(sample, Sample), sample
+
+
 def test_prompts_vary_by_name(folder):
     records = [{**with_media("rec"), "id": str(number)} for number in range(30)]
     prompts = [sample.messages[0]["content"] for sample in read_all(folder, *records, vary_prompts=True)]
@@ -238,6 +246,9 @@ def test_a_folder_of_pictures_has_no_seconds(folder, tmp_path):
         ({"boxes": {"0": [10, 20, 50, 60]}}, "none is at or near a sampled frame"),
         ({"boxes": {"1": None}}, "none is at or near a sampled frame"),
         ({"boxes": []}, "boxes is []"),
+        ({"boxes": {"1.0": [0.1, 0.2, 0.5, 0.6]}}, "give pixels, not fractions of the frame"),
+        ({"boxes": None, "bboxes": {"1.0": [10, 20, 50, 60]}}, "no key of that name is read; did you mean boxes"),
+        ({"query": None, "Query": "it"}, "Query is 'it': no key of that name is read; did you mean query"),
         ({"query": " "}, "query is ' '"),
         ({"query": 3}, "query is 3"),
         ({"query": "<t=9s>"}, "query: the time 9.0 s is outside the clip"),
@@ -292,6 +303,21 @@ def test_a_line_that_is_no_object_is_reported(folder):
     assert (broken.reason, no_object.reason) == ("invalid_json", "invalid_json")
     assert broken.id == "record 0"
     assert isinstance(good, Sample)
+
+
+def test_a_data_set_of_rows_leaves_nothing_out_in_silence(folder, tmp_path, caplog):
+    pytest.importorskip("datasets")
+    good = with_media("conversation")
+    read_all(folder, good, {**good, "video": "lost.mp4"}, good, name="rows.jsonl")
+    reader = UserJsonlReader(folder / "rows.jsonl", "mine", folder)
+    report = SkipReport(tmp_path / "skipped.jsonl", max_skip_share=1)
+    assert [row["id"] for row in reader.to_dataset(skip_report=report)] == ["record 0", "record 2"]
+    assert [note.id for note in read_skip_report(report.path)] == ["record 1"]
+    assert not caplog.text
+    assert len(list(reader.to_dataset())) == 2
+    assert "record 'record 1' of 'mine' is skipped (missing_media)" in caplog.text
+    with pytest.raises(TooManySkipsError):
+        list(reader.to_dataset(skip_report=SkipReport(required_sources=["mine"])))
 
 
 def test_options_are_checked(folder):

@@ -6,7 +6,7 @@ from pathlib import Path
 from ...processing.media_llava_st import InputError, MediaError
 from ...processing.tasks_llava_st import get_task
 from ..samples import Media, Sample
-from ..skips import RecordError
+from ..skips import RecordError, show
 from .json_files import JsonRecords
 from .media_probe import find_media, probe_video
 from .reader import MediaFolder, Reader, require_object
@@ -18,7 +18,6 @@ from .tubes import (
     make_error,
     require,
     require_text,
-    show,
     write_span,
     write_turns,
 )

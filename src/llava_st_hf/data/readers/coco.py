@@ -1,5 +1,6 @@
 """COCO-style JSON of boxes in images, as referring expression comprehension or as region captions."""
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,8 @@ from .tubes import (
     write_turns,
 )
 
+logger = logging.getLogger(__name__)
+
 _PHRASE_FIELDS = ("caption", "phrase")
 
 
@@ -38,8 +41,8 @@ class CocoReader(Reader):
     For the task `rec` a record asks for the phrase, or for "the" and the name of the category. A name says which
     object is meant only where the image has one of its kind: annotations of a category that the image has several
     times are no records, unless they have a phrase of their own. For the task `rc` each annotation is a record, and
-    the answer is the phrase or the name. Crowds (`iscrowd`) are no records. No other task can be made of boxes with
-    names alone.
+    the answer is the phrase or the name. Crowds (`iscrowd`) are no records. How many annotations are none is said in
+    a warning. No other task can be made of boxes with names alone.
 
     Args:
         path (`str` or `Path`): The JSON file; it is held in memory.
@@ -88,6 +91,15 @@ class CocoReader(Reader):
                 and (self.task == "rc" or _has_phrase(annotation) or kinds[_get_kind(annotation)] == 1)
             )
         ]
+        if len(self._annotations) < len(annotations):
+            logger.warning(
+                "%s: %d of %d annotations make no record of the task %s: crowds, or objects that their name alone "
+                "does not tell from others in the image.",
+                path,
+                len(annotations) - len(self._annotations),
+                len(annotations),
+                self.task,
+            )
 
     def __len__(self) -> int:
         return len(self._annotations)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ...processing.media_llava_st import InputError
-from ..skips import RecordError
+from ..skips import RecordError, show
 from .canonical import CanonicalReader
 from .charades_sta import CharadesStaReader
 from .coco import CocoReader
@@ -17,7 +17,6 @@ from .reader import Reader
 from .refcoco import RefCocoReader, load_json
 from .st_align import StAlignReader
 from .st_align_benchmark import StAlignBenchmarkReader
-from .tubes import show
 from .user_jsonl import RECORD_FIELDS, UserJsonlReader
 from .vidstg import VidStgReader
 
@@ -112,7 +111,7 @@ def guess_format(path: str | Path) -> str:
         `str`: One of `FORMATS`.
 
     Raises:
-        `InputError`: If the file cannot be read, or nothing known has such keys.
+        `InputError`: If the file cannot be read, holds no record, or nothing known has such keys.
 
     Example:
 
@@ -174,11 +173,16 @@ def _read_first(path: Path) -> tuple[Mapping[str, Any], set[str]]:
         if path.suffix.lower() == ".json" and head.startswith(b"{"):
             first = load_json(path)
         else:
-            first = next(iter(JsonRecords(path)), {})
+            records = JsonRecords(path)
+            if not len(records):
+                raise InputError(f"{path} holds no record: mend the file, or give its format=...")
+            first = records[0]
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}. Mend its path.") from error
     except RecordError as error:
-        raise InputError(f"the first record of {path} cannot be read: {error}") from error
+        raise InputError(
+            f"the format of {path} cannot be told, as its first record cannot be read: {error} Or give format=..."
+        ) from error
     first = first if isinstance(first, Mapping) else {}
     return first, set(first)
 

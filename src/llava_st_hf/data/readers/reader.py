@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..samples import Media, Sample, get_features
-from ..skips import RecordError, SkippedRecord
+from ..skips import RecordError, SkippedRecord, SkipReport
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?://|[^\\/])")  # http://..., data:..., not C:\
 
@@ -66,7 +66,7 @@ class Reader(ABC):
     def __iter__(self) -> Iterator[Sample | SkippedRecord]:
         return (self[index] for index in range(len(self)))
 
-    def to_dataset(self, streaming: bool = True, num_shards: int = 64) -> Any:
+    def to_dataset(self, streaming: bool = True, num_shards: int = 64, skip_report: SkipReport | None = None) -> Any:
         """
         Return the usable records as rows in the canonical form.
 
@@ -75,6 +75,9 @@ class Reader(ABC):
                 Whether to return a `datasets.IterableDataset`, which reads as it goes, or a `datasets.Dataset`, which
                 is written to the cache of `datasets` first.
             num_shards (`int`, *optional*, defaults to 64): Parts that processes and workers share among them.
+            skip_report (`SkipReport`, *optional*):
+                Takes note of the records that are left out, and stops where they are too many. Without one they are
+                noted in the log, and more than 5 % stop.
 
         Returns:
             `datasets.IterableDataset` or `datasets.Dataset`: With the columns of `get_features()`.
@@ -85,16 +88,21 @@ class Reader(ABC):
         parts = [(first, last) for first, last in itertools.pairwise(bounds) if first < last]
         kind = IterableDataset if streaming else Dataset
         return kind.from_generator(
-            _generate_rows, gen_kwargs={"reader": self, "parts": parts}, features=get_features()
+            _generate_rows,
+            gen_kwargs={"reader": self, "parts": parts, "report": skip_report or SkipReport()},
+            features=get_features(),
         )
 
 
-def _generate_rows(reader: Reader, parts: list[tuple[int, int]]) -> Iterator[dict[str, Any]]:
+def _generate_rows(reader: Reader, parts: list[tuple[int, int]], report: SkipReport) -> Iterator[dict[str, Any]]:
     for first, last in parts:
         for index in range(first, last):
             record = reader[index]
             if isinstance(record, Sample):
+                report.count_used()
                 yield record.to_row()
+            else:
+                report.note(record)
 
 
 class MediaFolder:

@@ -8,6 +8,7 @@ from typing import Any
 from ...processing.media_llava_st import InputError
 from ...processing.tasks_llava_st import TASKS, get_task
 from ..samples import Sample
+from ..skips import show
 from .reader import MediaFolder, Reader, require_object
 from .tubes import (
     check_numbers,
@@ -19,7 +20,6 @@ from .tubes import (
     require,
     require_frame,
     require_text,
-    show,
     write_box,
     write_turns,
 )
@@ -126,7 +126,10 @@ def load_json(path: str | Path) -> Any:
         with open(path, encoding="utf-8-sig") as file:
             return json.load(file)
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as a JSON file: {error}.") from error
+        # Of a file that is named so already, another format is meant.
+        is_lines = getattr(error, "msg", "") == "Extra data" and Path(path).suffix.lower() == ".json"
+        mend = " Name a file with one record per line .jsonl." if is_lines else ""
+        raise InputError(f"{path} cannot be read as a JSON file: {error}.{mend}") from error
 
 
 def get_list(content: Any, name: str, path: str | Path) -> list[Any]:

@@ -25,7 +25,7 @@ from ...processing.coordinate_text_llava_st import COORDINATE_PATTERN, format_co
 from ...processing.media_llava_st import InputError
 from ...processing.tasks_llava_st import get_task
 from ..samples import Media, Sample
-from ..skips import RecordError
+from ..skips import RecordError, show
 from .json_files import JsonRecords
 from .reader import MediaFolder, Reader, require_object
 
@@ -130,7 +130,7 @@ def _read_id(record: Mapping[str, Any], index: int) -> str:
     if value is None:
         return f"record {index}"
     if isinstance(value, bool) or not isinstance(value, (str, Integral)):
-        raise _invalid("id", f"id is {_show(value)}: give a text or a whole number.")
+        raise _invalid("id", f"id is {show(value)}: give a text or a whole number.")
     return str(value)
 
 
@@ -139,30 +139,28 @@ def _read_split(record: Mapping[str, Any]) -> tuple[int, int] | None:
     if meta is None:
         return None
     if not isinstance(meta, Mapping):
-        raise _invalid("meta", f"meta is {_show(meta)}: give an object, or leave it out.")
+        raise _invalid("meta", f"meta is {show(meta)}: give an object, or leave it out.")
     split = meta.get("split")
     if split is None:
         return None
     numbers = split if isinstance(split, list) and len(split) == 2 else [None]
     if not all(_is_number(number) and float(number).is_integer() for number in numbers):
-        raise _invalid("meta.split", f"meta.split is {_show(split)}: give the first and the last frame.")
+        raise _invalid("meta.split", f"meta.split is {show(split)}: give the first and the last frame.")
     return int(numbers[0]), int(numbers[1])
 
 
 def _read_messages(record: Mapping[str, Any], media_type: str, num_media: int) -> tuple[dict[str, str], ...]:
     turns = record.get("conversations")
     if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
-        raise _invalid(
-            "conversations", f"conversations is {_show(turns)}: give a list of objects with from and value."
-        )
+        raise _invalid("conversations", f"conversations is {show(turns)}: give a list of objects with from and value.")
     values = _Variables(record.get("variables"))
     messages = []
     for position, turn in enumerate(turns):
         name, speaker, text = f"conversations[{position}]", turn.get("from"), turn.get("value")
         if not isinstance(speaker, str) or speaker not in _ROLES:
-            raise _invalid(f"{name}.from", f"{name}.from is {_show(speaker)}: give 'human' or 'gpt'.")
+            raise _invalid(f"{name}.from", f"{name}.from is {show(speaker)}: give 'human' or 'gpt'.")
         if not isinstance(text, str):
-            raise _invalid(f"{name}.value", f"{name}.value is {_show(text)}: give a text.")
+            raise _invalid(f"{name}.value", f"{name}.value is {show(text)}: give a text.")
         messages.append({"role": _ROLES[speaker], "content": values.write_into(text, name, speaker)})
     values.check_all_taken()
     _remove_leading_media(messages, media_type, num_media)
@@ -189,19 +187,19 @@ class _Variables:
     def __init__(self, variables: Any):
         variables = {} if variables is None else variables
         if not isinstance(variables, Mapping):
-            raise _invalid("variables", f"variables is {_show(variables)}: give an object with six lists.")
+            raise _invalid("variables", f"variables is {show(variables)}: give an object with six lists.")
         self._values: dict[str, list[Any]] = {}
         self._counts = dict.fromkeys(_LISTS.values(), 0)
         for name in _LISTS.values():
             values = variables.get(name)
             values = [] if values is None else values
             if not isinstance(values, list):
-                raise _invalid(f"variables.{name}", f"variables.{name} is {_show(values)}: give a list of numbers.")
+                raise _invalid(f"variables.{name}", f"variables.{name} is {show(values)}: give a list of numbers.")
             for position, value in enumerate(values):
                 if not _is_number(value) or not 0 <= value <= 1:
                     raise _invalid(
                         f"variables.{name}",
-                        f"variables.{name}[{position}] is {_show(value)}: give a fraction from 0 to 1.",
+                        f"variables.{name}[{position}] is {show(value)}: give a fraction from 0 to 1.",
                     )
             self._values[name] = values
 
@@ -242,12 +240,6 @@ def _is_number(value: Any) -> bool:
     # A whole number with hundreds of digits is no float.
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     return is_number and (not isinstance(value, float) or math.isfinite(value)) and abs(value) < 2**53
-
-
-def _show(value: Any) -> str:
-    """Return a value for a message: on one line, and not longer than that."""
-    written = " ".join(repr(value).split())
-    return written if len(written) <= 80 else written[:77] + "..."
 
 
 def _invalid(field: str, message: str) -> RecordError:

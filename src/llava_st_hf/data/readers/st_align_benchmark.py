@@ -6,7 +6,7 @@ from typing import Any
 
 from ...processing.tasks_llava_st import ANSWER_REQUESTS
 from ..samples import Sample
-from ..skips import RecordError
+from ..skips import RecordError, show
 from .json_files import JsonRecords
 from .reader import MediaFolder, Reader, require_object
 from .tubes import (
@@ -22,7 +22,6 @@ from .tubes import (
     require,
     require_frame,
     require_text,
-    show,
     write_box,
     write_span,
     write_time,

@@ -15,7 +15,7 @@ from ...processing.coordinate_text_llava_st import format_coordinate
 from ...processing.frame_sampling_llava_st import compute_frame_indices
 from ...processing.media_llava_st import InputError
 from ...processing.tasks_llava_st import TASKS, get_task
-from ..skips import RecordError
+from ..skips import RecordError, show
 
 # How far a box may reach over the edge of the frame, as hand-drawn ones do: the larger of the two counts.
 MAX_OVERHANG_PIXELS = 2.0
@@ -32,12 +32,6 @@ TubeEntries = Sequence[tuple[float, BoxValues]]
 # --------------------------------------------------------------------------------------------------
 # Values of a record
 # --------------------------------------------------------------------------------------------------
-def show(value: Any) -> str:
-    """Return a value for a message: on one line, and not longer than that."""
-    written = " ".join(repr(value).split())
-    return written if len(written) <= 80 else written[:77] + "..."
-
-
 def make_error(field: str, value: Any, mend: str) -> RecordError:
     """Return the error of a field with a value that it cannot have."""
     return RecordError("invalid_field", field, f"{field} is {show(value)}: {mend}.")
@@ -152,7 +146,8 @@ def compute_box_fractions(
         `tuple[float, float, float, float]`: Left, top, right, bottom in [0, 1].
 
     Raises:
-        `RecordError`: For a box that has no area, or lies outside of the frame, or reaches over by too much.
+        `RecordError`: For a box that has no area, or lies outside of the frame, or reaches over by too much; or that
+            lies in the first pixel, as one in fractions does.
     """
     x1, y1, x2, y2 = box_pixels
     size = f"the frame of {width:g} x {height:g} pixels"
@@ -160,6 +155,10 @@ def compute_box_fractions(
         raise make_error(field, list(box_pixels), f"{size} has no area; mend width and height")
     if x1 >= x2 or y1 >= y2:
         raise make_error(field, list(box_pixels), "it has no area; give left, top, right, bottom in pixels")
+    if min(x1, y1) >= 0 and max(x2, y2) <= 1 < min(width, height):
+        raise make_error(
+            field, list(box_pixels), f"it lies in the first pixel of {size}; give pixels, not fractions of the frame"
+        )
     for low, high, side in ((x1, x2, width), (y1, y2, height)):
         if min(high, side) <= max(low, 0):
             raise make_error(field, list(box_pixels), f"it lies outside of {size}; give pixels of the displayed frame")
@@ -375,7 +374,6 @@ __all__ = [
     "require",
     "require_frame",
     "require_text",
-    "show",
     "write_box",
     "write_end_caption",
     "write_grounding_turns",

@@ -1,5 +1,6 @@
 """A user's own annotations: JSONL with seconds of the file and pixels of the displayed frame."""
 
+import difflib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from ...processing.grounding_parsing_llava_st import parse_answer
 from ...processing.media_llava_st import InputError, MediaError, MediaInfo, PromptError
 from ...processing.tasks_llava_st import TASKS, Task, get_task
 from ..samples import Media, Sample
-from ..skips import RecordError
+from ..skips import RecordError, show
 from .json_files import JsonRecords
 from .media_probe import probe_image, probe_video
 from .reader import MediaFolder, Reader, require_object
@@ -26,7 +27,6 @@ from .tubes import (
     interpolate_boxes,
     make_error,
     require_text,
-    show,
     write_box,
     write_end_caption,
     write_span,
@@ -57,6 +57,9 @@ _NEVER_GUESSED = ("svg", "video_qa", "classification")
 # These answers hold times or boxes in their text; without any they are another task's.
 _AXIS_OF_TEXT = {"tgc": "t", "dvc": "t", "igc": "x", "dgc": "x"}
 _FIELDS = ("query", "answer", "span_seconds", "boxes", "box", "start_seconds")
+_KEYS = ("video", "image", "task", "id", "caption", *_FIELDS)
+# How much a key has to look like one of these to be taken for a slip: `bbox` does, `boxer` does not.
+_MIN_LIKENESS = 0.85
 _BOX_PIXELS = "[left, top, right, bottom] in pixels"
 # Whether an answer can be read does not depend on the medium.
 _ANY_IMAGE = MediaInfo("image", 1000, 1000)
@@ -81,6 +84,8 @@ class UserJsonlReader(Reader):
     - `task`: see the table. It may be left out where the fields say it (not for the tasks marked *);
     - `id`: name of the record, by default its number;
     - `start_seconds`: for `elc`, the time that the question names, by default the start of the span.
+
+    Other keys are left alone, but one that looks like a slip of these, as `bboxes` does, is an error.
 
     | task | medium | fields |
     | --- | --- | --- |
@@ -152,12 +157,13 @@ class UserJsonlReader(Reader):
 
     def _name(self, raw: Any, index: int) -> str:
         name = raw.get("id") if isinstance(raw, Mapping) else None
-        is_name = isinstance(name, (str, int)) and not isinstance(name, bool) and str(name).strip()
-        return str(name) if is_name else f"record {index}"
+        return str(name) if _is_name(name) else f"record {index}"
 
     def read(self, index: int) -> Sample:
         """Read one record; raises `RecordError` if it cannot be used."""
         raw = require_object(self._records[index])
+        if raw.get("id") is not None and not _is_name(raw["id"]):
+            raise make_error("id", raw["id"], "give a text or a whole number, or leave it out")
         media_type = _get_media_type(raw)
         media = self._folder.open_media(raw[media_type], media_type, media_type)
         record = _Record(raw, media_type, media, self.num_frames)
@@ -171,6 +177,10 @@ class UserJsonlReader(Reader):
         return Sample(record_id, self.source, task.name, media_type, media, messages)
 
 
+def _is_name(value: Any) -> bool:
+    return isinstance(value, (str, int)) and not isinstance(value, bool) and bool(str(value).strip())
+
+
 class _Record:
     """One line of the file while it is turned into a conversation; the medium is looked into only when needed."""
 
@@ -178,6 +188,7 @@ class _Record:
         self.media_type = media_type
         self.media = media
         self.num_frames = num_frames
+        _check_keys(raw)
         if raw.get("answer") is not None and raw.get("caption") is not None:
             raise make_error("caption", raw["caption"], "answer says the same; give one of the two")
         self.task_name = raw.get("task")
@@ -390,6 +401,14 @@ class _Record:
                 answer,
                 f"{problems[0].message} Task {task.name!r} has answers such as {task.example_answer!r}; mend it",
             )
+
+
+def _check_keys(raw: Mapping[str, Any]) -> None:
+    """Refuse a key that is nearly one of those that are read: what stands there would be lost in silence."""
+    absent = [name for name in _KEYS if raw.get(name) is None]
+    for key in raw.keys() - set(_KEYS):
+        if near := difflib.get_close_matches(key.lower(), absent, n=1, cutoff=_MIN_LIKENESS):
+            raise make_error(key, raw[key], f"no key of that name is read; did you mean {near[0]}")
 
 
 def _get_media_type(raw: Mapping[str, Any]) -> str:
