@@ -3,6 +3,7 @@
 import builtins
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -84,6 +85,7 @@ def test_check_fails_where_too_much_is_lost(data, broken, tmp_path):
     assert code == 1
     assert "missing_media" in out and "invalid_json" in out
     assert "2 of 13 records skipped; see" in out
+    assert "for example\n  invalid_json: record '" in out and "\n  missing_media: record '" in out
     assert err.count("\n") == 1 and "2 of 13 records cannot be used, more than the share of 0.05" in err
     assert {note.reason for note in read_skip_report(tmp_path / "skipped.jsonl")} == {"missing_media", "invalid_json"}
     assert data("check", broken, "--max-skip-share", "0.2", "--workers", 0)[0] == 0
@@ -155,8 +157,12 @@ def test_show_prints_and_draws(data, shapes, tmp_path):
     code, out, err = data("show", shapes, "--output", tmp_path / "record.png", number)
     assert code == 0, err
     assert out.startswith(f"id: {rows[number]['id']}\nsource: st-shapes\ntask: stvg\nmedium: video\n")
-    assert f"assistant: {rows[number]['messages'][1]['content']}" in out
+    answer = re.sub(
+        r"\d\.\d{5,}", lambda match: f"{float(match[0]):.4f}".rstrip("0"), rows[number]["messages"][1]["content"]
+    )
+    assert f"assistant: {answer}\n" in out
     assert "answer span: " in out and "answer tube: " in out
+    assert re.search(r"^answer   at \d\.\d\d s: \(\d+, \d+\) to \(\d+, \d+\) pixels$", out, flags=re.MULTILINE)
     assert f"Wrote {tmp_path / 'record.png'}" in err
     assert Image.open(tmp_path / "record.png").format == "PNG"
     assert data("show", shapes, rows[number]["id"])[1] == out
@@ -296,6 +302,7 @@ def test_publish_sends_nothing_without_a_licence(data, shapes, tmp_path, monkeyp
         (["check", "SHAPES", "--data-folder", "nowhere"], "--data-folder"),
         (["check", "SHAPES", "--processor", "./nowhere"], "--processor"),
         (["check", "SHAPES", "--max-skip-share", "2"], "--max-skip-share"),
+        (["check", "SHAPES", "--num-frames", "8"], "--num-frames is given, but"),
         (["check", "SHAPES", "--max-skip-share", "nan"], "--max-skip-share"),
         (["check", "SHAPES", "--workers", "-1"], "--workers"),
         (["check", "SHAPES", "--report", "nowhere/s.jsonl"], "--report"),

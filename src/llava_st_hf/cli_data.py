@@ -4,6 +4,7 @@ import argparse
 import functools
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from .data.conversion import convert_annotations
 from .data.drawing import check_output, draw_record
 from .data.mixture import MixtureSpec
 from .data.publish import find_unlicensed, prepare_push, publish_dataset, push_dataset
-from .data.readers.formats import FORMATS, guess_format, open_reader
+from .data.readers.formats import FORMATS, guess_format, list_options, open_reader
 from .data.readers.reader import Reader
 from .data.samples import Sample
 from .data.shapes import ShapesDataset
@@ -31,6 +32,7 @@ from .processing.processing_llava_st import LlavaSTProcessor
 from .processing.tasks_llava_st import TASKS
 
 SHAPES = "st-shapes"
+_DECIMALS = re.compile(r"(?<=[txy]=)\d*\.\d+")
 _NUM_SHAPES = 1000  # of the built-in data set, for a look at it
 _NUM_FRAMES = 100  # sampled of a clip whose truth is drawn
 _MIXTURE_ENDINGS = (".yaml", ".yml")
@@ -266,6 +268,10 @@ def open_annotations(options: argparse.Namespace) -> Reader:
     # A published data set says of each record where it comes from.
     extra = {"keep_sources": options.source is None} if format == "canonical" else {}
     if options.num_frames is not None:
+        if "num_frames" not in list_options(format):
+            raise InputError(
+                f"--num-frames is given, but {path} ({format}) says at which times its boxes are: leave it out."
+            )
         extra["num_frames"] = options.num_frames
     return open_reader(format, path, name, folder, options.task, **extra)
 
@@ -384,8 +390,10 @@ def _print_check(options: argparse.Namespace, summary: CheckSummary, total: int)
     if summary.counts:
         rows = [(clean(source), task, count) for (source, task), count in sorted(summary.counts.items())]
         parts.append(format_table(("source", "task", "records"), rows))
-    parts.append(clean(format_skip_table(summary.skips, num_seen, options.report)))
     facts = summary.to_dict()
+    examples = [f"  {entry['reason']}: {entry['example']}" for entry in facts["skips"]]
+    table = format_skip_table(summary.skips, num_seen, options.report)
+    parts.append(clean("\n".join([table, *(["for example", *examples] if examples else [])])))
     if facts["tokens"]:
         rows = [(task, *lengths.values()) for task, lengths in facts["tokens"].items()]
         parts.append(format_table(("tokens of task", "min", "median", "95 %", "max"), rows))
@@ -471,7 +479,7 @@ def describe_record(sample: Sample, turns: Sequence[Turn]) -> str:
     lines += [f"  {name}" for name in names[:3]] + ([f"  and {len(names) - 3} more"] if len(names) > 3 else [])
     if sample.frame_range is not None:
         lines.append(f"frames: {sample.frame_range[0]} to {sample.frame_range[1]}")
-    lines += [f"{message['role']}: {message['content']}" for message in sample.messages]
+    lines += [f"{message['role']}: {_shorten(message['content'])}" for message in sample.messages]
     for turn in turns:
         lines += [f"question {line}" for line in _list_groups(turn.question)]
         lines += [f"answer {line}" for line in _list_groups(turn.answer)]
@@ -479,6 +487,11 @@ def describe_record(sample: Sample, turns: Sequence[Turn]) -> str:
     if turns:
         lines += [f"media problem: {problem}" for problem in turns[0].answer.media.problems]
     return "\n".join(lines)
+
+
+def _shorten(text: str) -> str:
+    """Return a text whose coordinates have four decimals at most; the record has more."""
+    return _DECIMALS.sub(lambda match: f"{float(match[0]):.4f}".rstrip("0").rstrip("."), text)
 
 
 def _list_groups(result: GroundingResult) -> list[str]:
@@ -489,6 +502,8 @@ def _list_groups(result: GroundingResult) -> list[str]:
     lines += [f"box: {_format_box(box)}" for box in result.boxes if box not in named]
     for tube in result.tubes:
         lines.append(f"tube: {len(tube.boxes)} boxes, {tube.start_seconds:.2f} s to {tube.end_seconds:.2f} s")
+        shown = [*tube.boxes[:2], *tube.boxes[2:][-1:]]
+        lines += [f"  at {moment.seconds:.2f} s: {_format_box(moment.box)}" for moment in shown]
     return lines
 
 

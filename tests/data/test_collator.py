@@ -359,6 +359,7 @@ def test_what_is_no_record_is_refused(processor, example):
         ({"max_length": 0}, "max_length is 0"),
         ({"num_frames": 2.5}, "num_frames is 2.5"),
         ({"max_pixels": True}, "max_pixels is True"),
+        ({"skip_report": "skipped.jsonl"}, "skip_report is 'skipped.jsonl': give a SkipReport"),
     ],
 )
 def test_bad_arguments(processor, options, words):

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, get_worker_info
 from llava_st_hf.data.mixture import Mixture, MixtureBatchSampler, MixtureSpec, SourceSpec
 from llava_st_hf.data.readers.canonical import ParquetRows
 from llava_st_hf.data.samples import Sample, get_features
-from llava_st_hf.data.skips import SkippedRecord
+from llava_st_hf.data.skips import SkippedRecord, TooManySkipsError
 from llava_st_hf.processing.media_llava_st import InputError
 
 
@@ -197,7 +197,7 @@ def test_an_entry_that_does_not_fit_is_named(entry, message):
         ("datasets: []", "datasets is empty"),
         ("datasets: a.json", "datasets is 'a.json': give a list"),
         ("- a.json", "the mixture is .*: give keys"),
-        ("", "the mixture is None: give keys"),
+        ("", "the mixture is empty: give keys"),
         ("datasets: [{json_path: a}]\nseeds: 3", "unknown key 'seeds': did you mean 'seed'"),
         ("datasets: [{json_path: a}]\nseed: x", "seed is 'x'"),
         ("datasets: [{json_path: a}]\nmax_skip_share: 2", "max_skip_share is 2: give a share"),
@@ -522,3 +522,25 @@ def test_frames_of_clips_reach_the_readers_that_ask_for_them(tmp_path, clip):
     assert num_boxes == {5: 3, 9: 5}
     with pytest.raises(InputError, match="num_frames is 0"):
         make_spec(*entries, num_frames=0)
+
+
+def test_the_report_of_a_mixture_has_its_rules(spec, tmp_path):
+    entry = {"json_path": str(write_lines(tmp_path / "needed.jsonl", 3)), "required": True}
+    mixture = Mixture(make_spec(entry, max_skip_share=0.25))
+    report = mixture.make_skip_report(tmp_path / "skipped.jsonl")
+    assert (report.max_skip_share, report.required_sources) == (0.25, {"needed"})
+    assert report.path == tmp_path / "skipped.jsonl"
+    with pytest.raises(TooManySkipsError, match="required source 'needed'"):
+        report.add(SkippedRecord("1", "needed", "missing_media", "gone"))
+
+
+def test_what_looks_like_a_data_set_of_the_hub_and_is_a_folder_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "published").mkdir()
+    with pytest.raises(InputError, match="id is 'published', which is a folder here: name it as json_path"):
+        Mixture(make_spec({"id": "published"}))
+
+
+def test_a_batch_has_a_record(spec):
+    with pytest.raises(InputError, match="batch_size is 0: give a whole number from 1"):
+        MixtureBatchSampler(Mixture(spec), 0)

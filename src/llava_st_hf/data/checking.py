@@ -96,7 +96,7 @@ class CheckSummary:
         num_tokens (`dict[str, Counter[int]]`): By task, how many records have so many tokens, media included.
         coordinates (`dict[tuple[str, str], CoordinateRange]`): By axis (`t`, `x`, `y`) and unit.
         warnings (`Counter[tuple[str, str]]`): Records with a doubtful answer or medium, by source and kind.
-        examples (`dict[tuple[str, str], str]`): For each of `warnings` the first record and what is doubtful.
+        examples (`dict[tuple[str, str], str]`): For each of `skips` and `warnings` the first record and what is wrong.
         id_hashes (`dict[str, array[int]]`): By source, 8 bytes for the id of each usable record.
 
     Example:
@@ -160,7 +160,10 @@ class CheckSummary:
             "num_skipped": self.num_skipped,
             "skip_share": self.skip_share,
             "records": [{"source": s, "task": t, "records": n} for (s, t), n in sorted(self.counts.items())],
-            "skips": [{"source": s, "reason": r, "records": n} for (s, r), n in sorted(self.skips.items())],
+            "skips": [
+                {"source": s, "reason": r, "records": n, "example": self.examples.get((s, r))}
+                for (s, r), n in sorted(self.skips.items())
+            ],
             "tokens": {task: summarize_counts(lengths) for task, lengths in sorted(self.num_tokens.items())},
             "coordinates": [
                 {
@@ -356,6 +359,7 @@ def check_records(
         summary.merge(part)
         report.count_used(part.num_used)
         for note in skipped:
+            summary.examples.setdefault((note.source, note.reason), f"{note.id!r}: {note.detail}")
             report.add(note)
         if progress is not None:
             progress(part.num_used + part.num_skipped)

@@ -79,6 +79,10 @@ class LlavaSTDataCollator:
             )
         if self.processor.tokenizer.pad_token_id is None:
             raise InputError("the tokenizer has no pad_token: set it, samples are padded to one length with it.")
+        if not isinstance(self.skip_report, (SkipReport, type(None))):
+            raise InputError(
+                f"skip_report is {self.skip_report!r}: give a SkipReport, for example SkipReport('skipped.jsonl')."
+            )
         if self.skip_report is None:
             self.skip_report = SkipReport()
 

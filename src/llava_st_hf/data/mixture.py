@@ -43,7 +43,7 @@ from ..processing.media_llava_st import InputError
 from ..processing.tasks_llava_st import get_task
 from .readers.reader import Reader
 from .samples import Sample
-from .skips import SkippedRecord
+from .skips import SkippedRecord, SkipReport
 from .streaming import SourceOrder, compute_epoch_order, shuffle
 
 logger = logging.getLogger(__name__)
@@ -175,6 +175,8 @@ class SourceSpec:
         if self.id is not None:
             from .readers.canonical import CanonicalReader
 
+            if "/" not in self.id and Path(self.id).exists():
+                raise InputError(f"id is {self.id!r}, which is a folder here: name it as json_path.")
             split = self.split or "train"
             return CanonicalReader.from_hub(
                 self.id, self.name, self.revision, split, self.data_folder, self.task, **options
@@ -308,6 +310,8 @@ def _expand(source: SourceSpec, folder: Path) -> list[SourceSpec]:
 
 
 def _check_keys(content: Any, kind: type, what: str) -> None:
+    if content is None:
+        raise InputError(f"{what} is empty: give keys with values.")
     if not isinstance(content, Mapping):
         raise InputError(f"{what} is {repr(content)[:80]}: give keys with values.")
     known = [part.name for part in fields(kind)]
@@ -506,6 +510,18 @@ class Mixture(Dataset):
             self._orders[epoch] = compute_epoch_order(orders, epoch, self.batch_size, self.num_readers)
         return self._orders[epoch]
 
+    def make_skip_report(self, path: str | Path | None = None) -> SkipReport:
+        """
+        Make a report of skipped records that stops the run where the mixture says so.
+
+        Args:
+            path (`str` or `Path`, *optional*): JSONL file to append to.
+
+        Returns:
+            `SkipReport`: With `max_skip_share` and the required sources of the mixture, for the collator.
+        """
+        return SkipReport(path, self.spec.max_skip_share, self.spec.required_sources)
+
     def describe(self) -> list[SourceSummary]:
         """Return for each source how many records it has, how many were chosen and how often they are visited."""
         return [
@@ -595,7 +611,9 @@ class MixtureBatchSampler(Sampler[list[int]]):
         process_index: int = 0,
         first_batch: int = 0,
     ):
-        if batch_size < 1 or (mixture.num_readers > 1 and batch_size != mixture.batch_size):
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}: give a whole number from 1.")
+        if mixture.num_readers > 1 and batch_size != mixture.batch_size:
             raise InputError(
                 f"batch_size is {batch_size}, but the mixture deals batches of {mixture.batch_size} to "
                 f"{mixture.num_readers} readers: give both the same."

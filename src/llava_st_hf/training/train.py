@@ -89,7 +89,7 @@ def run_recipe(
     show(format_stage_table(model, plan))
 
     # 3. How it is trained.
-    skips = make_skip_report(recipe.data, args)
+    skips = make_skip_report(train_records, recipe.data, args)
     collator = LlavaSTDataCollator(
         processor,
         skips,
@@ -244,12 +244,13 @@ def check_precision(model: nn.Module, args: LlavaSTTrainingConfig) -> None:
         raise InputError(f"the weights are {names}, and bf16 is false: set dtype to float32, or bf16 to true.")
 
 
-def make_skip_report(data: DataArguments, args: LlavaSTTrainingConfig) -> SkipReport:
-    """Make the report of records that cannot be used, as the mixture wants it."""
-    spec = None if data.mixture is None else MixtureSpec.from_yaml(data.mixture)
-    share = data.max_skip_share if data.max_skip_share is not None else getattr(spec, "max_skip_share", 0.05)
-    required = () if spec is None else spec.required_sources
-    return SkipReport(Path(args.output_dir) / _SKIPPED, share, required)
+def make_skip_report(records: Records, data: DataArguments, args: LlavaSTTrainingConfig) -> SkipReport:
+    """Make the report of records that cannot be used, as the recipe or else the mixture wants it."""
+    path = Path(args.output_dir) / _SKIPPED
+    report = records.make_skip_report(path) if isinstance(records, Mixture) else SkipReport(path)
+    if data.max_skip_share is not None:
+        report = SkipReport(path, data.max_skip_share, report.required_sources)
+    return report
 
 
 def describe_skips(args: LlavaSTTrainingConfig) -> str:

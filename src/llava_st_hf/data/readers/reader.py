@@ -154,7 +154,10 @@ class MediaFolder:
             )
         if not exists:
             raise RecordError(
-                "missing_media", field, f"{field} is {name[:200]!r}, which does not exist in {self.path}: get it."
+                "missing_media",
+                field,
+                f"{field} is {name[:200]!r}, which does not exist in {self.path}: mend the path, or the folder of the "
+                "media.",
             )
         return str(path)
 
