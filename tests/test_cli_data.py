@@ -85,7 +85,7 @@ def test_check_fails_where_too_much_is_lost(data, broken, tmp_path):
     assert code == 1
     assert "missing_media" in out and "invalid_json" in out
     assert "2 of 13 records skipped; see" in out
-    assert "for example\n  invalid_json: record '" in out and "\n  missing_media: record '" in out
+    assert "for example\n  invalid_json: '" in out and "\n  missing_media: '" in out
     assert err.count("\n") == 1 and "2 of 13 records cannot be used, more than the share of 0.05" in err
     assert {note.reason for note in read_skip_report(tmp_path / "skipped.jsonl")} == {"missing_media", "invalid_json"}
     assert data("check", broken, "--max-skip-share", "0.2", "--workers", 0)[0] == 0
