@@ -1,10 +1,9 @@
 """Makes ST-Shapes clips and prints how many a second, and what that costs beside decoding the same clips as H.264.
 
 Everything counts: scene, pixels, questions, answers and the check of the record. Both run in turn in this process, on
-one core. With `--baselines`, it prints what answers that ignore the clip score on each task instead.
+one core.
 
     OMP_NUM_THREADS=1 python benchmarks/shapes_rendering.py [--clips 300] [--repeats 5] [--size 72] [--frames 20]
-    python benchmarks/shapes_rendering.py --baselines 15000 [--difficulty easy]
 """
 
 import argparse
@@ -15,7 +14,6 @@ import time
 import av
 
 from llava_st_hf.data.shapes import ShapesDataset, encode_sample
-from llava_st_hf.data.shapes.baselines import compute_baselines, format_baselines
 from llava_st_hf.processing.tasks_llava_st import TASKS
 
 
@@ -40,12 +38,11 @@ def measure(dataset: ShapesDataset, first: int, last: int) -> tuple[float, float
 
 
 def main() -> None:
-    """Print the rate and the ratio, or the baselines."""
+    """Print the rate and the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("clips", 300), ("repeats", 5), ("size", 72), ("frames", 20), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--difficulty", choices=("easy", "standard"), default="standard")
-    parser.add_argument("--baselines", type=int, metavar="SAMPLES", help="how many samples to take them from")
     options = parser.parse_args()
     settings = {
         "seed": options.seed,
@@ -53,9 +50,6 @@ def main() -> None:
         "size": options.size,
         "difficulty": options.difficulty,
     }
-    if options.baselines:
-        print(format_baselines(compute_baselines(ShapesDataset(list(TASKS), options.baselines, **settings))))
-        return
     tasks = [name for name, task in TASKS.items() if task.media_type == "video"]
     num_clips = options.clips * options.repeats
     dataset = ShapesDataset(tasks, num_clips, **settings)
