@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from llava_st_hf import LlavaSTProcessor
 from llava_st_hf.data.samples import MAX_MESSAGES, MAX_TEXT_CHARACTERS, Media, Sample, get_features
 from llava_st_hf.data.skips import RecordError
 from llava_st_hf.processing.tasks_llava_st import TASKS
@@ -219,3 +220,52 @@ def test_a_system_message_stands_at_the_front_only():
     assert [message["role"] for message in sample.to_messages()] == ["system", "user", "assistant"]
     with pytest.raises(RecordError, match="take turns"):
         make_text("Hi", "Be brief.", "Hello", roles=("user", "system", "assistant"))
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        make_sample(),
+        make_sample(frame_range=(3, 9)),
+        make_sample(media=(Media(content=b"clip"),)),
+        make_sample(media=tuple(Media(path=f"{number}.png") for number in range(3))),
+        make_sample(messages=({"role": "system", "content": "Be brief."}, QUESTION, ANSWER)),
+        make_sample(messages=({"role": "user", "content": "Look: <video>\nWhen?"}, ANSWER, QUESTION, ANSWER)),
+        make_sample(task="rec", media_type="image", media=(Media(path="a.jpg"), Media(path="b.jpg"))),
+        make_sample(
+            task="igc",
+            media_type="image",
+            media=(Media(path="a.jpg"), Media(path="b.jpg")),
+            messages=({"role": "user", "content": "<image>\nor <image>\n?"}, {"role": "assistant", "content": "a"}),
+        ),
+        make_text("Who?", "I."),
+    ],
+    ids=range(9),
+)
+def test_messages_and_back(sample):
+    again = Sample.from_messages(sample.to_messages(), sample.id, sample.source, sample.task)
+    assert again == sample
+
+
+def test_messages_of_a_prompt_and_an_answer(checkpoint):
+    messages = LlavaSTProcessor.from_pretrained(checkpoint).build_messages("tvg", video="a.mp4", query="the dog barks")
+    sample = Sample.from_messages([*messages, ANSWER], "1", "kitchen", "tvg")
+    assert sample.media == (Media(path="a.mp4"),)
+    assert "'the dog barks'" in sample.messages[0]["content"] and sample.messages[1] == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "messages[0].content holds None"),
+        ([{"type": "audio", "audio": "a.wav"}], "give blocks of type text, image or video"),
+        ([{"type": "video"}], "messages[0].content holds {'type': 'video'}"),
+        ([{"type": "video", "video": "a.mp4"}, {"type": "image", "image": "b.jpg"}], "hold 2 media"),
+        ([{"type": "video", "video": "a.mp4"}] * 2, "give one video, or images alone"),
+        ([{"type": "video", "video": 3}], "media has the frames 3"),
+    ],
+)
+def test_messages_that_are_no_record(content, words):
+    with pytest.raises(RecordError) as caught:
+        Sample.from_messages([{"role": "user", "content": content}, ANSWER], "1", "kitchen", "tvg")
+    assert words in str(caught.value)

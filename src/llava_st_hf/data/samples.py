@@ -306,6 +306,59 @@ class Sample:
             messages.append({"role": message["role"], "content": content})
         return messages
 
+    @classmethod
+    def from_messages(
+        cls,
+        messages: Sequence[Mapping[str, Any]],
+        id: str,
+        source: str,
+        task: str,
+        frame_range: tuple[int, int] | None = None,
+    ) -> "Sample":
+        """
+        Make a record of chat messages, as `to_messages` and `LlavaSTProcessor.build_messages` write them.
+
+        Args:
+            messages (`Sequence[Mapping]`):
+                Messages with `role` and `content`, a text or a list of blocks: `{"type": "text", "text": ...}`,
+                `{"type": "video", "video": ...}`, `{"type": "image", "image": ...}`; media are paths, bytes, arrays
+                (uint8), or for a video a list of these, its frames.
+            id (`str`): Name of the record.
+            source (`str`): Name of the data set.
+            task (`str`): One of the 15 tasks.
+            frame_range (`tuple[int, int]`, *optional*): First and last frame; that of the video's block by default.
+
+        Returns:
+            `Sample`: The record; placeholders are written where media do not stand at the front of the first turn.
+
+        Raises:
+            `RecordError`: For blocks of another kind, media of two kinds, or a record that is not one.
+        """
+        blocks_of_turns = [_list_blocks(message, index) for index, message in enumerate(messages)]
+        blocks = [block for turn in blocks_of_turns for block in turn if block["type"] != "text"]
+        kinds = {block["type"] for block in blocks}
+        if len(kinds) > 1 or (kinds == {"video"} and len(blocks) > 1):
+            raise _invalid("messages", f"messages hold {len(blocks)} media: give one video, or images alone.")
+        first_turn = next(
+            (turn for m, turn in zip(messages, blocks_of_turns, strict=True) if m.get("role") == "user"), []
+        )
+        is_at_front = [block["type"] != "text" for block in first_turn[: len(blocks)]] == [True] * len(blocks)
+        written = []
+        for message, turn in zip(messages, blocks_of_turns, strict=True):
+            texts = [b["text"] if b["type"] == "text" else "" if is_at_front else f"<{b['type']}>\n" for b in turn]
+            written.append({"role": message.get("role"), "content": "".join(texts)})
+        media = [item for block in blocks for item in _list_media(block[block["type"]])]
+        ranges = [tuple(block["frame_range"]) for block in blocks if block.get("frame_range") is not None]
+        return cls(
+            id=id,
+            source=source,
+            task=task,
+            media_type=kinds.pop() if kinds else "text",
+            media=tuple(media),
+            messages=tuple(written),
+            frame_range=frame_range if frame_range is not None or not ranges else ranges[0],
+        )
+
     def find_coordinates(self) -> list[list[InlineCoordinate]]:
         """Return the coordinates of each message, in their order."""
         return [find_coordinates(message["content"]) for message in self.messages]
@@ -350,6 +403,29 @@ def _check_encodable(name: str, text: str) -> None:
         check_encodable(name, text)
     except PromptError as error:
         raise _invalid(name, str(error)) from error
+
+
+def _list_blocks(message: Mapping[str, Any], index: int) -> list[Mapping[str, Any]]:
+    """Return the content of a message as blocks."""
+    content = message.get("content")
+    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    for block in blocks if isinstance(blocks, (list, tuple)) else [blocks]:
+        kind = block.get("type") if isinstance(block, Mapping) else None
+        if kind not in ("text", "image", "video") or block.get(kind) is None:
+            raise _invalid(
+                f"messages[{index}].content",
+                f"messages[{index}].content holds {show(block)}: give blocks of type text, image or video.",
+            )
+    return list(blocks)
+
+
+def _list_media(value: Any) -> list[Media]:
+    """Return what one block holds: a medium, or the frames of a clip."""
+    if isinstance(value, (list, tuple)):
+        return [item for frame in value for item in _list_media(frame)]
+    if isinstance(value, bytes):
+        return [Media(content=value)]
+    return [Media(path=value)] if isinstance(value, str) else [Media(frames=value)]
 
 
 def _get_content(item: Media) -> Any:
