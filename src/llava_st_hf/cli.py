@@ -16,7 +16,7 @@ from tqdm import tqdm
 from transformers.generation.streamers import BaseStreamer
 from transformers.utils import logging as transformers_logging
 
-from .cli_checkpoints import add_convert, add_init
+from .cli_checkpoints import add_convert, add_init, add_loading_options
 from .cli_data import add_data
 from .cli_evaluate import add_evaluate
 from .cli_train import add_train
@@ -185,13 +185,7 @@ def _add_ground(commands: argparse._SubParsersAction) -> None:
     ground.add_argument(
         "--unconstrained", action="store_true", help="let the model write freely, not by the grammar of the task"
     )
-    ground.add_argument("--device", help="cpu, cuda, cuda:1, ... (an accelerator where there is one)")
-    ground.add_argument(
-        "--dtype",
-        default="auto",
-        choices=("auto", "float32", "bfloat16", "float16"),
-        help="type of the weights (auto: the checkpoint's)",
-    )
+    add_loading_options(ground)
     ground.add_argument("--quiet", action="store_true", help="no progress on standard error")
     ground.set_defaults(run=_run_ground)
 

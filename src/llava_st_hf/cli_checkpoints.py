@@ -1,4 +1,4 @@
-"""The subcommands of `llava-st` that write checkpoints: `convert` and `init`."""
+"""What `llava-st` does with checkpoints: the subcommands `convert` and `init`, and the options of loading one."""
 
 import argparse
 import sys
@@ -53,6 +53,17 @@ def add_init(commands: argparse._SubParsersAction, epilog: str | None = None) ->
     init.set_defaults(run=_run_init)
 
 
+def add_loading_options(command: argparse.ArgumentParser) -> None:
+    """Add where, and in which precision, a command loads its model."""
+    command.add_argument("--device", help="cpu, cuda, cuda:1, ... (an accelerator where there is one)")
+    command.add_argument(
+        "--dtype",
+        default="auto",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        help="type of the weights (auto: the checkpoint's)",
+    )
+
+
 def _add_destination(command: argparse.ArgumentParser) -> None:
     command.add_argument("destination", metavar="DST", type=Path, help="folder to write: new or empty")
     command.add_argument("--max-shard-size", default="2GB", metavar="SIZE", help="size of an output file (2GB)")
@@ -84,4 +95,4 @@ def _report(written: WrittenCheckpoint) -> None:
     print(written.path)
 
 
-__all__ = ["add_convert", "add_init"]
+__all__ = ["add_convert", "add_init", "add_loading_options"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from transformers.utils import logging as transformers_logging
 
+from .cli_checkpoints import add_loading_options
 from .data.shapes.scenes import DIFFICULTIES
 from .evaluation.evaluate import Processes, evaluate
 from .evaluation.report import format_table
@@ -77,13 +78,7 @@ def add_evaluate(commands: argparse._SubParsersAction, load_model: LoadModel, ep
         metavar="DIR",
         help="folder for predictions and report (evaluation_output/BENCHMARK/MODEL)",
     )
-    command.add_argument("--device", help="cpu, cuda, cuda:1, ... (an accelerator where there is one)")
-    command.add_argument(
-        "--dtype",
-        default="auto",
-        choices=("auto", "float32", "bfloat16", "float16"),
-        help="type of the weights (auto: the checkpoint's)",
-    )
+    add_loading_options(command)
     command.add_argument("--quiet", action="store_true", help="no progress on standard error")
     command.set_defaults(run=partial(_run_evaluate, load_model=load_model))
 

@@ -33,7 +33,7 @@ from .mixture import MixtureSpec, open_sources
 from .readers.tubes import DEFAULT_NUM_FRAMES
 from .samples import Sample
 from .skips import RecordError, SkippedRecord, SkipReport
-from .truth import Turn, get_source, make_stand_in, probe_media, read_turns
+from .truth import Turn, make_stand_in, probe_media, read_turns
 
 DECODE_LEVELS = ("none", "header", "full")
 Records = Sequence[Sample | SkippedRecord]  # a reader, a mixture, or a list
@@ -301,7 +301,7 @@ def check_media(
         check_file(item, name, MAX_FILE_BYTES)
         if decode == "header":
             with reasons_of_errors(item, name):
-                _open_header(get_source(item), is_clip)
+                _open_header(item.source, is_clip)
     return make_stand_in(sample)
 
 

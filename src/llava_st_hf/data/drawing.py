@@ -16,7 +16,7 @@ from ..processing.media_llava_st import InputError
 from ..processing.video_processing_llava_st import DEFAULT_FPS
 from ..visualization import draw_on_image, write_annotated_video, write_contact_sheet
 from .samples import Sample
-from .truth import Turn, get_source
+from .truth import Turn
 
 QUESTION_LABEL = "asked about"
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg")
@@ -109,7 +109,7 @@ def merge_turns(turns: Sequence[Turn]) -> GroundingResult:
 def _draw_images(sample: Sample, turns: Sequence[Turn]) -> Image.Image:
     pictures = []
     for item in sample.media:
-        picture = Image.fromarray(item.frames) if item.frames is not None else open_image(get_source(item))
+        picture = Image.fromarray(item.frames) if item.frames is not None else open_image(item.source)
         pictures.append(picture)
     infos = load_images(pictures)[1]
     drawn = []
@@ -137,7 +137,7 @@ def _get_clip(sample: Sample) -> Iterator[str]:
         if first.frames is not None:
             _write_clip(path, first.frames, first.frame_rate or DEFAULT_FPS)
         elif len(sample.media) > 1:
-            _write_clip(path, (np.asarray(open_image(get_source(item))) for item in sample.media), DEFAULT_FPS)
+            _write_clip(path, (np.asarray(open_image(item.source)) for item in sample.media), DEFAULT_FPS)
         else:
             path.write_bytes(first.content)
         yield str(path)

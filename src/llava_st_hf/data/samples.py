@@ -42,7 +42,7 @@ MEDIA_TYPES = ("video", "image", "text")
 MAX_TEXT_CHARACTERS = 200_000  # of all messages together; far above what a context of 32,768 tokens holds
 MAX_MESSAGES = 2000  # the time to render a chat template grows with the square of the turns
 _ROLES = ("user", "assistant")
-_PLACEHOLDER = re.compile("<image>|<video>")
+MEDIA_PLACEHOLDER = re.compile("<image>|<video>")
 _CONTROL_TOKEN = re.compile(r"<\|(?:im_start|im_end|endoftext)\|>")
 
 
@@ -78,6 +78,13 @@ class Media:
             _check_encodable("media", self.path)
         if self.frames is not None:
             self._check_frames()
+
+    @property
+    def source(self) -> "np.ndarray | bytes | str":
+        """What the medium is read from: its array, its bytes or its path."""
+        if self.frames is not None:
+            return self.frames
+        return self.path if self.content is None else self.content
 
     def _check_frames(self) -> None:
         is_array = isinstance(self.frames, np.ndarray) and self.frames.dtype == np.uint8
@@ -210,12 +217,12 @@ class Sample:
         self._check_placeholders()
 
     def _check_placeholders(self) -> None:
-        found = [token for message in self.messages for token in _PLACEHOLDER.findall(message["content"])]
+        found = [token for message in self.messages for token in MEDIA_PLACEHOLDER.findall(message["content"])]
         asked = [
             token
             for message in self.messages
             if message["role"] == "user"
-            for token in _PLACEHOLDER.findall(message["content"])
+            for token in MEDIA_PLACEHOLDER.findall(message["content"])
         ]
         wanted = ["<video>"] if self.media_type == "video" else ["<image>"] * len(self.media)
         if found and (found != wanted or asked != wanted):
@@ -286,18 +293,18 @@ class Sample:
         """
         kind = self.media_type
         if media is None:
-            media = [_get_content(item) for item in self.media]
+            media = [item.source for item in self.media]
             # Frames that are kept as pictures are one clip.
             media = [media] if kind == "video" and len(media) > 1 else media
         frames = {"frame_range": list(self.frame_range)} if self.frame_range is not None else {}
         blocks = [{"type": kind, kind: item, **frames} for item in media]
-        marked = any(_PLACEHOLDER.search(message["content"]) for message in self.messages)
+        marked = any(MEDIA_PLACEHOLDER.search(message["content"]) for message in self.messages)
         messages = []
         for message in self.messages:
             content: list[dict[str, Any]] = []
             if message["role"] == "user" and not marked:
                 content, blocks = blocks, []
-            for index, text in enumerate(_PLACEHOLDER.split(message["content"])):
+            for index, text in enumerate(MEDIA_PLACEHOLDER.split(message["content"])):
                 if index:
                     content.append(blocks.pop(0))
                     text = text.removeprefix("\n")  # the template writes it
@@ -428,14 +435,16 @@ def _list_media(value: Any) -> list[Media]:
     return [Media(path=value)] if isinstance(value, str) else [Media(frames=value)]
 
 
-def _get_content(item: Media) -> Any:
-    if item.frames is not None:
-        return item.frames
-    return item.path if item.content is None else item.content
-
-
 def _invalid(field: str, message: str) -> RecordError:
     return RecordError("invalid_field", field, message)
 
 
-__all__ = ["MAX_MESSAGES", "MAX_TEXT_CHARACTERS", "MEDIA_TYPES", "Media", "Sample", "get_features"]
+__all__ = [
+    "MAX_MESSAGES",
+    "MAX_TEXT_CHARACTERS",
+    "MEDIA_PLACEHOLDER",
+    "MEDIA_TYPES",
+    "Media",
+    "Sample",
+    "get_features",
+]

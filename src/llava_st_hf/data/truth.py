@@ -10,8 +10,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ..processing.coordinate_text_llava_st import COORDINATE_PATTERN, compute_fraction, read_coordinate
 from ..processing.grounding_llava_st import GroundingResult
 from ..processing.grounding_parsing_llava_st import parse_answer
@@ -21,10 +19,9 @@ from ..processing.media_llava_st import InputError, MediaInfo
 from ..processing.tasks_llava_st import TASKS
 from ..processing.video_processing_llava_st import DEFAULT_FPS, LlavaSTVideoProcessor
 from .media_loading import load_media
-from .samples import Media, Sample
+from .samples import MEDIA_PLACEHOLDER, Sample
 from .skips import RecordError
 
-_PLACEHOLDER = re.compile("<image>|<video>")
 _COORDINATE = re.compile(COORDINATE_PATTERN)
 _NUM_BINS = 100  # of the tokens that `parse_answer` reads by default
 _SMALL = {"height": 16, "width": 16}  # of frames of which only the times are wanted
@@ -72,7 +69,7 @@ def read_turns(sample: Sample, media: Sequence[MediaInfo]) -> list[Turn]:
     """
     if not media:
         return []
-    marked = any(_PLACEHOLDER.search(message["content"]) for message in sample.messages)
+    marked = any(MEDIA_PLACEHOLDER.search(message["content"]) for message in sample.messages)
     preceding = 0 if marked else len(media)
     turns: list[Turn] = []
     question = None
@@ -80,10 +77,10 @@ def read_turns(sample: Sample, media: Sequence[MediaInfo]) -> list[Turn]:
         if message["role"] == "system":
             continue
         text = _write_fractions(f"messages[{index}].content", message["content"], media, preceding, marked)
-        preceding += len(_PLACEHOLDER.findall(text)) if marked else 0
+        preceding += len(MEDIA_PLACEHOLDER.findall(text)) if marked else 0
         about = max(preceding, 1) - 1  # the last medium before it
         medium = media[about]
-        words = " ".join(remove_coordinates(_PLACEHOLDER.sub(" ", text)).split())
+        words = " ".join(remove_coordinates(MEDIA_PLACEHOLDER.sub(" ", text)).split())
         if message["role"] == "user":
             start = next((c for c in map(read_coordinate, _COORDINATE.finditer(text)) if c.axis == "t"), None)
             question = parse_answer(text, medium, answer_format="text", query=words)
@@ -108,7 +105,7 @@ def _write_fractions(name: str, text: str, media: Sequence[MediaInfo], preceding
 
     def write(match: re.Match) -> str:
         coordinate = read_coordinate(match)
-        count = preceding + (len(_PLACEHOLDER.findall(text, 0, match.start())) if marked else 0)
+        count = preceding + (len(MEDIA_PLACEHOLDER.findall(text, 0, match.start())) if marked else 0)
         fraction = compute_fraction(coordinate, media, _NUM_BINS, count)
         return match.group() if coordinate.unit == "bin" else f"<{coordinate.axis}={fraction:.12f}>"
 
@@ -175,11 +172,4 @@ def probe_media(
     return tuple(info for block in loaded.blocks for info in load_images([block])[1])
 
 
-def get_source(item: Media) -> "np.ndarray | bytes | str":
-    """Return what a medium is read from: its array, its bytes or its path."""
-    if item.frames is not None:
-        return item.frames
-    return item.path if item.content is None else item.content
-
-
-__all__ = ["Turn", "get_source", "has_units", "make_stand_in", "probe_media", "read_turns"]
+__all__ = ["Turn", "has_units", "make_stand_in", "probe_media", "read_turns"]

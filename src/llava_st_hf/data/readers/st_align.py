@@ -24,7 +24,7 @@ from typing import Any
 from ...processing.coordinate_text_llava_st import COORDINATE_PATTERN, format_coordinate, read_coordinate
 from ...processing.media_llava_st import InputError
 from ...processing.tasks_llava_st import get_task
-from ..samples import Media, Sample
+from ..samples import MEDIA_PLACEHOLDER, Media, Sample
 from ..skips import RecordError, show
 from .json_files import JsonRecords
 from .reader import MediaFolder, Reader, require_object
@@ -40,7 +40,6 @@ _ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 _SPEAKERS = {role: speaker for speaker, role in _ROLES.items()}
 _DIRECTIONS = {"human": "INPUT", "gpt": "OUTPUT"}
 _PLACEHOLDER = re.compile(r"<(TEMP|HEIGHT|WIDTH)-(?:(INPUT|OUTPUT)|0*([0-9]{1,9}))>")
-_MEDIA = re.compile(r"<image>|<video>")
 _LEADING_MEDIA = re.compile(r"(?:(?:<image>|<video>)\n)+")
 _COORDINATE = re.compile(COORDINATE_PATTERN)
 
@@ -173,7 +172,7 @@ def _remove_leading_media(messages: list[dict[str, str]], media_type: str, num_m
     match = _LEADING_MEDIA.match(first["content"]) if first is not None else None
     if match is None or not first["content"][match.end() :].strip():
         return
-    num_found = sum(len(_MEDIA.findall(message["content"])) for message in messages)
+    num_found = sum(len(MEDIA_PLACEHOLDER.findall(message["content"])) for message in messages)
     placeholders = match.group().split()
     # Records of LLaVA-Video and its kin write <image> for a clip.
     accepted = {"<video>", "<image>"} if media_type == "video" else {"<image>"}
