@@ -280,7 +280,7 @@ def make_grounding_evaluation(
     from ..evaluation.evaluate import Processes, evaluate
     from ..evaluation.st_shapes import StShapes
 
-    shapes = data.st_shapes or {}
+    shapes = data.eval_st_shapes or data.st_shapes or {}
     settings = {name: shapes[name] for name in ("num_frames", "size", "difficulty") if name in shapes}
     scored = StShapes.headline["default"]
     tasks = [task for task in shapes.get("task_weights", scored) if task in scored]

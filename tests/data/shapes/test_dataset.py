@@ -136,7 +136,7 @@ def test_files_and_records_are_written(tmp_path):
         ({"task_weights": ["tvg", "fly"]}, "task is 'fly'"),
         ({"task_weights": "tvg"}, "task_weights is 'tvg'"),
         ({"task_weights": []}, "task_weights is"),
-        ({"task_weights": {"tvg": 0}}, "at least one task"),
+        ({"task_weights": {"tvg": 0}}, "at least one of them"),
         ({"task_weights": {"tvg": -1}}, r"task_weights\['tvg'\] is -1"),
         ({"task_weights": {"tvg": float("nan")}}, "is nan"),
         ({"num_samples": 0}, "num_samples is 0"),
@@ -151,8 +151,23 @@ def test_files_and_records_are_written(tmp_path):
         ({"frame_rate": 0}, "frame_rate is 0"),
         ({"frame_rate": float("inf")}, "frame_rate is inf"),
         ({"difficulty": "hard"}, "difficulty is 'hard'"),
+        ({"difficulty": {"hard": 1}}, "difficulty is 'hard'"),
+        ({"difficulty": {"easy": -1}}, r"difficulty\['easy'\] is -1"),
+        ({"difficulty": {"easy": 0}}, "at least one of them"),
     ],
 )
 def test_what_cannot_be_made_is_said(arguments, message):
     with pytest.raises(InputError, match=message):
         ShapesDataset(**{"task_weights": ["tvg"], "num_samples": 1, **arguments})
+
+
+def test_difficulties_are_mixed_by_their_weights():
+    mixed = ShapesDataset(["rec"], 200, difficulty={"standard": 3, "easy": 1})
+    easy, standard = (ShapesDataset(["rec"], 200, difficulty=name) for name in ("easy", "standard"))
+    chosen = []
+    for index in range(200):
+        pixels = mixed[index].media[0].frames
+        same = [np.array_equal(pixels, other[index].media[0].frames) for other in (easy, standard)]
+        assert sum(same) == 1
+        chosen.append(same[0])
+    assert 30 <= sum(chosen) <= 70

@@ -4,9 +4,9 @@ import json
 import math
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 
 from ...processing.media_llava_st import InputError
@@ -17,7 +17,7 @@ from .draws import Draws
 from .encoding import encode_sample
 from .questions import add_questions, write_messages
 from .rendering import render_scene
-from .scenes import DIFFICULTIES, Scene, SceneRequest, sample_scene
+from .scenes import DIFFICULTIES, Difficulty, Scene, SceneRequest, sample_scene
 
 _SOURCE = "st-shapes"
 _MIN_FRAMES, _MIN_SIZE = 8, 32
@@ -43,9 +43,9 @@ class ShapesDataset(Reader):
             Side of the frames in pixels, or their height and width; at least 32.
         image_size (`int` or `tuple[int, int]`, *optional*): The same of images, `size` by default.
         frame_rate (`float`, *optional*, defaults to 5.0): Frames per second of a clip.
-        difficulty (`str`, *optional*, defaults to `"standard"`):
-            `"easy"` for one or two shapes on a plain background that never hide each other, or `"standard"` for up
-            to four on textured, noisy or moving backgrounds.
+        difficulty (`str` or `Mapping[str, float]`, *optional*, defaults to `"standard"`):
+            `"easy"` for one or two shapes on a plain background that never hide each other, `"standard"` for up
+            to four on textured, noisy or moving backgrounds, or how often each of them.
         num_questions (`int`, *optional*, defaults to 1):
             Most questions about one clip or image, as turns of a conversation, each about objects that were not spoken
             of before. The first is of the drawn task, whose name the sample bears, the others of any task.
@@ -75,7 +75,7 @@ class ShapesDataset(Reader):
         size: int | tuple[int, int] = 72,
         image_size: int | tuple[int, int] | None = None,
         frame_rate: float = 5.0,
-        difficulty: str = "standard",
+        difficulty: str | Mapping[str, float] = "standard",
         num_questions: int = 1,
         encode: bool = False,
     ):
@@ -88,9 +88,8 @@ class ShapesDataset(Reader):
         if not math.isfinite(frame_rate) or frame_rate <= 0:
             raise InputError(f"frame_rate is {frame_rate}: give frames per second above 0.")
         self.frame_rate = float(frame_rate)
-        if difficulty not in DIFFICULTIES:
-            raise InputError(f"difficulty is {difficulty!r}: choose one of {', '.join(DIFFICULTIES)}.")
         self.difficulty = difficulty
+        self._difficulty_weights = _check_difficulty(difficulty)
         self.num_questions = _check_whole("num_questions", num_questions, 1, 100)
         self.encode = encode
 
@@ -104,7 +103,7 @@ class ShapesDataset(Reader):
     def read(self, index: int) -> Sample:
         """Make one sample."""
         task, scene, messages, draws = self._compose(index)
-        frames = render_scene(scene, draws, DIFFICULTIES[self.difficulty])
+        frames = render_scene(scene, draws, self._choose_difficulty(index))
         is_clip = scene.num_frames > 1
         media = Media(frames=frames, frame_rate=self.frame_rate) if is_clip else Media(frames=frames[0])
         sample = Sample(
@@ -124,7 +123,7 @@ class ShapesDataset(Reader):
     def _compose(self, index: int) -> tuple[str, Scene, tuple[dict[str, str], ...], Draws]:
         """Choose task, scene and texts of a sample; the draws go on with the pixels."""
         draws = Draws(self.seed, index)
-        task = self._choose_task(draws)
+        task = _choose(self.task_weights, draws)
         media_type = TASKS[task].media_type
         is_clip = draws.chance(0.5) if media_type == "any" else media_type == "video"
         height, width = self.size if is_clip else self.image_size
@@ -132,7 +131,7 @@ class ShapesDataset(Reader):
             num_frames=self.num_frames if is_clip else 1,
             height=height,
             width=width,
-            difficulty=DIFFICULTIES[self.difficulty],
+            difficulty=self._choose_difficulty(index),
             single_event=task == "classification",
         )
         while True:
@@ -149,9 +148,8 @@ class ShapesDataset(Reader):
     def _suits(self, task: str, is_clip: bool) -> bool:
         return task != "classification" and TASKS[task].media_type in ("any", "video" if is_clip else "image")
 
-    def _choose_task(self, draws: Draws) -> str:
-        tasks, reached = list(self.task_weights), list(accumulate(self.task_weights.values()))
-        return tasks[bisect_right(reached, draws.uniform(0, reached[-1]), hi=len(tasks) - 1)]
+    def _choose_difficulty(self, index: int) -> Difficulty:
+        return DIFFICULTIES[_choose(self._difficulty_weights, Draws(self.seed, index, stream=3))]
 
 
 def write_shapes(
@@ -189,18 +187,39 @@ def write_shapes(
     return path
 
 
+def _choose(weights: Mapping[str, float], draws: Draws) -> str:
+    """Draw one of the names by their weights."""
+    names, reached = list(weights), list(accumulate(weights.values()))
+    return names[bisect_right(reached, draws.uniform(0, reached[-1]), hi=len(names) - 1)]
+
+
 def _check_weights(task_weights: Mapping[str, float] | Sequence[str]) -> dict[str, float]:
-    """Return the weights above 0 in the order of `TASKS`: the order given does not matter."""
+    """Return the weights above 0 in the order of `TASKS`."""
     if isinstance(task_weights, str):
         raise InputError(f"task_weights is {task_weights!r}: give a list of tasks, or a weight for each.")
     weights = task_weights if isinstance(task_weights, Mapping) else dict.fromkeys(task_weights, 1.0)
-    for task, weight in weights.items():
+    for task in weights:
         get_task(task)
-        if not math.isfinite(weight) or weight < 0:
-            raise InputError(f"task_weights[{task!r}] is {weight}: give a finite weight of 0 or more.")
-    chosen = {task: float(weights[task]) for task in TASKS if weights.get(task, 0) > 0}
+    return _keep_positive("task_weights", weights, TASKS)
+
+
+def _check_difficulty(difficulty: str | Mapping[str, float]) -> dict[str, float]:
+    """Return the weights above 0 of the difficulties, in their own order."""
+    weights = difficulty if isinstance(difficulty, Mapping) else {difficulty: 1.0}
+    for name in weights:
+        if name not in DIFFICULTIES:
+            raise InputError(f"difficulty is {name!r}: choose from {', '.join(DIFFICULTIES)}.")
+    return _keep_positive("difficulty", weights, DIFFICULTIES)
+
+
+def _keep_positive(field: str, weights: Mapping[str, float], order: Iterable[str]) -> dict[str, float]:
+    """Return the weights above 0 in a given order: that of the arguments does not matter."""
+    for name, weight in weights.items():
+        if not isinstance(weight, Real) or not math.isfinite(weight) or weight < 0:
+            raise InputError(f"{field}[{name!r}] is {weight!r}: give a finite weight of 0 or more.")
+    chosen = {name: float(weights[name]) for name in order if weights.get(name, 0) > 0}
     if not chosen:
-        raise InputError(f"task_weights is {task_weights!r}: give at least one task a weight above 0.")
+        raise InputError(f"{field} is {dict(weights)!r}: give at least one of them a weight above 0.")
     return chosen
 
 
