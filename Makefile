@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow style format bench wheel clean
+.PHONY: demo test test-slow style format bench tiny wheel clean
 
 demo: $(VENV)/.demo  ## ground a query in a clip, write answer.json and an annotated clip, print both paths
 	$(BIN)/llava-st demo --output-dir demo_output
@@ -28,9 +28,17 @@ bench: $(INSTALLED)  ## print cost as ratios within one run
 	$(BIN)/pip install --quiet --constraint constraints.txt -e ".[bench]"
 	$(BIN)/python benchmarks/packer_and_lape.py
 	$(BIN)/python benchmarks/loss_memory.py
+	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/many_questions.py
 	$(BIN)/python benchmarks/shapes_rendering.py
 	$(BIN)/python benchmarks/video_reading.py
+
+tiny: $(INSTALLED)  ## train the tiny model on ST-Shapes and evaluate it; goes on where it was stopped
+	test -f outputs/tiny/init/model.safetensors || $(BIN)/python recipes/tiny/make_checkpoint.py outputs/tiny/init
+	$(BIN)/llava-st train recipes/tiny/stage1/sft.yaml --resume_from_checkpoint true
+	$(BIN)/llava-st train recipes/tiny/stage2/sft.yaml --resume_from_checkpoint true
+	$(BIN)/llava-st train recipes/tiny/stage3/sft.yaml --resume_from_checkpoint true
+	$(BIN)/llava-st evaluate st-shapes --model outputs/tiny/stage3 --output-dir outputs/tiny/evaluation
 
 wheel: $(INSTALLED)  ## build dist/*.whl
 	$(BIN)/python -m build --wheel

@@ -1,10 +1,12 @@
 """Makes the untrained tiny model that `recipes/tiny/stage1` starts from: 1.7 M parameters, tokenizer and processor.
 
-    python recipes/tiny/make_checkpoint.py outputs/tiny/init [--seed 0]
+    python recipes/tiny/make_checkpoint.py outputs/tiny/init [--seed 0] [--vision-steps 2500]
 
-The proportions are those of the 7B model: a grid of 9x9 patches, packed 3x3 to 1, five frames to one. There is nothing
-pretrained in it, so two things are set that a pretrained model brings along: the tokenizer is trained on the texts of
-ST-Shapes, and the projector is scaled so that its features are as large as the coordinate rows that LAPE adds to them.
+A frame has 9x9 patches, packed to 5x5; the fast stream keeps 3x3 of each frame, as that of the 7B model does, and the
+slow stream joins five frames. The published stages start from a pretrained model, so some things are made here that
+such a model brings along: the tokenizer is trained on the texts of ST-Shapes, the vision tower learns to tell colours
+and shapes, the projector is scaled so that its features are as large as the coordinate rows that LAPE adds, and
+attention and coordinate rows begin near to what trained ones look like. The language model is untrained.
 """
 
 import argparse
@@ -12,17 +14,24 @@ import re
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from pretrain_vision_tower import pretrain_vision_tower
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, Qwen2Tokenizer, SiglipImageProcessorPil
 
 from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration, LlavaSTProcessor, LlavaSTVideoProcessor
 from llava_st_hf.data.collator import LlavaSTDataCollator
 from llava_st_hf.data.shapes import ShapesDataset
+from llava_st_hf.processing.prompt_writing_llava_st import RAW_FAST_TOKENS
 from llava_st_hf.processing.tasks_llava_st import TASKS
 from llava_st_hf.processing.tokenization_llava_st import add_coordinate_tokens, add_media_tokens
 
 IMAGE_SIZE, PATCH_SIZE, NUM_FRAMES = 72, 8, 20
+STRIDES = {"spatial_stride": 2, "fast_spatial_stride": 2, "temporal_stride": 5}
+# Mean and standard deviation of ST-Shapes pixels in 0 to 1: they are dark, and with the usual 0.5 nine tenths of what
+# an untrained tower says of a patch is the same for every patch.
+PIXELS = {"image_mean": [0.25] * 3, "image_std": [0.17] * 3}
 NUM_TEXTS = 3000
+WAVES_PER_AXIS = 3.0  # rows half a patch apart are alike by 0.6, those a patch apart by 0.1
 CHAT_WORDS = "system\nYou are a helpful assistant.\nuser\nassistant\n"
 _COORDINATE = re.compile(r"<[txy]=[^<>]*>")
 
@@ -54,10 +63,11 @@ def make_processor(tokenizer: Qwen2Tokenizer) -> LlavaSTProcessor:
     """Make the processor around a tokenizer that has the media and coordinate tokens."""
     size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
     return LlavaSTProcessor(
-        image_processor=SiglipImageProcessorPil(size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3),
+        image_processor=SiglipImageProcessorPil(size=size, **PIXELS),
         tokenizer=tokenizer,
-        video_processor=LlavaSTVideoProcessor(size=size, num_frames=NUM_FRAMES),
+        video_processor=LlavaSTVideoProcessor(size=size, num_frames=NUM_FRAMES, **PIXELS),
         patch_size=PATCH_SIZE,
+        **STRIDES,
     )
 
 
@@ -85,12 +95,15 @@ def make_config(processor: LlavaSTProcessor) -> LlavaSTConfig:
             "num_key_value_heads": 4,
             "vocab_size": processor.coordinate_token_offset,
             "max_position_embeddings": 4096,
+            "initializer_range": 0.08,  # about width ** -0.5: at the usual 0.02 attention starts out blind
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},  # as that of the 7B model
             **special,
         },
         image_token_id=processor.image_token_id,
         video_token_id=processor.video_token_id,
         coordinate_token_offset=processor.coordinate_token_offset,
         packer_hidden_size=96,
+        **STRIDES,
         vision_chunk_size=1024,
         loss_chunk_size=4096,
         **special,
@@ -99,24 +112,78 @@ def make_config(processor: LlavaSTProcessor) -> LlavaSTConfig:
 
 @torch.no_grad()
 def normalize_projector(model: LlavaSTForConditionalGeneration, processor: LlavaSTProcessor, seed: int) -> None:
-    """Scale both layers of the projector so that their outputs have a standard deviation of 1 on ST-Shapes images."""
+    """Scale and shift both layers of the projector: mean 0 and standard deviation 1 of their outputs on ST-Shapes."""
     images = ShapesDataset(["rec"], 32, seed=seed, size=IMAGE_SIZE)
     pixels = LlavaSTDataCollator(processor)([images[index] for index in range(32)])["pixel_values"]
     layer = model.config.vision_feature_layer
     features = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[layer]
     projector = model.model.multi_modal_projector
-    projector.linear_1.weight.div_(projector.linear_1(features).std())
-    projector.linear_2.weight.div_(projector(features).std())
+    for layer, inputs in ((projector.linear_1, features), (projector.linear_2, None)):
+        inputs = projector.act(projector.linear_1(features)) if inputs is None else inputs
+        outputs = layer(inputs)
+        mean, scale = outputs.mean((0, 1)), outputs.std((0, 1)).mean()
+        layer.weight.div_(scale)
+        layer.bias.sub_(mean).div_(scale)
 
 
-def make_checkpoint(directory: Path, seed: int) -> None:
+@torch.no_grad()
+def set_attention(model: LlavaSTForConditionalGeneration) -> None:
+    """
+    Let every attention begin as one that looks for what is alike and copies it: near to what trained ones look like
+    (mimetic initialisation, arXiv 2305.09828).
+
+    With random weights alone, to look at the right patch is worth nothing before its place is copied, and to copy is
+    worth nothing before the right patch is looked at: training does not move for a long time.
+    """
+    tower, language = model.model.vision_tower.encoder.layers, model.model.language_model.layers
+    copying = [layer for block in tower for layer in (block.self_attn.v_proj, block.self_attn.out_proj)]
+    copying += [layer for block in language for layer in (block.self_attn.v_proj, block.self_attn.o_proj)]
+    comparing = [layer for block in (*tower, *language) for layer in (block.self_attn.q_proj, block.self_attn.k_proj)]
+    for layer in copying + comparing:
+        width = layer.weight.shape[0]
+        layer.weight.copy_(0.7 * torch.eye(width) + 0.5 * width**-0.5 * torch.randn(width, width))
+    places = model.model.vision_tower.embeddings.position_embedding.weight
+    side = IMAGE_SIZE // PATCH_SIZE
+    rows, columns = (draw_smooth_functions(side, places.shape[1]) for _ in range(2))
+    places.copy_(0.5 * (rows[:, None] + columns).flatten(0, 1))
+
+
+@torch.no_grad()
+def smooth_coordinates(model: LlavaSTForConditionalGeneration) -> None:
+    """
+    Let the rows of each axis begin as samples of smooth random functions, the same for input and output.
+
+    Two rows are alike where their bins are less than a patch apart: a box then points at its patches, and a patch at
+    its bins, before anything is learned. Published tables begin as independent noise, and training smooths them.
+    """
+    tables = model.model.coordinate_embeddings
+    for rows, output_rows in zip(
+        tables.input_table.split(tables.axis_sizes), tables.output_table.split(tables.axis_sizes), strict=True
+    ):
+        rows.copy_(draw_smooth_functions(*rows.shape))
+        output_rows.copy_(rows * rows.shape[1] ** -0.5)
+
+
+def draw_smooth_functions(num_points: int, width: int) -> torch.Tensor:
+    """Draw random waves along an axis: (points, width), of mean 0 and variance 1."""
+    waves, phases = torch.randn(width) * WAVES_PER_AXIS, torch.rand(width)
+    angles = 2 * torch.pi * (torch.linspace(0, 1, num_points)[:, None] * waves + phases)
+    return 2**0.5 * angles.cos()
+
+
+def make_checkpoint(directory: Path, seed: int, num_vision_steps: int) -> None:
     """Write the checkpoint."""
     tokenizer = train_tokenizer(seed)
     add_media_tokens(tokenizer)
+    tokenizer.add_tokens([AddedToken(token, special=True) for token in RAW_FAST_TOKENS])  # for the ablation without it
     add_coordinate_tokens(tokenizer)
     processor = make_processor(tokenizer)
     torch.manual_seed(seed)
     model = LlavaSTForConditionalGeneration(make_config(processor))
+    set_attention(model)
+    smooth_coordinates(model)
+    normalize_projector(model, processor, seed)
+    pretrain_vision_tower(model, processor, num_vision_steps, seed)
     normalize_projector(model, processor, seed)
     config = model.config.text_config
     model.generation_config = GenerationConfig(
@@ -131,5 +198,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--vision-steps", type=int, default=2500)
     arguments = parser.parse_args()
-    make_checkpoint(arguments.directory, arguments.seed)
+    make_checkpoint(arguments.directory, arguments.seed, arguments.vision_steps)

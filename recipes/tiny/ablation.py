@@ -1,0 +1,138 @@
+"""Trains the tiny model without one part of LLaVA-ST at a time, on the same data, steps and seed, and prints a table.
+
+    python recipes/tiny/ablation.py [--variants full no_lape ...] [--share 0.3] [--seeds 0] [--num-clips 200]
+
+Each variant starts from `outputs/tiny/init`, passes the three stages of this folder with a share of their samples, and
+answers ST-Shapes. Started again it goes on where it was stopped: a stage that is done is not trained again.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from unittest import mock
+
+import torch
+
+from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTModel, LlavaSTProcessor
+from llava_st_hf.evaluation.evaluate import evaluate
+from llava_st_hf.evaluation.st_shapes import StShapes
+from llava_st_hf.modeling import coordinates_llava_st
+from llava_st_hf.modeling.packer_llava_st import LlavaSTPointToRegionAttention
+from llava_st_hf.training.recipe import read_recipe
+from llava_st_hf.training.train import run_recipe
+
+RECIPES = Path(__file__).parent
+STAGES = ("stage1", "stage2", "stage3")
+INIT = RECIPES.parents[1] / "outputs" / "tiny" / "init"
+
+
+def without_positions(model: LlavaSTModel) -> tuple[torch.Tensor, torch.Tensor]:
+    """Stand in for LAPE: visual features bear no mark of their time and place."""
+    time, place = POSITIONS(model)
+    return torch.zeros_like(time), torch.zeros_like(place)
+
+
+def pool_average(
+    attention: LlavaSTPointToRegionAttention,
+    regions: torch.Tensor,
+    centre_weights: torch.Tensor,
+    valid: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Stand in for point-to-region attention: the mean of each region, as many tokens as before."""
+    shown = torch.ones_like(regions[..., 0]) if valid is None else valid.expand(regions.shape[:-1]).to(regions.dtype)
+    return (regions * shown.unsqueeze(-1)).sum(-2) / shown.sum(-1, keepdim=True)
+
+
+POSITIONS = LlavaSTModel._positions
+# What each variant replaces.
+VARIANTS: dict[str, tuple[tuple[object, str, Callable], ...]] = {
+    "full": (),
+    "no_lape": ((LlavaSTModel, "_positions", without_positions),),
+    "no_ntp": ((coordinates_llava_st, "propagate_to_neighbours", lambda table, axis_sizes: table),),
+    "average_pooling": ((LlavaSTPointToRegionAttention, "forward", pool_average),),
+    "released_fast_stream": (),  # a flag of config and processor
+}
+
+
+@contextmanager
+def replaced(variant: str) -> Iterator[None]:
+    """Replace what the variant leaves out, for training and for answering."""
+    with ExitStack() as stack:
+        for owner, name, stand_in in VARIANTS[variant]:
+            stack.enter_context(mock.patch.object(owner, name, stand_in))
+        yield
+
+
+def write_start(variant: str, init: Path, folder: Path) -> None:
+    """Write what a variant starts from: the same weights for all."""
+    model = LlavaSTForConditionalGeneration.from_pretrained(init)
+    processor = LlavaSTProcessor.from_pretrained(init)
+    if variant == "released_fast_stream":
+        model.config.splice_fast_tokens = processor.splice_fast_tokens = False
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def train(variant: str, init: Path, folder: Path, share: float, seed: int) -> Path:
+    """Pass the three stages; return the folder of the last one."""
+    write_start(variant, init, folder / "init")
+    last = folder / "init"
+    for stage in STAGES:
+        done = folder / stage / "done"
+        if not done.is_file():
+            shapes = dict(read_recipe(RECIPES / stage / "sft.yaml").data.st_shapes)
+            shapes |= {"num_samples": round(share * shapes["num_samples"]), "seed": shapes["seed"] + 100 * seed}
+            changes = {
+                "model_name_or_path": last,
+                "output_dir": folder / stage,
+                "st_shapes": json.dumps(shapes),
+                "seed": seed,
+                "eval_strategy": "no",
+                "save_strategy": "no",
+            }
+            shutil.rmtree(folder / stage, ignore_errors=True)
+            options = [text for name, value in changes.items() for text in (f"--{name}", str(value))]
+            run_recipe(read_recipe(RECIPES / stage / "sft.yaml", options))
+            done.touch()
+        last = folder / stage
+    return last
+
+
+def run_variant(variant: str, options: argparse.Namespace, seed: int) -> dict[str, float]:
+    """Train and evaluate a variant; return its headline figures."""
+    folder = options.output_dir / f"{variant}-seed{seed}"
+    with replaced(variant):
+        trained = train(variant, options.init, folder, options.share, seed)
+        model = LlavaSTForConditionalGeneration.from_pretrained(trained).eval()
+        processor = LlavaSTProcessor.from_pretrained(trained)
+        metrics = evaluate(model, processor, StShapes(options.num_clips), folder / "evaluation", batch_size=32)
+    return {
+        f"{task} {name}": found["figures"][name]
+        for task, found in metrics["tasks"].items()
+        for name in found["headline"]
+    }
+
+
+def main() -> None:
+    """Run the variants that are asked for and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--share", type=float, default=0.3, help="of the samples of each stage (0.3)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--num-clips", type=int, default=200)
+    parser.add_argument("--init", type=Path, default=INIT, help="what all start from (outputs/tiny/init)")
+    parser.add_argument("--output-dir", type=Path, default=INIT.parent / "ablation")
+    options = parser.parse_args()
+    found = {variant: [run_variant(variant, options, seed) for seed in options.seeds] for variant in options.variants}
+    print(f"| figure | {' | '.join(found)} |")
+    print(f"| --- | {' | '.join('---' for _ in found)} |")
+    for name in next(iter(found.values()))[0]:
+        cells = (" ".join(f"{figures[name]:.3f}" for figures in runs) for runs in found.values())
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""The scripts of `make tiny`: the model that the stages start from, and what ablations leave out."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor
+from llava_st_hf.data.collator import LlavaSTDataCollator
+from llava_st_hf.data.shapes import ShapesDataset
+from llava_st_hf.data.shapes.scenes import COLORS, SHAPES
+
+TINY = Path(__file__).parents[2] / "recipes" / "tiny"
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """Import scripts of the recipe by name."""
+    monkeypatch.syspath_prepend(TINY)
+    return importlib.import_module
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Make the start twice from one seed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(TINY)
+        module = importlib.import_module("make_checkpoint")
+        patch.setattr(module, "NUM_TEXTS", 50)
+        folders = [tmp_path_factory.mktemp("start") for _ in range(2)]
+        for folder in folders:
+            module.make_checkpoint(folder, seed=3, num_vision_steps=2)
+    return folders
+
+
+def test_the_start_is_the_same_each_time_and_small(start):
+    weights = [(folder / "model.safetensors").read_bytes() for folder in start]
+    assert weights[0] == weights[1]
+    assert sum(path.stat().st_size for path in start[0].iterdir()) < 10e6
+
+
+def test_features_of_the_start_are_as_large_as_what_lape_adds(start):
+    processor = LlavaSTProcessor.from_pretrained(start[0])
+    model = LlavaSTForConditionalGeneration.from_pretrained(start[0])
+    images = ShapesDataset(["rec"], 16, seed=5)
+    pixels = LlavaSTDataCollator(processor)([images[index] for index in range(16)])["pixel_values"]
+    with torch.no_grad():
+        features = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-1]
+        projected = model.model.multi_modal_projector(features)
+    assert 0.8 < projected.std() < 1.25
+    assert projected.mean((0, 1)).std() < 0.3  # what is the same for all patches is small beside it
+
+
+def test_near_coordinates_of_the_start_are_alike(start):
+    tables = LlavaSTForConditionalGeneration.from_pretrained(start[0]).model.coordinate_embeddings
+    for table in (tables.input_table, tables.output_table):
+        for rows in table.detach().split(tables.axis_sizes):
+            alike = torch.nn.functional.cosine_similarity(rows[:, None], rows[None], dim=-1)
+            assert alike.diagonal(1).min() > 0.9
+            assert alike.diagonal(40).abs().mean() < 0.2
+
+
+def test_a_clip_has_as_many_features_as_placeholders(start):
+    processor = LlavaSTProcessor.from_pretrained(start[0])
+    model = LlavaSTForConditionalGeneration.from_pretrained(start[0])
+    clips = ShapesDataset(["stvg"], 2, seed=5)
+    batch = LlavaSTDataCollator(processor)([clips[0], clips[1]])
+    assert torch.isfinite(model(**batch).loss)
+
+
+def test_patches_are_labelled_with_the_object_they_show(scripts):
+    pretraining = scripts("pretrain_vision_tower")
+    images = ShapesDataset(["rec"], 20, seed=5, difficulty="easy")  # nothing hides another
+    for index in range(20):
+        scene = images.make_scene(index)
+        labels = pretraining.label_patches(scene, 9).view(9, 9, 2)
+        shown = {tuple(label) for label in labels.flatten(0, 1).tolist()}
+        truth = {(list(COLORS).index(item.color), list(SHAPES).index(item.shape)) for item in scene.objects}
+        assert shown == truth | {pretraining.BACKGROUND}
+        for item in scene.objects:
+            column, row = (int(value * 9 // 72) for value in item.centers[0])
+            assert labels[row, column].tolist() == [list(COLORS).index(item.color), list(SHAPES).index(item.shape)]
+
+
+def test_pretraining_lets_patches_point_at_the_words_for_them(scripts, start):
+    """Colours are told within a few steps."""
+    pretraining = scripts("pretrain_vision_tower")
+    model = LlavaSTForConditionalGeneration.from_pretrained(start[0])
+    processor = LlavaSTProcessor.from_pretrained(start[0])
+    rows = model.get_input_embeddings().weight.clone()
+    pretraining.pretrain_vision_tower(model, processor, num_steps=60, seed=0)
+    assert torch.equal(rows, model.get_input_embeddings().weight)
+    images = ShapesDataset(["rec"], 16, seed=5, difficulty="easy")
+    pixels = LlavaSTDataCollator(processor)([images[index] for index in range(16)])["pixel_values"]
+    labels = torch.stack([pretraining.label_patches(images.make_scene(index), 9)[:, 0] for index in range(16)])
+    words = pretraining.find_rows(model, processor, tuple(COLORS))
+    with torch.no_grad():
+        features = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-1]
+        patches = model.model.multi_modal_projector(features)
+    shown = labels < len(COLORS)
+    assert ((patches @ words.T).argmax(-1) == labels)[shown].float().mean() > 0.6
+
+
+def get_features(model, processor):
+    clips = ShapesDataset(["stvg"], 1, seed=5)
+    pixels = LlavaSTDataCollator(processor)([clips[0]])["pixel_values_videos"]
+    return model.model.get_video_features(pixels).pooler_output[0]
+
+
+def test_each_variant_leaves_out_its_part(scripts, start):
+    ablation = scripts("ablation")
+    model = LlavaSTForConditionalGeneration.from_pretrained(start[0])
+    processor = LlavaSTProcessor.from_pretrained(start[0])
+    tables = model.model.coordinate_embeddings
+    features = get_features(model, processor)
+
+    def differentiate() -> torch.Tensor:
+        tables.zero_grad()
+        tables()[0][50].sum().backward()
+        return tables.input_table.grad.norm(dim=-1)
+
+    assert differentiate()[49] > 0
+    with ablation.replaced("no_ntp"):
+        assert differentiate().nonzero().flatten().tolist() == [50]
+    with ablation.replaced("no_lape"):
+        assert not any(part.any() for part in model.model._positions())
+        assert not torch.allclose(get_features(model, processor), features)
+    with ablation.replaced("average_pooling"):
+        pooled = get_features(model, processor)
+        assert pooled.shape == features.shape
+        assert not torch.allclose(pooled, features)
+    assert torch.equal(get_features(model, processor), features)  # nothing stays replaced
+
+
+def test_average_pooling_counts_what_exists(scripts):
+    regions = torch.tensor([[[1.0], [3.0], [100.0]]])
+    pool_average = scripts("ablation").pool_average
+    assert pool_average(None, regions, None, torch.tensor([True, True, False])).item() == 2
+    assert pool_average(None, regions[:, :2], None).item() == 2
