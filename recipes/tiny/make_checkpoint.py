@@ -118,12 +118,12 @@ def normalize_projector(model: LlavaSTForConditionalGeneration, processor: Llava
     layer = model.config.vision_feature_layer
     features = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[layer]
     projector = model.model.multi_modal_projector
-    for layer, inputs in ((projector.linear_1, features), (projector.linear_2, None)):
-        inputs = projector.act(projector.linear_1(features)) if inputs is None else inputs
-        outputs = layer(inputs)
+    for layer in (projector.linear_1, projector.linear_2):
+        outputs = layer(features)
         mean, scale = outputs.mean((0, 1)), outputs.std((0, 1)).mean()
         layer.weight.div_(scale)
         layer.bias.sub_(mean).div_(scale)
+        features = projector.act(layer(features))
 
 
 @torch.no_grad()
