@@ -1,12 +1,12 @@
-"""Makes the untrained tiny model that `recipes/tiny/stage1` starts from: 1.7 M parameters, tokenizer and processor.
+"""Makes the tiny model that `recipes/tiny/stage1` starts from: 1.7 M parameters, tokenizer and processor.
 
-    python recipes/tiny/make_checkpoint.py outputs/tiny/init [--seed 0] [--vision-steps 2500]
+    python recipes/tiny/make_checkpoint.py outputs/tiny/init [--seed 0] [--vision-steps 2500] [--grounding-steps 1000]
 
 A frame has 9x9 patches, packed to 5x5; the fast stream keeps 3x3 of each frame, as that of the 7B model does, and the
 slow stream joins five frames. The published stages start from a pretrained model, so some things are made here that
-such a model brings along: the tokenizer is trained on the texts of ST-Shapes, the vision tower learns to tell colours
-and shapes, the projector is scaled so that its features are as large as the coordinate rows that LAPE adds, and
-attention and coordinate rows begin near to what trained ones look like. The language model is untrained.
+such a model brings along: the tokenizer is trained on the texts of ST-Shapes, the vision tower to tell colours and
+shapes, and the language model to look from a phrase to the patches that show what it names. Attention and coordinate
+rows begin near to what trained ones look like.
 """
 
 import argparse
@@ -14,13 +14,17 @@ import re
 from pathlib import Path
 
 import torch
-from pretrain_vision_tower import pretrain_vision_tower
+from initial_attention import set_copying_heads, set_language_heads
+from pretrain_grounding import pretrain_grounding
+from pretrain_vision_tower import find_rows, pretrain_vision_tower
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import nn
 from transformers import GenerationConfig, Qwen2Tokenizer, SiglipImageProcessorPil
 
 from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration, LlavaSTProcessor, LlavaSTVideoProcessor
 from llava_st_hf.data.collator import LlavaSTDataCollator
 from llava_st_hf.data.shapes import ShapesDataset
+from llava_st_hf.data.shapes.scenes import COLORS, SHAPES
 from llava_st_hf.processing.prompt_writing_llava_st import RAW_FAST_TOKENS
 from llava_st_hf.processing.tasks_llava_st import TASKS
 from llava_st_hf.processing.tokenization_llava_st import add_coordinate_tokens, add_media_tokens
@@ -127,25 +131,12 @@ def normalize_projector(model: LlavaSTForConditionalGeneration, processor: Llava
 
 
 @torch.no_grad()
-def set_attention(model: LlavaSTForConditionalGeneration) -> None:
-    """
-    Let every attention begin as one that looks for what is alike and copies it: near to what trained ones look like
-    (mimetic initialisation, arXiv 2305.09828).
-
-    With random weights alone, to look at the right patch is worth nothing before its place is copied, and to copy is
-    worth nothing before the right patch is looked at: training does not move for a long time.
-    """
-    tower, language = model.model.vision_tower.encoder.layers, model.model.language_model.layers
-    copying = [layer for block in tower for layer in (block.self_attn.v_proj, block.self_attn.out_proj)]
-    copying += [layer for block in language for layer in (block.self_attn.v_proj, block.self_attn.o_proj)]
-    comparing = [layer for block in (*tower, *language) for layer in (block.self_attn.q_proj, block.self_attn.k_proj)]
-    for layer in copying + comparing:
-        width = layer.weight.shape[0]
-        layer.weight.copy_(0.7 * torch.eye(width) + 0.5 * width**-0.5 * torch.randn(width, width))
-    places = model.model.vision_tower.embeddings.position_embedding.weight
+def smooth_patch_positions(model: LlavaSTForConditionalGeneration) -> None:
+    """Let near patches begin with position embeddings that are alike."""
+    positions = model.model.vision_tower.embeddings.position_embedding.weight
     side = IMAGE_SIZE // PATCH_SIZE
-    rows, columns = (draw_smooth_functions(side, places.shape[1]) for _ in range(2))
-    places.copy_(0.5 * (rows[:, None] + columns).flatten(0, 1))
+    rows, columns = (draw_smooth_functions(side, positions.shape[1]) for _ in range(2))
+    positions.copy_(0.5 * (rows[:, None] + columns).flatten(0, 1))
 
 
 @torch.no_grad()
@@ -171,7 +162,7 @@ def draw_smooth_functions(num_points: int, width: int) -> torch.Tensor:
     return 2**0.5 * angles.cos()
 
 
-def make_checkpoint(directory: Path, seed: int, num_vision_steps: int) -> None:
+def make_checkpoint(directory: Path, seed: int, num_vision_steps: int, num_grounding_steps: int) -> None:
     """Write the checkpoint."""
     tokenizer = train_tokenizer(seed)
     add_media_tokens(tokenizer)
@@ -180,11 +171,15 @@ def make_checkpoint(directory: Path, seed: int, num_vision_steps: int) -> None:
     processor = make_processor(tokenizer)
     torch.manual_seed(seed)
     model = LlavaSTForConditionalGeneration(make_config(processor))
-    set_attention(model)
+    model.set_attn_implementation("eager")
+    nn.init.normal_(model.get_input_embeddings().weight)  # as large as features and coordinate rows
+    set_copying_heads(model)
+    smooth_patch_positions(model)
     smooth_coordinates(model)
     normalize_projector(model, processor, seed)
     pretrain_vision_tower(model, processor, num_vision_steps, seed)
-    normalize_projector(model, processor, seed)
+    set_language_heads(model, find_rows(model, processor, (*COLORS, *SHAPES)))
+    pretrain_grounding(model, processor, num_grounding_steps, seed)
     config = model.config.text_config
     model.generation_config = GenerationConfig(
         do_sample=False, pad_token_id=config.pad_token_id, eos_token_id=config.eos_token_id
@@ -199,5 +194,6 @@ if __name__ == "__main__":
     parser.add_argument("directory", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--vision-steps", type=int, default=2500)
+    parser.add_argument("--grounding-steps", type=int, default=1000)
     arguments = parser.parse_args()
-    make_checkpoint(arguments.directory, arguments.seed, arguments.vision_steps)
+    make_checkpoint(arguments.directory, arguments.seed, arguments.vision_steps, arguments.grounding_steps)

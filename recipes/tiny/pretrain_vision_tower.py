@@ -43,8 +43,7 @@ def pretrain_vision_tower(
     )
     collator = LlavaSTDataCollator(processor)
     words = [find_rows(model, processor, names) for names in NAMES]
-    background = nn.Parameter(torch.zeros(len(NAMES), words[0].shape[1]))
-    parameters = [*tower.parameters(), *projector.parameters(), background]
+    parameters = [*tower.parameters(), *projector.parameters()]
     optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.98), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, max(num_steps, 1), pct_start=0.05)
     progress = tqdm(range(num_steps), desc="pretraining the vision tower", unit="step")
@@ -56,9 +55,9 @@ def pretrain_vision_tower(
             features = projector(tower(pixels, output_hidden_states=True).hidden_states[layer])
         loss = 0
         for kind, rows in enumerate(words):
-            rows = torch.cat([rows, background[kind : kind + 1]])
-            scores = features.float() @ rows.T / rows.shape[1] ** 0.5
-            loss = loss + F.cross_entropy(scores.flatten(0, 1), labels[..., kind].flatten())
+            shares = features.float() @ rows.T / rows.shape[1]  # 1: the word as it is, 0: nothing of it
+            truth = F.one_hot(labels[..., kind], len(rows) + 1)[..., :-1].to(shares.dtype)
+            loss = loss + (shares - truth).square().sum(-1).mean()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -66,7 +65,7 @@ def pretrain_vision_tower(
         schedule.step()
         if step % 50 == 49:
             shown = labels[..., 1] != BACKGROUND[1]
-            right = (scores.argmax(-1) == labels[..., 1])[shown].float().mean()
+            right = (shares.argmax(-1) == labels[..., 1])[shown].float().mean()
             progress.set_postfix(loss=f"{loss.item():.2f}", patches_with_right_shape=f"{right.item():.2f}")
 
 

@@ -30,7 +30,7 @@ def start(tmp_path_factory):
         patch.setattr(module, "NUM_TEXTS", 50)
         folders = [tmp_path_factory.mktemp("start") for _ in range(2)]
         for folder in folders:
-            module.make_checkpoint(folder, seed=3, num_vision_steps=2)
+            module.make_checkpoint(folder, seed=3, num_vision_steps=2, num_grounding_steps=2)
     return folders
 
 
@@ -48,8 +48,9 @@ def test_features_of_the_start_are_as_large_as_what_lape_adds(start):
     with torch.no_grad():
         features = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-1]
         projected = model.model.multi_modal_projector(features)
-    assert 0.8 < projected.std() < 1.25
-    assert projected.mean((0, 1)).std() < 0.3  # what is the same for all patches is small beside it
+    same = projected.mean((0, 1))  # for all patches: the mark that tells them from words, and little else
+    assert 0.6 < same.std() < 0.9
+    assert 0.5 < (projected - same).std() < 1.5
 
 
 def test_near_coordinates_of_the_start_are_alike(start):
@@ -100,6 +101,51 @@ def test_pretraining_lets_patches_point_at_the_words_for_them(scripts, start):
         patches = model.model.multi_modal_projector(features)
     shown = labels < len(COLORS)
     assert ((patches @ words.T).argmax(-1) == labels)[shown].float().mean() > 0.6
+
+
+@pytest.fixture
+def seen(start):
+    """Eager model, processor, questions about the boxes of eight images, and the attention they get."""
+    processor = LlavaSTProcessor.from_pretrained(start[0])
+    model = LlavaSTForConditionalGeneration.from_pretrained(start[0], attn_implementation="eager")
+    images = ShapesDataset(["rec"], 8, seed=5, difficulty="easy", num_questions=2)
+    batch = LlavaSTDataCollator(processor)([images[index] for index in range(8)])
+    with torch.no_grad():
+        attentions = model(**batch, output_attentions=True).attentions
+    return model, processor, images, batch, attentions
+
+
+def test_brackets_and_patches_of_boxes_are_found(scripts, seen):
+    model, processor, images, batch, _ = seen
+    for index, ids in enumerate(batch["input_ids"]):
+        brackets, patches = scripts("pretrain_grounding").find_boxes(model, ids)
+        assert processor.tokenizer.convert_ids_to_tokens(ids[brackets]) == ["["] * len(brackets)
+        labels = scripts("pretrain_vision_tower").label_patches(images.make_scene(index), 9)
+        assert len(brackets) == len(images[index].messages) / 2
+        for inside in patches:
+            assert len({tuple(label) for label in labels[inside].tolist()}) == 1
+
+
+def test_local_heads_look_at_recent_tokens_and_naming_heads_at_patches(scripts, seen):
+    model, _, _, batch, attentions = seen
+    ids = batch["input_ids"][0]
+    bracket = scripts("pretrain_grounding").find_boxes(model, ids)[0][0]
+    is_patch = ids == model.config.image_token_id
+    naming, near, recent = attentions[0][0, :3, bracket]
+    assert naming[is_patch].sum() > 0.9
+    for local, reach in ((near, 3), (recent, 12)):
+        assert local[bracket - reach : bracket + 1].mean() > 5 * local[is_patch].mean()
+
+
+def test_pretraining_grounding_turns_attention_to_what_is_named(scripts, seen):
+    model, processor, _, batch, attentions = seen
+    pretraining = scripts("pretrain_grounding")
+    before = pretraining.compute_attention_loss(model, processor, batch["input_ids"], attentions)
+    pretraining.pretrain_grounding(model, processor, num_steps=40, seed=0)
+    with torch.no_grad():
+        attentions = model(**batch, output_attentions=True).attentions
+    after = pretraining.compute_attention_loss(model, processor, batch["input_ids"], attentions)
+    assert after < before - 1
 
 
 def get_features(model, processor):
