@@ -12,7 +12,8 @@ from torch import nn
 
 from llava_st_hf import LlavaSTForConditionalGeneration
 
-# Weights of the cosines of relative position, by frequency of the rotary embedding: for about 3, and about 12 tokens.
+# Weights of the cosines of relative position, by frequency of the rotary embedding, in nats. The first prefers a token
+# and the two before it, and less so what lies about 30 and 44 tokens back; the second the last twelve.
 NEAR = {0: 2.0, 1: 2.0, 2: 2.0}
 RECENT = {2: 1.5, 3: 3.0, 4: 3.0}
 FIRST_SLOW_FREQUENCY = 7  # it turns by less than a quarter of a radian within 100 tokens
