@@ -7,6 +7,7 @@ half of a lookup is worth nothing. So two attention heads are shown what to look
 """
 
 import torch
+from pretrain_vision_tower import find_ids, find_patches
 from torch import nn
 from tqdm import tqdm
 
@@ -72,7 +73,7 @@ def compute_attention_loss(
     Returns:
         `torch.Tensor`: The mean over all boxes with a patch whose middle lies inside.
     """
-    words = torch.tensor([processor.tokenizer(f" {word}").input_ids[0] for word in (*COLORS, *SHAPES, "shape")])
+    words = find_ids(processor, (*COLORS, *SHAPES, "shape"))
     num_patches = model.config.patch_grid_size**2
     losses = []
     for row, ids in enumerate(input_ids):
@@ -96,8 +97,4 @@ def find_boxes(model: LlavaSTForConditionalGeneration, ids: torch.Tensor) -> tup
     first_bins = model.config.coordinate_token_offset + temporal + torch.tensor([height, 0, height, 0])
     bins = ids[positions] - first_bins
     sizes = torch.tensor([width, height, width, height])
-    left, top, right, bottom = (bins / (sizes - 1))[..., None].unbind(1)
-    side = model.config.patch_grid_size
-    middles = (torch.arange(side) + 0.5) / side
-    columns, rows = (middles > left) & (middles < right), (middles > top) & (middles < bottom)
-    return positions[:, 0] - 1, (rows[:, :, None] & columns[:, None]).flatten(1)
+    return positions[:, 0] - 1, find_patches(bins / (sizes - 1), model.config.patch_grid_size)

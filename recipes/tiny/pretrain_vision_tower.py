@@ -73,17 +73,27 @@ def find_rows(
     model: LlavaSTForConditionalGeneration, processor: LlavaSTProcessor, names: tuple[str, ...]
 ) -> torch.Tensor:
     """Return the embedding rows of words, scaled to a mean square of 1: (words, hidden)."""
-    ids = [processor.tokenizer(f" {name}").input_ids for name in names]
-    rows = model.get_input_embeddings().weight.detach()[torch.tensor([tokens[0] for tokens in ids])]
+    rows = model.get_input_embeddings().weight.detach()[find_ids(processor, names)]
     return F.rms_norm(rows, rows.shape[-1:])
+
+
+def find_ids(processor: LlavaSTProcessor, names: tuple[str, ...]) -> torch.Tensor:
+    """Return the token ids of words inside a sentence: (words,)."""
+    return torch.tensor([processor.tokenizer(f" {name}").input_ids[0] for name in names])
 
 
 def label_patches(scene: Scene, grid_size: int) -> torch.Tensor:
     """Return the colour and the shape that each patch shows, see `NAMES` and `BACKGROUND`: (patches, 2)."""
-    centres = (torch.arange(grid_size) + 0.5) / grid_size
-    labels = torch.tensor(BACKGROUND).repeat(grid_size, grid_size, 1)
-    for item in scene.objects:
-        left, top, right, bottom = item.boxes[0] / (scene.width, scene.height, scene.width, scene.height)
-        inside = ((centres >= top) & (centres <= bottom))[:, None] & ((centres >= left) & (centres <= right))
+    labels = torch.tensor(BACKGROUND).repeat(grid_size**2, 1)
+    boxes = torch.tensor([scene.get_box(item) for item in scene.objects])
+    for item, inside in zip(scene.objects, find_patches(boxes, grid_size), strict=True):
         labels[inside] = torch.tensor([NAMES[0].index(item.color), NAMES[1].index(item.shape)])
-    return labels.flatten(0, 1)
+    return labels
+
+
+def find_patches(boxes: torch.Tensor, grid_size: int) -> torch.Tensor:
+    """Return which patches have their middle in each box of fractions x1, y1, x2, y2: (boxes, patches)."""
+    left, top, right, bottom = boxes[..., None].unbind(1)
+    middles = (torch.arange(grid_size) + 0.5) / grid_size
+    columns, rows = (middles >= left) & (middles <= right), (middles >= top) & (middles <= bottom)
+    return (rows[:, :, None] & columns[:, None]).flatten(1)
