@@ -36,6 +36,7 @@ bench: $(INSTALLED)  ## print cost as ratios within one run
 tiny: $(INSTALLED)  ## train the tiny model on ST-Shapes and evaluate it; goes on where it was stopped
 	test -f outputs/tiny/init/model.safetensors || $(BIN)/python recipes/tiny/make_checkpoint.py outputs/tiny/init
 	$(BIN)/llava-st train recipes/tiny/stage1/sft.yaml --resume_from_checkpoint true
+	test -f outputs/tiny/clips/model.safetensors || $(BIN)/python recipes/tiny/pretrain_clips.py outputs/tiny/stage1 outputs/tiny/clips
 	$(BIN)/llava-st train recipes/tiny/stage2/sft.yaml --resume_from_checkpoint true
 	$(BIN)/llava-st train recipes/tiny/stage3/sft.yaml --resume_from_checkpoint true
 	$(BIN)/llava-st evaluate st-shapes --model outputs/tiny/stage3 --output-dir outputs/tiny/evaluation

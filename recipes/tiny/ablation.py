@@ -2,8 +2,9 @@
 
     python recipes/tiny/ablation.py [--variants full no_lape ...] [--share 0.3] [--seeds 0] [--num-clips 200]
 
-Each variant starts from `outputs/tiny/init`, passes the three stages of this folder with a share of their samples, and
-answers ST-Shapes. Started again it goes on where it was stopped: a stage that is done is not trained again.
+Each variant starts from `outputs/tiny/init`, passes the stages of this folder and the pretraining on clips with a part
+of their samples, and answers ST-Shapes. Started again it goes on where it was stopped: a stage that is done is not
+trained again.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+from pretrain_clips import NUM_STEPS, write_pretrained
 
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTModel, LlavaSTProcessor
 from llava_st_hf.evaluation.evaluate import evaluate
@@ -25,7 +27,7 @@ from llava_st_hf.training.recipe import read_recipe
 from llava_st_hf.training.train import run_recipe
 
 RECIPES = Path(__file__).parent
-STAGES = ("stage1", "stage2", "stage3")
+STAGES = ("stage1", "clips", "stage2", "stage3")
 INIT = RECIPES.parents[1] / "outputs" / "tiny" / "init"
 
 
@@ -77,28 +79,36 @@ def write_start(variant: str, init: Path, folder: Path) -> None:
 
 
 def train(variant: str, init: Path, folder: Path, share: float, seed: int) -> Path:
-    """Pass the three stages; return the folder of the last one."""
+    """Pass the stages; return the folder of the last one."""
     write_start(variant, init, folder / "init")
     last = folder / "init"
     for stage in STAGES:
         done = folder / stage / "done"
         if not done.is_file():
-            shapes = dict(read_recipe(RECIPES / stage / "sft.yaml").data.st_shapes)
-            shapes |= {"num_samples": round(share * shapes["num_samples"]), "seed": shapes["seed"] + 100 * seed}
-            changes = {
-                "model_name_or_path": last,
-                "output_dir": folder / stage,
-                "st_shapes": json.dumps(shapes),
-                "seed": seed,
-                "eval_strategy": "no",
-                "save_strategy": "no",
-            }
             shutil.rmtree(folder / stage, ignore_errors=True)
-            options = [text for name, value in changes.items() for text in (f"--{name}", str(value))]
-            run_recipe(read_recipe(RECIPES / stage / "sft.yaml", options))
+            pass_stage(stage, last, folder / stage, share, seed)
             done.touch()
         last = folder / stage
     return last
+
+
+def pass_stage(stage: str, start: Path, folder: Path, share: float, seed: int) -> None:
+    """Train a checkpoint with a share of the samples of a stage, and write it."""
+    if stage == "clips":
+        write_pretrained(start, folder, round(share * NUM_STEPS), seed)
+        return
+    shapes = dict(read_recipe(RECIPES / stage / "sft.yaml").data.st_shapes)
+    shapes |= {"num_samples": round(share * shapes["num_samples"]), "seed": shapes["seed"] + 100 * seed}
+    changes = {
+        "model_name_or_path": start,
+        "output_dir": folder,
+        "st_shapes": json.dumps(shapes),
+        "seed": seed,
+        "eval_strategy": "no",
+        "save_strategy": "no",
+    }
+    options = [text for name, value in changes.items() for text in (f"--{name}", str(value))]
+    run_recipe(read_recipe(RECIPES / stage / "sft.yaml", options))
 
 
 def run_variant(variant: str, options: argparse.Namespace, seed: int) -> dict[str, float]:

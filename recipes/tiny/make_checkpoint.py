@@ -2,11 +2,13 @@
 
     python recipes/tiny/make_checkpoint.py outputs/tiny/init [--seed 0] [--vision-steps 2500] [--grounding-steps 1000]
 
-A frame has 9x9 patches, packed to 5x5; the fast stream keeps 3x3 of each frame, as that of the 7B model does, and the
-slow stream joins five frames. The published stages start from a pretrained model, so some things are made here that
-such a model brings along: the tokenizer is trained on the texts of ST-Shapes, the vision tower to tell colours and
-shapes, and the language model to look from a phrase to the patches that show what it names. Attention and coordinate
-rows begin near to what trained ones look like.
+A frame has 9x9 patches, packed to 5x5. The fast stream keeps these of each frame: at 3x3, as that of the 7B model, a
+token is as large as an object and does not say where in it the object is. The slow stream joins ten frames.
+
+The published stages start from a pretrained model, so some things are made here that such a model brings along: the
+tokenizer is trained on the texts of ST-Shapes, the vision tower to tell colours and shapes, and the language model to
+look from a phrase to the patches that show what it names. Attention and coordinate rows begin near to what trained
+ones look like.
 """
 
 import argparse
@@ -30,7 +32,7 @@ from llava_st_hf.processing.tasks_llava_st import TASKS
 from llava_st_hf.processing.tokenization_llava_st import add_coordinate_tokens, add_media_tokens
 
 IMAGE_SIZE, PATCH_SIZE, NUM_FRAMES = 72, 8, 20
-STRIDES = {"spatial_stride": 2, "fast_spatial_stride": 2, "temporal_stride": 5}
+STRIDES = {"spatial_stride": 2, "fast_spatial_stride": 1, "temporal_stride": 10}
 # Mean and standard deviation of ST-Shapes pixels in 0 to 1: they are dark, and with the usual 0.5 nine tenths of what
 # an untrained tower says of a patch is the same for every patch.
 PIXELS = {"image_mean": [0.25] * 3, "image_std": [0.17] * 3}

@@ -1,6 +1,7 @@
 """The scripts of `make tiny`: the model that the stages start from, and what ablations leave out."""
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -184,3 +185,90 @@ def test_average_pooling_counts_what_exists(scripts):
     pool_average = scripts("ablation").pool_average
     assert pool_average(None, regions, None, torch.tensor([True, True, False])).item() == 2
     assert pool_average(None, regions[:, :2], None).item() == 2
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Pretraining on clips
+# ---------------------------------------------------------------------------------------------------------------------
+NUM_CELLS, CELL_SIZE = 5, 2 / 9
+
+
+def test_tokens_of_a_clip_are_labelled_with_the_object_they_show_and_what_it_does(scripts):
+    clip_labels = scripts("clip_labels")
+    clips = ShapesDataset(["svg"], 30, seed=5, difficulty="easy")
+    shown = []
+    for index in range(30):
+        scene = clips.make_scene(index)
+        labels = clip_labels.ClipLabels(scene, NUM_CELLS, CELL_SIZE)
+        for number, item in enumerate(scene.objects):
+            for segment in item.segments:
+                words = {word for word in segment.name.split() if word in clip_labels.WORDS_OF_EVENTS}
+                for frame in range(segment.first_frame, segment.last_frame + 1):
+                    column, row = (int(value / (72 * CELL_SIZE)) for value in item.centers[frame])
+                    if not item.visible[frame]:
+                        assert not (labels.owners[frame] == number).any()
+                        continue
+                    shown.append(labels.owners[frame, row, column] == number)
+                    if not shown[-1]:  # it is small, and its middle near the edge of a cell
+                        continue
+                    said = labels.events[frame, row, column].nonzero()[:, 0].tolist()
+                    assert {clip_labels.WORDS_OF_EVENTS[word] for word in said} == words
+                    assert bool(labels.known[frame, row, column]) == (not words or frame > segment.first_frame)
+    assert sum(shown) > 0.95 * len(shown)
+
+
+@pytest.fixture
+def asked(scripts, start):
+    """Losses of clips, their scenes and questions, and the texts as ids."""
+    processor = LlavaSTProcessor.from_pretrained(start[0])
+    model = LlavaSTForConditionalGeneration.from_pretrained(start[0], attn_implementation="eager")
+    return scripts("pretrain_clips").ClipLosses(model, processor, num_steps=2, seed=5), processor
+
+
+def test_answers_about_clips_should_look_at_what_they_are_about(scripts, asked):
+    clip_labels, draws = scripts("clip_labels"), importlib.import_module("llava_st_hf.data.shapes.draws")
+    losses, processor = asked
+    seen_tasks = set()
+    for index in range(12):
+        scene = losses.clips.make_scene(index)
+        questions = clip_labels.ask(scene, draws.Draws(1, index))
+        labels = clip_labels.ClipLabels(scene, NUM_CELLS, CELL_SIZE)
+        messages = tuple(message for question in questions for message in question.messages)
+        batch = losses.collator([replace(losses.clips[index], messages=messages)])
+        ids, answered = batch["input_ids"][0], batch["labels"][0] != -100
+        first = int((ids == losses.model.config.video_token_id).nonzero()[0, 0])
+        found = clip_labels.find_looks(ids, answered, questions, labels, losses.vocabulary, first)
+        for question, looks in zip(questions, found, strict=True):
+            name = scene.objects[question.number].name
+            assert name in " ".join(message["content"] for message in question.messages)
+            assert (labels.owners.flatten()[looks.tokens - first] == question.number).all()
+            frames = set(((looks.tokens - first) // NUM_CELLS**2).tolist())
+            words = processor.tokenizer.convert_ids_to_tokens(ids[looks.words])
+            if question.task == "lookup":
+                assert len(looks.answers) == 4 and len(frames) <= 1
+                assert name.endswith(words[0].lstrip("Ġ"))
+            elif question.task == "tvg":
+                assert len(looks.answers) == 2
+                assert words[0].lstrip("Ġ") in question.messages[0]["content"]
+            else:
+                assert all(word.startswith("<t_") for word in words) and len(words) == 2
+                assert processor.tokenizer.decode(ids[looks.answers]) == question.messages[1]["content"]
+            seen_tasks.add(question.task)
+    assert seen_tasks == {"lookup", "tvg", "tr"}
+
+
+def test_pretraining_on_clips_turns_attention_and_is_the_same_each_time(scripts, start):
+    processor = LlavaSTProcessor.from_pretrained(start[0])
+    weights = []
+    for _ in range(2):
+        model = LlavaSTForConditionalGeneration.from_pretrained(start[0], attn_implementation="eager")
+        losses = scripts("pretrain_clips").ClipLosses(model, processor, num_steps=1, seed=7)
+        with torch.no_grad():
+            before = losses.compute(0)
+        scripts("pretrain_clips").pretrain_clips(model, processor, num_steps=12, seed=5)
+        with torch.no_grad():
+            after = losses.compute(0)
+        assert after["following"] < before["following"] - 1
+        assert after["asking"] < before["asking"] - 0.2
+        weights.append(model.get_input_embeddings().weight)
+    assert torch.equal(*weights)
