@@ -33,7 +33,7 @@ bench: $(INSTALLED)  ## print cost as ratios within one run
 	$(BIN)/python benchmarks/shapes_rendering.py
 	$(BIN)/python benchmarks/video_reading.py
 
-tiny: $(INSTALLED)  ## train the tiny model on ST-Shapes and evaluate it; goes on where it was stopped
+tiny: $(INSTALLED)  ## train the tiny model on ST-Shapes and evaluate it; goes on at the stage where it was stopped
 	test -f outputs/tiny/init/model.safetensors || $(BIN)/python recipes/tiny/make_checkpoint.py outputs/tiny/init
 	$(BIN)/llava-st train recipes/tiny/stage1/sft.yaml --resume_from_checkpoint true
 	test -f outputs/tiny/clips/model.safetensors || $(BIN)/python recipes/tiny/pretrain_clips.py outputs/tiny/stage1 outputs/tiny/clips

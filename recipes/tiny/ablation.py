@@ -55,7 +55,7 @@ VARIANTS: dict[str, tuple[tuple[object, str, Callable], ...]] = {
     "no_lape": ((LlavaSTModel, "_positions", without_positions),),
     "no_ntp": ((coordinates_llava_st, "propagate_to_neighbours", lambda table, axis_sizes: table),),
     "average_pooling": ((LlavaSTPointToRegionAttention, "forward", pool_average),),
-    "released_fast_stream": (),  # a flag of config and processor
+    "released_fast_stream": (),  # a flag of config and processor; the pretraining on clips has no tokens to supervise
 }
 
 

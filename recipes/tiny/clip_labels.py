@@ -16,7 +16,7 @@ WORDS_OF_EVENTS = ("left", "right", "up", "down", "grows", "shrinks", "bounces",
 
 class ClipLabels:
     """
-    What the tokens of the fast stream show of a clip.
+    What the tokens of the fast stream show of a clip of square frames.
 
     Args:
         scene (`Scene`): The clip.
@@ -24,10 +24,11 @@ class ClipLabels:
         cell_size (`float`): Side of the region of a token as a share of the frame; the last region may be smaller.
 
     Attributes:
-        owners (`torch.Tensor`): Index into `scene.objects`, or -1 for background: (frames, cells, cells).
+        owners (`torch.Tensor`): Index into `scene.objects` of the object whose box covers most, even where another one
+            hides it, or -1 for background: (frames, cells, cells).
         events (`torch.Tensor`): 1 for each of `WORDS_OF_EVENTS` that says what the object does, otherwise 0:
             (frames, cells, cells, words).
-        known (`torch.Tensor`): Whether that can be seen by then, which it cannot at the first frame of an event:
+        known (`torch.Tensor`): False at the first frame of what an object does, where no motion can be seen yet:
             (frames, cells, cells).
     """
 
@@ -120,7 +121,7 @@ class Vocabulary:
 
 @dataclass
 class Looks:
-    """Positions in a text: of the tokens that answer, and of words and tokens of the clip that they should look at."""
+    """Positions in a text: of tokens that should look, and of the words and tokens of the clip they should see."""
 
     answers: torch.Tensor
     words: torch.Tensor

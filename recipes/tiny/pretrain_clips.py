@@ -31,11 +31,12 @@ STEPS_PER_BATCH_OF_IMAGES = 4
 LEARNING_RATE = 8e-4
 WARMUP_STEPS = 50
 WEIGHTS = {"text": 1.0, "images": 1.0, "events": 1.0, "asking": 0.3, "finding": 0.3, "following": 0.1}
-# Layer and head. From an answer to the words that ask and to the tokens of the clip that are asked for; and from the
-# tokens of an object to those of the same object, in their frame and three frames before.
+# Layer and head, both from 0: from an answer to the words that ask, and to the tokens of the clip that are asked for;
+# from the tokens of an object to those of the same object, in their frame and three frames before. A head may serve
+# twice, for different tokens look.
 ASKING_HEAD, FINDING_HEAD = (1, 3), (2, 3)
 FOLLOWING_HEADS = {0: (0, 3), 3: (1, 3)}
-LAYER_OF_EVENTS = 2  # hidden states that say what an object does
+LAYER_OF_EVENTS = 2  # number of layers after which tokens say what their object does
 BACKGROUND_WEIGHT = 0.1
 
 
