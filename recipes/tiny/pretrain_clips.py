@@ -166,10 +166,8 @@ def compute_event_loss(features: torch.Tensor, labels: list[ClipLabels], rows: t
     """Return the squared error of the shares that rows (words, hidden) have in features (clips, tokens, hidden)."""
     shares = features.float() @ rows.T / rows.shape[1]  # 1: the word as it is, 0: nothing of it
     events = torch.stack([label.events for label in labels]).view_as(shares)
-    owned, known = (
-        torch.stack(each).flatten(1)
-        for each in ([label.owners >= 0 for label in labels], [label.known for label in labels])
-    )
+    owned = torch.stack([label.owners for label in labels]).flatten(1) >= 0
+    known = torch.stack([label.known for label in labels]).flatten(1)
     weights = torch.where(owned, known.float(), BACKGROUND_WEIGHT)
     return ((shares - events).square().sum(-1) * weights).sum() / weights.sum()
 
