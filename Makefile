@@ -33,10 +33,11 @@ bench: $(INSTALLED)  ## print cost as ratios within one run
 	$(BIN)/python benchmarks/shapes_rendering.py
 	$(BIN)/python benchmarks/video_reading.py
 
-tiny: $(INSTALLED)  ## train the tiny model on ST-Shapes and evaluate it; goes on at the stage where it was stopped
+tiny: $(INSTALLED)  ## train the tiny model on ST-Shapes and evaluate it; goes on at the script or stage where it was stopped
 	test -f outputs/tiny/init/model.safetensors || $(BIN)/python recipes/tiny/make_checkpoint.py outputs/tiny/init
+	test -f outputs/tiny/events/model.safetensors || $(BIN)/python recipes/tiny/pretrain_events.py outputs/tiny/init outputs/tiny/events
+	test -f outputs/tiny/lookups/model.safetensors || $(BIN)/python recipes/tiny/pretrain_lookups.py outputs/tiny/events outputs/tiny/lookups
 	$(BIN)/llava-st train recipes/tiny/stage1/sft.yaml --resume_from_checkpoint true
-	test -f outputs/tiny/clips/model.safetensors || $(BIN)/python recipes/tiny/pretrain_clips.py outputs/tiny/stage1 outputs/tiny/clips
 	$(BIN)/llava-st train recipes/tiny/stage2/sft.yaml --resume_from_checkpoint true
 	$(BIN)/llava-st train recipes/tiny/stage3/sft.yaml --resume_from_checkpoint true
 	$(BIN)/llava-st evaluate st-shapes --model outputs/tiny/stage3 --output-dir outputs/tiny/evaluation

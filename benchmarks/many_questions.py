@@ -9,14 +9,12 @@ makes them. Both run in turn in this process.
 
 import argparse
 import statistics
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 
 from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration, LlavaSTProcessor, LlavaSTVideoProcessor
-from llava_st_hf.demo import make_random_checkpoint
+from llava_st_hf.demo import SHIPPED_CHECKPOINT
 from llava_st_hf.session import GroundingSession
 
 IMAGE_SIZE, PATCH_SIZE = 378, 14
@@ -24,8 +22,7 @@ IMAGE_SIZE, PATCH_SIZE = 378, 14
 
 def make_parts(frames: int) -> tuple[LlavaSTForConditionalGeneration, LlavaSTProcessor]:
     """Build the model and its processor."""
-    with tempfile.TemporaryDirectory() as folder:
-        small = LlavaSTProcessor.from_pretrained(make_random_checkpoint(Path(folder)))
+    small = LlavaSTProcessor.from_pretrained(SHIPPED_CHECKPOINT)
     tokenizer = small.tokenizer
     size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
     processor = LlavaSTProcessor(

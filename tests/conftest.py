@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from random_checkpoint import make_random_checkpoint, write_circle_clip
 from shared_data import SHARED
-
-from llava_st_hf.demo import make_random_checkpoint, write_demo_clip
 
 
 def require_shared(name: str) -> Path:
@@ -38,7 +37,7 @@ def checkpoint(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory) -> Path:
     """A clip of 4 seconds, 320x240, 10 frames a second: a red circle crosses it."""
-    return write_demo_clip(tmp_path_factory.mktemp("clip") / "circle.mp4")
+    return write_circle_clip(tmp_path_factory.mktemp("clip") / "circle.mp4")
 
 
 @pytest.fixture(scope="module")

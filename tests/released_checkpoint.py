@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import torch
+from random_checkpoint import train_tokenizer
 from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken
 from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration
 
 from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration
-from llava_st_hf.demo import train_tokenizer
 from llava_st_hf.processing.tokenization_llava_st import add_media_tokens
 
 MEDIA_TOKENS = [f"{kind}_{end}" for kind in ("im", "vid") for end in ("start", "end", "patch")]

@@ -12,6 +12,7 @@ from PIL import Image
 
 from llava_st_hf import GroundingResult
 from llava_st_hf.cli import main
+from llava_st_hf.demo import DEMO_QUERY
 
 
 @pytest.fixture
@@ -84,11 +85,13 @@ def test_ground_an_image(ground, tmp_path):
     assert Image.open(annotated).size == (80, 60)
 
 
-def test_without_a_model_screen_and_json_say_that_the_answer_means_nothing(clip, tmp_path, capsys):
+def test_without_a_model_screen_and_json_say_what_the_shipped_one_knows(clip, tmp_path, capsys):
     answer = tmp_path / "answer.json"
     assert main(["ground", str(clip), "a red circle", "--max-new-tokens", "40", "--json", str(answer)]) == 0
-    assert "its answer means nothing yet" in capsys.readouterr().err
-    assert json.loads(answer.read_text())["model"].startswith("random weights")
+    said = capsys.readouterr().err
+    assert "on a real clip its answer means nothing" in said
+    assert "--model ID_OR_DIR" in said
+    assert "knows moving coloured shapes only" in json.loads(answer.read_text())["model"]
 
 
 def bad_files(folder):
@@ -240,11 +243,11 @@ def test_demo_prints_both_paths(tmp_path, monkeypatch, capsys):
     assert main(["demo", "--output-dir", "out"]) == 0
     captured = capsys.readouterr()
     assert captured.out.splitlines()[-2:] == ["out/answer.json", "out/annotated.mp4"]
-    assert "means nothing yet" in captured.err
+    assert "moving coloured shapes" in captured.err
     answer = json.loads((tmp_path / "out" / "answer.json").read_text())
-    assert answer["media"]["width"] == 320
-    assert answer["spans"]
-    assert answer["tubes"]
+    assert answer["media"]["width"] == answer["media"]["height"] == 288
+    assert answer["query"] == DEMO_QUERY
+    assert not answer["problems"]
     with av.open(str(tmp_path / "out" / "annotated.mp4")) as container:
         assert container.streams.video[0].codec_context.name == "h264"
 

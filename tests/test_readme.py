@@ -24,7 +24,7 @@ def test_snippets_run(demo_folder, monkeypatch, pytestconfig):
     names = {}
     for snippet in snippets:
         exec(compile(snippet, "README.md", "exec"), names)
-    assert names["result"].media.width == 320
+    assert names["result"].media.width == 288
     for name in ("annotated_again.mp4", "sheet.png"):
         assert (demo_folder / "demo_output" / name).is_file()
 

@@ -17,8 +17,9 @@ from llava_st_hf import LlavaSTForConditionalGeneration
 NEAR = {0: 2.0, 1: 2.0, 2: 2.0}
 RECENT = {2: 1.5, 3: 3.0, 4: 3.0}
 FIRST_SLOW_FREQUENCY = 7  # it turns by less than a quarter of a radian within 100 tokens
-# By layer: head 0 looks from words to patches, head 1 near, head 2 at what is recent.
-LAYERS_OF_NAMING_HEADS, LAYERS_OF_LOCAL_HEADS = (0, 1), (0, 1, 2)
+# By layer: head 0 looks from words to patches, head 1 near, head 2 at what is recent. None of these
+# is among those that pretrain_events.py and pretrain_lookups.py supervise.
+LAYERS_OF_NAMING_HEADS, LAYERS_OF_NEAR_HEADS, LAYERS_OF_RECENT_HEADS = (0, 1), (0, 1), (1, 2)
 ALIKE_GAIN = 0.6
 PATCH_MARK, PATCH_PREFERENCE = 0.7, 8.0
 
@@ -54,8 +55,9 @@ def set_language_heads(model: LlavaSTForConditionalGeneration, names: torch.Tens
     layers = model.model.language_model.layers
     for index in LAYERS_OF_NAMING_HEADS:
         set_naming_head(layers[index].self_attn, 0, alike, mark)
-    for index in LAYERS_OF_LOCAL_HEADS:
+    for index in LAYERS_OF_NEAR_HEADS:
         set_local_head(layers[index].self_attn, 1, NEAR)
+    for index in LAYERS_OF_RECENT_HEADS:
         set_local_head(layers[index].self_attn, 2, RECENT)
 
 

@@ -1,23 +1,58 @@
 """Pretrains the vision tower and the projector of the tiny model, as those of the published one are.
 
-Every patch learns to point at the words for what it shows, colour and shape, among the rows of the language model's
-embedding. Nothing is learned of places: where something is stays for the stages to learn.
+Every patch learns to say what it shows: the rows of the words for colour and shape in the embedding of the language
+model, and where the edges of its object are in the frame.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scene_labels import NAMES, label_scene, make_code_directions, read_codes, read_shares
 from torch import nn
 from tqdm import tqdm
 
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor
-from llava_st_hf.data.collator import LlavaSTDataCollator
 from llava_st_hf.data.shapes import ShapesDataset
-from llava_st_hf.data.shapes.scenes import COLORS, SHAPES, Scene
 
-BATCH_SIZE = 16
-LEARNING_RATE = 2e-3
-NAMES = (tuple(COLORS), tuple(SHAPES))
-BACKGROUND = tuple(len(names) for names in NAMES)  # the last class of each
+CLIPS_PER_STEP, FRAMES_PER_CLIP, IMAGES_PER_STEP = 12, 4, 16
+LEARNING_RATE = 3e-3
+DIFFICULTY = {"easy": 1, "standard": 2}
+
+
+class Pictures:
+    """
+    Frames of clips and images, with the truth about their patches.
+
+    Args:
+        processor (`LlavaSTProcessor`): Says how large pictures are and how they are normalised.
+        grid_size (`int`): Patches along a side.
+        num_steps (`int`): Number of batches.
+        seed (`int`): Seed of the pictures.
+    """
+
+    def __init__(self, processor: LlavaSTProcessor, grid_size: int, num_steps: int, seed: int):
+        self.grid_size = grid_size
+        self.image_processor = processor.image_processor
+        options = {"seed": seed, "size": self.image_processor.size["height"], "difficulty": DIFFICULTY}
+        self.clips = ShapesDataset(["svg"], max(num_steps, 1) * CLIPS_PER_STEP, **options)
+        self.images = ShapesDataset(["rec"], max(num_steps, 1) * IMAGES_PER_STEP, **options)
+        self.generator = np.random.default_rng(seed)
+
+    def make_batch(self, step: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return pixels (pictures, 3, height, width); owners, names and codes of the patches, see `SceneLabels`."""
+        frames, labels = [], []
+        for dataset, count in ((self.clips, CLIPS_PER_STEP), (self.images, IMAGES_PER_STEP)):
+            for index in range(step * count, (step + 1) * count):
+                pixels, truth = dataset[index].media[0].frames, label_scene(dataset.make_scene(index), self.grid_size)
+                chosen = [0]
+                if dataset is self.clips:
+                    chosen = np.sort(self.generator.choice(len(pixels), FRAMES_PER_CLIP, replace=False))
+                frames.append(pixels[chosen] if dataset is self.clips else pixels[None])
+                labels.append((truth.owners[chosen], truth.cell_names[chosen], truth.cell_codes[chosen]))
+        pixels = torch.from_numpy(np.concatenate(frames)).permute(0, 3, 1, 2) / 255
+        # The same for all channels.
+        pixels = (pixels - self.image_processor.image_mean[0]) / self.image_processor.image_std[0]
+        return pixels, [torch.cat(parts) for parts in zip(*labels, strict=True)]
 
 
 def pretrain_vision_tower(
@@ -29,44 +64,60 @@ def pretrain_vision_tower(
     Args:
         model (`LlavaSTForConditionalGeneration`): The model; its embedding stays as it is.
         processor (`LlavaSTProcessor`): Turns images into pixels and words into tokens.
-        num_steps (`int`): Steps of `BATCH_SIZE` images.
-        seed (`int`): Seed of the images.
+        num_steps (`int`): Steps of 64 pictures.
+        seed (`int`): Seed of the pictures.
     """
     tower, projector = model.model.vision_tower, model.model.multi_modal_projector
-    layer, grid_size = model.config.vision_feature_layer, model.config.patch_grid_size
-    images = ShapesDataset(
-        ["rec"],
-        max(num_steps, 1) * BATCH_SIZE,
-        seed=seed,
-        size=processor.image_processor.size["height"],
-        difficulty={"easy": 1, "standard": 1},
-    )
-    collator = LlavaSTDataCollator(processor)
+    layer = model.config.vision_feature_layer
+    pictures = Pictures(processor, model.config.patch_grid_size, num_steps, seed)
     words = [find_rows(model, processor, names) for names in NAMES]
+    directions = make_code_directions(words[0].shape[1])
     parameters = [*tower.parameters(), *projector.parameters()]
     optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.98), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, max(num_steps, 1), pct_start=0.05)
-    progress = tqdm(range(num_steps), desc="pretraining the vision tower", unit="step")
+    progress = tqdm(range(num_steps), desc="pretraining the vision tower", unit="step", mininterval=5)
     for step in progress:
-        indices = range(step * BATCH_SIZE, (step + 1) * BATCH_SIZE)
-        pixels = collator([images[index] for index in indices])["pixel_values"]
-        labels = torch.stack([label_patches(images.make_scene(index), grid_size) for index in indices])
+        pixels, (owners, names, codes) = pictures.make_batch(step)
         with torch.autocast("cpu", torch.bfloat16):
             features = projector(tower(pixels, output_hidden_states=True).hidden_states[layer])
-        loss = 0
-        for kind, rows in enumerate(words):
-            shares = features.float() @ rows.T / rows.shape[1]  # 1: the word as it is, 0: nothing of it
-            truth = F.one_hot(labels[..., kind], len(rows) + 1)[..., :-1].to(shares.dtype)
-            loss = loss + (shares - truth).square().sum(-1).mean()
+        loss = compute_feature_loss(features.float(), words, directions, owners, names, codes)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
         if step % 50 == 49:
-            shown = labels[..., 1] != BACKGROUND[1]
-            right = (shares.argmax(-1) == labels[..., 1])[shown].float().mean()
-            progress.set_postfix(loss=f"{loss.item():.2f}", patches_with_right_shape=f"{right.item():.2f}")
+            shown = owners >= 0
+            right = (read_shares(features.float(), words[1]).argmax(-1) == names[..., 1])[shown].float().mean()
+            error = (read_codes(features.float(), directions) - codes)[shown][:, :4].abs().mean() / (2 * 3**0.5)
+            progress.set_postfix(loss=f"{loss.item():.3f}", right_shape=f"{right:.2f}", error_of_edges=f"{error:.3f}")
+
+
+def compute_feature_loss(
+    features: torch.Tensor,
+    words: list[torch.Tensor],
+    directions: torch.Tensor,
+    owners: torch.Tensor,
+    names: torch.Tensor,
+    codes: torch.Tensor,
+) -> torch.Tensor:
+    """
+    Return how far features are from saying what their cell shows.
+
+    Args:
+        features (`torch.Tensor`): (..., hidden).
+        words (`list[torch.Tensor]`): Rows of colours and of shapes: (words, hidden) each.
+        directions (`torch.Tensor`): Of the code: (CODE_SIZE, hidden).
+        owners (`torch.Tensor`): (...), -1 for background, which is to say no word.
+        names (`torch.Tensor`): (..., 2).
+        codes (`torch.Tensor`): (..., CODE_SIZE).
+    """
+    shown = owners >= 0
+    loss = 2 * F.smooth_l1_loss(read_codes(features, directions)[shown], codes[shown], beta=0.3)
+    for kind, rows in enumerate(words):
+        truth = F.one_hot(names[..., kind], len(rows)) * shown[..., None]
+        loss = loss + (read_shares(features, rows) - truth).square().sum(-1).mean()
+    return loss
 
 
 def find_rows(
@@ -78,22 +129,8 @@ def find_rows(
 
 
 def find_ids(processor: LlavaSTProcessor, names: tuple[str, ...]) -> torch.Tensor:
-    """Return the token ids of words inside a sentence: (words,)."""
-    return torch.tensor([processor.tokenizer(f" {name}").input_ids[0] for name in names])
-
-
-def label_patches(scene: Scene, grid_size: int) -> torch.Tensor:
-    """Return the colour and the shape that each patch shows, see `NAMES` and `BACKGROUND`: (patches, 2)."""
-    labels = torch.tensor(BACKGROUND).repeat(grid_size**2, 1)
-    boxes = torch.tensor([scene.get_box(item) for item in scene.objects])
-    for item, inside in zip(scene.objects, find_patches(boxes, grid_size), strict=True):
-        labels[inside] = torch.tensor([NAMES[0].index(item.color), NAMES[1].index(item.shape)])
-    return labels
-
-
-def find_patches(boxes: torch.Tensor, grid_size: int) -> torch.Tensor:
-    """Return which patches have their middle in each box of fractions x1, y1, x2, y2: (boxes, patches)."""
-    left, top, right, bottom = boxes[..., None].unbind(1)
-    middles = (torch.arange(grid_size) + 0.5) / grid_size
-    columns, rows = (middles >= left) & (middles <= right), (middles >= top) & (middles <= bottom)
-    return (rows[:, :, None] & columns[:, None]).flatten(1)
+    """Return the token ids of words inside a sentence, each of which has to be one token: (words,)."""
+    ids = [processor.tokenizer(f" {name}").input_ids for name in names]
+    if longer := [name for name, found in zip(names, ids, strict=True) if len(found) > 1]:
+        raise ValueError(f"names: {', '.join(longer)} are not one token each: train the tokenizer on more texts.")
+    return torch.tensor(ids).flatten()

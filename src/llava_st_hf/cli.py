@@ -5,7 +5,6 @@ import json
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +19,7 @@ from .cli_checkpoints import add_convert, add_init, add_loading_options
 from .cli_data import add_data
 from .cli_evaluate import add_evaluate
 from .cli_train import add_train
-from .demo import DEMO_QUERY, make_random_checkpoint, write_demo_clip
+from .demo import DEMO_QUERY, SHIPPED_CHECKPOINT, SHIPPED_MODEL, SHIPPED_MODEL_NOTICE, write_demo_clip
 from .modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from .pipeline import (
     DEFAULT_TASKS,
@@ -36,11 +35,6 @@ from .processing.media_llava_st import InputError
 from .processing.tasks_llava_st import TASKS, choose_medium, describe_tasks, get_task, write_values
 from .visualization import draw_on_image, write_annotated_video, write_contact_sheet
 
-RANDOM_MODEL = "random weights, made for this run"
-RANDOM_MODEL_NOTICE = (
-    "No trained model was named, so a small randomly initialised one answers: its answer means nothing yet. "
-    "Name a real one with --model."
-)
 LONGEST_ANSWER = 400  # characters on the screen; the JSON has it all
 EXIT_CODES = "exit codes: 0 answered, 1 input, output or model could not be used, 2 wrong arguments, 130 interrupted"
 # What an error calls a thing, and what it is called on the command line.
@@ -129,8 +123,9 @@ def build_parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argumen
     info.set_defaults(run=_run_info)
     demo = commands.add_parser(
         "demo",
-        help="render a clip, ground a query in it with a random model, draw the answer",
-        description="Render a clip, ground a query in it with a randomly initialised model, and draw the answer.",
+        help="render a clip, ground a query in it with the model that comes with the package, draw the answer",
+        description="Render a clip of moving shapes, ground a query in it with the small model that comes with the "
+        "package, and draw the answer.",
         epilog=EXIT_CODES,
     )
     demo.add_argument("--output-dir", type=Path, default=Path("demo_output"), help="folder to write to (demo_output)")
@@ -163,7 +158,8 @@ def _add_ground(commands: argparse._SubParsersAction) -> None:
     ground.add_argument(
         "--model",
         metavar="ID_OR_DIR",
-        help="checkpoint: a directory, or a repository on the Hub; without it random weights answer (nonsense)",
+        help="checkpoint: a directory, or a repository on the Hub; without it the small one that comes with the "
+        "package answers, which knows moving shapes only",
     )
     ground.add_argument(
         "--json", type=Path, metavar="FILE", help="write the answer as JSON, a list for several queries"
@@ -202,12 +198,9 @@ def _run_ground(options: argparse.Namespace) -> None:
     if options.quiet:
         transformers_logging.disable_progress_bar()
         transformers_logging.set_verbosity_error()
-    with tempfile.TemporaryDirectory() as scratch:
-        model = options.model
-        if model is None:
-            print(RANDOM_MODEL_NOTICE, file=sys.stderr)
-            model = make_random_checkpoint(scratch)
-        ground = _load(model, options)
+    if options.model is None:
+        print(SHIPPED_MODEL_NOTICE, file=sys.stderr)
+    ground = _load(SHIPPED_CHECKPOINT if options.model is None else options.model, options)
     results = _ask(ground, options, media_type, queries)
     print("\n\n".join(summarize(result) for result in results), flush=True)
     _write_outputs(results, options, media_type)
@@ -352,7 +345,7 @@ class _TokenProgress(BaseStreamer):
 
 def _write_outputs(results: list[GroundingResult], options: argparse.Namespace, media_type: str) -> None:
     if options.json is not None:
-        model = RANDOM_MODEL if options.model is None else str(options.model)
+        model = SHIPPED_MODEL if options.model is None else str(options.model)
         answers = [{"model": model, **result.to_dict()} for result in results]
         text = json.dumps(answers[0] if len(answers) == 1 else answers, indent=2, ensure_ascii=True)
         _write(options, options.json, lambda path: path.write_text(text + "\n", encoding="utf-8"))
@@ -459,10 +452,8 @@ def _run_demo(options: argparse.Namespace) -> None:
     except OSError as error:
         raise CommandError(f"--output-dir is {folder}: it cannot be made ({error.strerror}), give another.") from error
     clip = write_demo_clip(folder / "clip.mp4")
-    checkpoint = make_random_checkpoint(folder / "random_checkpoint")
-    print(RANDOM_MODEL_NOTICE, file=sys.stderr)
     answer, annotated, sheet = (folder / name for name in ("answer.json", "annotated.mp4", "contact_sheet.png"))
-    arguments = [str(clip), DEMO_QUERY, "--model", str(checkpoint), "--max-new-tokens", "256", "--quiet"]
+    arguments = [str(clip), DEMO_QUERY, "--quiet"]
     arguments += ["--json", str(answer), "--annotated", str(annotated), "--contact-sheet", str(sheet)]
     _, commands = build_parsers()
     _run_ground(commands["ground"].parse_args(arguments))

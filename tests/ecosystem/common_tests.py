@@ -20,8 +20,7 @@ import numpy as np
 import pytest
 import transformers
 from PIL import Image
-
-from llava_st_hf.demo import write_demo_clip
+from random_checkpoint import write_circle_clip
 
 PACKAGE = "transformers_common_tests"
 CACHE = Path.home() / ".cache" / "llava-st-hf" / "common-tests"
@@ -120,5 +119,5 @@ def _make_media() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     pixels = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / "picture.png")
-    write_demo_clip(folder / "clip.mp4")
+    write_circle_clip(folder / "clip.mp4")
     return folder

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from ecosystem.common_tests import import_common_tests
 from PIL import Image
+from random_checkpoint import make_random_checkpoint
 from transformers import pipeline
 from transformers.utils import is_torchvision_available
 
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTModel, LlavaSTProcessor
-from llava_st_hf.demo import make_random_checkpoint
 
 common = import_common_tests("test_pipeline_mixin")
 

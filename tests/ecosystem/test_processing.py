@@ -7,9 +7,9 @@ from unittest import mock
 
 import numpy as np
 from ecosystem.common_tests import import_common_tests
+from random_checkpoint import PATCH_SIZE, make_random_checkpoint
 
 from llava_st_hf import LlavaSTProcessor
-from llava_st_hf.demo import PATCH_SIZE, make_random_checkpoint
 from llava_st_hf.processing.media_llava_st import MediaError
 
 common = import_common_tests("test_processing_common")

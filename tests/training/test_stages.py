@@ -45,6 +45,8 @@ def list_trained(names: list[str], stage: str) -> set[str]:
     """Return what the parameters that a stage trains are called, from the names that the model had before."""
     if stage == "from_scratch":
         return set(names)
+    if stage == "full_finetuning":
+        return {name for name in names if ".vision_tower." not in name}
     has_lora, modules = TRAINED[stage]
     trained = set()
     for name in names:

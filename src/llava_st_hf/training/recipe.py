@@ -184,7 +184,7 @@ class Recipe:
     ```python
     >>> recipe = read_recipe("recipes/tiny/stage1/sft.yaml", ["--max_steps", "10"])
     >>> recipe.model.stage
-    'from_scratch'
+    'full_finetuning'
     ```
     """
 

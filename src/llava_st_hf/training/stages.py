@@ -1,8 +1,9 @@
 """Who trains in each stage: which modules, as LoRA or in full, at which learning rate and in which precision.
 
 The published stages (arXiv 2501.08282, section 4.2, and the released code) are rows of a table here; so are LoRA on a
-user's own data and training from scratch. `apply_stage` puts a plan into effect, `format_stage_table` shows what it
-did. Where anything is frozen the model becomes a PEFT model, so that a checkpoint holds only what was trained.
+user's own data, training of all but the vision tower, and training from scratch. `apply_stage` puts a plan into
+effect, `format_stage_table` shows what it did. Where the language model is not trained in full the model becomes a
+PEFT model, so that a checkpoint holds only what was trained.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -171,6 +172,8 @@ _ALIGNED = (
     *_full(2e-5, "packer", "coordinate_embeddings", _TOKEN_ROWS),
 )
 
+_ALL_BUT_TOWER = ("multi_modal_projector", "packer", "coordinate_embeddings", "language_model", "lm_head")
+
 STAGES: Mapping[str, StagePlan] = MappingProxyType(
     {
         plan.name: plan
@@ -179,18 +182,8 @@ STAGES: Mapping[str, StagePlan] = MappingProxyType(
             StagePlan("coordinate_alignment", _ALIGNED),
             StagePlan("instruction_tuning", _ALIGNED),
             StagePlan("custom_grounding_lora", _ALIGNED, lora_rank=16),
-            StagePlan(
-                "from_scratch",
-                _full(
-                    1e-3,
-                    "vision_tower",
-                    "multi_modal_projector",
-                    "packer",
-                    "coordinate_embeddings",
-                    "language_model",
-                    "lm_head",
-                ),
-            ),
+            StagePlan("full_finetuning", _full(2e-5, *_ALL_BUT_TOWER)),
+            StagePlan("from_scratch", _full(1e-3, "vision_tower", *_ALL_BUT_TOWER)),
         )
     }
 )

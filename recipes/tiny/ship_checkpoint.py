@@ -1,0 +1,73 @@
+"""Writes a trained tiny model as it ships with the package: weights, tokenizer, processor, and a card with figures.
+
+    python recipes/tiny/ship_checkpoint.py outputs/tiny/stage3 outputs/tiny/evaluation \
+        src/llava_st_hf/assets/llava-st-tiny-shapes
+
+The code that `save_pretrained` writes beside a model is left out: the package has it.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from llava_st_hf import LlavaSTForConditionalGeneration
+from llava_st_hf.evaluation.evaluate import fingerprint_weights
+from llava_st_hf.evaluation.report import format_table
+
+FILES = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "processor_config.json",
+    "chat_template.jinja",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+CARD = "README.md"
+MAX_BYTES = 10_000_000
+
+
+def ship_checkpoint(model: Path, evaluation: Path, directory: Path) -> None:
+    """
+    Copy a model and write its card.
+
+    Args:
+        model (`Path`): Folder that `llava-st train` wrote.
+        evaluation (`Path`): Folder that `llava-st evaluate st-shapes` wrote for it.
+        directory (`Path`): Where to write; a checkpoint that is there is replaced.
+
+    Raises:
+        `ValueError`: If the checkpoint is too large, the figures are not its own, or the folder holds other things.
+    """
+    size = sum((model / name).stat().st_size for name in FILES)
+    if size > MAX_BYTES:
+        raise ValueError(f"model {model} has {size:,} bytes: no more than {MAX_BYTES:,} ship with the package.")
+    metrics = json.loads((evaluation / "metrics.json").read_text())
+    settings, loaded = metrics["settings"], LlavaSTForConditionalGeneration.from_pretrained(model)
+    if (settings["weights"], settings["protocol"]) != (fingerprint_weights(loaded), "default"):
+        raise ValueError(f"evaluation {evaluation} is not of {model} by the default protocol: evaluate it again.")
+    others = {path.name for path in directory.iterdir()} - {*FILES, CARD} if directory.is_dir() else set()
+    if others:
+        raise ValueError(
+            f"directory {directory} holds {sorted(others)[0]!r}, which is of no checkpoint: give another."
+        )
+    templates = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined)
+    card = templates.get_template("model_card.md.jinja").render(
+        num_parameters=loaded.num_parameters(), table=format_table(metrics), settings=settings
+    )
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        shutil.copyfile(model / name, directory / name)
+    (directory / CARD).write_text(card.rstrip() + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("evaluation", type=Path)
+    parser.add_argument("directory", type=Path)
+    arguments = parser.parse_args()
+    ship_checkpoint(arguments.model, arguments.evaluation, arguments.directory)

@@ -1,0 +1,53 @@
+"""The checkpoint that ships, on the clip of the demo."""
+
+import re
+
+from llava_st_hf import GroundingResult
+from llava_st_hf.data.shapes import ShapesDataset
+from llava_st_hf.data.shapes.questions import list_descriptions
+from llava_st_hf.demo import DEMO_INDEX, DEMO_QUERY, DEMO_SEED, DEMO_SIDE, SHIPPED_CHECKPOINT, write_demo_clip
+from llava_st_hf.evaluation.evaluate import evaluate
+from llava_st_hf.evaluation.metrics import compute_box_iou, compute_temporal_iou
+from llava_st_hf.evaluation.st_shapes import FIRST_EVALUATION_SEED, StShapes
+from llava_st_hf.pipeline import load_pipeline
+
+
+def test_what_ships_is_small_and_has_no_code_of_its_own():
+    names = {path.name for path in SHIPPED_CHECKPOINT.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "processor_config.json", "README.md"} <= names
+    assert not [name for name in names if name.endswith(".py")]
+    assert sum(path.stat().st_size for path in SHIPPED_CHECKPOINT.iterdir()) < 10e6
+
+
+def test_the_answer_about_the_demo_clip_is_right(tmp_path):
+    """The span and every box of the tube, against the scene that was rendered."""
+    scene = ShapesDataset(["stvg"], DEMO_INDEX + 1, seed=DEMO_SEED, size=DEMO_SIDE).make_scene(DEMO_INDEX)
+    (asked,) = [each for item in scene.objects for each in list_descriptions(item) if each.sentence == DEMO_QUERY]
+    result = load_pipeline(SHIPPED_CHECKPOINT)(write_demo_clip(tmp_path / "clip.mp4"), DEMO_QUERY)
+    assert isinstance(result, GroundingResult)
+    (span,) = result.spans
+    truth = tuple(frame / 5 for frame in (asked.first_frame, asked.last_frame))
+    assert compute_temporal_iou((span.start_seconds, span.end_seconds), truth) > 0.7
+    (tube,) = result.tubes
+    ious = [compute_box_iou(entry.box.xyxy, asked.item.boxes[entry.frame_index].tolist()) for entry in tube.boxes]
+    assert min(ious) > 0.5
+    assert sum(ious) / len(ious) > 0.75
+
+
+def test_figures_on_other_clips_are_near_those_of_the_card(tmp_path):
+    """On 40 items a task of another seed, no figure differs by more than chance: four standard errors of a share."""
+    card = {
+        (task, name): float(figure)
+        for task, name, figure in re.findall(
+            r"^\| (\w+) +\| (\S+) +\| +([\d.]+) \|", (SHIPPED_CHECKPOINT / "README.md").read_text(), flags=re.MULTILINE
+        )
+    }
+    ground = load_pipeline(SHIPPED_CHECKPOINT)
+    benchmark = StShapes(40, seed=FIRST_EVALUATION_SEED + 1)
+    metrics = evaluate(ground.model, ground.processor, benchmark, tmp_path / "run", batch_size=20, quiet=True)
+    figures = {
+        (task, name): found["figures"][name] for task, found in metrics["tasks"].items() for name in found["headline"]
+    }
+    assert figures.keys() == card.keys()
+    for key, figure in figures.items():
+        assert abs(figure - card[key]) < 4 * max(card[key] * (1 - card[key]) / 40, 0.001) ** 0.5, key
