@@ -51,30 +51,30 @@ class SceneLabels:
     @property
     def cell_codes(self) -> torch.Tensor:
         """Code of the owner of each cell, any for background: (frames, cells, CODE_SIZE)."""
-        frames = torch.arange(len(self.owners))[:, None]
-        return self.codes[self.owners.clamp(min=0), frames]
+        return self._read_owners(self.codes)
 
     @property
     def cell_events(self) -> torch.Tensor:
         """Events of the owner of each cell, none for background: (frames, cells, words + 1)."""
-        frames = torch.arange(len(self.owners))[:, None]
-        return self.events[self.owners.clamp(min=0), frames] * (self.owners >= 0)[..., None]
-
-    @property
-    def cell_starts(self) -> torch.Tensor:
-        """Start of what the owner of each cell begins to do, any elsewhere: (frames, cells, TIME_CODE_SIZE)."""
-        frames = torch.arange(len(self.owners))[:, None]
-        return self.starts[self.owners.clamp(min=0), frames]
+        return self._read_owners(self.events) * (self.owners >= 0)[..., None]
 
     @property
     def cell_known(self) -> torch.Tensor:
         """Whether what the owner of each cell does can be seen, true for background: (frames, cells)."""
-        frames = torch.arange(len(self.owners))[:, None]
-        return self.known[self.owners.clamp(min=0), frames] | (self.owners < 0)
+        return self._read_owners(self.known) | (self.owners < 0)
+
+    @property
+    def cell_starts(self) -> torch.Tensor:
+        """Start of what the owner of each cell begins to do, any elsewhere: (frames, cells, TIME_CODE_SIZE)."""
+        return self._read_owners(self.starts)
+
+    def _read_owners(self, values: torch.Tensor) -> torch.Tensor:
+        """Read what is known of the owner of each cell: (objects, frames, ...) -> (frames, cells, ...)."""
+        return values[self.owners.clamp(min=0), torch.arange(len(self.owners))[:, None]]
 
 
 def label_scene(scene: Scene, grid_size: int) -> SceneLabels:
-    """Label the cells of a scene; of the objects that cover at least `MIN_COVER`, the front one owns it."""
+    """Label the cells of a scene; of the objects that cover at least `MIN_COVER` of a cell, the front one owns it."""
     edges = np.arange(grid_size + 1) / grid_size
     owners = np.full((scene.num_frames, grid_size, grid_size), -1)
     codes, names = [], []

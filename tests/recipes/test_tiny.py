@@ -331,8 +331,8 @@ def read_frame(token: str) -> int:
 
 
 def test_a_span_is_looked_up_at_its_ends(scripts, load):
-    num_found = 0
-    for scene, question, _, looks in read_looks(scripts, load, "tvg", 4):
+    num_found, num_of_two_clauses = 0, 0
+    for scene, question, _, looks in read_looks(scripts, load, "tvg", 4, count=30):
         (name,) = {item.name for item in scene.objects if item.name in question}
         clauses = question.partition(name)[2].partition("'")[0].rstrip(".,").split(", then ")
         (start, *from_start), (end, *from_end) = looks
@@ -343,7 +343,9 @@ def test_a_span_is_looked_up_at_its_ends(scripts, load):
         assert from_start[2] <= {read_frame(start), read_frame(start) + 1}
         assert from_end[2] <= {read_frame(end) - 1, read_frame(end)}
         num_found += len(from_start[2]) + len(from_end[2])
-    assert num_found > 30  # of at most 40
+        num_of_two_clauses += len(clauses) == 2
+    assert num_found > 90  # of at most 120
+    assert num_of_two_clauses > 0
 
 
 def test_words_about_a_span_are_looked_up_within_it(scripts, load):
