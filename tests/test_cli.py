@@ -232,7 +232,11 @@ def test_info_as_text_and_json(checkpoint, parity_dir, tmp_path, capsys):
     for folder in sorted(path.parent for path in parity_dir.glob("*/*/model.safetensors")):
         assert main(["info", "--json", "--model", str(folder)]) == 0
         assert json.loads(capsys.readouterr().out)["fast stream spliced"] is False
-    assert main(["info", "--model", "./no_such_folder"]) == 1
+    for name in ("./no_such_folder", "no_such_folder/"):
+        assert main(["info", "--model", name]) == 1
+        assert capsys.readouterr().err == f"llava-st: error: --model is {name}: no such folder.\n"
+    assert main(["info", "--model", ""]) == 1
+    assert capsys.readouterr().err.startswith("llava-st: error: --model is empty: give a directory")
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     assert main(["info", "--model", str(tmp_path)]) == 1
     assert "'bert'" in capsys.readouterr().err

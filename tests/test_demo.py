@@ -6,6 +6,7 @@ from llava_st_hf import GroundingResult
 from llava_st_hf.data.shapes import ShapesDataset
 from llava_st_hf.data.shapes.questions import list_descriptions
 from llava_st_hf.demo import DEMO_INDEX, DEMO_QUERY, DEMO_SEED, DEMO_SIDE, SHIPPED_CHECKPOINT, write_demo_clip
+from llava_st_hf.evaluation.answering import Answerer
 from llava_st_hf.evaluation.evaluate import evaluate
 from llava_st_hf.evaluation.metrics import compute_box_iou, compute_temporal_iou
 from llava_st_hf.evaluation.st_shapes import FIRST_EVALUATION_SEED, StShapes
@@ -32,6 +33,21 @@ def test_the_answer_about_the_demo_clip_is_right(tmp_path):
     ious = [compute_box_iou(entry.box.xyxy, asked.item.boxes[entry.frame_index].tolist()) for entry in tube.boxes]
     assert min(ious) > 0.5
     assert sum(ious) / len(ious) > 0.75
+
+
+def test_the_grammar_leaves_a_well_formed_answer_as_it_is():
+    """What the model writes freely and the grammar allows is what it writes with the grammar."""
+    ground = load_pipeline(SHIPPED_CHECKPOINT)
+    benchmark = StShapes(6, tasks=("elc", "stvg", "tvg"), seed=FIRST_EVALUATION_SEED + 7)
+    samples = [benchmark.read(index) for index in range(len(benchmark))]
+    same = []
+    for first in range(0, len(samples), 6):
+        free, kept = (
+            Answerer(ground.model, ground.processor, constrained=constrained).answer(samples[first : first + 6])
+            for constrained in (False, True)
+        )
+        same += [one.result.text == other.result.text for one, other in zip(free, kept, strict=True)]
+    assert sum(same) > 0.7 * len(same)
 
 
 def test_figures_on_other_clips_are_near_those_of_the_card(tmp_path):

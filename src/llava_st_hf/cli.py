@@ -96,7 +96,9 @@ def _fail(message: str) -> int:
 
 
 def _add_flags(message: str) -> str:
-    """Say what a thing that an error is about is called on the command line."""
+    """Say what a thing that an error is about is called on the command line, where it does not say so itself."""
+    if message.startswith("--"):
+        return message
     words = set(message.replace("=", " ").replace(":", " ").split())
     named = [flag for name, flag in FLAGS.items() if name in words and flag not in message]
     return f"{message} (on the command line: {', '.join(named)})" if named else message
@@ -291,7 +293,9 @@ def _load(model: str | Path, options: argparse.Namespace) -> SpatialTemporalGrou
 
 def _check_model_folder(model: str) -> None:
     """Say so where a folder is meant that does not exist, before it is taken for a repository's name."""
-    if model.startswith((".", "/", "~")) and not Path(model).expanduser().is_dir():
+    if not model.strip():
+        raise CommandError("--model is empty: give a directory, or a repository on the Hub.")
+    if (model.startswith((".", "/", "~")) or model.endswith("/")) and not Path(model).expanduser().is_dir():
         raise CommandError(f"--model is {model}: no such folder.")
 
 
@@ -457,7 +461,7 @@ def _run_demo(options: argparse.Namespace) -> None:
     arguments += ["--json", str(answer), "--annotated", str(annotated), "--contact-sheet", str(sheet)]
     _, commands = build_parsers()
     _run_ground(commands["ground"].parse_args(arguments))
-    print(f"{answer}\n{annotated}")
+    print(f"{sheet}\n{answer}\n{annotated}")
 
 
 def _summarize_error(error: Exception) -> str:

@@ -216,6 +216,28 @@ def test_forced_runs_give_the_answers_of_one_token_at_a_time(processor, model, c
             assert not result.problems, result.text
 
 
+@pytest.mark.parametrize("questions", [[STVG], MIXED], ids=["one", "batch"])
+def test_scores_are_those_of_one_token_at_a_time(processor, model, clip, questions):
+    """A token is scored by all that stands before it at its own position, whether it was fed alone or in a run."""
+    inputs = ask(processor, clip, *questions)
+    options = {"do_sample": False, "return_dict_in_generate": True, "output_scores": True}
+    outputs = {}
+    for name in ("fast", "slow"):
+        constraints = processor.build_constraints(inputs, max_new_tokens=120)
+        if name == "slow":
+            constraints.pop("custom_generate")
+        outputs[name] = model.generate(**inputs, **options, **constraints)
+    chosen = 0
+    for fast, slow, coordinates in zip(
+        outputs["fast"].scores, outputs["slow"].scores, outputs["fast"].coordinate_scores, strict=True
+    ):
+        if coordinates.isnan().all():  # the grammar left no choice
+            continue
+        chosen += 1
+        assert torch.allclose(fast, slow, atol=1e-4)
+    assert chosen > 20
+
+
 def test_a_tube_of_fifty_boxes_takes_fewer_passes(processor, model, clip):
     messages = processor.build_messages("svg", video=clip, query="the circle", span_fractions=(0.0, 49 / 99))
     inputs = processor.apply_chat_template(

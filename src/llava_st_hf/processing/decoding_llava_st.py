@@ -170,9 +170,7 @@ def decode_with_forced_runs(
         unfinished = unfinished & ~stopping_criteria(input_ids, tuple(scores))
 
     outputs = model._prefill(input_ids, generation_config, model_kwargs)
-    num_new = 1
     while True:
-        model_kwargs = model._update_model_kwargs_for_generation(outputs, model_kwargs, num_new_tokens=num_new)
         logits = outputs.logits[:, -1].to(copy=True, dtype=torch.float32, device=input_ids.device)
         step_scores = logits_processor(input_ids, logits)
         keep(step_scores)
@@ -186,9 +184,10 @@ def decode_with_forced_runs(
             keep(torch.full_like(step_scores, float("-inf")).scatter(1, forced[:, None], 0.0), is_certain=True)
             append(forced)
             num_new += 1
+        # Mask and positions grow by what the next pass gets: the chosen token, and those that were certain.
+        model_kwargs = model._update_model_kwargs_for_generation(outputs, model_kwargs, num_new_tokens=num_new)
         if not unfinished.any():
             break
-        # The tokens that the cache does not hold yet: the chosen one, and those that were certain.
         model_inputs = model.prepare_inputs_for_generation(
             input_ids, next_sequence_length=num_new if model_kwargs.get("use_cache") else None, **model_kwargs
         )
