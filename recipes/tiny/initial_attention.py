@@ -17,8 +17,8 @@ from llava_st_hf import LlavaSTForConditionalGeneration
 NEAR = {0: 2.0, 1: 2.0, 2: 2.0}
 RECENT = {2: 1.5, 3: 3.0, 4: 3.0}
 FIRST_SLOW_FREQUENCY = 7  # it turns by less than a quarter of a radian within 100 tokens
-# By layer: head 0 looks from words to patches, head 1 near, head 2 at what is recent. None of these
-# is among those that pretrain_events.py and pretrain_lookups.py supervise.
+# By layer: head 0 looks from words to patches, head 1 near, head 2 at what is recent. None of these is
+# among those that pretrain_events.py and pretrain_lookups.py supervise.
 LAYERS_OF_NAMING_HEADS, LAYERS_OF_NEAR_HEADS, LAYERS_OF_RECENT_HEADS = (0, 1), (0, 1), (1, 2)
 ALIKE_GAIN = 0.6
 PATCH_MARK, PATCH_PREFERENCE = 0.7, 8.0

@@ -13,7 +13,16 @@ from pathlib import Path
 
 import torch
 from pretrain_vision_tower import compute_feature_loss, find_rows
-from scene_labels import EVENT_WORDS, NAMES, START_WORD, SceneLabels, label_scene, make_code_directions, read_shares
+from scene_labels import (
+    DIFFICULTY,
+    EVENT_WORDS,
+    NAMES,
+    START_WORD,
+    SceneLabels,
+    label_scene,
+    make_code_directions,
+    read_shares,
+)
 from torch import nn
 from tqdm import tqdm
 
@@ -26,7 +35,6 @@ LEARNING_RATE = 2e-3
 # Layer and head, both from 0: how many frames back it looks at the same object.
 FOLLOWING_HEADS = {(0, 2): 1, (0, 3): 2, (1, 3): 3}
 NUM_LAYERS = 2  # after which tokens say what their object does
-DIFFICULTY = {"easy": 1, "standard": 2}
 FOLLOWING_WEIGHT = 0.1
 # Weights of squared errors of the share of a word: where it is to be said, and in the background.
 SAID_WEIGHT, BACKGROUND_WEIGHT = 4.0, 0.1

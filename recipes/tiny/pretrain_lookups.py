@@ -27,6 +27,7 @@ from pretrain_events import (
 )
 from pretrain_vision_tower import find_ids, find_rows
 from scene_labels import (
+    DIFFICULTY,
     EVENT_WORDS,
     NAMES,
     START_WORD,
@@ -46,11 +47,10 @@ from llava_st_hf.data.shapes import ShapesDataset
 CLIPS_PER_STEP, IMAGES_PER_STEP = 8, 12
 IMAGE_TASKS = {"rec": 3, "rc": 2}
 NUM_QUESTIONS = 4
-DIFFICULTY = {"easy": 1, "standard": 2}
 LEARNING_RATE = 1e-3
 WARMUP_STEPS = 50
-# Layer and head, both from 0: from an answer to the words that ask, and to what is asked for. One head alone is too
-# narrow for all that a token says: edges, names, events and time.
+# Layer and head, both from 0: from an answer to the words that ask, and to what is asked for, where several share all
+# that a token says: edges, names, events and time.
 ASKING_HEADS, FINDING_HEADS = ((2, 3),), ((3, 2), (3, 3), (4, 3))
 EVENT_WEIGHT, START_WEIGHT = 0.5, 1.0
 

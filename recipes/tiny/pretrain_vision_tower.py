@@ -7,7 +7,7 @@ model, and where the edges of its object are in the frame.
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scene_labels import NAMES, label_scene, make_code_directions, read_codes, read_shares
+from scene_labels import DIFFICULTY, NAMES, label_scene, make_code_directions, read_codes, read_shares
 from torch import nn
 from tqdm import tqdm
 
@@ -16,7 +16,6 @@ from llava_st_hf.data.shapes import ShapesDataset
 
 CLIPS_PER_STEP, FRAMES_PER_CLIP, IMAGES_PER_STEP = 12, 4, 16
 LEARNING_RATE = 3e-3
-DIFFICULTY = {"easy": 1, "standard": 2}
 
 
 class Pictures:

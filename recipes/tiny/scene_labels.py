@@ -7,6 +7,7 @@ import torch
 
 from llava_st_hf.data.shapes.scenes import COLORS, SHAPES, Scene
 
+DIFFICULTY = {"easy": 1, "standard": 2}  # of the scenes before the stages
 MIN_COVER = 0.35  # of a cell by the box of an object
 NAMES = (tuple(COLORS), tuple(SHAPES))
 EVENT_WORDS = ("left", "right", "up", "down", "grows", "shrinks", "bounces", "flashes", "stops", "appears")
