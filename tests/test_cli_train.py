@@ -10,6 +10,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import llava_st_hf  # noqa: F401
 from llava_st_hf.cli import main
+from llava_st_hf.data.shapes import ShapesDataset, write_shapes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -69,6 +70,29 @@ def test_answers_are_scored_during_training(recipe, tmp_path):
     assert main(["train", str(recipe), "--grounding_clips", "2"]) == 0
     history = json.loads((tmp_path / "run" / "trainer_state.json").read_text())["log_history"]
     assert any("eval_rec_acc@0.5" in entry and "eval_tvg_m_tIoU" in entry for entry in history)
+
+
+def test_records_of_ones_own_that_are_held_out_are_answered_during_training(recipe, tmp_path, monkeypatch):
+    """The last two records of a file of ten, of which the first eight are trained on."""
+    content = yaml.safe_load(recipe.read_text())
+    name = write_shapes(tmp_path, ShapesDataset(["tvg"], 10, num_frames=8, size=32)).name
+    for part, chosen in (("train", "first:80%"), ("held_out", "end:20%")):
+        source = {"json_path": name, "data_folder": ".", "sampling_strategy": chosen}
+        (tmp_path / f"{part}.yaml").write_text(yaml.safe_dump({"datasets": [source]}))
+    del content["st_shapes"], content["eval_st_shapes"]
+    recipe.write_text(yaml.safe_dump(content | {"mixture": "train.yaml", "eval_mixture": "held_out.yaml"}))
+    asked = []
+
+    def answer(model, processor, benchmark, folder, **options):
+        asked.extend(benchmark.read(index).id for index in range(len(benchmark)))
+        return {"tasks": {"tvg": {"figures": {"R@0.5": 0.25}, "headline": ["R@0.5"]}}}
+
+    monkeypatch.setattr("llava_st_hf.evaluation.evaluate.evaluate", answer)
+    assert main(["train", str(recipe), "--grounding_clips", "5"]) == 0
+    records = [json.loads(line)["id"] for line in (tmp_path / name).read_text().splitlines()]
+    assert sorted(asked) == sorted(records[8:])
+    history = json.loads((tmp_path / "run" / "trainer_state.json").read_text())["log_history"]
+    assert [entry["eval_tvg_R@0.5"] for entry in history if "eval_tvg_R@0.5" in entry] == [0.25]
 
 
 def test_a_dry_run_writes_nothing(recipe, tmp_path, capsys):

@@ -3,16 +3,17 @@
     python recipes/tiny/ablation.py [--variants full no_lape ...] [--share 0.3] [--seeds 0] [--num-clips 200]
 
 Each variant starts from `outputs/tiny/init`, which was made without packer and LAPE, and passes all that comes after
-it with a part of the samples; the released behaviour has no tokens that `pretrain_events.py` could train. Started
-again it goes on where it was stopped: a stage that is done is not trained again.
+it, up to `stage3/sft.yaml`, with a part of the samples; the released behaviour has no tokens that `pretrain_events.py`
+could train. Started again it goes on where it was stopped: a stage that is done is not trained again.
 """
 
 import argparse
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch
@@ -20,6 +21,7 @@ from pretrain_events import NUM_STEPS as NUM_EVENT_STEPS
 from pretrain_events import pretrain_events, write_pretrained
 from pretrain_lookups import NUM_STEPS as NUM_LOOKUP_STEPS
 from pretrain_lookups import pretrain_lookups
+from transformers.hf_argparser import string_to_bool
 
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTModel, LlavaSTProcessor
 from llava_st_hf.evaluation.evaluate import evaluate
@@ -82,7 +84,7 @@ def write_start(variant: str, init: Path, folder: Path) -> None:
     processor.save_pretrained(folder)
 
 
-def train(variant: str, init: Path, folder: Path, share: float, seed: int) -> Path:
+def train(variant: str, init: Path, folder: Path, share: float, seed: int, bf16: bool) -> Path:
     """Pass the stages; return the folder of the last one."""
     write_start(variant, init, folder / "init")
     last = folder / "init"
@@ -91,17 +93,17 @@ def train(variant: str, init: Path, folder: Path, share: float, seed: int) -> Pa
         done = folder / stage / "done"
         if not done.is_file():
             shutil.rmtree(folder / stage, ignore_errors=True)
-            pass_stage(stage, last, folder / stage, share, seed)
+            pass_stage(stage, last, folder / stage, share, seed, bf16)
             done.touch()
         last = folder / stage
     return last
 
 
-def pass_stage(stage: str, start: Path, folder: Path, share: float, seed: int) -> None:
+def pass_stage(stage: str, start: Path, folder: Path, share: float, seed: int, bf16: bool) -> None:
     """Train a checkpoint with a share of the samples of a stage, and write it."""
     if stage in PRETRAINING:
         pretrain, num_steps = PRETRAINING[stage]
-        write_pretrained(start, folder, pretrain, round(share * num_steps), seed)
+        write_pretrained(pretrain, start, folder, round(share * num_steps), seed, bf16)
         return
     shapes = dict(read_recipe(RECIPES / stage / "sft.yaml").data.st_shapes)
     shapes |= {"num_samples": round(share * shapes["num_samples"]), "seed": shapes["seed"] + 100 * seed}
@@ -110,6 +112,7 @@ def pass_stage(stage: str, start: Path, folder: Path, share: float, seed: int) -
         "output_dir": folder,
         "st_shapes": json.dumps(shapes),
         "seed": seed,
+        "bf16": bf16,
         "eval_strategy": "no",
         "save_strategy": "no",
     }
@@ -117,19 +120,24 @@ def pass_stage(stage: str, start: Path, folder: Path, share: float, seed: int) -
     run_recipe(read_recipe(RECIPES / stage / "sft.yaml", options))
 
 
-def run_variant(variant: str, options: argparse.Namespace, seed: int) -> dict[str, float]:
-    """Train and evaluate a variant; return its headline figures."""
+def run_variant(variant: str, options: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """Train and evaluate a variant; return what `compute_metrics` says of each task."""
     folder = options.output_dir / f"{variant}-seed{seed}"
     with replaced(variant):
-        trained = train(variant, options.init, folder, options.share, seed)
+        trained = train(variant, options.init, folder, options.share, seed, options.bf16)
         model = LlavaSTForConditionalGeneration.from_pretrained(trained).eval()
         processor = LlavaSTProcessor.from_pretrained(trained)
-        metrics = evaluate(model, processor, StShapes(options.num_clips), folder / "evaluation", batch_size=32)
-    return {
-        f"{task} {name}": found["figures"][name]
-        for task, found in metrics["tasks"].items()
-        for name in found["headline"]
-    }
+        return evaluate(model, processor, StShapes(options.num_clips), folder / "evaluation", batch_size=32)["tasks"]
+
+
+def format_table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Write a row for each headline figure: the best answer that ignores the clip, and each variant, seed by seed."""
+    first = next(iter(found.values()))[0]
+    rows = [["figure", "ignoring the clip", *found], ["---"] * (2 + len(found))]
+    for task, name in ((task, name) for task, of_task in first.items() for name in of_task["headline"]):
+        variants = (" ".join(f"{tasks[task]['figures'][name]:.3f}" for tasks in runs) for runs in found.values())
+        rows.append([f"{task} {name}", f"{first[task]['baseline'][name]:.3f}", *variants])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def main() -> None:
@@ -139,15 +147,12 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.3, help="of the samples of each stage (0.3)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--num-clips", type=int, default=200)
+    parser.add_argument("--bf16", type=string_to_bool, default=True, help="false is faster on some CPUs (true)")
     parser.add_argument("--init", type=Path, default=INIT, help="what all start from (outputs/tiny/init)")
     parser.add_argument("--output-dir", type=Path, default=INIT.parent / "ablation")
     options = parser.parse_args()
     found = {variant: [run_variant(variant, options, seed) for seed in options.seeds] for variant in options.variants}
-    print(f"| figure | {' | '.join(found)} |")
-    print(f"| --- | {' | '.join('---' for _ in found)} |")
-    for name in next(iter(found.values()))[0]:
-        cells = (" ".join(f"{figures[name]:.3f}" for figures in runs) for runs in found.values())
-        print(f"| {name} | {' | '.join(cells)} |")
+    print(format_table(found))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from initial_attention import set_copying_heads, set_language_heads
-from pretrain_vision_tower import find_rows, pretrain_vision_tower
+from pretrain_vision_tower import add_training_arguments, find_rows, pretrain_vision_tower
 from scene_labels import NAMES
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
@@ -165,7 +165,7 @@ def draw_smooth_functions(num_points: int, width: int) -> torch.Tensor:
     return 2**0.5 * angles.cos()
 
 
-def make_checkpoint(directory: Path, seed: int, num_steps: int) -> None:
+def make_checkpoint(directory: Path, steps: int, seed: int, bf16: bool) -> None:
     """Write the checkpoint."""
     tokenizer = train_tokenizer(seed)
     add_media_tokens(tokenizer)
@@ -179,7 +179,7 @@ def make_checkpoint(directory: Path, seed: int, num_steps: int) -> None:
     smooth_patch_positions(model)
     smooth_coordinates(model)
     normalize_projector(model, processor, seed)
-    pretrain_vision_tower(model, processor, num_steps, seed)
+    pretrain_vision_tower(model, processor, steps, seed, bf16)
     set_language_heads(model, torch.cat([find_rows(model, processor, names) for names in NAMES]))
     config = model.config.text_config
     model.generation_config = GenerationConfig(
@@ -193,7 +193,5 @@ def make_checkpoint(directory: Path, seed: int, num_steps: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=NUM_STEPS)
-    arguments = parser.parse_args()
-    make_checkpoint(arguments.directory, arguments.seed, arguments.steps)
+    add_training_arguments(parser, NUM_STEPS)
+    make_checkpoint(**vars(parser.parse_args()))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from pretrain_vision_tower import compute_feature_loss, find_rows
+from pretrain_vision_tower import add_training_arguments, compute_feature_loss, find_rows
 from scene_labels import (
     DIFFICULTY,
     EVENT_WORDS,
@@ -41,7 +41,7 @@ SAID_WEIGHT, BACKGROUND_WEIGHT = 4.0, 0.1
 
 
 def pretrain_events(
-    model: LlavaSTForConditionalGeneration, processor: LlavaSTProcessor, num_steps: int, seed: int
+    model: LlavaSTForConditionalGeneration, processor: LlavaSTProcessor, num_steps: int, seed: int, bf16: bool
 ) -> None:
     """
     Train the packer and the first layers of the language model in place.
@@ -51,6 +51,7 @@ def pretrain_events(
         processor (`LlavaSTProcessor`): Turns clips into pixels and words into tokens.
         num_steps (`int`): Steps of `BATCH_SIZE` clips.
         seed (`int`): Seed of the clips.
+        bf16 (`bool`): Whether the model runs in bfloat16.
     """
     size, num_frames = processor.image_processor.size["height"], processor.video_processor.num_frames
     clips = ShapesDataset(
@@ -71,7 +72,7 @@ def pretrain_events(
         indices = range(step * BATCH_SIZE, (step + 1) * BATCH_SIZE)
         batch = collator([clips[index] for index in indices])
         labels = [label_scene(clips.make_scene(index), stream.num_cells) for index in indices]
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             tokens, hidden, attentions = stream.run(batch)
         owners, names, codes = (
             torch.stack([getattr(label, name).flatten(0, 1) for label in labels])
@@ -183,19 +184,20 @@ def compute_event_loss(hidden: torch.Tensor, labels: list[SceneLabels], rows: to
 
 
 def write_pretrained(
+    pretrain: Callable[[LlavaSTForConditionalGeneration, LlavaSTProcessor, int, int, bool], None],
     start: Path,
     directory: Path,
-    pretrain: Callable[[LlavaSTForConditionalGeneration, LlavaSTProcessor, int, int], None],
-    num_steps: int,
+    steps: int,
     seed: int,
+    bf16: bool,
 ) -> None:
-    """Read a checkpoint, train it with `pretrain(model, processor, num_steps, seed)`, and write it."""
+    """Read a checkpoint, train it with `pretrain(model, processor, steps, seed, bf16)`, and write it."""
     torch.manual_seed(seed)
     processor = LlavaSTProcessor.from_pretrained(start)
     # Eager attention of the language model returns what it looks at.
     implementation = {"text_config": "eager", "vision_config": "sdpa"}
     model = LlavaSTForConditionalGeneration.from_pretrained(start, attn_implementation=implementation).train()
-    pretrain(model, processor, num_steps, seed)
+    pretrain(model, processor, steps, seed, bf16)
     model.save_pretrained(directory)
     processor.save_pretrained(directory)
 
@@ -205,11 +207,10 @@ def parse_arguments(description: str, num_steps: int) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("start", type=Path)
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=num_steps)
+    add_training_arguments(parser, num_steps)
     return parser.parse_args()
 
 
 if __name__ == "__main__":
     arguments = parse_arguments(__doc__, NUM_STEPS)
-    write_pretrained(arguments.start, arguments.directory, pretrain_events, arguments.steps, arguments.seed)
+    write_pretrained(pretrain_events, **vars(arguments))

@@ -85,7 +85,7 @@ NUM_STEPS = sum(part.num_steps for part in PARTS)
 
 
 def pretrain_lookups(
-    model: LlavaSTForConditionalGeneration, processor: LlavaSTProcessor, num_steps: int, seed: int
+    model: LlavaSTForConditionalGeneration, processor: LlavaSTProcessor, num_steps: int, seed: int, bf16: bool
 ) -> None:
     """
     Train the model in place on questions about images and clips, in parts; its vision tower stays as it is.
@@ -95,16 +95,22 @@ def pretrain_lookups(
         processor (`LlavaSTProcessor`): Turns media into pixels and words into tokens.
         num_steps (`int`): About how many steps of some clips and some images.
         seed (`int`): Seed of both.
+        bf16 (`bool`): Whether the model runs in bfloat16.
     """
     first_step = 0
     for part in PARTS:
         last_step = first_step + round(part.num_steps * num_steps / NUM_STEPS)
-        pretrain_part(model, processor, part, range(first_step, last_step), seed)
+        pretrain_part(model, processor, part, range(first_step, last_step), seed, bf16)
         first_step = last_step
 
 
 def pretrain_part(
-    model: LlavaSTForConditionalGeneration, processor: LlavaSTProcessor, part: Part, steps: range, seed: int
+    model: LlavaSTForConditionalGeneration,
+    processor: LlavaSTProcessor,
+    part: Part,
+    steps: range,
+    seed: int,
+    bf16: bool,
 ) -> None:
     """Train with the samples of some steps, see `pretrain_lookups`."""
     size, num_frames = processor.image_processor.size["height"], processor.video_processor.num_frames
@@ -129,7 +135,7 @@ def pretrain_part(
             indices = range(step * count, (step + 1) * count)
             batch = collator([dataset[index] for index in indices])
             labels = [label_scene(dataset.make_scene(index), num_cells) for index in indices]
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 output = model(**batch, output_attentions=True, output_hidden_states=True)
             losses = {"text": output.loss}
             if dataset is clips and model.config.splice_fast_tokens:
@@ -277,4 +283,4 @@ class AnswerReader:
 
 if __name__ == "__main__":
     arguments = parse_arguments(__doc__, NUM_STEPS)
-    write_pretrained(arguments.start, arguments.directory, pretrain_lookups, arguments.steps, arguments.seed)
+    write_pretrained(pretrain_lookups, **vars(arguments))

@@ -4,12 +4,15 @@ Every patch learns to say what it shows: the rows of the words for colour and sh
 model, and where the edges of its object are in the frame.
 """
 
+import argparse
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scene_labels import DIFFICULTY, NAMES, label_scene, make_code_directions, read_codes, read_shares
 from torch import nn
 from tqdm import tqdm
+from transformers.hf_argparser import string_to_bool
 
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor
 from llava_st_hf.data.shapes import ShapesDataset
@@ -55,7 +58,7 @@ class Pictures:
 
 
 def pretrain_vision_tower(
-    model: LlavaSTForConditionalGeneration, processor: LlavaSTProcessor, num_steps: int, seed: int
+    model: LlavaSTForConditionalGeneration, processor: LlavaSTProcessor, num_steps: int, seed: int, bf16: bool
 ) -> None:
     """
     Train the vision tower and the projector in place.
@@ -65,6 +68,7 @@ def pretrain_vision_tower(
         processor (`LlavaSTProcessor`): Turns images into pixels and words into tokens.
         num_steps (`int`): Steps of 64 pictures.
         seed (`int`): Seed of the pictures.
+        bf16 (`bool`): Whether the model runs in bfloat16.
     """
     tower, projector = model.model.vision_tower, model.model.multi_modal_projector
     layer = model.config.vision_feature_layer
@@ -77,7 +81,7 @@ def pretrain_vision_tower(
     progress = tqdm(range(num_steps), desc="pretraining the vision tower", unit="step", mininterval=5)
     for step in progress:
         pixels, (owners, names, codes) = pictures.make_batch(step)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             features = projector(tower(pixels, output_hidden_states=True).hidden_states[layer])
         loss = compute_feature_loss(features.float(), words, directions, owners, names, codes)
         optimizer.zero_grad()
@@ -117,6 +121,13 @@ def compute_feature_loss(
         truth = F.one_hot(names[..., kind], len(rows)) * shown[..., None]
         loss = loss + (read_shares(features, rows) - truth).square().sum(-1).mean()
     return loss
+
+
+def add_training_arguments(parser: argparse.ArgumentParser, num_steps: int) -> None:
+    """Add the options that all scripts of this folder have which train."""
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=num_steps)
+    parser.add_argument("--bf16", type=string_to_bool, default=True, help="false is faster on some CPUs (true)")
 
 
 def find_rows(

@@ -3,6 +3,7 @@
 import importlib
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def start(tmp_path_factory):
         patch.setattr(module, "NUM_TEXTS", 50)
         folders = [tmp_path_factory.mktemp("start") for _ in range(2)]
         for folder in folders:
-            module.make_checkpoint(folder, seed=3, num_steps=2)
+            module.make_checkpoint(folder, steps=2, seed=3, bf16=True)
     return folders
 
 
@@ -152,7 +153,7 @@ def test_pretraining_lets_patches_say_what_they_show(scripts, start):
     model = LlavaSTForConditionalGeneration.from_pretrained(start[0])
     processor = LlavaSTProcessor.from_pretrained(start[0])
     rows = model.get_input_embeddings().weight.clone()
-    pretraining.pretrain_vision_tower(model, processor, num_steps=60, seed=0)
+    pretraining.pretrain_vision_tower(model, processor, num_steps=60, seed=0, bf16=False)
     assert torch.equal(rows, model.get_input_embeddings().weight)
     images = ShapesDataset(["rec"], 16, seed=5, difficulty="easy")
     pixels = LlavaSTDataCollator(processor)([images[index] for index in range(16)])["pixel_values"]
@@ -228,7 +229,7 @@ def test_pretraining_events_changes_the_first_layers_alone_and_is_the_same_each_
     for _ in range(2):
         model, processor = load()
         before = {name: value.clone() for name, value in model.state_dict().items()}
-        pretraining.pretrain_events(model, processor, num_steps=12, seed=5)
+        pretraining.pretrain_events(model, processor, num_steps=12, seed=5, bf16=True)
         after = model.state_dict()
         moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
         assert moved
@@ -237,6 +238,19 @@ def test_pretraining_events_changes_the_first_layers_alone_and_is_the_same_each_
         assert all(parameter.requires_grad for parameter in model.parameters())
         weights.append(after)
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize("name", ["pretrain_vision_tower", "pretrain_events", "pretrain_lookups"])
+@pytest.mark.parametrize(("bf16", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_scripts_run_in_the_precision_that_is_asked_for(scripts, load, name, bf16, dtype):
+    script = scripts(name)
+    model, processor = load()
+    found = set()
+    model.model.multi_modal_projector.linear_1.register_forward_hook(
+        lambda _module, _inputs, output: found.add(output.dtype)
+    )
+    getattr(script, name)(model, processor, num_steps=3, seed=0, bf16=bf16)
+    assert found == {dtype}
 
 
 def test_objects_follow_themselves(scripts):
@@ -278,7 +292,7 @@ def test_pretraining_lookups_turns_attention(scripts, load, monkeypatch):
         ]
 
     before = measure()
-    pretraining.pretrain_lookups(model, processor, num_steps=25, seed=0)
+    pretraining.pretrain_lookups(model, processor, num_steps=25, seed=0, bf16=False)
     after = measure()
     assert after[0] < before[0] - 1
     assert after[1] < before[1] - 0.3
@@ -293,7 +307,7 @@ def test_pretraining_lookups_keeps_the_tower_and_is_the_same_each_time(scripts, 
     for _ in range(2):
         model, processor = load()
         before = {name: value.clone() for name, value in model.state_dict().items()}
-        pretraining.pretrain_lookups(model, processor, num_steps=6, seed=0)
+        pretraining.pretrain_lookups(model, processor, num_steps=6, seed=0, bf16=True)
         after = model.state_dict()
         assert all(torch.equal(after[name], before[name]) for name in before if "vision_tower" in name)
         assert not torch.equal(after["lm_head.weight"], before["lm_head.weight"])
@@ -452,6 +466,58 @@ def test_each_variant_leaves_out_its_part(scripts, start):
     assert torch.equal(get_features(model, processor), features)  # nothing stays replaced
 
 
+@pytest.mark.parametrize("variant", ["full", "released_fast_stream"])
+def test_an_ablation_goes_on_at_the_stage_where_it_was_stopped(scripts, start, tmp_path, monkeypatch, variant):
+    ablation = scripts("ablation")
+    passed, stops = [], ["stage1"]
+
+    def pass_stage(stage, start, folder, share, seed, bf16):
+        if stage in stops:
+            stops.remove(stage)
+            raise KeyboardInterrupt
+        assert (share, seed, bf16) == (0.5, 7, False)
+        assert not folder.exists()  # nothing of a stage that was stopped is left
+        passed.append((start.name, stage))
+        folder.mkdir()
+
+    monkeypatch.setattr(ablation, "pass_stage", pass_stage)
+    arguments = (variant, start[0], tmp_path, 0.5, 7, False)
+    with pytest.raises(KeyboardInterrupt):
+        ablation.train(*arguments)
+    (tmp_path / "stage1").mkdir()
+    assert ablation.train(*arguments) == tmp_path / "stage3"
+    stages = ["init", "events", "lookups", "stage1", "stage2", "stage3"]
+    if variant == "released_fast_stream":  # no tokens that could say what objects do
+        stages.remove("events")
+    assert passed == list(pairwise(stages))
+    spliced = LlavaSTForConditionalGeneration.from_pretrained(tmp_path / "init").config.splice_fast_tokens
+    assert spliced == LlavaSTProcessor.from_pretrained(tmp_path / "init").splice_fast_tokens == (variant == "full")
+
+
+def test_a_stage_of_an_ablation_trains_on_its_share_of_the_samples(scripts, start, tmp_path, monkeypatch):
+    ablation = scripts("ablation")
+    recipes = []
+    monkeypatch.setattr(ablation, "run_recipe", recipes.append)
+    ablation.pass_stage("stage2", start[0], tmp_path, 0.25, 3, False)
+    (recipe,) = recipes
+    whole = ablation.read_recipe(TINY / "stage2" / "sft.yaml").data.st_shapes
+    assert recipe.data.st_shapes == whole | {"num_samples": 5000, "seed": whole["seed"] + 300}
+    assert Path(recipe.model.model_name_or_path) == start[0]
+    assert (recipe.training.bf16, recipe.training.seed, recipe.training.output_dir) == (False, 3, str(tmp_path))
+
+
+def test_the_table_of_an_ablation_has_each_seed_beside_the_constant_answer(scripts):
+    def tasks(figure: float) -> dict:
+        return {"tvg": {"figures": {"R@0.5": figure, "m_tIoU": 0}, "baseline": {"R@0.5": 0.22}, "headline": ["R@0.5"]}}
+
+    table = scripts("ablation").format_table({"full": [tasks(0.5), tasks(0.25)], "no_ntp": [tasks(0.125), tasks(1)]})
+    assert table.splitlines() == [
+        "| figure | ignoring the clip | full | no_ntp |",
+        "| --- | --- | --- | --- |",
+        "| tvg R@0.5 | 0.220 | 0.500 0.250 | 0.125 1.000 |",
+    ]
+
+
 def test_average_pooling_counts_what_exists(scripts):
     regions = torch.tensor([[[1.0], [3.0], [100.0]]])
     pool_average = scripts("ablation").pool_average
@@ -472,5 +538,5 @@ def test_pretraining_goes_without_the_fast_stream(scripts, load, monkeypatch):
     assert not finding.any()
     for name in ("CLIPS_PER_STEP", "IMAGES_PER_STEP"):
         monkeypatch.setattr(pretraining, name, 2)
-    pretraining.pretrain_lookups(model, processor, num_steps=2, seed=0)
+    pretraining.pretrain_lookups(model, processor, num_steps=2, seed=0, bf16=True)
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())

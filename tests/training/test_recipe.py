@@ -12,6 +12,7 @@ from llava_st_hf import LlavaSTConfig, LlavaSTProcessor
 from llava_st_hf.data.mixture import MixtureSpec
 from llava_st_hf.data.shapes import ShapesDataset, write_shapes
 from llava_st_hf.processing.media_llava_st import InputError
+from llava_st_hf.training import recipe as recipe_module
 from llava_st_hf.training.recipe import read_recipe
 from llava_st_hf.training.train import (
     check_num_frames,
@@ -92,9 +93,12 @@ def test_defaults_and_overrides(tmp_path):
         ({"st_shapes": {"task_weights": ["rex"], "num_samples": 4}}, [], "st_shapes: task is 'rex'"),
         ({"eval_strategy": "steps", "eval_steps": 1}, [], "nothing is held out"),
         ({"st_shapes": None, "mixture": "none.yaml"}, [], "none.yaml cannot be read"),
+        ({"report_to": "nonsense"}, [], "report_to is 'nonsense': choose from none, trackio"),
+        ({}, ["--report_to", "wandb"], "report_to is 'wandb', which is not installed: pip install wandb"),
     ],
 )
-def test_recipes_that_do_not_fit(tmp_path, changes, overrides, message):
+def test_recipes_that_do_not_fit(tmp_path, monkeypatch, changes, overrides, message):
+    monkeypatch.setattr(recipe_module, "get_available_reporting_integrations", lambda: ["trackio"])
     path = write(tmp_path, **changes)
     with pytest.raises(InputError, match=message):
         run_recipe(read_recipe(path, overrides), dry_run=True)

@@ -183,10 +183,13 @@ class _Runner:
         for index, record in zip(indices, records, strict=True):
             line = {"id": self.benchmark.get_id(index), "task": self.benchmark.get_task(index)}
             answered = next(answers) if isinstance(record, Sample) else record
+            if isinstance(answered, Answered):
+                try:
+                    line.update(self._score(record, answered))
+                except InputError as error:  # a truth that cannot be scored
+                    answered = RecordError("invalid_field", "messages", str(error))
             if isinstance(answered, RecordError):
                 line.update(self._score_unasked(line["task"], answered))
-            else:
-                line.update(self._score(record, answered))
             lines.append({**line, "seconds": round(seconds, 4)})
         return lines
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import yaml
+from transformers.integrations import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
 from transformers.utils import is_torch_bf16_gpu_available
 from trl import SFTConfig, TrlParser
 
@@ -96,7 +97,8 @@ class DataArguments:
         eval_st_shapes (`dict`, *optional*):
             What of `st_shapes` is otherwise in the clips held out: `num_samples`, and a `seed` of their own.
         grounding_clips (`int`, *optional*, defaults to 0):
-            ST-Shapes clips for each task that are answered and scored at each evaluation.
+            Records for each task that are answered and scored at each evaluation: the first ones of `eval_mixture`, or
+            ST-Shapes clips.
         num_frames (`int`, *optional*): Frames to sample of a clip; what the processor samples when left out.
         truncation (`bool`, *optional*, defaults to `False`):
             Whether a sample longer than `max_length` is cut at its end instead of skipped.
@@ -114,7 +116,7 @@ class DataArguments:
         default=None, metadata={"help": "what differs from st_shapes in clips held out: num_samples and seed"}
     )
     grounding_clips: int = field(
-        default=0, metadata={"help": "ST-Shapes clips per task to answer and score at each evaluation (0)"}
+        default=0, metadata={"help": "clips held out to answer and score at each evaluation, per task (0)"}
     )
     num_frames: int | None = field(default=None, metadata={"help": "frames to sample of a clip (the processor's)"})
     truncation: bool = field(default=False, metadata={"help": "cut samples that are too long instead of skipping"})
@@ -167,6 +169,11 @@ class LlavaSTTrainingConfig(SFTConfig):
             self.bf16 = has_gpu and is_torch_bf16_gpu_available()
         self.dataloader_pin_memory = self.dataloader_pin_memory and has_gpu
         super().__post_init__()
+        for name in self.report_to:
+            if name not in INTEGRATION_TO_CALLBACK:
+                raise InputError(f"report_to is {name!r}: choose from none, trackio, tensorboard and wandb.")
+            if name not in get_available_reporting_integrations():
+                raise InputError(f"report_to is {name!r}, which is not installed: pip install {name}.")
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def run_recipe(
         collator,
         train_records,
         eval_records,
-        evaluate_grounding=make_grounding_evaluation(recipe, processor),
+        evaluate_grounding=make_grounding_evaluation(recipe, processor, eval_records),
     )
     result = trainer.train(resume_from_checkpoint=checkpoint)
 
@@ -266,9 +266,9 @@ def describe_skips(args: LlavaSTTrainingConfig) -> str:
 
 
 def make_grounding_evaluation(
-    recipe: Recipe, processor: LlavaSTProcessor
+    recipe: Recipe, processor: LlavaSTProcessor, eval_records: Records | None
 ) -> Callable[[nn.Module, int], dict[str, float]] | None:
-    """Return what answers and scores ST-Shapes clips at each evaluation; `None` where none are asked for."""
+    """Return what answers and scores clips that are held out at each evaluation; `None` where none are asked for."""
     data, args = recipe.data, recipe.training
     if not data.grounding_clips:
         return None
@@ -278,13 +278,17 @@ def make_grounding_evaluation(
             "during training: set it to 0 and use `llava-st evaluate` on the checkpoints."
         )
     from ..evaluation.evaluate import Processes, evaluate
+    from ..evaluation.held_out import HeldOutRecords
     from ..evaluation.st_shapes import StShapes
 
-    shapes = data.eval_st_shapes or data.st_shapes or {}
-    settings = {name: shapes[name] for name in ("num_frames", "size", "difficulty") if name in shapes}
-    scored = StShapes.headline["default"]
-    tasks = [task for task in shapes.get("task_weights", scored) if task in scored]
-    benchmark = StShapes(data.grounding_clips, tasks or None, **settings)
+    if isinstance(eval_records, Mixture):
+        benchmark = HeldOutRecords(eval_records, data.grounding_clips)
+    else:  # clips of its own, of one question each
+        shapes = data.eval_st_shapes or data.st_shapes or {}
+        settings = {name: shapes[name] for name in ("num_frames", "size", "difficulty") if name in shapes}
+        scored = StShapes.headline["default"]
+        tasks = [task for task in shapes.get("task_weights", scored) if task in scored]
+        benchmark = StShapes(data.grounding_clips, tasks or None, **settings)
 
     def evaluate_grounding(model: nn.Module, step: int) -> dict[str, float]:
         metrics = [None]
