@@ -38,7 +38,9 @@ def test_ground_writes_json_clip_and_contact_sheet(ground, clip, tmp_path):
     assert len(content["media"]["frame_seconds"]) == 6
     assert out.startswith("query: a red circle\nspan: ")
     assert content["model"]
-    assert GroundingResult.from_dict(content).spans
+    (span,) = GroundingResult.from_dict(content).spans
+    said = f"span: {span.start_seconds:.2f} s to {span.end_seconds:.2f} s, confidence {span.confidence:.2f}"
+    assert out.splitlines()[1] == said
     with av.open(str(annotated)) as container:
         assert sum(1 for _ in container.decode(video=0)) == 40
     assert Image.open(sheet).format == "PNG"

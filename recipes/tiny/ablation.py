@@ -1,6 +1,6 @@
 """Trains the tiny model without one part of LLaVA-ST at a time, on the same data and seed, and prints a table.
 
-    python recipes/tiny/ablation.py [--variants full no_lape ...] [--share 0.3] [--seeds 0] [--num-clips 200]
+    python recipes/tiny/ablation.py [--variants full no_lape ...] [--share 0.3] [--pretraining-share 0.3] [--seeds 0]
 
 Each variant starts from `outputs/tiny/init`, which was made without packer and LAPE, and passes all that comes after
 it, up to `stage3/sft.yaml`, with a part of the samples; the released behaviour has no tokens that `pretrain_events.py`
@@ -84,8 +84,8 @@ def write_start(variant: str, init: Path, folder: Path) -> None:
     processor.save_pretrained(folder)
 
 
-def train(variant: str, init: Path, folder: Path, share: float, seed: int, bf16: bool) -> Path:
-    """Pass the stages; return the folder of the last one."""
+def train(variant: str, init: Path, folder: Path, shares: Mapping[str, float], seed: int, bf16: bool) -> Path:
+    """Pass the stages, each with its share of the samples; return the folder of the last one."""
     write_start(variant, init, folder / "init")
     last = folder / "init"
     # Without tokens of the fast stream there are none that could say what objects do.
@@ -93,7 +93,7 @@ def train(variant: str, init: Path, folder: Path, share: float, seed: int, bf16:
         done = folder / stage / "done"
         if not done.is_file():
             shutil.rmtree(folder / stage, ignore_errors=True)
-            pass_stage(stage, last, folder / stage, share, seed, bf16)
+            pass_stage(stage, last, folder / stage, shares[stage], seed, bf16)
             done.touch()
         last = folder / stage
     return last
@@ -124,7 +124,8 @@ def run_variant(variant: str, options: argparse.Namespace, seed: int) -> dict[st
     """Train and evaluate a variant; return what `compute_metrics` says of each task."""
     folder = options.output_dir / f"{variant}-seed{seed}"
     with replaced(variant):
-        trained = train(variant, options.init, folder, options.share, seed, options.bf16)
+        shares = {name: options.pretraining_share if name in PRETRAINING else options.share for name in STAGES}
+        trained = train(variant, options.init, folder, shares, seed, options.bf16)
         model = LlavaSTForConditionalGeneration.from_pretrained(trained).eval()
         processor = LlavaSTProcessor.from_pretrained(trained)
         return evaluate(model, processor, StShapes(options.num_clips), folder / "evaluation", batch_size=32)["tasks"]
@@ -145,6 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--share", type=float, default=0.3, help="of the samples of each stage (0.3)")
+    parser.add_argument("--pretraining-share", type=float, default=0.3, help="of the steps before the stages (0.3)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--num-clips", type=int, default=200)
     parser.add_argument("--bf16", type=string_to_bool, default=True, help="false is faster on some CPUs (true)")

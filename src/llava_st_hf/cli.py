@@ -29,7 +29,7 @@ from .pipeline import (
     load_pipeline,
 )
 from .processing.frame_sampling_llava_st import check_sampling
-from .processing.grounding_llava_st import Box, GroundingResult
+from .processing.grounding_llava_st import Box, GroundingResult, Span
 from .processing.media_inputs_llava_st import open_image
 from .processing.media_llava_st import InputError
 from .processing.tasks_llava_st import TASKS, choose_medium, describe_tasks, get_task, write_values
@@ -381,8 +381,10 @@ def _write(options: argparse.Namespace, path: Path, write: Any) -> None:
 def summarize(result: GroundingResult) -> str:
     """Describe a result in a few lines for a reader."""
     lines = [] if result.query is None else [f"query: {result.query}"]
-    lines += [f"span: {span.start_seconds:.2f} s to {span.end_seconds:.2f} s" for span in result.spans]
-    lines += [f"box: {_pixels(box)}" for box in result.boxes]
+    lines += [
+        f"span: {span.start_seconds:.2f} s to {span.end_seconds:.2f} s{_confidence(span)}" for span in result.spans
+    ]
+    lines += [f"box: {_pixels(box)}{_confidence(box)}" for box in result.boxes]
     for tube in result.tubes:
         first, last = tube.boxes[0], tube.boxes[-1]
         lines.append(f"tube: {len(tube.boxes)} boxes from {first.seconds:.2f} s to {last.seconds:.2f} s")
@@ -396,6 +398,10 @@ def summarize(result: GroundingResult) -> str:
     if result.media is not None:
         lines += [f"media problem: {problem}" for problem in result.media.problems]
     return "\n".join(lines)
+
+
+def _confidence(found: Span | Box) -> str:
+    return "" if found.confidence is None else f", confidence {found.confidence:.2f}"
 
 
 def _pixels(box: Box) -> str:

@@ -475,13 +475,14 @@ def test_an_ablation_goes_on_at_the_stage_where_it_was_stopped(scripts, start, t
         if stage in stops:
             stops.remove(stage)
             raise KeyboardInterrupt
-        assert (share, seed, bf16) == (0.5, 7, False)
+        assert (share, seed, bf16) == (shares[stage], 7, False)
         assert not folder.exists()  # nothing of a stage that was stopped is left
         passed.append((start.name, stage))
         folder.mkdir()
 
     monkeypatch.setattr(ablation, "pass_stage", pass_stage)
-    arguments = (variant, start[0], tmp_path, 0.5, 7, False)
+    shares = {stage: 0.1 * number for number, stage in enumerate(ablation.STAGES)}
+    arguments = (variant, start[0], tmp_path, shares, 7, False)
     with pytest.raises(KeyboardInterrupt):
         ablation.train(*arguments)
     (tmp_path / "stage1").mkdir()
