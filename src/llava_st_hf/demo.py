@@ -11,9 +11,9 @@ SHIPPED_MODEL_NOTICE = (
     "(ST-Shapes) only: on a real clip its answer means nothing. Name a real one: llava-st ground CLIP QUERY "
     "--model ID_OR_DIR."
 )
-# A clip that was not trained on, in which one of four shapes moves.
-DEMO_SEED, DEMO_INDEX = 2_000_000, 113
-DEMO_QUERY = "the yellow triangle moves right"
+# A clip that was not trained on, in which two of four shapes move.
+DEMO_SEED, DEMO_INDEX = 2_000_000, 19
+DEMO_QUERY = "the purple square moves up"
 DEMO_SIDE = 288
 
 
