@@ -46,7 +46,7 @@ tiny: $(INSTALLED)  ## train the tiny model on ST-Shapes and evaluate it; goes o
 	$(STAGE)/stage2/sft.yaml --bf16 $(BF16) --resume_from_checkpoint true
 	$(STAGE)/stage3/sft.yaml --bf16 $(BF16) --resume_from_checkpoint true
 	$(STAGE)/stage3/sft_continued.yaml --bf16 $(BF16) --resume_from_checkpoint true
-	$(BIN)/llava-st evaluate st-shapes --model outputs/tiny/stage3_continued --output-dir outputs/tiny/evaluation
+	$(BIN)/llava-st evaluate st-shapes --model outputs/tiny/stage3_continued --output-dir outputs/tiny/stage3_continued/evaluation
 
 wheel: $(INSTALLED)  ## build dist/*.whl
 	$(BIN)/python -m build --wheel

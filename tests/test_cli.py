@@ -1,6 +1,7 @@
 """The command as its user sees it: what it writes, what it says, and how it ends."""
 
 import json
+import re
 import subprocess
 import sys
 import wave
@@ -82,8 +83,10 @@ def test_quiet_shows_no_progress(ground, clip):
 def test_ground_an_image(ground, tmp_path):
     photograph, annotated = tmp_path / "photograph.png", tmp_path / "annotated.png"
     Image.new("RGB", (80, 60), "white").save(photograph)
-    code, _, err = ground(photograph, "the dog", "--annotated", annotated)
+    code, out, err = ground(photograph, "the dog", "--annotated", annotated)
     assert code == 0, err
+    assert re.fullmatch(r"box: \(\d+, \d+\) to \(\d+, \d+\) pixels, confidence [01]\.\d\d", out.splitlines()[1])
+    assert "confidence" not in ground(photograph, "the dog", "--unconstrained")[1]
     assert Image.open(annotated).size == (80, 60)
 
 

@@ -72,27 +72,37 @@ def test_answers_are_scored_during_training(recipe, tmp_path):
     assert any("eval_rec_acc@0.5" in entry and "eval_tvg_m_tIoU" in entry for entry in history)
 
 
-def test_records_of_ones_own_that_are_held_out_are_answered_during_training(recipe, tmp_path, monkeypatch):
-    """The last two records of a file of ten, of which the first eight are trained on."""
+def hold_out(recipe, trained_on, held_out):
+    """Let the recipe train on some of ten records of files, and hold out others."""
     content = yaml.safe_load(recipe.read_text())
-    name = write_shapes(tmp_path, ShapesDataset(["tvg"], 10, num_frames=8, size=32)).name
-    for part, chosen in (("train", "first:80%"), ("held_out", "end:20%")):
+    name = write_shapes(recipe.parent, ShapesDataset(["tvg"], 10, num_frames=12, size=32)).name
+    for part, chosen in (("train", trained_on), ("held_out", held_out)):
         source = {"json_path": name, "data_folder": ".", "sampling_strategy": chosen}
-        (tmp_path / f"{part}.yaml").write_text(yaml.safe_dump({"datasets": [source]}))
+        (recipe.parent / f"{part}.yaml").write_text(yaml.safe_dump({"datasets": [source]}))
     del content["st_shapes"], content["eval_st_shapes"]
-    recipe.write_text(yaml.safe_dump(content | {"mixture": "train.yaml", "eval_mixture": "held_out.yaml"}))
-    asked = []
+    content |= {"mixture": "train.yaml", "eval_mixture": "held_out.yaml", "grounding_clips": 3}
+    recipe.write_text(yaml.safe_dump(content))
+    return [json.loads(line)["id"] for line in (recipe.parent / name).read_text().splitlines()]
 
-    def answer(model, processor, benchmark, folder, **options):
-        asked.extend(benchmark.read(index).id for index in range(len(benchmark)))
-        return {"tasks": {"tvg": {"figures": {"R@0.5": 0.25}, "headline": ["R@0.5"]}}}
 
-    monkeypatch.setattr("llava_st_hf.evaluation.evaluate.evaluate", answer)
-    assert main(["train", str(recipe), "--grounding_clips", "5"]) == 0
-    records = [json.loads(line)["id"] for line in (tmp_path / name).read_text().splitlines()]
-    assert sorted(asked) == sorted(records[8:])
+def test_records_of_ones_own_that_are_held_out_are_answered_during_training(recipe, tmp_path):
+    """With a base in bfloat16, LoRA in float32, and other frames than the processor samples."""
+    ids = hold_out(recipe, "first:5", "end:5")
+    assert main(["train", str(recipe), "--dtype", "bfloat16", "--bf16", "true", "--use_cpu", "true"]) == 0
+    folder = tmp_path / "run" / "grounding" / "step-2"
+    asked = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    assert len(asked) == 3
+    assert {line["id"].partition("/")[2] for line in asked} < set(ids[5:])
+    assert all(len(line["result"]["media"]["frame_indices"]) == 8 for line in asked)
     history = json.loads((tmp_path / "run" / "trainer_state.json").read_text())["log_history"]
-    assert [entry["eval_tvg_R@0.5"] for entry in history if "eval_tvg_R@0.5" in entry] == [0.25]
+    figures = json.loads((folder / "metrics.json").read_text())["tasks"]["tvg"]["figures"]
+    assert [entry["eval_tvg_R@0.5"] for entry in history if "eval_tvg_R@0.5" in entry] == [figures["R@0.5"]]
+
+
+def test_records_that_are_trained_on_are_not_held_out(recipe, capsys):
+    hold_out(recipe, "first:6", "end:5")
+    assert main(["train", str(recipe), "--dry-run"]) == 1
+    assert "but 1 of its records of" in capsys.readouterr().err
 
 
 def test_a_dry_run_writes_nothing(recipe, tmp_path, capsys):

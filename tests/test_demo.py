@@ -1,6 +1,10 @@
 """The checkpoint that ships, on the clip of the demo."""
 
+import json
 import re
+from pathlib import Path
+
+import pytest
 
 from llava_st_hf import GroundingResult
 from llava_st_hf.data.shapes import ShapesDataset
@@ -12,6 +16,8 @@ from llava_st_hf.evaluation.metrics import compute_box_iou, compute_temporal_iou
 from llava_st_hf.evaluation.st_shapes import FIRST_EVALUATION_SEED, StShapes
 from llava_st_hf.pipeline import load_pipeline
 
+README = Path(__file__).parents[1] / "README.md"
+
 
 def test_what_ships_is_small_and_has_no_code_of_its_own():
     names = {path.name for path in SHIPPED_CHECKPOINT.iterdir()}
@@ -20,14 +26,32 @@ def test_what_ships_is_small_and_has_no_code_of_its_own():
     assert sum(path.stat().st_size for path in SHIPPED_CHECKPOINT.iterdir()) < 10e6
 
 
-def test_the_answer_about_the_demo_clip_is_right(tmp_path):
-    """The span and every box of the tube, against the scene that was rendered."""
+def read_demo_truth():
+    """Return what the scene of the demo says of the object that is asked for, and when."""
     scene = ShapesDataset(["stvg"], DEMO_INDEX + 1, seed=DEMO_SEED, size=DEMO_SIDE).make_scene(DEMO_INDEX)
     (asked,) = [each for item in scene.objects for each in list_descriptions(item) if each.sentence == DEMO_QUERY]
+    return asked, tuple(frame / 5 for frame in (asked.first_frame, asked.last_frame))
+
+
+def test_the_record_of_the_readme_is_true():
+    """Its span, its boxes, and the box that a question begins at."""
+    asked, span = read_demo_truth()
+    text = README.read_text(encoding="utf-8")
+    assert tuple(json.loads(re.search(r'"span_seconds": (\[.*?\])', text)[1])) == span
+    boxes = json.loads(re.search(r'"boxes": (\{.*?\})', text)[1])
+    assert tuple(map(float, boxes)) == span
+    start, box = re.search(r"start_seconds=([\d.]+), box=\((.*?)\)", text).groups()
+    for seconds, given in (*boxes.items(), (start, json.loads(f"[{box}]"))):
+        truth = asked.item.boxes[round(float(seconds) * 5)].tolist()
+        assert given == pytest.approx(truth, abs=1)
+
+
+def test_the_answer_about_the_demo_clip_is_right(tmp_path):
+    """The span and every box of the tube, against the scene that was rendered."""
+    asked, truth = read_demo_truth()
     result = load_pipeline(SHIPPED_CHECKPOINT)(write_demo_clip(tmp_path / "clip.mp4"), DEMO_QUERY)
     assert isinstance(result, GroundingResult)
     (span,) = result.spans
-    truth = tuple(frame / 5 for frame in (asked.first_frame, asked.last_frame))
     assert compute_temporal_iou((span.start_seconds, span.end_seconds), truth) > 0.7
     (tube,) = result.tubes
     ious = [compute_box_iou(entry.box.xyxy, asked.item.boxes[entry.frame_index].tolist()) for entry in tube.boxes]

@@ -21,13 +21,14 @@ from pretrain_events import NUM_STEPS as NUM_EVENT_STEPS
 from pretrain_events import pretrain_events, write_pretrained
 from pretrain_lookups import NUM_STEPS as NUM_LOOKUP_STEPS
 from pretrain_lookups import pretrain_lookups
-from transformers.hf_argparser import string_to_bool
+from pretrain_vision_tower import add_precision_argument
 
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTModel, LlavaSTProcessor
 from llava_st_hf.evaluation.evaluate import evaluate
 from llava_st_hf.evaluation.st_shapes import StShapes
 from llava_st_hf.modeling import coordinates_llava_st
 from llava_st_hf.modeling.packer_llava_st import LlavaSTPointToRegionAttention
+from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.training.recipe import read_recipe
 from llava_st_hf.training.train import run_recipe
 
@@ -85,16 +86,26 @@ def write_start(variant: str, init: Path, folder: Path) -> None:
 
 
 def train(variant: str, init: Path, folder: Path, shares: Mapping[str, float], seed: int, bf16: bool) -> Path:
-    """Pass the stages, each with its share of the samples; return the folder of the last one."""
+    """
+    Pass the stages, each with its share of the samples; return the folder of the last one.
+
+    Raises:
+        `InputError`: For a stage that was trained with other settings.
+    """
     write_start(variant, init, folder / "init")
     last = folder / "init"
     # Without tokens of the fast stream there are none that could say what objects do.
     for stage in STAGES[1:] if variant == "released_fast_stream" else STAGES:
-        done = folder / stage / "done"
-        if not done.is_file():
+        done, settings = folder / stage / "done.json", {"share": shares[stage], "seed": seed, "bf16": bf16}
+        if done.is_file():
+            if (before := json.loads(done.read_text())) != settings:
+                raise InputError(
+                    f"{folder / stage} was trained with {before}, not {settings}: give another --output-dir."
+                )
+        else:
             shutil.rmtree(folder / stage, ignore_errors=True)
             pass_stage(stage, last, folder / stage, shares[stage], seed, bf16)
-            done.touch()
+            done.write_text(json.dumps(settings))
         last = folder / stage
     return last
 
@@ -149,7 +160,7 @@ def main() -> None:
     parser.add_argument("--pretraining-share", type=float, default=0.3, help="of the steps before the stages (0.3)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--num-clips", type=int, default=200)
-    parser.add_argument("--bf16", type=string_to_bool, default=True, help="false is faster on some CPUs (true)")
+    add_precision_argument(parser)
     parser.add_argument("--init", type=Path, default=INIT, help="what all start from (outputs/tiny/init)")
     parser.add_argument("--output-dir", type=Path, default=INIT.parent / "ablation")
     options = parser.parse_args()

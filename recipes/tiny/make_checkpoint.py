@@ -1,6 +1,6 @@
 """Makes the tiny model that all of `make tiny` starts from: 1.9 M parameters, tokenizer and processor.
 
-    python recipes/tiny/make_checkpoint.py outputs/tiny/init [--seed 0] [--steps 3500]
+    python recipes/tiny/make_checkpoint.py outputs/tiny/init [--seed 0] [--steps 3500] [--bf16 true]
 
 A frame has 8x8 patches, packed to 4x4. The fast stream keeps these of each frame, the slow one joins five frames.
 

@@ -1,6 +1,7 @@
 """Teaches the tiny model to follow objects from frame to frame and to tell what they do, before it is asked anything.
 
     python recipes/tiny/pretrain_events.py outputs/tiny/init outputs/tiny/events [--seed 0] [--steps 1200]
+        [--bf16 true]
 
 A pretrained video model brings this along. Only the packer and the first layers of the language model are trained, on
 the tokens of the fast stream alone, without a text: three heads look back at the same object, one, two and three

@@ -1,6 +1,7 @@
 """Teaches the tiny model to look up what it is asked for: where an object is, when something happens.
 
     python recipes/tiny/pretrain_lookups.py outputs/tiny/events outputs/tiny/lookups [--seed 0] [--steps 2700]
+        [--bf16 true]
 
 A pretrained language model knows how to look things up in what it was given. One that starts from nothing finds out
 late: its boxes get precise long before it heeds the question, for an answer about some object is worth something, and

@@ -124,9 +124,14 @@ def compute_feature_loss(
 
 
 def add_training_arguments(parser: argparse.ArgumentParser, num_steps: int) -> None:
-    """Add the options that all scripts of this folder have which train."""
+    """Add the options of the scripts before the stages."""
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=num_steps)
+    add_precision_argument(parser)
+
+
+def add_precision_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--bf16`."""
     parser.add_argument("--bf16", type=string_to_bool, default=True, help="false is faster on some CPUs (true)")
 
 

@@ -52,6 +52,24 @@ def read_ids(mixture, indices=None):
     return [mixture[index].id for index in (range(len(mixture)) if indices is None else indices)]
 
 
+def test_records_that_two_mixtures_visit_are_counted_by_file(tmp_path):
+    lines, rows = write_lines(tmp_path / "lines.jsonl", 10), write_parquet(tmp_path / "rows.parquet", 10, 5)
+    (tmp_path / "other").mkdir()
+    # The same file by two entries, and by another name.
+    train = make_spec(
+        {"json_path": str(lines), "sampling_strategy": "first:3"},
+        {"json_path": str(tmp_path / "other" / ".." / "lines.jsonl"), "sampling_strategy": "end:4"},
+        {"json_path": str(rows), "sampling_strategy": "first:5"},
+    )
+    held_out = make_spec(
+        {"json_path": str(lines), "sampling_strategy": "first:8"},
+        {"json_path": str(rows), "sampling_strategy": "end:5"},
+        {"json_path": str(write_lines(tmp_path / "new.jsonl", 2))},
+    )
+    assert Mixture(held_out).count_shared(Mixture(train)) == {str(lines): 5}
+    assert Mixture(train).count_shared(Mixture(held_out)) == {str(lines): 5}
+
+
 @pytest.fixture
 def spec(tmp_path):
     """A source without blocks, one with blocks, and one that is visited twice: 60 + 40 + 2 x 10 records."""

@@ -18,16 +18,36 @@ def make_records(*tasks: str) -> list[Sample]:
     return [ShapesDataset([task], 9, seed=3, num_frames=8, size=32)[place] for place, task in enumerate(tasks)]
 
 
-def test_the_first_records_of_each_task_that_can_be_scored_are_asked():
+def test_the_first_records_of_each_task_that_can_be_scored_are_asked_once():
     records = make_records("dvc", "tvg", "rec", "tvg", "tvg", "rec")
-    records.insert(1, SkippedRecord("x", "mine", "missing_media", "media is 'x': mend it."))
+    gone = SkippedRecord("x", "mine", "missing_media", "media is 'x': mend it.")
+    records = [records[0], gone, records[1], *records[1:]]
     benchmark = HeldOutRecords(records, 2)
+    chosen = [records[place] for place in (2, 4, 5, 7)]
+    assert [benchmark.read(index) for index in range(len(benchmark))] == chosen
     assert [benchmark.get_task(index) for index in range(len(benchmark))] == ["tvg", "rec", "tvg", "rec"]
-    assert [benchmark.get_id(index) for index in range(len(benchmark))] == [f"record-{n}" for n in (2, 3, 4, 6)]
-    assert benchmark.read(3) is records[6]
-    assert benchmark.get_settings() == {"benchmark": "held-out", "records": [2, 3, 4, 6]}
-    with pytest.raises(InputError, match="none of the 1 records that are held out"):
-        HeldOutRecords(records[:1], 2)
+    assert [benchmark.get_id(index) for index in range(len(benchmark))] == [f"{one.source}/{one.id}" for one in chosen]
+
+
+def test_settings_tell_other_records_from_the_same():
+    records = make_records("tvg", "tvg")
+    settings = [HeldOutRecords(chosen, 2).get_settings() for chosen in (records, records, records[:1])]
+    assert settings[0] == settings[1]
+    assert settings[0]["records"] != settings[2]["records"]
+    changed = replace(records[0], messages=(records[0].messages[0], {"role": "assistant", "content": "{<t_1><t_2>}"}))
+    assert HeldOutRecords([changed, records[1]], 2).get_settings()["records"] != settings[0]["records"]
+
+
+def test_no_record_that_can_be_scored_is_refused_with_the_reason():
+    gone = SkippedRecord("x", "mine", "missing_media", "media is 'x', which does not exist")
+    for records, message in (
+        (make_records("dvc"), r"none of the 1 records has a task that can be scored \(stvg, .*\)$"),
+        ([gone, gone], "2 cannot be read, the first for: media is 'x', which does not exist"),
+    ):
+        with pytest.raises(InputError, match=message):
+            HeldOutRecords(records, 2)
+    with pytest.raises(InputError, match="num_records is 0"):
+        HeldOutRecords(make_records("tvg"), 0)
 
 
 def test_a_record_whose_truth_cannot_be_scored_counts_and_is_listed(make_model, processor, output_dir):
@@ -39,6 +59,6 @@ def test_a_record_whose_truth_cannot_be_scored_counts_and_is_listed(make_model, 
     assert found["figures"]["m_tIoU"] == pytest.approx(0.5, abs=0.01)
     assert (found["items"], found["failures"], found["baseline"]) == (2, {"invalid_field": 1}, None)
     (unusable,) = metrics["unusable"]
-    assert unusable["id"] == "record-1"
+    assert unusable["id"] == f"{records[1].source}/{records[1].id}"
     assert "the truth of item" in unusable["detail"]
     assert "'never'; mend the record" in unusable["detail"]

@@ -57,7 +57,7 @@ def test_report():
     report = format_report(metrics)
     assert report.startswith("# tiny on st-shapes\n\n| task | figure")
     for part in (
-        "## 1 items could not be asked and are worth 0\n\n- tvg-2: missing_media: a.mp4 does not exist",
+        "## 1 items could not be used and are worth 0\n\n- tvg-2: missing_media: a.mp4 does not exist",
         "```\nllava-st evaluate st-shapes --model tiny\n```",
         "- tasks: tvg, rec",
         "- torch: 2.13.0",

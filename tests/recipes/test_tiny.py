@@ -14,6 +14,7 @@ from llava_st_hf.data.collator import LlavaSTDataCollator
 from llava_st_hf.data.shapes import ShapesDataset
 from llava_st_hf.evaluation.evaluate import fingerprint_weights
 from llava_st_hf.processing.grounding_text_llava_st import format_box
+from llava_st_hf.processing.media_llava_st import InputError
 
 TINY = Path(__file__).parents[2] / "recipes" / "tiny"
 
@@ -487,6 +488,10 @@ def test_an_ablation_goes_on_at_the_stage_where_it_was_stopped(scripts, start, t
         ablation.train(*arguments)
     (tmp_path / "stage1").mkdir()
     assert ablation.train(*arguments) == tmp_path / "stage3"
+    with pytest.raises(
+        InputError, match=r"lookups was trained with .*0\.1.*, not .*0\.3.*: give another --output-dir"
+    ):
+        ablation.train(variant, start[0], tmp_path, {**shares, "lookups": 0.3}, 7, False)
     stages = ["init", "events", "lookups", "stage1", "stage2", "stage3"]
     if variant == "released_fast_stream":  # no tokens that could say what objects do
         stages.remove("events")

@@ -17,7 +17,7 @@ from llava_st_hf.training.recipe import read_recipe
 from llava_st_hf.training.train import (
     check_num_frames,
     choose_checkpoint,
-    read_mixture,
+    read_mixtures,
     record_settings,
     run_recipe,
 )
@@ -93,7 +93,9 @@ def test_defaults_and_overrides(tmp_path):
         ({"st_shapes": {"task_weights": ["rex"], "num_samples": 4}}, [], "st_shapes: task is 'rex'"),
         ({"eval_strategy": "steps", "eval_steps": 1}, [], "nothing is held out"),
         ({"st_shapes": None, "mixture": "none.yaml"}, [], "none.yaml cannot be read"),
-        ({"report_to": "nonsense"}, [], "report_to is 'nonsense': choose from none, trackio"),
+        ({"grounding_clips": 5}, [], "grounding_clips is 5, but eval_strategy is 'no'"),
+        ({"grounding_clips": -1}, [], "grounding_clips is -1: give how many"),
+        ({"report_to": "nonsense"}, [], "report_to is 'nonsense': choose none, trackio"),
         ({}, ["--report_to", "wandb"], "report_to is 'wandb', which is not installed: pip install wandb"),
     ],
 )
@@ -143,11 +145,19 @@ def test_boxes_are_for_the_frames_that_are_sampled(tmp_path, checkpoint):
     def read(mixture_frames, recipe_frames):
         (tmp_path / "mixture.yaml").write_text(f"num_frames: {mixture_frames}\ndatasets: [{{json_path: a.jsonl}}]\n")
         data = read_recipe(write(tmp_path, st_shapes=None, mixture="mixture.yaml", num_frames=recipe_frames)).data
-        return read_mixture(data.mixture, data).num_frames, data
+        return read_mixtures(data)[0].num_frames, data
 
     assert read(8, None)[0] == read("null", 8)[0] == read(8, 8)[0] == read(8, None)[1].num_frames == 8
     with pytest.raises(InputError, match="num_frames is 4 in the recipe, but 8 in"):
         read(8, 4)
+    # What is held out may say it for both.
+    held_out = {"st_shapes": None, "mixture": "mixture.yaml", "eval_mixture": "held_out.yaml"}
+    (tmp_path / "held_out.yaml").write_text("num_frames: 8\ndatasets: [{json_path: b.jsonl}]\n")
+    (tmp_path / "mixture.yaml").write_text("datasets: [{json_path: a.jsonl}]\n")
+    assert [spec.num_frames for spec in read_mixtures(read_recipe(write(tmp_path, **held_out)).data)] == [8, 8]
+    (tmp_path / "mixture.yaml").write_text("num_frames: 4\ndatasets: [{json_path: a.jsonl}]\n")
+    with pytest.raises(InputError, match=r"num_frames is 4 in \S*mixture.yaml, but 8 in \S*held_out.yaml"):
+        read_mixtures(read_recipe(write(tmp_path, **held_out)).data)
     processor = LlavaSTProcessor.from_pretrained(checkpoint)
     check_num_frames(read(8, None)[1], processor)
     with pytest.raises(InputError, match="have boxes for 100 frames, but the processor samples"):

@@ -191,7 +191,8 @@ def test_logs_say_what_was_learnt_and_how_fast(checkpoint, samples, tmp_path):
     assert first["skipped_records"] == 0
 
 
-def test_evaluation_is_the_mean_over_tokens_and_keeps_the_best(checkpoint, samples, tmp_path):
+@pytest.mark.parametrize("plan", [STAGES["from_scratch"], LORA], ids=["full", "lora"])
+def test_evaluation_is_the_mean_over_tokens_and_keeps_the_best(checkpoint, samples, tmp_path, plan):
     asked = []
 
     def evaluate_grounding(model, step):
@@ -203,6 +204,7 @@ def test_evaluation_is_the_mean_over_tokens_and_keeps_the_best(checkpoint, sampl
         checkpoint,
         tmp_path,
         samples,
+        plan,
         eval_records=samples[:3],
         evaluate_grounding=evaluate_grounding,
         max_steps=3,
@@ -211,7 +213,7 @@ def test_evaluation_is_the_mean_over_tokens_and_keeps_the_best(checkpoint, sampl
         per_device_eval_batch_size=2,
         save_strategy="steps",
         save_steps=1,
-        save_total_limit=1,
+        save_total_limit=2,
         load_best_model_at_end=True,
         metric_for_best_model="rec_acc@0.5",
         greater_is_better=True,
@@ -221,13 +223,13 @@ def test_evaluation_is_the_mean_over_tokens_and_keeps_the_best(checkpoint, sampl
     assert read_losses(trainer, "eval_rec_acc@0.5") == [0.3, 0.7, 0.5]
     assert trainer.state.best_model_checkpoint == str(tmp_path / "checkpoint-2")
     assert (tmp_path / "checkpoint-2").is_dir()
-    best = LlavaSTForConditionalGeneration.from_pretrained(tmp_path / "checkpoint-2")
-    for (name, value), other in zip(best.named_parameters(), trainer.model.parameters(), strict=True):
-        assert torch.equal(value, other), name
+    best, last = (load_model(tmp_path / f"checkpoint-{step}").eval() for step in (2, 3))
     whole = trainer.data_collator.collator(samples[:3])
     whole.pop("task_ids")
     with torch.no_grad():
-        expected = best.eval()(**whole).loss.item()
+        expected = best(**whole).loss.item()
+        assert trainer.model.eval()(**whole).loss.item() == pytest.approx(expected, rel=1e-5)
+        assert last(**whole).loss.item() != pytest.approx(expected, rel=1e-5)
     assert read_losses(trainer, "eval_loss")[1] == pytest.approx(expected, rel=1e-4)
 
 

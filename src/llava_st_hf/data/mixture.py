@@ -28,6 +28,7 @@ import difflib
 import itertools
 import logging
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -509,6 +510,32 @@ class Mixture(Dataset):
             orders = [source.order for source in self._visited]
             self._orders[epoch] = compute_epoch_order(orders, epoch, self.batch_size, self.num_readers)
         return self._orders[epoch]
+
+    def count_shared(self, other: "Mixture") -> dict[str, int]:
+        """
+        Count the records that another mixture visits as well.
+
+        Args:
+            other (`Mixture`): The other one.
+
+        Returns:
+            `dict[str, int]`: For each file or data set with such records, how many.
+        """
+        counts = {}
+        for place, records in self._collect_records().items():
+            if shared := len(np.intersect1d(records, other._collect_records().get(place, []))):
+                counts[place] = shared
+        return counts
+
+    def _collect_records(self) -> dict[str, np.ndarray]:
+        """Return the numbers of the records of each file, or split of a data set, that are visited."""
+        found: dict[str, list[np.ndarray]] = {}
+        for source in self._visited:
+            spec = source.spec
+            is_file = spec.json_path is not None
+            place = os.path.realpath(spec.json_path) if is_file else f"{spec.id} {spec.split or 'train'}"
+            found.setdefault(place, []).append(np.asarray(source.chosen))
+        return {place: np.unique(np.concatenate(parts)) for place, parts in found.items()}
 
     def make_skip_report(self, path: str | Path | None = None) -> SkipReport:
         """

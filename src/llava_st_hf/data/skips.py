@@ -55,6 +55,11 @@ class RecordError(InputError):
         return type(self), (self.reason, self.field, str(self))
 
 
+def as_record_error(error: InputError, field: str) -> RecordError:
+    """Return what was found wrong with a record as the reason to leave it out, of `field` where it names none."""
+    return error if isinstance(error, RecordError) else RecordError("invalid_field", field, str(error))
+
+
 class TooManySkipsError(InputError):
     """Raised when a larger share of the records than allowed was skipped, or one that is required."""
 

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from ..data.media_loading import LoadedMedia, load_media
 from ..data.samples import Sample
-from ..data.skips import RecordError
+from ..data.skips import RecordError, as_record_error
 from ..processing.grounding_llava_st import AnswerFormat, GroundingResult
 from ..processing.media_llava_st import InputError, MediaInfo
 from ..processing.processing_llava_st import LlavaSTProcessor
@@ -62,6 +62,7 @@ class Answerer:
             Whether answers must keep to the grammar of their task; coordinates are then also read below their bins.
         max_new_tokens (`int`, *optional*, defaults to 1024):
             Longest answer in tokens. One that is a span, a box or plain words is cut at 64 or 128 at the latest.
+        num_frames (`int`, *optional*): Frames to sample of a clip; what the processor samples when left out.
 
     Example:
 
@@ -78,6 +79,7 @@ class Answerer:
         processor: LlavaSTProcessor,
         constrained: bool = False,
         max_new_tokens: int = 1024,
+        num_frames: int | None = None,
     ):
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens is {max_new_tokens}: give at least 1.")
@@ -85,6 +87,7 @@ class Answerer:
         self.processor = processor
         self.constrained = constrained
         self.max_new_tokens = max_new_tokens
+        self.num_frames = num_frames
 
     @property
     def tokens(self) -> TokenCounts:
@@ -114,7 +117,7 @@ class Answerer:
 
     def _load(self, sample: Sample) -> LoadedMedia | RecordError:
         try:
-            return load_media(sample, self.processor.video_processor)
+            return load_media(sample, self.processor.video_processor, self.num_frames)
         except RecordError as error:
             return error
 
@@ -126,8 +129,7 @@ class Answerer:
         except InputError as error:
             if len(questions) > 1:  # one of them is at fault, the others are not
                 return [answer for question in questions for answer in self._ask([question])]
-            reason = error.reason if isinstance(error, RecordError) else "invalid_field"
-            return [RecordError(reason, "messages", str(error))]
+            return [as_record_error(error, "messages")]
         results = self.processor.post_process_grounding(self._generate(inputs, questions[0][0].task), inputs)
         return [Answered(result, tuple(media)) for result, media in zip(results, inputs.media, strict=True)]
 

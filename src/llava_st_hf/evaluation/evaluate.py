@@ -16,7 +16,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ..data.samples import Sample
-from ..data.skips import RecordError
+from ..data.skips import RecordError, as_record_error
 from ..processing.grounding_llava_st import GroundingResult
 from ..processing.grounding_parsing_llava_st import parse_answer
 from ..processing.media_llava_st import InputError
@@ -93,6 +93,7 @@ def evaluate(
     constrained: bool = False,
     batch_size: int = 8,
     max_new_tokens: int = 1024,
+    num_frames: int | None = None,
     quiet: bool = False,
     command: str | None = None,
     processes: Processes | None = None,
@@ -113,6 +114,7 @@ def evaluate(
         constrained (`bool`, *optional*, defaults to `False`): Whether answers must keep to the grammar of their task.
         batch_size (`int`, *optional*, defaults to 8): Questions asked at a time.
         max_new_tokens (`int`, *optional*, defaults to 1024): Longest answer in tokens.
+        num_frames (`int`, *optional*): Frames to sample of a clip; what the processor samples when left out.
         quiet (`bool`, *optional*, defaults to `False`): No progress on standard error.
         command (`str`, *optional*): The command line, for the report.
         processes (`Processes`, *optional*): This process among several; by default what the launcher says.
@@ -126,7 +128,7 @@ def evaluate(
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}: give at least 1.")
     processes = processes or Processes.from_environment()
-    runner = _Runner(benchmark, Answerer(model, processor, constrained, max_new_tokens), protocol)
+    runner = _Runner(benchmark, Answerer(model, processor, constrained, max_new_tokens, num_frames), protocol)
     settings = {
         **benchmark.get_settings(),
         "model": model_name or model.name_or_path,
@@ -135,6 +137,7 @@ def evaluate(
         "protocol": protocol,
         "constrained": constrained,
         "max_new_tokens": max_new_tokens,
+        **({} if num_frames is None else {"sampled_frames": num_frames}),
     }
     folder = RunFolder(output_dir, settings, processes.rank)
     with processes.joined():
@@ -183,13 +186,10 @@ class _Runner:
         for index, record in zip(indices, records, strict=True):
             line = {"id": self.benchmark.get_id(index), "task": self.benchmark.get_task(index)}
             answered = next(answers) if isinstance(record, Sample) else record
-            if isinstance(answered, Answered):
-                try:
-                    line.update(self._score(record, answered))
-                except InputError as error:  # a truth that cannot be scored
-                    answered = RecordError("invalid_field", "messages", str(error))
             if isinstance(answered, RecordError):
-                line.update(self._score_unasked(line["task"], answered))
+                line.update(self._score_unusable(line["task"], answered))
+            else:
+                line.update(self._score(record, answered))
             lines.append({**line, "seconds": round(seconds, 4)})
         return lines
 
@@ -199,7 +199,7 @@ class _Runner:
         except RecordError as error:
             return error
 
-    def _score_unasked(self, task: str, error: RecordError) -> dict[str, Any]:
+    def _score_unusable(self, task: str, error: RecordError) -> dict[str, Any]:
         scores = self.protocol.score_nothing(task)
         return {
             "question": None,
@@ -213,8 +213,13 @@ class _Runner:
         }
 
     def _score(self, sample: Sample, answered: Answered) -> dict[str, Any]:
-        truth = read_truth(sample, answered.media)
         question = read_question(sample, answered.media, self.answerer.tokens)
+        try:
+            truth = read_truth(sample, answered.media)
+            scores = self.protocol.score(sample.task, answered.result, truth, self.answerer.tokens)
+        except InputError as error:  # the truth is at fault
+            unusable = self._score_unusable(sample.task, as_record_error(error, "messages"))
+            return {**unusable, "question": question.text, "answer": answered.result.text}
         truth_values = truth.to_dict()
         del truth_values["media"]  # it is with the result
         return {
@@ -222,7 +227,7 @@ class _Runner:
             "answer": answered.result.text,
             "result": answered.result.to_dict(),
             "truth": truth_values,
-            "scores": self.protocol.score(sample.task, answered.result, truth, self.answerer.tokens),
+            "scores": scores,
             "baseline": self._score_constant_answer(question, truth),
             "failure": find_failure(sample.task, answered.result),
             "problems": [problem.kind for problem in answered.result.problems],

@@ -22,7 +22,8 @@ def compute_metrics(
 
     Returns:
         `dict[str, Any]`: `tasks`, for each task `items`, `figures`, `baseline` (of the best constant answer, or
-        `None`), `headline`, `failures` by reason and `seconds`; and `unusable`, the items that could not be asked.
+        `None`), `headline`, `failures` by reason and `seconds`; and `unusable`, the items that could not be
+        asked or scored.
     """
     by_task: dict[str, list[Mapping[str, Any]]] = {}
     for prediction in predictions:
@@ -84,7 +85,7 @@ def format_report(metrics: Mapping[str, Any]) -> str:
         metrics (`Mapping[str, Any]`): What `metrics.json` holds.
 
     Returns:
-        `str`: Table, items that could not be asked, settings, versions and the command.
+        `str`: Table, items that could not be used, settings, versions and the command.
     """
     settings = metrics["settings"]
     lines = [
@@ -102,7 +103,7 @@ def format_report(metrics: Mapping[str, Any]) -> str:
             'to 1, shares in percent). "Ignoring the clip" is the best answer that looks at the question only.'
         )
     if unusable := metrics["unusable"]:
-        lines += ["", f"## {len(unusable)} items could not be asked and are worth 0", ""]
+        lines += ["", f"## {len(unusable)} items could not be used and are worth 0", ""]
         lines += [f"- {item['id']}: {item['reason']}: {item['detail']}" for item in unusable[:_MAX_LISTED]]
         if len(unusable) > _MAX_LISTED:
             lines.append(f"- and {len(unusable) - _MAX_LISTED} more, see metrics.json")

@@ -145,7 +145,7 @@ class Protocol(ABC):
         """Compute the figures of all items of a task; no items at all is an `InputError`."""
 
     def score_nothing(self, task: str) -> dict[str, float | None]:
-        """Return the values of an item that could not be asked: 0 each."""
+        """Return the values of an item that could not be used: 0 each."""
         return dict.fromkeys(self.measure_names[task], 0.0)
 
 

@@ -22,6 +22,7 @@ from ..processing.media_llava_st import InputError
 from .stages import STAGES, StagePlan, get_stage
 
 _DATA_FILES = ("mixture", "eval_mixture")
+_TRACKERS = ("trackio", "tensorboard", "wandb")
 _SHAPES_KEYS = ("st_shapes", "eval_st_shapes")
 
 
@@ -97,8 +98,8 @@ class DataArguments:
         eval_st_shapes (`dict`, *optional*):
             What of `st_shapes` is otherwise in the clips held out: `num_samples`, and a `seed` of their own.
         grounding_clips (`int`, *optional*, defaults to 0):
-            Records for each task that are answered and scored at each evaluation: the first ones of `eval_mixture`, or
-            ST-Shapes clips.
+            Records for each task that are answered and scored at each evaluation: the first ones of `eval_mixture` in
+            its order, or ST-Shapes clips.
         num_frames (`int`, *optional*): Frames to sample of a clip; what the processor samples when left out.
         truncation (`bool`, *optional*, defaults to `False`):
             Whether a sample longer than `max_length` is cut at its end instead of skipped.
@@ -171,8 +172,10 @@ class LlavaSTTrainingConfig(SFTConfig):
         super().__post_init__()
         for name in self.report_to:
             if name not in INTEGRATION_TO_CALLBACK:
-                raise InputError(f"report_to is {name!r}: choose from none, trackio, tensorboard and wandb.")
-            if name not in get_available_reporting_integrations():
+                raise InputError(
+                    f"report_to is {name!r}: choose none, {', '.join(_TRACKERS)}, or another that transformers knows."
+                )
+            if name in _TRACKERS and name not in get_available_reporting_integrations():
                 raise InputError(f"report_to is {name!r}, which is not installed: pip install {name}.")
 
 

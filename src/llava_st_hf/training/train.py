@@ -19,6 +19,10 @@ from ..data.readers.tubes import DEFAULT_NUM_FRAMES
 from ..data.samples import Sample
 from ..data.shapes import ShapesDataset
 from ..data.skips import SkippedRecord, SkipReport, read_skip_report
+from ..evaluation.benchmark import Benchmark
+from ..evaluation.evaluate import Processes, evaluate
+from ..evaluation.held_out import HeldOutRecords
+from ..evaluation.st_shapes import StShapes
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from .loading import load_model, make_meta_model, prepare_base
@@ -71,6 +75,7 @@ def run_recipe(
     # 1. What is trained on.
     train_records, eval_records = open_records(recipe.data, args)
     show(describe_records(train_records, eval_records))
+    benchmark = open_benchmark(recipe.data, args, eval_records)
     if dry_run:
         show(describe_model(recipe))
         return None
@@ -105,7 +110,7 @@ def run_recipe(
         collator,
         train_records,
         eval_records,
-        evaluate_grounding=make_grounding_evaluation(recipe, processor, eval_records),
+        evaluate_grounding=make_grounding_evaluation(recipe, processor, benchmark),
     )
     result = trainer.train(resume_from_checkpoint=checkpoint)
 
@@ -119,15 +124,22 @@ def run_recipe(
 def open_records(data: DataArguments, args: LlavaSTTrainingConfig) -> tuple[Records, Records | None]:
     """Open what is trained on, and what is held out; a mixture holds all of its epochs, which then count as one."""
     num_readers = args.world_size * max(args.dataloader_num_workers, 1)
-    if data.mixture is not None:
+    mixture, eval_mixture = read_mixtures(data)
+    if mixture is not None:
         num_epochs = max(round(args.num_train_epochs), 1)
-        records = Mixture(read_mixture(data.mixture, data), num_epochs, args.train_batch_size, num_readers)
+        records = Mixture(mixture, num_epochs, args.train_batch_size, num_readers)
         args.num_train_epochs = 1
     else:
         records = make_shapes("st_shapes", data.st_shapes)
     held_out = None
-    if data.eval_mixture is not None:
-        held_out = Mixture(read_mixture(data.eval_mixture, data))
+    if eval_mixture is not None:
+        held_out = Mixture(eval_mixture)
+        shared = held_out.count_shared(records) if isinstance(records, Mixture) else {}
+        for place, count in shared.items():
+            raise InputError(
+                f"eval_mixture is {data.eval_mixture}, but {count} of its records of {place} are trained on, too: "
+                "choose others, such as end:10 where first:190 of 200 are trained on."
+            )
     elif data.eval_st_shapes is not None:
         held_out = make_shapes("eval_st_shapes", data.eval_st_shapes)
     if held_out is None and args.eval_strategy != "no":
@@ -138,26 +150,32 @@ def open_records(data: DataArguments, args: LlavaSTTrainingConfig) -> tuple[Reco
     return records, held_out
 
 
-def read_mixture(path: str, data: DataArguments) -> MixtureSpec:
+def read_mixtures(data: DataArguments) -> list[MixtureSpec | None]:
     """
-    Read a mixture whose annotations in seconds get boxes for the frames that are sampled.
+    Read what is trained on and what is held out; annotations in seconds get boxes for the frames that are sampled.
 
     Raises:
-        `InputError`: If the mixture and the recipe say otherwise of the number of frames.
+        `InputError`: If the mixtures and the recipe say otherwise of the number of frames.
     """
-    spec = MixtureSpec.from_yaml(path)
-    if data.num_frames is not None and spec.num_frames not in (None, data.num_frames):
-        raise InputError(
-            f"num_frames is {data.num_frames} in the recipe, but {spec.num_frames} in {path}: give one of them."
-        )
-    data.num_frames = data.num_frames or spec.num_frames
-    return replace(spec, num_frames=data.num_frames)
+    paths = (data.mixture, data.eval_mixture)
+    specs = [None if path is None else MixtureSpec.from_yaml(path) for path in paths]
+    said_in = "the recipe"
+    for path, spec in zip(paths, specs, strict=True):
+        if spec is None or spec.num_frames is None:
+            continue
+        if data.num_frames is None:
+            data.num_frames, said_in = spec.num_frames, path
+        if data.num_frames != spec.num_frames:
+            raise InputError(
+                f"num_frames is {data.num_frames} in {said_in}, but {spec.num_frames} in {path}: give one of them."
+            )
+    return [None if spec is None else replace(spec, num_frames=data.num_frames) for spec in specs]
 
 
 def check_num_frames(data: DataArguments, processor: LlavaSTProcessor) -> None:
     """Raise `InputError` where boxes would be for other frames than the processor samples."""
     sampled = processor.video_processor.num_frames
-    if data.mixture is not None and data.num_frames is None and sampled != DEFAULT_NUM_FRAMES:
+    if (data.mixture or data.eval_mixture) and data.num_frames is None and sampled != DEFAULT_NUM_FRAMES:
         raise InputError(
             f"num_frames is not given, so annotations in seconds have boxes for {DEFAULT_NUM_FRAMES} frames, but the "
             f"processor samples {sampled}: set num_frames, in the recipe or in the mixture."
@@ -265,36 +283,65 @@ def describe_skips(args: LlavaSTTrainingConfig) -> str:
     return "\n".join([*rows, f"{report.num_skipped} records skipped; see {path}"])
 
 
-def make_grounding_evaluation(
-    recipe: Recipe, processor: LlavaSTProcessor, eval_records: Records | None
-) -> Callable[[nn.Module, int], dict[str, float]] | None:
-    """Return what answers and scores clips that are held out at each evaluation; `None` where none are asked for."""
-    data, args = recipe.data, recipe.training
-    if not data.grounding_clips:
+def open_benchmark(data: DataArguments, args: LlavaSTTrainingConfig, eval_records: Records | None) -> Benchmark | None:
+    """
+    Open what is answered and scored at each evaluation; `None` where nothing is, or another process does it.
+
+    Raises:
+        `InputError`: For a run that could not do it.
+    """
+    if data.grounding_clips == 0:
         return None
+    if data.grounding_clips < 0:
+        raise InputError(f"grounding_clips is {data.grounding_clips}: give how many for each task, or 0 for none.")
+    if args.eval_strategy == "no":
+        raise InputError(
+            f"grounding_clips is {data.grounding_clips}, but eval_strategy is 'no', so nothing would be answered: set "
+            "it to steps or epoch."
+        )
     if args.fsdp or args.deepspeed:
         raise InputError(
             f"grounding_clips is {data.grounding_clips}, but a model that is split over processes cannot answer "
             "during training: set it to 0 and use `llava-st evaluate` on the checkpoints."
         )
-    from ..evaluation.evaluate import Processes, evaluate
-    from ..evaluation.held_out import HeldOutRecords
-    from ..evaluation.st_shapes import StShapes
-
+    if args.process_index > 0:
+        return None
     if isinstance(eval_records, Mixture):
-        benchmark = HeldOutRecords(eval_records, data.grounding_clips)
-    else:  # clips of its own, of one question each
-        shapes = data.eval_st_shapes or data.st_shapes or {}
-        settings = {name: shapes[name] for name in ("num_frames", "size", "difficulty") if name in shapes}
-        scored = StShapes.headline["default"]
-        tasks = [task for task in shapes.get("task_weights", scored) if task in scored]
-        benchmark = StShapes(data.grounding_clips, tasks or None, **settings)
+        try:
+            return HeldOutRecords(eval_records, data.grounding_clips)
+        except InputError as error:
+            raise InputError(f"eval_mixture is {data.eval_mixture}: {error}; or set grounding_clips to 0.") from error
+    # Clips of its own, of one question each.
+    shapes = data.eval_st_shapes or data.st_shapes or {}
+    settings = {name: shapes[name] for name in ("num_frames", "size", "difficulty") if name in shapes}
+    scored = StShapes.headline["default"]
+    tasks = [task for task in shapes.get("task_weights", scored) if task in scored]
+    return StShapes(data.grounding_clips, tasks or None, **settings)
+
+
+def make_grounding_evaluation(
+    recipe: Recipe, processor: LlavaSTProcessor, benchmark: Benchmark | None
+) -> Callable[[nn.Module, int], dict[str, float]] | None:
+    """Return what answers and scores a benchmark at each evaluation; `None` where none is asked for."""
+    data, args = recipe.data, recipe.training
+    if not data.grounding_clips:
+        return None
 
     def evaluate_grounding(model: nn.Module, step: int) -> dict[str, float]:
         metrics = [None]
-        if args.process_index == 0:
-            folder = Path(args.output_dir) / "grounding" / f"step-{step}"
-            metrics = [evaluate(model, processor, benchmark, folder, quiet=True, processes=Processes())]
+        if benchmark is not None:
+            metrics = [
+                evaluate(
+                    model,
+                    processor,
+                    benchmark,
+                    Path(args.output_dir) / "grounding" / f"step-{step}",
+                    batch_size=args.per_device_eval_batch_size,
+                    num_frames=data.num_frames,
+                    quiet=True,
+                    processes=Processes(),
+                )
+            ]
         if args.world_size > 1:
             torch.distributed.broadcast_object_list(metrics)
         return {

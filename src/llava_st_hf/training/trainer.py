@@ -182,7 +182,8 @@ class LlavaSTTrainer(SFTTrainer):
             lambda sums: self.accelerator.reduce(sums, "sum"), with_speed=not prefix
         )
         if prefix and self.evaluate_grounding is not None:
-            figures |= self.evaluate_grounding(self.accelerator.unwrap_model(self.model), self.state.global_step)
+            with self.accelerator.autocast():  # that of the trained model, which `generate` goes past
+                figures |= self.evaluate_grounding(self.accelerator.unwrap_model(self.model), self.state.global_step)
         if not prefix and figures:
             figures.pop("loss", None)  # that of the Trainer, the mean over steps, is in the logs already
             if torch.cuda.is_available():
