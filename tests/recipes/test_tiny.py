@@ -243,8 +243,10 @@ def test_pretraining_events_changes_the_first_layers_alone_and_is_the_same_each_
 
 @pytest.mark.parametrize("name", ["pretrain_vision_tower", "pretrain_events", "pretrain_lookups"])
 @pytest.mark.parametrize(("bf16", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_scripts_run_in_the_precision_that_is_asked_for(scripts, load, name, bf16, dtype):
+def test_scripts_run_in_the_precision_that_is_asked_for(scripts, load, monkeypatch, name, bf16, dtype):
     script = scripts(name)
+    for size in ("CLIPS_PER_STEP", "IMAGES_PER_STEP", "BATCH_SIZE"):
+        monkeypatch.setattr(script, size, 2, raising=False)
     model, processor = load()
     found = set()
     model.model.multi_modal_projector.linear_1.register_forward_hook(
