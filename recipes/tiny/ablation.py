@@ -1,10 +1,12 @@
 """Trains the tiny model without one part of LLaVA-ST at a time, on the same data and seed, and prints a table.
 
-    python recipes/tiny/ablation.py [--variants full no_lape ...] [--share 0.3] [--pretraining-share 0.3] [--seeds 0]
+    python recipes/tiny/ablation.py [--variants full no_lape ...] [--num-samples 4000] [--seeds 0] [--num-clips 200]
+        [--bf16 true]
 
-Each variant starts from `outputs/tiny/init`, which was made without packer and LAPE, and passes all that comes after
-it, up to `stage3/sft.yaml`, with a part of the samples; the released behaviour has no tokens that `pretrain_events.py`
-could train. Started again it goes on where it was stopped: a stage that is done is not trained again.
+As in the published training, what is there already is a vision tower, a projector and a language model: those of the
+checkpoint that ships. The packer and the coordinate rows begin anew, as the published ones do, and all but the tower
+is trained on the tasks of stage 3. Started again it goes on where it was stopped: a variant that is trained is not
+trained again.
 """
 
 import argparse
@@ -17,13 +19,10 @@ from typing import Any
 from unittest import mock
 
 import torch
-from pretrain_events import NUM_STEPS as NUM_EVENT_STEPS
-from pretrain_events import pretrain_events, write_pretrained
-from pretrain_lookups import NUM_STEPS as NUM_LOOKUP_STEPS
-from pretrain_lookups import pretrain_lookups
 from pretrain_vision_tower import add_precision_argument
 
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTModel, LlavaSTProcessor
+from llava_st_hf.demo import SHIPPED_CHECKPOINT
 from llava_st_hf.evaluation.evaluate import evaluate
 from llava_st_hf.evaluation.st_shapes import StShapes
 from llava_st_hf.modeling import coordinates_llava_st
@@ -32,10 +31,10 @@ from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.training.recipe import read_recipe
 from llava_st_hf.training.train import run_recipe
 
-RECIPES = Path(__file__).parent
-PRETRAINING = {"events": (pretrain_events, NUM_EVENT_STEPS), "lookups": (pretrain_lookups, NUM_LOOKUP_STEPS)}
-STAGES = (*PRETRAINING, "stage1", "stage2", "stage3")
-INIT = RECIPES.parents[1] / "outputs" / "tiny" / "init"
+RECIPE = Path(__file__).parent / "stage3" / "sft.yaml"
+OUTPUTS = Path(__file__).parents[2] / "outputs" / "tiny" / "ablation"
+FIRST_DATA_SEED = 5  # what ships was trained on the smaller ones
+MAX_NEW_TOKENS = 256  # the longest true answers have some 200
 
 
 def without_positions(model: LlavaSTModel) -> tuple[torch.Tensor, torch.Tensor]:
@@ -75,71 +74,62 @@ def replaced(variant: str) -> Iterator[None]:
         yield
 
 
-def write_start(variant: str, init: Path, folder: Path) -> None:
-    """Write what a variant starts from: the same weights for all."""
-    model = LlavaSTForConditionalGeneration.from_pretrained(init)
-    processor = LlavaSTProcessor.from_pretrained(init)
+def write_start(variant: str, folder: Path, seed: int) -> None:
+    """Write what a variant starts from, the same weights for all: packer and coordinate rows are drawn anew."""
+    model = LlavaSTForConditionalGeneration.from_pretrained(SHIPPED_CHECKPOINT)
+    processor = LlavaSTProcessor.from_pretrained(SHIPPED_CHECKPOINT)
+    torch.manual_seed(seed)
+    new = LlavaSTForConditionalGeneration(model.config)
+    model.model.packer.load_state_dict(new.model.packer.state_dict())
+    model.model.coordinate_embeddings.load_state_dict(new.model.coordinate_embeddings.state_dict())
     if variant == "released_fast_stream":
         model.config.splice_fast_tokens = processor.splice_fast_tokens = False
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
 
 
-def train(variant: str, init: Path, folder: Path, shares: Mapping[str, float], seed: int, bf16: bool) -> Path:
+def train(variant: str, folder: Path, num_samples: int, seed: int, bf16: bool) -> Path:
     """
-    Pass the stages, each with its share of the samples; return the folder of the last one.
+    Train a variant, unless that is done; return the folder of the model.
 
     Raises:
-        `InputError`: For a stage that was trained with other settings.
+        `InputError`: If it was trained with other settings.
     """
-    write_start(variant, init, folder / "init")
-    last = folder / "init"
-    # Without tokens of the fast stream there are none that could say what objects do.
-    for stage in STAGES[1:] if variant == "released_fast_stream" else STAGES:
-        done, settings = folder / stage / "done.json", {"share": shares[stage], "seed": seed, "bf16": bf16}
-        if done.is_file():
-            if (before := json.loads(done.read_text())) != settings:
-                raise InputError(
-                    f"{folder / stage} was trained with {before}, not {settings}: give another --output-dir."
-                )
-        else:
-            shutil.rmtree(folder / stage, ignore_errors=True)
-            pass_stage(stage, last, folder / stage, shares[stage], seed, bf16)
-            done.write_text(json.dumps(settings))
-        last = folder / stage
-    return last
-
-
-def pass_stage(stage: str, start: Path, folder: Path, share: float, seed: int, bf16: bool) -> None:
-    """Train a checkpoint with a share of the samples of a stage, and write it."""
-    if stage in PRETRAINING:
-        pretrain, num_steps = PRETRAINING[stage]
-        write_pretrained(pretrain, start, folder, round(share * num_steps), seed, bf16)
-        return
-    shapes = dict(read_recipe(RECIPES / stage / "sft.yaml").data.st_shapes)
-    shapes |= {"num_samples": round(share * shapes["num_samples"]), "seed": shapes["seed"] + 100 * seed}
+    done, settings = folder / "done.json", {"num_samples": num_samples, "seed": seed, "bf16": bf16}
+    if done.is_file():
+        if (before := json.loads(done.read_text())) != settings:
+            raise InputError(f"{folder} was trained with {before}, not {settings}: give another --output-dir.")
+        return folder / "trained"
+    shutil.rmtree(folder, ignore_errors=True)
+    write_start(variant, folder / "start", seed)
+    shapes = read_recipe(RECIPE).data.st_shapes | {"num_samples": num_samples, "seed": FIRST_DATA_SEED + seed}
     changes = {
-        "model_name_or_path": start,
-        "output_dir": folder,
+        "model_name_or_path": folder / "start",
+        "output_dir": folder / "trained",
         "st_shapes": json.dumps(shapes),
         "seed": seed,
         "bf16": bf16,
         "eval_strategy": "no",
         "save_strategy": "no",
     }
-    options = [text for name, value in changes.items() for text in (f"--{name}", str(value))]
-    run_recipe(read_recipe(RECIPES / stage / "sft.yaml", options))
+    run_recipe(read_recipe(RECIPE, [text for name, value in changes.items() for text in (f"--{name}", str(value))]))
+    done.write_text(json.dumps(settings))
+    return folder / "trained"
 
 
 def run_variant(variant: str, options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Train and evaluate a variant; return what `compute_metrics` says of each task."""
     folder = options.output_dir / f"{variant}-seed{seed}"
     with replaced(variant):
-        shares = {name: options.pretraining_share if name in PRETRAINING else options.share for name in STAGES}
-        trained = train(variant, options.init, folder, shares, seed, options.bf16)
-        model = LlavaSTForConditionalGeneration.from_pretrained(trained).eval()
-        processor = LlavaSTProcessor.from_pretrained(trained)
-        return evaluate(model, processor, StShapes(options.num_clips), folder / "evaluation", batch_size=32)["tasks"]
+        trained = train(variant, folder, options.num_samples, seed, options.bf16)
+        return evaluate(
+            LlavaSTForConditionalGeneration.from_pretrained(trained).eval(),
+            LlavaSTProcessor.from_pretrained(trained),
+            StShapes(options.num_clips),
+            folder / "evaluation",
+            batch_size=32,
+            max_new_tokens=MAX_NEW_TOKENS,
+        )["tasks"]
 
 
 def format_table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -156,13 +146,11 @@ def main() -> None:
     """Run the variants that are asked for and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
-    parser.add_argument("--share", type=float, default=0.3, help="of the samples of each stage (0.3)")
-    parser.add_argument("--pretraining-share", type=float, default=0.3, help="of the steps before the stages (0.3)")
+    parser.add_argument("--num-samples", type=int, default=4000, help="to train on (4000)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--num-clips", type=int, default=200)
+    parser.add_argument("--num-clips", type=int, default=200, help="to evaluate on, for each task (200)")
     add_precision_argument(parser)
-    parser.add_argument("--init", type=Path, default=INIT, help="what all start from (outputs/tiny/init)")
-    parser.add_argument("--output-dir", type=Path, default=INIT.parent / "ablation")
+    parser.add_argument("--output-dir", type=Path, default=OUTPUTS)
     options = parser.parse_args()
     found = {variant: [run_variant(variant, options, seed) for seed in options.seeds] for variant in options.variants}
     print(format_table(found))

@@ -139,7 +139,7 @@ def pretrain_part(
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 output = model(**batch, output_attentions=True, output_hidden_states=True)
             losses = {"text": output.loss}
-            if dataset is clips and model.config.splice_fast_tokens:
+            if dataset is clips:
                 tokens = reader.find_media(batch["input_ids"][0], labels[0])
                 hidden = output.hidden_states[NUM_LAYERS][:, tokens].float()
                 losses["events"] = EVENT_WEIGHT * compute_event_loss(hidden, labels, event_rows)
@@ -181,7 +181,6 @@ class AnswerReader:
     def __init__(self, model: LlavaSTForConditionalGeneration, processor: LlavaSTProcessor):
         config = model.config
         self.media_ids = torch.tensor([config.image_token_id, config.video_token_id])
-        self.has_fast_tokens = config.splice_fast_tokens
         self.num_times = config.axis_sizes[0]
         self.first_time = config.coordinate_token_offset
         self.colors, self.shapes = (find_ids(processor, names) for names in NAMES)
@@ -242,8 +241,6 @@ class AnswerReader:
         def find_tokens(first: int, last: int) -> torch.Tensor:
             found = labels.owners == number
             found[: max(first, 0)] = found[last + 1 :] = False
-            if len(found) > 1 and not self.has_fast_tokens:  # the released behaviour, of which there is an ablation
-                found[:] = False
             return media + found.flatten().nonzero()[:, 0]
 
         asked_times, asked_places = within(times, begin, start), within(places, begin, start)

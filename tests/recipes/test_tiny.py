@@ -3,7 +3,6 @@
 import importlib
 import json
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import torch
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor
 from llava_st_hf.data.collator import LlavaSTDataCollator
 from llava_st_hf.data.shapes import ShapesDataset
+from llava_st_hf.demo import SHIPPED_CHECKPOINT
 from llava_st_hf.evaluation.evaluate import fingerprint_weights
 from llava_st_hf.processing.grounding_text_llava_st import format_box
 from llava_st_hf.processing.media_llava_st import InputError
@@ -470,48 +470,42 @@ def test_each_variant_leaves_out_its_part(scripts, start):
 
 
 @pytest.mark.parametrize("variant", ["full", "released_fast_stream"])
-def test_an_ablation_goes_on_at_the_stage_where_it_was_stopped(scripts, start, tmp_path, monkeypatch, variant):
+def test_an_ablation_starts_with_a_new_packer_and_new_coordinate_rows(scripts, tmp_path, variant):
     ablation = scripts("ablation")
-    passed, stops = [], ["stage1"]
-
-    def pass_stage(stage, start, folder, share, seed, bf16):
-        if stage in stops:
-            stops.remove(stage)
-            raise KeyboardInterrupt
-        assert (share, seed, bf16) == (shares[stage], 7, False)
-        assert not folder.exists()  # nothing of a stage that was stopped is left
-        passed.append((start.name, stage))
-        folder.mkdir()
-
-    monkeypatch.setattr(ablation, "pass_stage", pass_stage)
-    shares = {stage: 0.1 * number for number, stage in enumerate(ablation.STAGES)}
-    arguments = (variant, start[0], tmp_path, shares, 7, False)
-    with pytest.raises(KeyboardInterrupt):
-        ablation.train(*arguments)
-    (tmp_path / "stage1").mkdir()
-    assert ablation.train(*arguments) == tmp_path / "stage3"
-    with pytest.raises(
-        InputError, match=r"lookups was trained with .*0\.1.*, not .*0\.3.*: give another --output-dir"
-    ):
-        ablation.train(variant, start[0], tmp_path, {**shares, "lookups": 0.3}, 7, False)
-    stages = ["init", "events", "lookups", "stage1", "stage2", "stage3"]
-    if variant == "released_fast_stream":  # no tokens that could say what objects do
-        stages.remove("events")
-    assert passed == list(pairwise(stages))
-    spliced = LlavaSTForConditionalGeneration.from_pretrained(tmp_path / "init").config.splice_fast_tokens
-    assert spliced == LlavaSTProcessor.from_pretrained(tmp_path / "init").splice_fast_tokens == (variant == "full")
+    for name, seed in (("first", 0), ("again", 0), ("other", 1)):
+        ablation.write_start(variant, tmp_path / name, seed)
+    first, again, other, shipped = (
+        LlavaSTForConditionalGeneration.from_pretrained(folder)
+        for folder in (tmp_path / "first", tmp_path / "again", tmp_path / "other", SHIPPED_CHECKPOINT)
+    )
+    weights = [model.state_dict() for model in (again, other, shipped)]
+    same = [{name for name, value in first.state_dict().items() if torch.equal(value, each[name])} for each in weights]
+    anew = {name for name in weights[0] if ".packer." in name or "_table" in name}
+    drawn = {name for name in anew if weights[0][name].std() > 0}  # not norms and biases
+    assert len(drawn) > 20
+    assert same[0] == weights[0].keys()
+    assert same[1] == weights[0].keys() - drawn
+    assert weights[0].keys() - same[2] == anew
+    is_full = variant == "full"
+    assert first.config.splice_fast_tokens == is_full
+    assert LlavaSTProcessor.from_pretrained(tmp_path / "first").splice_fast_tokens == is_full
 
 
-def test_a_stage_of_an_ablation_trains_on_its_share_of_the_samples(scripts, start, tmp_path, monkeypatch):
+def test_an_ablation_is_trained_once_and_with_one_setting(scripts, tmp_path, monkeypatch):
     ablation = scripts("ablation")
     recipes = []
+    monkeypatch.setattr(ablation, "write_start", lambda variant, folder, seed: folder.mkdir(parents=True))
     monkeypatch.setattr(ablation, "run_recipe", recipes.append)
-    ablation.pass_stage("stage2", start[0], tmp_path, 0.25, 3, False)
+    for _ in range(2):
+        assert ablation.train("full", tmp_path, 400, 3, False) == tmp_path / "trained"
     (recipe,) = recipes
-    whole = ablation.read_recipe(TINY / "stage2" / "sft.yaml").data.st_shapes
-    assert recipe.data.st_shapes == whole | {"num_samples": 5000, "seed": whole["seed"] + 300}
-    assert Path(recipe.model.model_name_or_path) == start[0]
-    assert (recipe.training.bf16, recipe.training.seed, recipe.training.output_dir) == (False, 3, str(tmp_path))
+    whole = ablation.read_recipe(TINY / "stage3" / "sft.yaml").data.st_shapes
+    assert recipe.data.st_shapes == whole | {"num_samples": 400, "seed": 8}
+    assert Path(recipe.model.model_name_or_path) == tmp_path / "start"
+    training = recipe.training
+    assert (training.bf16, training.seed, training.output_dir) == (False, 3, str(tmp_path / "trained"))
+    with pytest.raises(InputError, match=r"was trained with .*400.*, not .*800.*: give another --output-dir"):
+        ablation.train("full", tmp_path, 800, 3, False)
 
 
 def test_the_table_of_an_ablation_has_each_seed_beside_the_constant_answer(scripts):
@@ -531,20 +525,3 @@ def test_average_pooling_counts_what_exists(scripts):
     pool_average = scripts("ablation").pool_average
     assert pool_average(None, regions, None, torch.tensor([True, True, False])).item() == 2
     assert pool_average(None, regions[:, :2], None).item() == 2
-
-
-def test_pretraining_goes_without_the_fast_stream(scripts, load, monkeypatch):
-    """The released behaviour, of which there is an ablation: only what asks is supervised in clips."""
-    pretraining = scripts("pretrain_lookups")
-    model, processor = load()
-    model.config.splice_fast_tokens = processor.splice_fast_tokens = False
-    clips = ShapesDataset(["tvg"], 2, seed=5)
-    batch = LlavaSTDataCollator(processor)([clips[0], clips[1]])
-    labels = [scripts("scene_labels").label_scene(clips.make_scene(index), 4) for index in range(2)]
-    asking, finding = pretraining.AnswerReader(model, processor).mark(batch, labels)
-    assert asking.any()
-    assert not finding.any()
-    for name in ("CLIPS_PER_STEP", "IMAGES_PER_STEP"):
-        monkeypatch.setattr(pretraining, name, 2)
-    pretraining.pretrain_lookups(model, processor, num_steps=2, seed=0, bf16=True)
-    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
