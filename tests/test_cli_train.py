@@ -11,6 +11,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 import llava_st_hf  # noqa: F401
 from llava_st_hf.cli import main
 from llava_st_hf.data.shapes import ShapesDataset, write_shapes
+from llava_st_hf.demo import DEMO_QUERY, write_demo_clip
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -94,6 +95,23 @@ def test_records_of_ones_own_that_are_held_out_are_answered_during_training(reci
     assert len(asked) == 3
     assert {line["id"].partition("/")[2] for line in asked} < set(ids[5:])
     assert all(len(line["result"]["media"]["frame_indices"]) == 8 for line in asked)
+    assert "at step 2 on held-out" in (folder / "report.md").read_text()
+    # The adapter is asked like a model.
+    clip = write_demo_clip(tmp_path / "clip.mp4")
+    answer = tmp_path / "answer.json"
+    question = [
+        "ground",
+        str(clip),
+        DEMO_QUERY,
+        "--task",
+        "tvg",
+        "--model",
+        str(tmp_path / "run"),
+        "--json",
+        str(answer),
+    ]
+    assert main(question) == 0
+    assert json.loads(answer.read_text())["spans"]
     history = json.loads((tmp_path / "run" / "trainer_state.json").read_text())["log_history"]
     figures = json.loads((folder / "metrics.json").read_text())["tasks"]["tvg"]["figures"]
     assert [entry["eval_tvg_R@0.5"] for entry in history if "eval_tvg_R@0.5" in entry] == [figures["R@0.5"]]

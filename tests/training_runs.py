@@ -97,6 +97,7 @@ def make_trainer(
         collator,
         records,
         eval_records,
+        eval_data_collator=replace(collator, skip_report=SkipReport(folder / "skipped_held_out.jsonl", 1)),
         evaluate_grounding=evaluate_grounding,
     )
 

@@ -178,7 +178,8 @@ def load_pipeline(
     model: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype = "auto"
 ) -> SpatialTemporalGroundingPipeline:
     """
-    Load a checkpoint of any layout that this library reads: its own, or the published one in both its forms.
+    Load a checkpoint of any layout that this library reads: its own, the published one in both its forms, or an
+    adapter, with the model that it was trained on.
 
     Args:
         model (`str` or `Path`): Directory, or repository on the Hub.
@@ -189,16 +190,25 @@ def load_pipeline(
         `InputError`: For a model of another kind.
     """
     config = check_model_type(model)
+    given = {} if find_base(model) else {"config": config}  # an adapter's model is read from its base
     return SpatialTemporalGroundingPipeline(
-        model=LlavaSTForConditionalGeneration.from_pretrained(model, config=config, dtype=dtype),
+        model=LlavaSTForConditionalGeneration.from_pretrained(model, dtype=dtype, **given),
         processor=LlavaSTProcessor.from_pretrained(model),
         task=PIPELINE_TASK,
         device=device,
     )
 
 
+def find_base(model: str | Path) -> str | None:
+    """Return the model that an adapter was trained on; `None` for what is no adapter."""
+    files = SourceFiles(model, {})
+    adapter = None if files.read_json("config.json") else files.read_json("adapter_config.json")
+    return None if adapter is None else adapter.get("base_model_name_or_path")
+
+
 def check_model_type(model: str | Path) -> LlavaSTConfig:
-    """Read the config of a checkpoint; that of another kind of model is an `InputError`."""
+    """Read the config of a checkpoint, or of an adapter's base; another kind of model is an `InputError`."""
+    model = find_base(model) or model
     config_dict, _ = PreTrainedConfig.get_config_dict(model)
     if not isinstance(config_dict, dict):
         raise InputError(f"model {model} has a config.json that is no object: fetch or write it again.")

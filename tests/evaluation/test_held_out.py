@@ -41,8 +41,8 @@ def test_settings_tell_other_records_from_the_same():
 def test_no_record_that_can_be_scored_is_refused_with_the_reason():
     gone = SkippedRecord("x", "mine", "missing_media", "media is 'x', which does not exist")
     for records, message in (
-        (make_records("dvc"), r"none of the 1 records has a task that can be scored \(stvg, .*\)$"),
-        ([gone, gone], "2 cannot be read, the first for: media is 'x', which does not exist"),
+        (make_records("dvc"), "none of the 1 records has a task that can be scored: give some of stvg, "),
+        ([gone, gone], "2 of 2 records cannot be read, .*; the first: media is 'x', which does not exist"),
     ):
         with pytest.raises(InputError, match=message):
             HeldOutRecords(records, 2)

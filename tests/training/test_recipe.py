@@ -14,6 +14,7 @@ from llava_st_hf.data.shapes import ShapesDataset, write_shapes
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.training import recipe as recipe_module
 from llava_st_hf.training.recipe import read_recipe
+from llava_st_hf.training.stages import get_stage
 from llava_st_hf.training.train import (
     check_num_frames,
     choose_checkpoint,
@@ -22,6 +23,7 @@ from llava_st_hf.training.train import (
     run_recipe,
 )
 
+HELD_OUT = {"eval_st_shapes": {"num_samples": 2, "seed": 3}}
 RECIPES = Path(__file__).parents[2] / "recipes"
 SFT = sorted(RECIPES.glob("**/sft*.yaml"))
 MINIMAL = {
@@ -50,6 +52,44 @@ def test_paths_of_the_file_start_from_its_folder_and_those_of_the_command_do_not
     assert recipe.data.mixture == "other.yaml"
     assert recipe.model.model_name_or_path == "owner/name"
     assert read_recipe(write(tmp_path, model_name_or_path="owner/name")).model.model_name_or_path == "owner/name"
+
+
+@pytest.mark.parametrize(
+    ("name", "greater"), [("loss", False), ("eval_loss_tvg", False), ("error_bins_span", False), ("tvg_R@0.5", True)]
+)
+def test_the_best_checkpoint_has_the_smallest_loss_or_the_greatest_figure(tmp_path, name, greater):
+    arguments = ["--metric_for_best_model", name]
+    assert read_recipe(write(tmp_path), arguments).training.greater_is_better == greater
+    assert read_recipe(write(tmp_path), [*arguments, "--greater_is_better", "true"]).training.greater_is_better
+
+
+def test_a_dry_run_shows_the_rates_of_the_run(tmp_path, checkpoint):
+    shown = []
+    run_recipe(read_recipe(write(tmp_path, model_name_or_path=str(checkpoint))), report=shown.append, dry_run=True)
+    rows = [line.split() for line in shown[-1].splitlines()]
+    rates = {words[0]: float(words[-2]) for words in rows if words[0] in ("packer", "language_model")}
+    plan = get_stage(MINIMAL["stage"])
+    assert rates == {name: plan.get_row(name).learning_rate for name in rates}
+    assert rates["packer"] != rates["language_model"]
+
+
+def test_what_is_held_out_is_read_only_where_it_is_evaluated(tmp_path, stand_ins):
+    mixtures = {"st_shapes": None, "mixture": str(stand_ins / "mixture.yaml")}
+    (tmp_path / "none.yaml").write_text("datasets: [{json_path: none.jsonl}]\n")
+    held_out = {**mixtures, "eval_mixture": "none.yaml"}
+    for changes, message in (
+        (held_out, "eval_mixture is .*none.yaml: .*none.jsonl"),
+        ({**held_out, "eval_mixture": "nowhere.yaml"}, "eval_mixture: the mixture .*nowhere.yaml cannot be read"),
+        ({**held_out, "eval_mixture": mixtures["mixture"]}, "but 4 of its records of"),
+        ({**mixtures, "save_strategy": "epoch", "num_train_epochs": 2}, "save_strategy is 'epoch', but .* 2 epochs"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run_recipe(read_recipe(write(tmp_path, **changes)), dry_run=True)
+    other = tmp_path / "other.yaml"
+    write_shapes(tmp_path, ShapesDataset(["rec"], 2, num_frames=8, size=32))
+    other.write_text("datasets: [{json_path: st_shapes.jsonl, data_folder: .}]\n")
+    with pytest.raises(InputError, match=r"eval_mixture is .*other\.yaml, but eval_strategy is 'no'"):
+        run_recipe(read_recipe(write(tmp_path, **{**mixtures, "eval_mixture": "other.yaml"})), dry_run=True)
 
 
 def test_defaults_and_overrides(tmp_path):
@@ -93,6 +133,16 @@ def test_defaults_and_overrides(tmp_path):
         ({"st_shapes": {"task_weights": ["rex"], "num_samples": 4}}, [], "st_shapes: task is 'rex'"),
         ({"eval_strategy": "steps", "eval_steps": 1}, [], "nothing is held out"),
         ({"st_shapes": None, "mixture": "none.yaml"}, [], "none.yaml cannot be read"),
+        (
+            {**HELD_OUT, "eval_strategy": "steps", "metric_for_best_model": "tvg_R@1"},
+            [],
+            "is 'tvg_R@1', which no eval",
+        ),
+        (
+            {**HELD_OUT, "eval_strategy": "steps", "grounding_clips": 1, "metric_for_best_model": "rec_acc"},
+            [],
+            r"is 'rec_acc', which no evaluation has: choose loss, rec_acc@0\.5\.$",
+        ),
         ({"grounding_clips": 5}, [], "grounding_clips is 5, but eval_strategy is 'no'"),
         ({"grounding_clips": -1}, [], "grounding_clips is -1: give how many"),
         ({"report_to": "nonsense"}, [], "report_to is 'nonsense': choose none, trackio"),

@@ -11,7 +11,8 @@ from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTTrainer
 
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor
-from llava_st_hf.data.skips import SkippedRecord
+from llava_st_hf.data.skips import SkippedRecord, read_skip_report
+from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.processing.tasks_llava_st import TASKS
 from llava_st_hf.training.loading import load_model
 from llava_st_hf.training.stages import STAGES
@@ -231,6 +232,20 @@ def test_evaluation_is_the_mean_over_tokens_and_keeps_the_best(checkpoint, sampl
         assert trainer.model.eval()(**whole).loss.item() == pytest.approx(expected, rel=1e-5)
         assert last(**whole).loss.item() != pytest.approx(expected, rel=1e-5)
     assert read_losses(trainer, "eval_loss")[1] == pytest.approx(expected, rel=1e-4)
+
+
+def test_skips_of_what_is_held_out_are_counted_apart_and_anew(checkpoint, samples, tmp_path):
+    gone = SkippedRecord("7", "kitchen", "missing_media", "media is 'a.mp4', which does not exist")
+    settings = {"max_steps": 2, "eval_strategy": "steps", "eval_steps": 1, "per_device_eval_batch_size": 2}
+    trainer = make_trainer(checkpoint, tmp_path, samples, eval_records=[samples[0], gone, samples[1]], **settings)
+    trainer.train()
+    assert read_losses(trainer, "eval_skipped_records") == [1, 1]
+    assert read_losses(trainer, "skipped_records")[-1] == 0
+    assert not (tmp_path / "skipped.jsonl").exists()
+    assert [one.id for one in read_skip_report(tmp_path / "skipped_held_out.jsonl")] == ["7"]
+    trainer = make_trainer(checkpoint, tmp_path, samples, eval_records=[gone, gone], **settings)
+    with pytest.raises(InputError, match=r"none of its records could be used, see .*skipped_held_out\.jsonl"):
+        trainer.train()
 
 
 @pytest.mark.parametrize("plan", [STAGES["from_scratch"], LORA], ids=["full", "lora"])

@@ -60,9 +60,14 @@ class HeldOutRecords(Benchmark):
                 self._digest.update(repr((name, record.task, record.messages)).encode())
                 counts[record.task] += 1
         if not self._items:
-            unread = f"; {len(skipped):,} cannot be read, the first for: {skipped[0].detail}" if skipped else ""
+            if skipped:
+                raise InputError(
+                    f"{len(skipped):,} of {len(records):,} records cannot be read, and none of the others can be "
+                    f"scored; the first: {skipped[0].detail}"
+                )
             raise InputError(
-                f"none of the {len(records):,} records has a task that can be scored ({', '.join(scored)}){unread}"
+                f"none of the {len(records):,} records has a task that can be scored: give some of "
+                f"{', '.join(scored)}."
             )
         self._names = list(self._items)
 

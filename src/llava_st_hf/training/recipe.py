@@ -22,6 +22,7 @@ from ..processing.media_llava_st import InputError
 from .stages import STAGES, StagePlan, get_stage
 
 _DATA_FILES = ("mixture", "eval_mixture")
+LOSSES = ("loss", "error_bins")  # figures with these beginnings are better when they are smaller
 _TRACKERS = ("trackio", "tensorboard", "wandb")
 _SHAPES_KEYS = ("st_shapes", "eval_st_shapes")
 
@@ -169,6 +170,8 @@ class LlavaSTTrainingConfig(SFTConfig):
         if self.bf16 is None and not self.fp16:
             self.bf16 = has_gpu and is_torch_bf16_gpu_available()
         self.dataloader_pin_memory = self.dataloader_pin_memory and has_gpu
+        if self.greater_is_better is None and self.metric_for_best_model is not None:
+            self.greater_is_better = not self.metric_for_best_model.removeprefix("eval_").startswith(LOSSES)
         super().__post_init__()
         for name in self.report_to:
             if name not in INTEGRATION_TO_CALLBACK:

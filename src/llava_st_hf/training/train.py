@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,14 +27,15 @@ from ..evaluation.st_shapes import StShapes
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from .loading import load_model, make_meta_model, prepare_base
-from .recipe import DataArguments, LlavaSTTrainingConfig, Recipe
-from .stages import apply_stage, format_stage_table, get_media_token_ids
+from .recipe import LOSSES, DataArguments, LlavaSTTrainingConfig, Recipe
+from .stages import StagePlan, apply_stage, format_stage_table, get_media_token_ids
 from .trainer import LlavaSTTrainer, find_last_checkpoint
 
 logger = logging.getLogger(__name__)
 
 Records = Sequence[Sample | SkippedRecord]
 _SKIPPED = "skipped.jsonl"
+_SKIPPED_HELD_OUT = "skipped_held_out.jsonl"
 _SETTINGS = "run.json"
 # What decides which records come when, and which weights there are: a run can only be resumed with the same.
 _DECISIVE = (
@@ -76,8 +78,11 @@ def run_recipe(
     train_records, eval_records = open_records(recipe.data, args)
     show(describe_records(train_records, eval_records))
     benchmark = open_benchmark(recipe.data, args, eval_records)
+    check_best_metric(args, benchmark)
+    if benchmark is not None:
+        show(describe_benchmark(benchmark))
     if dry_run:
-        show(describe_model(recipe))
+        show(describe_model(recipe, plan))
         return None
     checkpoint = choose_checkpoint(args)
     record_settings(recipe, resumes=checkpoint is not None)
@@ -110,6 +115,7 @@ def run_recipe(
         collator,
         train_records,
         eval_records,
+        eval_data_collator=replace(collator, skip_report=make_eval_skip_report(eval_records, args)),
         evaluate_grounding=make_grounding_evaluation(recipe, processor, benchmark),
     )
     result = trainer.train(resume_from_checkpoint=checkpoint)
@@ -133,7 +139,10 @@ def open_records(data: DataArguments, args: LlavaSTTrainingConfig) -> tuple[Reco
         records = make_shapes("st_shapes", data.st_shapes)
     held_out = None
     if eval_mixture is not None:
-        held_out = Mixture(eval_mixture)
+        try:
+            held_out = Mixture(eval_mixture)
+        except InputError as error:
+            raise InputError(f"eval_mixture is {data.eval_mixture}: {error}") from error
         shared = held_out.count_shared(records) if isinstance(records, Mixture) else {}
         for place, count in shared.items():
             raise InputError(
@@ -142,6 +151,16 @@ def open_records(data: DataArguments, args: LlavaSTTrainingConfig) -> tuple[Reco
             )
     elif data.eval_st_shapes is not None:
         held_out = make_shapes("eval_st_shapes", data.eval_st_shapes)
+    if eval_mixture is not None and args.eval_strategy == "no":
+        raise InputError(
+            f"eval_mixture is {data.eval_mixture}, but eval_strategy is 'no', and nothing is evaluated: set it to "
+            "steps."
+        )
+    for name in ("eval_strategy", "save_strategy"):
+        if mixture is not None and num_epochs > 1 and getattr(args, name) == "epoch":
+            raise InputError(
+                f"{name} is 'epoch', but the order of a mixture holds all {num_epochs} epochs as one: set it to steps."
+            )
     if held_out is None and args.eval_strategy != "no":
         raise InputError(
             f"eval_strategy is {str(args.eval_strategy.value)!r}, but nothing is held out: give eval_mixture or "
@@ -158,7 +177,12 @@ def read_mixtures(data: DataArguments) -> list[MixtureSpec | None]:
         `InputError`: If the mixtures and the recipe say otherwise of the number of frames.
     """
     paths = (data.mixture, data.eval_mixture)
-    specs = [None if path is None else MixtureSpec.from_yaml(path) for path in paths]
+    specs = []
+    for name, path in zip(("mixture", "eval_mixture"), paths, strict=True):
+        try:
+            specs.append(None if path is None else MixtureSpec.from_yaml(path))
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
     said_in = "the recipe"
     for path, spec in zip(paths, specs, strict=True):
         if spec is None or spec.num_frames is None:
@@ -167,7 +191,7 @@ def read_mixtures(data: DataArguments) -> list[MixtureSpec | None]:
             data.num_frames, said_in = spec.num_frames, path
         if data.num_frames != spec.num_frames:
             raise InputError(
-                f"num_frames is {data.num_frames} in {said_in}, but {spec.num_frames} in {path}: give one of them."
+                f"num_frames is {data.num_frames} in {said_in}, but {spec.num_frames} in {path}: let all say the same."
             )
     return [None if spec is None else replace(spec, num_frames=data.num_frames) for spec in specs]
 
@@ -195,7 +219,8 @@ def describe_records(train_records: Records, eval_records: Records | None) -> st
     lines = []
     for name, records in (("train", train_records), ("held out", eval_records)):
         if isinstance(records, Mixture):
-            lines += [f"{name}: {len(records):,} records in {records.num_epochs} epochs", records.format_table()]
+            passes = f" in {records.num_epochs} epochs" if records.num_epochs > 1 else ""
+            lines += [f"{name}: {len(records):,} records{passes}", records.format_table()]
         elif isinstance(records, ShapesDataset):
             weights = ", ".join(f"{task} {weight:g}" for task, weight in records.task_weights.items())
             lines.append(f"{name}: {len(records):,} samples of ST-Shapes, seed {records.seed}: {weights}")
@@ -204,13 +229,13 @@ def describe_records(train_records: Records, eval_records: Records | None) -> st
     return "\n".join(lines)
 
 
-def describe_model(recipe: Recipe) -> str:
+def describe_model(recipe: Recipe, plan: StagePlan) -> str:
     """Return the table of the stage for a model without weights; a model that is not there yet is said to be so."""
     name = recipe.model.model_name_or_path
     if name.startswith((".", "/")) and not Path(name).exists():
-        return f"stage {recipe.plan.name}: {name} is not there yet, so its modules are not shown"
+        return f"stage {plan.name}: {name} is not there yet, so its modules are not shown"
     model = make_meta_model(name, recipe.model.model_revision)
-    return format_stage_table(apply_stage(model, recipe.plan), recipe.plan)
+    return format_stage_table(apply_stage(model, plan), plan)
 
 
 def choose_checkpoint(args: LlavaSTTrainingConfig) -> str | None:
@@ -271,6 +296,12 @@ def make_skip_report(records: Records, data: DataArguments, args: LlavaSTTrainin
     return report
 
 
+def make_eval_skip_report(records: Records | None, args: LlavaSTTrainingConfig) -> SkipReport:
+    """Return the report of records held out that cannot be used, apart from that of what is trained on."""
+    path = Path(args.output_dir) / _SKIPPED_HELD_OUT
+    return records.make_skip_report(path) if isinstance(records, Mixture) else SkipReport(path)
+
+
 def describe_skips(args: LlavaSTTrainingConfig) -> str:
     """Return what was skipped in all processes and workers, by source and reason."""
     path = Path(args.output_dir) / _SKIPPED
@@ -297,7 +328,7 @@ def open_benchmark(data: DataArguments, args: LlavaSTTrainingConfig, eval_record
     if args.eval_strategy == "no":
         raise InputError(
             f"grounding_clips is {data.grounding_clips}, but eval_strategy is 'no', so nothing would be answered: set "
-            "it to steps or epoch."
+            "it to steps."
         )
     if args.fsdp or args.deepspeed:
         raise InputError(
@@ -310,13 +341,32 @@ def open_benchmark(data: DataArguments, args: LlavaSTTrainingConfig, eval_record
         try:
             return HeldOutRecords(eval_records, data.grounding_clips)
         except InputError as error:
-            raise InputError(f"eval_mixture is {data.eval_mixture}: {error}; or set grounding_clips to 0.") from error
+            raise InputError(f"eval_mixture is {data.eval_mixture}: {error} Or set grounding_clips to 0.") from error
     # Clips of its own, of one question each.
     shapes = data.eval_st_shapes or data.st_shapes or {}
     settings = {name: shapes[name] for name in ("num_frames", "size", "difficulty") if name in shapes}
     scored = StShapes.headline["default"]
     tasks = [task for task in shapes.get("task_weights", scored) if task in scored]
     return StShapes(data.grounding_clips, tasks or None, **settings)
+
+
+def describe_benchmark(benchmark: Benchmark) -> str:
+    """Return how many clips of each task are answered at each evaluation."""
+    counts = Counter(benchmark.get_task(index) for index in range(len(benchmark)))
+    return f"answered at each evaluation: {', '.join(f'{count} {task}' for task, count in counts.items())}"
+
+
+def check_best_metric(args: LlavaSTTrainingConfig, benchmark: Benchmark | None) -> None:
+    """Raise `InputError` where the best checkpoint is to be told by a figure that no evaluation has."""
+    name = (args.metric_for_best_model or "loss").removeprefix("eval_")
+    if args.process_index > 0 or name.startswith(LOSSES):
+        return
+    tasks = {benchmark.get_task(index) for index in range(len(benchmark))} if benchmark is not None else set()
+    known = [f"{task}_{figure}" for task in sorted(tasks) for figure in benchmark.headline["default"][task]]
+    if name not in known:
+        choices = ", ".join(["loss", *known])
+        more = "" if known else " (with grounding_clips there are others)"
+        raise InputError(f"metric_for_best_model is {name!r}, which no evaluation has: choose {choices}{more}.")
 
 
 def make_grounding_evaluation(
@@ -336,6 +386,7 @@ def make_grounding_evaluation(
                     processor,
                     benchmark,
                     Path(args.output_dir) / "grounding" / f"step-{step}",
+                    model_name=f"{args.output_dir} at step {step}",
                     batch_size=args.per_device_eval_batch_size,
                     num_frames=data.num_frames,
                     quiet=True,

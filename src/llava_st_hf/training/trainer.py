@@ -11,8 +11,8 @@ import torch
 from datasets import Dataset
 from peft import PeftModel
 from torch import nn
+from torch.utils.data import DataLoader, SequentialSampler
 from torch.utils.data import Dataset as TorchDataset
-from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, rotate_checkpoints
@@ -22,6 +22,7 @@ from ..data.collator import LlavaSTDataCollator
 from ..data.samples import Sample
 from ..data.skips import SkippedRecord
 from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
+from ..processing.media_llava_st import InputError
 from .figures import TrainingFigures
 from .recipe import LlavaSTTrainingConfig
 from .stages import StagePlan, find_module
@@ -76,6 +77,8 @@ class LlavaSTTrainer(SFTTrainer):
         train_dataset (`Sequence`): Records by number, such as a `Mixture`.
         eval_dataset (`Sequence`, *optional*): Records held out.
         processing_class (`LlavaSTProcessor`, *optional*): Saved in each checkpoint; that of the collator by default.
+        eval_data_collator (`LlavaSTDataCollator`, *optional*):
+            Makes the batches of what is held out, with a report of skips of its own; by default `data_collator`.
         evaluate_grounding (`Callable`, *optional*):
             Called with the model and the step at each evaluation; its figures are logged as `eval_...`, and one of
             them may be `metric_for_best_model`.
@@ -100,6 +103,7 @@ class LlavaSTTrainer(SFTTrainer):
         train_dataset: Sequence[Sample | SkippedRecord],
         eval_dataset: Sequence[Sample | SkippedRecord] | None = None,
         processing_class: Any | None = None,
+        eval_data_collator: LlavaSTDataCollator | None = None,
         evaluate_grounding: Evaluate | None = None,
         callbacks: list[TrainerCallback] | None = None,
     ):
@@ -114,6 +118,7 @@ class LlavaSTTrainer(SFTTrainer):
             processing_class=processing_class or data_collator.processor,
             callbacks=callbacks,
         )
+        self.eval_data_collator = _WithoutFiller(eval_data_collator or data_collator)
         self.plan = plan
         self.evaluate_grounding = evaluate_grounding
         world_size = self.args.world_size
@@ -123,6 +128,14 @@ class LlavaSTTrainer(SFTTrainer):
         config = self.accelerator.unwrap_model(self.model).config
         self._figures = {name: TrainingFigures(config) for name in ("train", "eval")}
         keep_in_step(model)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        """Load what is held out with its own collator; see `Trainer.get_eval_dataloader`."""
+        collator, self.data_collator = self.data_collator, self.eval_data_collator
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.data_collator = collator
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
@@ -168,9 +181,14 @@ class LlavaSTTrainer(SFTTrainer):
         return self.optimizer
 
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
-        """Evaluate the loss on the records held out, and the grounding where there is a function for it."""
+        """
+        Evaluate the loss on the records held out, and the grounding where there is a function for it.
+
+        Raises:
+            `InputError`: If none of the records could be used.
+        """
         start_seconds = time.monotonic()
-        self._figures["eval"].reset()
+        self._figures["eval"] = TrainingFigures(self._figures["eval"].config)
         metrics = super().evaluate(*args, **kwargs)
         self._figures["train"].leave_out(time.monotonic() - start_seconds)
         return metrics
@@ -181,6 +199,11 @@ class LlavaSTTrainer(SFTTrainer):
         figures = self._figures["eval" if prefix else "train"].report(
             lambda sums: self.accelerator.reduce(sums, "sum"), with_speed=not prefix
         )
+        if prefix and "loss" not in figures:
+            where = self.eval_data_collator.collator.skip_report.path
+            raise InputError(
+                f"eval_mixture: none of its records could be used{'' if where is None else f', see {where}'}: mend it."
+            )
         if prefix and self.evaluate_grounding is not None:
             with self.accelerator.autocast():  # that of the trained model, which `generate` goes past
                 figures |= self.evaluate_grounding(self.accelerator.unwrap_model(self.model), self.state.global_step)
