@@ -190,9 +190,8 @@ def load_pipeline(
         `InputError`: For a model of another kind.
     """
     config = check_model_type(model)
-    given = {} if find_base(model) else {"config": config}  # an adapter's model is read from its base
     return SpatialTemporalGroundingPipeline(
-        model=LlavaSTForConditionalGeneration.from_pretrained(model, dtype=dtype, **given),
+        model=LlavaSTForConditionalGeneration.from_pretrained(model, config=config, dtype=dtype),
         processor=LlavaSTProcessor.from_pretrained(model),
         task=PIPELINE_TASK,
         device=device,

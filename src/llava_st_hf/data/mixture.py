@@ -521,11 +521,9 @@ class Mixture(Dataset):
         Returns:
             `dict[str, int]`: For each file or data set with such records, how many.
         """
-        counts = {}
-        for place, records in self._collect_records().items():
-            if shared := len(np.intersect1d(records, other._collect_records().get(place, []))):
-                counts[place] = shared
-        return counts
+        own, others = self._collect_records(), other._collect_records()
+        counts = {place: len(np.intersect1d(own[place], others[place])) for place in own.keys() & others.keys()}
+        return {place: count for place, count in counts.items() if count}
 
     def _collect_records(self) -> dict[str, np.ndarray]:
         """Return the numbers of the records of each file, or split of a data set, that are visited."""
