@@ -33,7 +33,7 @@ BASE_TOKENS = 151643
 BLOCK = 2**25  # random numbers that all tensors are cut from, each at a place of its own
 
 
-def released_sources(name: str) -> tuple[list[str], int | None]:
+def published_sources(name: str) -> tuple[list[str], int | None]:
     """Name what a tensor is made of: one tensor, several that are joined, or a third of one (and which)."""
     if match := re.fullmatch(r"model\.coordinate_embeddings\.(input|output)_table", name):
         return [f"model.{axis}_{match[1]}_embeddings.weight" for axis in AXES], None
@@ -57,11 +57,11 @@ def released_sources(name: str) -> tuple[list[str], int | None]:
     return [name], None
 
 
-def released_shapes(model: LlavaSTForConditionalGeneration) -> dict[str, list[int]]:
+def published_shapes(model: LlavaSTForConditionalGeneration) -> dict[str, list[int]]:
     """Shape of each tensor of the release."""
     shapes = {}
     for name, tensor in model.state_dict().items():
-        sources, third = released_sources(name)
+        sources, third = published_sources(name)
         shape = list(tensor.shape)
         shape[0] = shape[0] * 3 if third is not None else shape[0] // len(sources)
         shapes.update(dict.fromkeys(sources, shape))
@@ -74,7 +74,7 @@ def write_release(folder: Path, num_shards: int = 4) -> int:
     vocab_size = BASE_TOKENS + 4 + len(MEDIA_TOKENS) + 6
     text_config = {**LlavaSTConfig().text_config.to_dict(), "vocab_size": vocab_size}
     with torch.device("meta"):
-        shapes = released_shapes(LlavaSTForConditionalGeneration(LlavaSTConfig(text_config=text_config)))
+        shapes = published_shapes(LlavaSTForConditionalGeneration(LlavaSTConfig(text_config=text_config)))
     random = np.random.default_rng(0).integers(0, 2**16, BLOCK, dtype=np.uint16)
     random &= 0xBFFF  # without the highest bit of the exponent every bf16 is finite, and below 2
     random = np.concatenate([random, random])
@@ -143,7 +143,7 @@ def read_bytes(tensor: StoredTensor) -> np.ndarray:
 
 def expected_bytes(name: str, source: dict[str, StoredTensor]) -> np.ndarray:
     """Bytes that a tensor must have."""
-    sources, third = released_sources(name)
+    sources, third = published_sources(name)
     data = np.concatenate([read_bytes(source[part]) for part in sources])
     return data if third is None else np.split(data, 3)[third]
 
@@ -153,7 +153,7 @@ def check_written(source_folder: Path, folder: Path) -> int:
     source, written = list_tensors(source_folder), list_tensors(folder)
     used = set()
     for name, tensor in written.items():
-        used.update(released_sources(name)[0])
+        used.update(published_sources(name)[0])
         assert tensor.dtype == "BF16", name
         assert np.array_equal(read_bytes(tensor), expected_bytes(name, source)), name
     assert used == set(source), "a tensor of the source is nowhere"
@@ -185,7 +185,7 @@ def main() -> None:
 
 def run(work_dir: Path, load_back: bool) -> None:
     """Write, convert, compare and print."""
-    source, out = work_dir / "released", work_dir / "converted"
+    source, out = work_dir / "published", work_dir / "converted"
     start = time.perf_counter()
     total = write_release(source)
     print(f"wrote a release of {total / 1e9:.2f} GB in {time.perf_counter() - start:.0f} s", flush=True)

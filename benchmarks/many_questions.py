@@ -1,6 +1,6 @@
-"""Eight questions about one clip against one question, on a model with the released proportions of vision to text.
+"""Eight questions about one clip against one question, on a model with the published proportions of vision to text.
 
-The sizes are those of the released 7B model divided: widths by 8, layers by 3 (vision tower 9 of 27, language model 9
+The sizes are those of the published 7B model divided: widths by 8, layers by 3 (vision tower 9 of 27, language model 9
 of 28), 100 frames of 27x27 patches. The clip is random frames in memory; answers are spans, as long as the grammar
 makes them. Both run in turn in this process.
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration, LlavaSTProcessor, LlavaSTVideoProcessor
 from llava_st_hf.demo import SHIPPED_CHECKPOINT
-from llava_st_hf.session import GroundingSession
+from llava_st_hf.inference.session import GroundingSession
 
 IMAGE_SIZE, PATCH_SIZE = 378, 14
 

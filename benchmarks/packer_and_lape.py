@@ -26,7 +26,7 @@ def pack_vectorised(patches: torch.Tensor, packer: LlavaSTPacker, time_rows: tor
 
 
 def pack_in_a_loop(patches: torch.Tensor, packer: LlavaSTPacker, time_rows: torch.Tensor, place: torch.Tensor):
-    """One region at a time, LAPE added to its tokens; strides that divide, as in the released model."""
+    """One region at a time, LAPE added to its tokens; strides that divide, as in the published model."""
     marked = torch.empty_like(patches)
     for frame in range(patches.shape[0]):
         for row in range(patches.shape[1]):

@@ -17,8 +17,8 @@ import torch
 from transformers import SiglipImageProcessor
 
 from llava_st_hf.processing.frame_sampling_llava_st import compute_frame_indices
+from llava_st_hf.processing.video_decoding_llava_st import read_video
 from llava_st_hf.processing.video_processing_llava_st import LlavaSTVideoProcessor
-from llava_st_hf.processing.video_reading_llava_st import read_video
 
 try:
     from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from llava_st_hf.cli import main
-from llava_st_hf.data.readers.formats import open_reader
+from llava_st_hf.data.readers.registry import open_reader
 from llava_st_hf.data.samples import Sample
 from llava_st_hf.data.shapes import ShapesDataset, write_shapes
 from llava_st_hf.data.skips import read_skip_report
@@ -89,7 +89,7 @@ def test_check_fails_where_too_much_is_lost(data, broken, tmp_path):
     assert err.count("\n") == 1 and "2 of 13 records cannot be used, more than the share of 0.05" in err
     assert {note.reason for note in read_skip_report(tmp_path / "skipped.jsonl")} == {"missing_media", "invalid_json"}
     assert data("check", broken, "--max-skip-share", "0.2", "--workers", 0)[0] == 0
-    # A second check of mended data is not told of what the first found.
+    # A second check of corrected data is not told of what the first found.
     assert data("check", broken, "--report", tmp_path / "skipped.jsonl", "--workers", 0)[0] == 1
     assert len((tmp_path / "skipped.jsonl").read_text().splitlines()) == 2
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from llava_st_hf.cli import main
-from llava_st_hf.evaluation import st_shapes
+from llava_st_hf.evaluation.benchmarks import st_shapes
 
 
 @pytest.fixture

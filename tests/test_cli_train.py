@@ -143,7 +143,7 @@ def test_what_fails_in_a_run_is_shown_whole(recipe, capsys, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr("llava_st_hf.training.train.run_recipe", fail)
+    monkeypatch.setattr("llava_st_hf.training.run.run_recipe", fail)
     assert main(["train", str(recipe)]) == 1
     err = capsys.readouterr().err
     assert "Traceback" in err

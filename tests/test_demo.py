@@ -11,10 +11,10 @@ from llava_st_hf.data.shapes import ShapesDataset
 from llava_st_hf.data.shapes.questions import list_descriptions
 from llava_st_hf.demo import DEMO_INDEX, DEMO_QUERY, DEMO_SEED, DEMO_SIDE, SHIPPED_CHECKPOINT, write_demo_clip
 from llava_st_hf.evaluation.answering import Answerer
-from llava_st_hf.evaluation.evaluate import evaluate
+from llava_st_hf.evaluation.benchmarks.st_shapes import FIRST_EVALUATION_SEED, StShapes
 from llava_st_hf.evaluation.metrics import compute_box_iou, compute_temporal_iou
-from llava_st_hf.evaluation.st_shapes import FIRST_EVALUATION_SEED, StShapes
-from llava_st_hf.pipeline import load_pipeline
+from llava_st_hf.evaluation.runner import evaluate
+from llava_st_hf.inference.pipeline import load_pipeline
 
 README = Path(__file__).parents[1] / "README.md"
 

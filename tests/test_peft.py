@@ -11,7 +11,7 @@ from safetensors import safe_open
 from small_inputs import make_inputs, make_labels
 
 from llava_st_hf import LlavaSTForConditionalGeneration
-from llava_st_hf.lora import FULLY_TRAINED_MODULES, make_lora_config
+from llava_st_hf.training.lora import FULLY_TRAINED_MODULES, make_lora_config
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from released_checkpoint import make_onevision_checkpoint, make_released_checkpoint
+from published_checkpoint import make_onevision_checkpoint, make_published_checkpoint
 
 from llava_st_hf.cli import main, parse_arguments
 
@@ -12,7 +12,7 @@ from llava_st_hf.cli import main, parse_arguments
 def demo_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
     assert main(["demo", "--output-dir", str(folder / "demo_output")]) == 0
-    make_released_checkpoint(folder / "LLaVA-ST-Qwen2-7B")  # tiny ones under the names of the large
+    make_published_checkpoint(folder / "LLaVA-ST-Qwen2-7B")  # tiny ones under the names of the large
     make_onevision_checkpoint(folder / "llava-onevision-qwen2-0.5b-ov-hf", tied=True)
     return folder
 

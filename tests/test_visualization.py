@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from llava_st_hf.processing.grounding_llava_st import Box, Caption, GroundingResult, Span, Tube, TubeBox
-from llava_st_hf.processing.grounding_parsing_llava_st import parse_answer
+from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
+from llava_st_hf.processing.grounding_results_llava_st import Box, Caption, GroundingResult, Span, Tube, TubeBox
 from llava_st_hf.processing.media_llava_st import InputError, MediaError, MediaInfo
-from llava_st_hf.processing.video_reading_llava_st import read_video
+from llava_st_hf.processing.video_decoding_llava_st import read_video
 from llava_st_hf.visualization import (
     BOX_COLORS,
     SPAN_COLOR,

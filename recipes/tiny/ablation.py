@@ -23,13 +23,13 @@ from pretrain_vision_tower import add_precision_argument
 
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTModel, LlavaSTProcessor
 from llava_st_hf.demo import SHIPPED_CHECKPOINT
-from llava_st_hf.evaluation.evaluate import evaluate
-from llava_st_hf.evaluation.st_shapes import StShapes
+from llava_st_hf.evaluation.benchmarks.st_shapes import StShapes
+from llava_st_hf.evaluation.runner import evaluate
 from llava_st_hf.modeling import coordinates_llava_st
 from llava_st_hf.modeling.packer_llava_st import LlavaSTPointToRegionAttention
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.training.recipe import read_recipe
-from llava_st_hf.training.train import run_recipe
+from llava_st_hf.training.run import run_recipe
 
 RECIPE = Path(__file__).parent / "stage3" / "sft.yaml"
 OUTPUTS = Path(__file__).parents[2] / "outputs" / "tiny" / "ablation"
@@ -61,7 +61,7 @@ VARIANTS: dict[str, tuple[tuple[object, str, Callable], ...]] = {
     "no_lape": ((LlavaSTModel, "_positions", without_positions),),
     "no_ntp": ((coordinates_llava_st, "propagate_to_neighbours", lambda table, axis_sizes: table),),
     "average_pooling": ((LlavaSTPointToRegionAttention, "forward", pool_average),),
-    "released_fast_stream": (),  # a flag of config and processor
+    "published_fast_stream": (),  # a flag of config and processor
 }
 
 
@@ -82,7 +82,7 @@ def write_start(variant: str, folder: Path, seed: int) -> None:
     new = LlavaSTForConditionalGeneration(model.config)
     model.model.packer.load_state_dict(new.model.packer.state_dict())
     model.model.coordinate_embeddings.load_state_dict(new.model.coordinate_embeddings.state_dict())
-    if variant == "released_fast_stream":
+    if variant == "published_fast_stream":
         model.config.splice_fast_tokens = processor.splice_fast_tokens = False
     model.save_pretrained(folder)
     processor.save_pretrained(folder)

@@ -24,7 +24,7 @@ from transformers import GenerationConfig, Qwen2Tokenizer, SiglipImageProcessorP
 from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration, LlavaSTProcessor, LlavaSTVideoProcessor
 from llava_st_hf.data.collator import LlavaSTDataCollator
 from llava_st_hf.data.shapes import ShapesDataset
-from llava_st_hf.processing.prompt_writing_llava_st import RAW_FAST_TOKENS
+from llava_st_hf.processing.prompt_expansion_llava_st import RAW_FAST_TOKENS
 from llava_st_hf.processing.tasks_llava_st import TASKS
 from llava_st_hf.processing.tokenization_llava_st import add_coordinate_tokens, add_media_tokens
 

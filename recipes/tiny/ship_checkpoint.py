@@ -14,8 +14,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from llava_st_hf import LlavaSTForConditionalGeneration
-from llava_st_hf.evaluation.evaluate import fingerprint_weights
 from llava_st_hf.evaluation.report import format_table
+from llava_st_hf.evaluation.runner import fingerprint_weights
 
 FILES = (
     "config.json",

@@ -6,14 +6,14 @@ Importing the package makes its classes known to the Auto classes and to `pipeli
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoModelForMultimodalLM, AutoProcessor
 from transformers.models.auto.video_processing_auto import AutoVideoProcessor  # the top-level name needs torchvision
 
+from .inference.pipeline import SpatialTemporalGroundingPipeline, register_pipeline
+from .inference.session import GroundingSession
 from .modeling.configuration_llava_st import LlavaQwenConfig, LlavaSTConfig
 from .modeling.modeling_llava_st import LlavaSTForConditionalGeneration, LlavaSTModel
-from .pipeline import SpatialTemporalGroundingPipeline, register_pipeline
-from .processing.grounding_llava_st import Box, Caption, GroundingResult, Problem, Span, Tube
+from .processing.grounding_results_llava_st import Box, Caption, GroundingResult, Problem, Span, Tube
 from .processing.media_llava_st import InputError, MediaInfo
 from .processing.processing_llava_st import LlavaSTProcessor
 from .processing.video_processing_llava_st import LlavaSTVideoProcessor
-from .session import GroundingSession
 
 AutoConfig.register("llava_st", LlavaSTConfig)
 AutoConfig.register("llava_qwen", LlavaQwenConfig)

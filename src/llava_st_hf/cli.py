@@ -20,17 +20,17 @@ from .cli_data import add_data
 from .cli_evaluate import add_evaluate
 from .cli_train import add_train
 from .demo import DEMO_QUERY, SHIPPED_CHECKPOINT, SHIPPED_MODEL, SHIPPED_MODEL_NOTICE, write_demo_clip
-from .modeling.modeling_llava_st import LlavaSTForConditionalGeneration
-from .pipeline import (
+from .inference.pipeline import (
     DEFAULT_TASKS,
     SpatialTemporalGroundingPipeline,
     check_model_type,
     guess_media_type,
     load_pipeline,
 )
+from .modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from .processing.frame_sampling_llava_st import check_sampling
-from .processing.grounding_llava_st import Box, GroundingResult, Span
-from .processing.media_inputs_llava_st import open_image
+from .processing.grounding_results_llava_st import Box, GroundingResult, Span
+from .processing.image_loading_llava_st import open_image
 from .processing.media_llava_st import InputError
 from .processing.tasks_llava_st import TASKS, choose_medium, describe_tasks, get_task, write_values
 from .visualization import draw_on_image, write_annotated_video, write_contact_sheet

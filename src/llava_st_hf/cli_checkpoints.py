@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from .checkpoints.conversion import convert_checkpoint
-from .checkpoints.initialization import initialize_checkpoint
+from .checkpoints.convert import convert_checkpoint
+from .checkpoints.initialize import initialize_checkpoint
 from .checkpoints.writing import WrittenCheckpoint
 
 _RESUMING = (

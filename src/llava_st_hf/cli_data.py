@@ -13,20 +13,20 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .data.checking import DECODE_LEVELS, CheckSummary, ChosenRecords, Records, check_records
-from .data.conversion import convert_annotations
-from .data.drawing import check_output, draw_record
 from .data.mixture import MixtureSpec
-from .data.publish import find_unlicensed, prepare_push, publish_dataset, push_dataset
-from .data.readers.formats import FORMATS, guess_format, list_options, open_reader
-from .data.readers.reader import Reader
+from .data.readers.base import Reader
+from .data.readers.registry import FORMATS, guess_format, list_options, open_reader
 from .data.samples import Sample
 from .data.shapes import ShapesDataset
 from .data.skips import SkippedRecord, SkipReport, TooManySkipsError, format_skip_table, read_skip_report
-from .data.statistics import collect_statistics, write_statistics
-from .data.truth import Turn, probe_media, read_turns
+from .data.tools.check import DECODE_LEVELS, CheckSummary, ChosenRecords, Records, check_records
+from .data.tools.convert import convert_annotations
+from .data.tools.publish import find_unlicensed, prepare_push, publish_dataset, push_dataset
+from .data.tools.show import check_output, draw_record
+from .data.tools.stats import collect_statistics, write_statistics
+from .data.turns import Turn, probe_media, read_turns
 from .hub.cards import UNKNOWN_LICENSE, SourceFacts
-from .processing.grounding_llava_st import Box, GroundingResult
+from .processing.grounding_results_llava_st import Box, GroundingResult
 from .processing.media_llava_st import InputError
 from .processing.processing_llava_st import LlavaSTProcessor
 from .processing.tasks_llava_st import TASKS
@@ -354,7 +354,7 @@ def _run_check(options: argparse.Namespace) -> None:
     processor = _load_processor(options.processor)
     _check_report(options.report)
     if options.report is not None:
-        options.report.unlink(missing_ok=True)  # what an earlier check found may be mended by now
+        options.report.unlink(missing_ok=True)  # what an earlier check found may be corrected by now
     summary, total = CheckSummary(), len(opened.records)
     try:
         with _progress(options, "Checking", total) as bar:
@@ -419,9 +419,9 @@ def _print_check(options: argparse.Namespace, summary: CheckSummary, total: int)
 
 def _advise(options: argparse.Namespace, summary: CheckSummary) -> str:
     if summary.num_skipped and options.report is None:
-        return "list the records left out with --report skipped.jsonl, and mend them."
+        return "list the records left out with --report skipped.jsonl, and fix them."
     if summary.num_skipped:
-        return f"mend the records in {options.report}, or leave them out: training skips and reports them too."
+        return f"fix the records in {options.report}, or leave them out: training skips and reports them too."
     if options.processor is None:
         return "give --processor DIR_OR_ID, to see how long the records are."
     return f"see some of them: llava-st data show {options.path} 0 --output record.png"

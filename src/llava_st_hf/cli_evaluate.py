@@ -13,13 +13,13 @@ from transformers.utils import logging as transformers_logging
 
 from .cli_checkpoints import add_loading_options
 from .data.shapes.scenes import DIFFICULTIES
-from .evaluation.evaluate import Processes, evaluate
+from .evaluation.benchmarks.st_shapes import DEFAULT_NUM_FRAMES, FIRST_EVALUATION_SEED, StShapes
+from .evaluation.protocols import PROTOCOLS
 from .evaluation.report import format_table
-from .evaluation.scoring import PROTOCOLS
-from .evaluation.st_shapes import DEFAULT_NUM_FRAMES, FIRST_EVALUATION_SEED, StShapes
+from .evaluation.runner import Processes, evaluate
 
 if TYPE_CHECKING:
-    from .pipeline import SpatialTemporalGroundingPipeline
+    from .inference.pipeline import SpatialTemporalGroundingPipeline
 
 LoadModel = Callable[[str, argparse.Namespace], "SpatialTemporalGroundingPipeline"]
 

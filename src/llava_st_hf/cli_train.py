@@ -41,7 +41,7 @@ def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argpars
 def _run_train(options: argparse.Namespace) -> None:
     try:
         from .training.recipe import read_recipe
-        from .training.train import run_recipe
+        from .training.run import run_recipe
     except ImportError as error:
         if error.name not in ("accelerate", "datasets", "peft", "trl", "yaml"):
             raise

@@ -22,11 +22,11 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from .processing.grounding_llava_st import Box, GroundingResult, Span
-from .processing.media_inputs_llava_st import describe_source
+from .processing.grounding_results_llava_st import Box, GroundingResult, Span
+from .processing.image_loading_llava_st import describe_source
 from .processing.media_llava_st import InputError, MediaError
-from .processing.video_file_llava_st import Decoder, check_source, open_container, open_stream
-from .processing.video_reading_llava_st import read_video
+from .processing.video_decoding_llava_st import read_video
+from .processing.video_timeline_llava_st import Decoder, check_source, open_container, open_stream
 
 Color = tuple[int, int, int]
 

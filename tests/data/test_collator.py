@@ -20,8 +20,8 @@ from llava_st_hf.data.collator import LlavaSTDataCollator
 from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.skips import SkippedRecord, SkipReport, TooManySkipsError, read_skip_report
 from llava_st_hf.processing import video_processing_llava_st
-from llava_st_hf.processing.coordinate_text_llava_st import find_coordinates
 from llava_st_hf.processing.media_llava_st import InputError
+from llava_st_hf.processing.notation_llava_st import find_coordinates
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TENSORS = ("input_ids", "attention_mask", "labels", "coordinate_offsets")

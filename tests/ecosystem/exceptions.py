@@ -70,7 +70,7 @@ EXCEPTIONS: dict[str, Skips | Fails | Adapts] = {
     ),
     "LlavaSTModelTest::test_reverse_loading_mapping": Fails(
         "No key mapping was performed",
-        "the released layout is read, never written: save_pretrained keeps this project's names and refuses others, "
+        "the published layout is read, never written: save_pretrained keeps this project's names and refuses others, "
         "see test_saved_names_are_ours",
     ),
     "LlavaSTModelTest::test_can_init_all_missing_weights": Fails(

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from llava_st_hf.data.truth import probe_media
-from llava_st_hf.evaluation import st_shapes
-from llava_st_hf.evaluation.benchmark import Benchmark
-from llava_st_hf.evaluation.constant_answers import fit_constant_answer
+from llava_st_hf.data.turns import probe_media
+from llava_st_hf.evaluation.benchmarks import st_shapes
+from llava_st_hf.evaluation.benchmarks.base import Benchmark
+from llava_st_hf.evaluation.blind_baseline import fit_constant_answer
+from llava_st_hf.evaluation.protocols import TokenCounts
 from llava_st_hf.evaluation.questions import read_question
-from llava_st_hf.evaluation.scoring import TokenCounts
 from llava_st_hf.processing.processing_llava_st import LlavaSTProcessor
 
 

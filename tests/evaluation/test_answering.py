@@ -6,7 +6,7 @@ import pytest
 from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.skips import RecordError
 from llava_st_hf.evaluation.answering import Answered, Answerer
-from llava_st_hf.evaluation.st_shapes import StShapes
+from llava_st_hf.evaluation.benchmarks.st_shapes import StShapes
 from llava_st_hf.modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from llava_st_hf.processing.media_llava_st import InputError, PromptError
 

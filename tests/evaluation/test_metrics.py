@@ -13,7 +13,7 @@ from llava_st_hf.evaluation.metrics import (
     compute_tube_iou,
     normalize_text,
 )
-from llava_st_hf.processing.grounding_llava_st import Box, Tube, TubeBox
+from llava_st_hf.processing.grounding_results_llava_st import Box, Tube, TubeBox
 from llava_st_hf.processing.media_llava_st import InputError
 
 NUMBERS = st.floats(-10, 10)

@@ -5,8 +5,8 @@ import pytest
 
 from llava_st_hf.data.media_loading import load_media
 from llava_st_hf.data.samples import Media, Sample
+from llava_st_hf.evaluation.protocols import TokenCounts
 from llava_st_hf.evaluation.questions import read_question, read_truth, write_messages
-from llava_st_hf.evaluation.scoring import TokenCounts
 from llava_st_hf.processing.media_llava_st import InputError, MediaInfo
 
 CLIP = MediaInfo("video", 72, 72, tuple(range(20)), tuple(index / 5 for index in range(20)))

@@ -1,7 +1,7 @@
 """Tables and reports."""
 
+from llava_st_hf.evaluation.protocols import DefaultProtocol
 from llava_st_hf.evaluation.report import compute_metrics, format_report, format_table
-from llava_st_hf.evaluation.scoring import DefaultProtocol
 
 
 def make_prediction(number: int, task: str, scores: dict, failure: str | None = None, **fields) -> dict:

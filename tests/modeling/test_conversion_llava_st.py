@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from released_checkpoint import make_released_checkpoint, read_tensors, rename_as_released, shard_file
+from published_checkpoint import make_published_checkpoint, read_tensors, rename_as_published, shard_file
 from safetensors.torch import save_file
 from transformers import (
     AutoConfig,
@@ -28,25 +28,25 @@ def layout(request):
 
 
 @pytest.fixture(scope="module")
-def released(tmp_path_factory, layout):
+def published(tmp_path_factory, layout):
     """Folder whose config.json says `llava_qwen`."""
-    folder = tmp_path_factory.mktemp("released") / "checkpoint"
-    return make_released_checkpoint(folder, "llava_qwen", *layout)
+    folder = tmp_path_factory.mktemp("published") / "checkpoint"
+    return make_published_checkpoint(folder, "llava_qwen", *layout)
 
 
 @pytest.fixture(scope="module")
-def released_llava(tmp_path_factory, layout):
+def published_llava(tmp_path_factory, layout):
     """Folder whose config.json says `llava`, a name that transformers owns."""
-    folder = tmp_path_factory.mktemp("released_llava") / "checkpoint"
-    return make_released_checkpoint(folder, "llava", *layout)
+    folder = tmp_path_factory.mktemp("published_llava") / "checkpoint"
+    return make_published_checkpoint(folder, "llava", *layout)
 
 
 @pytest.fixture
 def one_file(tmp_path):
-    return make_released_checkpoint(tmp_path / "one_file")
+    return make_published_checkpoint(tmp_path / "one_file")
 
 
-def load_released_tensors(folder):
+def load_published_tensors(folder):
     return {
         name: tensor for path in sorted(folder.glob("*.safetensors")) for name, tensor in read_tensors(path).items()
     }
@@ -54,11 +54,11 @@ def load_released_tensors(folder):
 
 def check_weights(model, folder):
     """Every published tensor is in the model, value by value, and nothing else."""
-    expected = load_released_tensors(folder)
+    expected = load_published_tensors(folder)
     prefix = "" if isinstance(model, LlavaSTForConditionalGeneration) else "model."
     ours = {prefix + name: tensor for name, tensor in model.state_dict().items()}
     ours.setdefault("lm_head.weight", expected["lm_head.weight"])
-    actual = rename_as_released(ours)
+    actual = rename_as_published(ours)
     assert actual.keys() == expected.keys()
     for name, tensor in expected.items():
         assert torch.equal(actual[name], tensor), name
@@ -72,20 +72,20 @@ def check_weights(model, folder):
         (AutoModelForMultimodalLM, LlavaSTForConditionalGeneration),
     ],
 )
-def test_auto_models(released, auto_class, expected):
-    model, info = auto_class.from_pretrained(released, output_loading_info=True)
+def test_auto_models(published, auto_class, expected):
+    model, info = auto_class.from_pretrained(published, output_loading_info=True)
     assert type(model) is expected
     assert not info["missing_keys"]
     assert info["unexpected_keys"] <= {"lm_head.weight"}
     assert not info["mismatched_keys"]
-    check_weights(model, released)
+    check_weights(model, published)
 
 
-def test_auto_config_and_processor(released):
-    config = AutoConfig.from_pretrained(released)
+def test_auto_config_and_processor(published):
+    config = AutoConfig.from_pretrained(published)
     assert type(config) is LlavaSTConfig
     assert not config.splice_fast_tokens
-    processor = AutoProcessor.from_pretrained(released)
+    processor = AutoProcessor.from_pretrained(published)
     assert type(processor) is LlavaSTProcessor
     assert (processor.splice_fast_tokens, processor.embed_width_inputs) == (False, False)
     assert processor.coordinate_token_offset == config.coordinate_token_offset
@@ -99,22 +99,22 @@ def test_auto_tokenizer_gives_the_published_names(one_file):
 
 
 @pytest.mark.parametrize("own_class", [LlavaSTForConditionalGeneration, LlavaSTModel])
-def test_own_models_in_the_llava_form(released_llava, own_class):
-    model, info = own_class.from_pretrained(released_llava, output_loading_info=True)
+def test_own_models_in_the_llava_form(published_llava, own_class):
+    model, info = own_class.from_pretrained(published_llava, output_loading_info=True)
     assert type(model) is own_class
     assert not info["missing_keys"]
-    check_weights(model, released_llava)
+    check_weights(model, published_llava)
 
 
-def test_own_processor_in_the_llava_form(released_llava):
-    processor = LlavaSTProcessor.from_pretrained(released_llava)
+def test_own_processor_in_the_llava_form(published_llava):
+    processor = LlavaSTProcessor.from_pretrained(published_llava)
     assert (processor.splice_fast_tokens, processor.embed_width_inputs) == (False, False)
     assert processor.num_temporal_tokens == 10
 
 
-def test_both_forms_answer_alike(released, released_llava):
-    one = LlavaSTForConditionalGeneration.from_pretrained(released).eval()
-    other = LlavaSTForConditionalGeneration.from_pretrained(released_llava).eval()
+def test_both_forms_answer_alike(published, published_llava):
+    one = LlavaSTForConditionalGeneration.from_pretrained(published).eval()
+    other = LlavaSTForConditionalGeneration.from_pretrained(published_llava).eval()
     ids = torch.randint(0, 300, (1, 8), generator=torch.Generator().manual_seed(0))
     assert torch.equal(one(input_ids=ids).logits, other(input_ids=ids).logits)
 
@@ -129,7 +129,7 @@ def test_tokenizer_saved_again_by_transformers_5(one_file):
 
 
 def test_wrong_config_says_what_to_call(tmp_path):
-    folder = make_released_checkpoint(tmp_path / "llava", "llava")
+    folder = make_published_checkpoint(tmp_path / "llava", "llava")
     config = AutoConfig.from_pretrained(folder)
     assert config.model_type == "llava"  # what transformers makes of it, and the reason for the message
     with pytest.raises(ValueError, match=r"LlavaConfig.*LlavaSTConfig\.from_pretrained"):

@@ -330,7 +330,7 @@ def test_saved_names_are_ours(make_model, tmp_path):
     assert not any("vision_resampler" in name or "mm_projector" in name for name in names)
 
 
-def test_the_released_layout_is_not_written(make_model, tmp_path):
+def test_the_published_layout_is_not_written(make_model, tmp_path):
     with pytest.raises(ValueError, match="save_original_format is True"):
         make_model().save_pretrained(tmp_path, save_original_format=True)
     assert not list(tmp_path.iterdir())

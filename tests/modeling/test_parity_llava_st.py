@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not parity_models(), reason="no recordings of th
 
 @lru_cache
 def load(parity: ParityModel, splice_fast_tokens: bool = False) -> LlavaSTForConditionalGeneration:
-    """Load the recorded weights as they lie: released names, released config.json."""
+    """Load the recorded weights as they lie: published names, published config.json."""
     config = LlavaSTConfig.from_pretrained(parity.folder, splice_fast_tokens=splice_fast_tokens)
     model, info = LlavaSTForConditionalGeneration.from_pretrained(
         parity.folder, config=config, output_loading_info=True, attn_implementation="eager"
@@ -163,7 +163,7 @@ def test_gradients(parity, name):
     case, model, inputs = prepare(parity, name)
     model.zero_grad()
     published_loss(model, inputs).backward()
-    gradients = released_gradients(model)
+    gradients = published_gradients(model)
     norms = {key: value.norm().item() for key, value in gradients.items()}
     for key, expected in case.facts["grad_norms"].items():
         if key in norms:
@@ -178,39 +178,39 @@ def test_gradients(parity, name):
     model.zero_grad()
 
 
-def released_gradients(model) -> dict[str, torch.Tensor]:
-    """Gradients under the released names; no gradient counts as zero."""
+def published_gradients(model) -> dict[str, torch.Tensor]:
+    """Gradients under the published names; no gradient counts as zero."""
     ours = {
         key: torch.zeros_like(value) if value.grad is None else value.grad for key, value in model.named_parameters()
     }
     sizes = model.config.axis_sizes
-    released = {"lm_head.weight": ours["lm_head.weight"]}
+    published = {"lm_head.weight": ours["lm_head.weight"]}
     for direction in ("input", "output"):
         parts = ours[f"model.coordinate_embeddings.{direction}_table"].split(sizes)
         for axis, part in zip(("temporal", "spatial_height", "spatial_width"), parts, strict=True):
-            released[f"model.{axis}_{direction}_embeddings.weight"] = part
+            published[f"model.{axis}_{direction}_embeddings.weight"] = part
     for stage, suffix in (("spatial", ""), ("slow", "_slow"), ("fast", "_fast")):
         old, new = f"model.vision_resampler.token_packer{suffix}.devide_attention.", f"model.packer.{stage}."
         for kind in ("weight", "bias"):
-            released[f"{old}attn.in_proj_{kind}"] = torch.cat(
+            published[f"{old}attn.in_proj_{kind}"] = torch.cat(
                 [ours[f"{new}{name}_proj.{kind}"] for name in ("query", "key", "value")]
             )
-            released[f"{old}attn.out_proj.{kind}"] = ours[f"{new}attention_proj.{kind}"]
+            published[f"{old}attn.out_proj.{kind}"] = ours[f"{new}attention_proj.{kind}"]
             for short, name in (("q", "query"), ("k", "key"), ("v", "value")):
-                released[f"{old}ln_{short}.{kind}"] = ours[f"{new}{name}_norm.{kind}"]
+                published[f"{old}ln_{short}.{kind}"] = ours[f"{new}{name}_norm.{kind}"]
                 for layer in (0, 2):
-                    released[f"{old}to_{short}.{layer}.{kind}"] = ours[f"{new}{name}_mlp.{layer}.{kind}"]
-        released[f"{old}to_out.weight"] = ours[f"{new}output_proj.weight"]
+                    published[f"{old}to_{short}.{layer}.{kind}"] = ours[f"{new}{name}_mlp.{layer}.{kind}"]
+        published[f"{old}to_out.weight"] = ours[f"{new}output_proj.weight"]
     for kind in ("weight", "bias"):
-        released[f"model.mm_projector.0.{kind}"] = ours[f"model.multi_modal_projector.linear_1.{kind}"]
-        released[f"model.mm_projector.2.{kind}"] = ours[f"model.multi_modal_projector.linear_2.{kind}"]
+        published[f"model.mm_projector.0.{kind}"] = ours[f"model.multi_modal_projector.linear_1.{kind}"]
+        published[f"model.mm_projector.2.{kind}"] = ours[f"model.multi_modal_projector.linear_2.{kind}"]
     for key, value in ours.items():
         if key.startswith("model.language_model."):
-            released["model." + key.removeprefix("model.language_model.")] = value
+            published["model." + key.removeprefix("model.language_model.")] = value
         if key.startswith("model.vision_tower."):
             tower = "model.vision_tower.vision_tower.vision_model."
-            released[tower + key.removeprefix("model.vision_tower.")] = value
-    return released
+            published[tower + key.removeprefix("model.vision_tower.")] = value
+    return published
 
 
 @each_case("gen")
@@ -223,7 +223,7 @@ def test_greedy_ids(parity, name):
 
 
 @each_model()
-def test_both_forms_of_the_released_config_give_the_same_config(parity, tmp_path):
+def test_both_forms_of_the_published_config_give_the_same_config(parity, tmp_path):
     for name in ("model.safetensors", "vision_tower_config.json", "tokenizer"):
         (tmp_path / name).symlink_to(parity.folder / name)
     (tmp_path / "config.json").symlink_to(parity.folder / "config.released_style.json")

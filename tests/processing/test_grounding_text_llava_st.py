@@ -1,6 +1,6 @@
 import pytest
 
-from llava_st_hf.processing.grounding_llava_st import Box, GroundingResult, Span
+from llava_st_hf.processing.grounding_results_llava_st import Box, GroundingResult, Span
 from llava_st_hf.processing.grounding_text_llava_st import format_box, format_span, format_tube, remove_coordinates
 from llava_st_hf.processing.media_llava_st import InputError, MediaInfo, PromptError
 

@@ -22,7 +22,7 @@ from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 
 from llava_st_hf.processing import processing_llava_st
 from llava_st_hf.processing.batch_feature_llava_st import GroundingContext, LlavaSTBatchFeature
-from llava_st_hf.processing.grounding_llava_st import Box, Span
+from llava_st_hf.processing.grounding_results_llava_st import Box, Span
 from llava_st_hf.processing.media_llava_st import InputError, MediaError, MediaInfo, PromptError
 from llava_st_hf.processing.processing_llava_st import LlavaSTProcessor
 from llava_st_hf.processing.tasks_llava_st import TASKS
@@ -120,12 +120,12 @@ def find_models(parity_dir):
     return models
 
 
-def load_released(model, **kwargs):
+def load_published(model, **kwargs):
     """The processor of a recorded model, with the literals of the reference that the recording overrides."""
     overrides = json.loads((model / "tiny_overrides.json").read_text())
-    released = LlavaSTProcessor.from_pretrained(model, temporal_stride=overrides["temporal_scale_factor"], **kwargs)
-    released.video_processor.num_frames = overrides["fast_frame_num"]
-    return released
+    published = LlavaSTProcessor.from_pretrained(model, temporal_stride=overrides["temporal_scale_factor"], **kwargs)
+    published.video_processor.num_frames = overrides["fast_frame_num"]
+    return published
 
 
 def write_inline(conversation, variables):
@@ -159,7 +159,7 @@ def to_messages(written):
     return messages
 
 
-def expect_ids(ids, special, released, written):
+def expect_ids(ids, special, published, written):
     """Translate recorded ids: blocks of media to placeholders, templates to coordinates. Returns ids and offsets."""
     names = {token_id: name for name, token_id in special["ids"].items()}
     sizes = {
@@ -173,15 +173,15 @@ def expect_ids(ids, special, released, written):
     for token_id in ids:
         name = names.get(token_id, "")
         offset = 0.0
-        if name in ("<im_start>", "<slow_vid_start>") or (name == "<vid_start>" and released.splice_fast_tokens):
-            block = released.image_token_id if name == "<im_start>" else released.video_token_id
+        if name in ("<im_start>", "<slow_vid_start>") or (name == "<vid_start>" and published.splice_fast_tokens):
+            block = published.image_token_id if name == "<im_start>" else published.video_token_id
         new_id = token_id if block is None else block
         if name in ("<im_end>", "<slow_vid_end>", "<vid_end>"):
             block = None
         if match := re.fullmatch(r"<(TEMP|HEIGHT|WIDTH)-(INPUT|OUTPUT)>", name):
             axis, value = next(fractions)
             assert axis == {"TEMP": "t", "HEIGHT": "y", "WIDTH": "x"}[match[1]]
-            if name != "<WIDTH-INPUT>" or released.embed_width_inputs:
+            if name != "<WIDTH-INPUT>" or published.embed_width_inputs:
                 position = float(value) * (sizes[axis] - 1)
                 new_id, offset = bases[axis] + math.floor(position), position - math.floor(position)
         expected.append(new_id)
@@ -202,24 +202,24 @@ def test_every_recorded_case(parity_dir):
                 continue
             switches = (case["fast_overwrite_fix"], case["width_input_fix"])
             if switches not in processors:
-                processors[switches] = load_released(
+                processors[switches] = load_published(
                     model, splice_fast_tokens=switches[0], embed_width_inputs=switches[1]
                 )
-            released = processors[switches]
+            published = processors[switches]
             ids = load_file(path.with_suffix(".safetensors"))["input_ids"].tolist()
             written = [write_inline(s["templated_conversation"], s["variables"]) for s in case["samples"]]
             generates = [texts[-1] == ("gpt", "") for texts in written]
             written = [texts[:-1] if open_turn else texts for texts, open_turn in zip(written, generates, strict=True)]
             inputs = tokenize(
-                released, [to_messages(texts) for texts in written], add_generation_prompt=all(generates)
+                published, [to_messages(texts) for texts in written], add_generation_prompt=all(generates)
             )
             for row, texts in enumerate(written):
-                expected, offsets = expect_ids(ids[row], special, released, texts)
+                expected, offsets = expect_ids(ids[row], special, published, texts)
                 # The recorded batch is padded on the right with an id that its mask hides.
                 mask = inputs["attention_mask"][row].bool()
                 length = int(mask.sum())
                 assert inputs["input_ids"][row][mask].tolist() == expected[:length], (path, row)
-                assert set(ids[row][length:]) <= {released.tokenizer.pad_token_id}
+                assert set(ids[row][length:]) <= {published.tokenizer.pad_token_id}
                 np.testing.assert_allclose(
                     inputs["coordinate_offsets"][row][mask], offsets[:length], atol=1e-6, err_msg=str(path)
                 )
@@ -234,7 +234,7 @@ def test_every_recorded_text(parity_dir):
         recorded = json.loads(path.read_text())
         model = (path.parent / recorded["tokenizer"]).resolve().parent
         special = json.loads((model / "special_tokens.json").read_text())
-        released = load_released(model)
+        published = load_published(model)
         for case in recorded["cases"]:
             # As the published code moved and cleaned it; the template has a medium only where it is given.
             conversation = [
@@ -249,9 +249,9 @@ def test_every_recorded_text(parity_dir):
             written = write_inline(conversation, variables)
             messages = to_messages(written)
             for key, turns, open_turn in (("train", len(messages), False), ("infer", 1, True)):
-                inputs = tokenize(released, messages[:turns], add_generation_prompt=open_turn)
+                inputs = tokenize(published, messages[:turns], add_generation_prompt=open_turn)
                 texts = written[:turns]
-                expected, offsets = expect_ids(case[f"{key}_input_ids"], special, released, texts)
+                expected, offsets = expect_ids(case[f"{key}_input_ids"], special, published, texts)
                 assert inputs["input_ids"][0].tolist() == expected, (path, case["name"], key)
                 np.testing.assert_allclose(inputs["coordinate_offsets"][0], offsets, atol=1e-6)
             num_checked += 1
@@ -262,18 +262,18 @@ def put_back(match):
     return "<image>" if match[1] == "im" else "<video>"
 
 
-def test_released_sizes(parity_dir):
+def test_published_sizes(parity_dir):
     for model in find_models(parity_dir):
         special = json.loads((model / "special_tokens.json").read_text())
         overrides = json.loads((model / "tiny_overrides.json").read_text())
-        released = load_released(model)
-        frames, size = overrides["fast_frame_num"], released.image_processor.size["height"]
-        fast, slow = released._count_video_tokens(frames, size, size)
+        published = load_published(model)
+        frames, size = overrides["fast_frame_num"], published.image_processor.size["height"]
+        fast, slow = published._count_video_tokens(frames, size, size)
         placeholder = special["placeholder"]
         assert (fast, slow) == (placeholder["fast_tokens"], placeholder["slow_tokens"])
-        assert released._count_image_tokens(size, size) == placeholder["image_tokens"]
-        assert released.coordinate_token_offset == special["coordinate_base"]["TEMP"]
-        assert (released.splice_fast_tokens, released.embed_width_inputs) == (False, False)
+        assert published._count_image_tokens(size, size) == placeholder["image_tokens"]
+        assert published.coordinate_token_offset == special["coordinate_base"]["TEMP"]
+        assert (published.splice_fast_tokens, published.embed_width_inputs) == (False, False)
 
 
 def test_image_pixels_are_the_reference(parity_dir):
@@ -297,7 +297,7 @@ def test_image_pixels_are_the_reference(parity_dir):
 # ------------------------------------------------------------------------------------ numbers of tokens
 
 
-def test_released_numbers_of_tokens():
+def test_published_numbers_of_tokens():
     size = {"height": 384, "width": 384}
     full = make_processor(
         image_processor=SiglipImageProcessorPil(size=size),
@@ -331,17 +331,17 @@ def test_videos_of_different_length(processor, video):
 @pytest.mark.parametrize(("num_frames", "raw"), [(1, ["<vid_start>", *["<vid_patch>"] * 2, "<vid_end>"]), (7, None)])
 def test_raw_fast_tokens(video, num_frames, raw):
     raw = raw or ["<vid_start>", *["<vid_patch>"] * (FAST_TOKENS - 2), "<vid_end>"]
-    released = make_processor(splice_fast_tokens=False)
-    inputs = released(text="a<video>b", videos=video, num_frames=num_frames)
-    tokens = released.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
+    published = make_processor(splice_fast_tokens=False)
+    inputs = published(text="a<video>b", videos=video, num_frames=num_frames)
+    tokens = published.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
     num_slow = 9 * math.ceil(num_frames / 5)
     assert tokens == ["a", *raw, *["<video>"] * num_slow, "b"]
 
 
 def test_one_raw_fast_token(video):
-    released = make_processor(splice_fast_tokens=False, fast_spatial_stride=3)  # one fast token per frame
-    inputs = released(text="<video>", videos=video, num_frames=1)
-    tokens = released.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
+    published = make_processor(splice_fast_tokens=False, fast_spatial_stride=3)  # one fast token per frame
+    inputs = published(text="<video>", videos=video, num_frames=1)
+    tokens = published.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
     assert tokens == ["<vid_start>", *["<video>"] * 9]
 
 
@@ -400,23 +400,23 @@ def test_units_are_of_the_own_sample(processor, image):
 
 
 def test_width_inputs_stay_raw_outside_answers():
-    released = make_processor(embed_width_inputs=False)
+    published = make_processor(embed_width_inputs=False)
     box = "[<x=0.1><y=0.2><x=0.3><y=0.4>]"
     messages = [user(f"{box} {{<t=0.1><t=0.2>}} <x_3> "), assistant(box)]
-    inputs = tokenize(released, messages)
-    names = [name for name, _ in coordinates_of(released, inputs)]
+    inputs = tokenize(published, messages)
+    names = [name for name, _ in coordinates_of(published, inputs)]
     assert names == ["<y_3>", "<y_7>", "<t_0>", "<t_1>", "<x_3>", "<x_1>", "<y_3>", "<x_5>", "<y_7>"]
-    raw = released.tokenizer.convert_tokens_to_ids("<WIDTH-INPUT>")
+    raw = published.tokenizer.convert_tokens_to_ids("<WIDTH-INPUT>")
     assert (inputs["input_ids"] == raw).sum() == 2
-    offsets = [offset for _, offset in coordinates_of(released, inputs)]
+    offsets = [offset for _, offset in coordinates_of(published, inputs)]
     np.testing.assert_allclose(offsets, [0.8, 0.6, 0.9, 0.8, 0, 0.9, 0.8, 0.7, 0.6], atol=1e-5)
 
 
 def test_open_answer_counts_as_answer():
-    released = make_processor(embed_width_inputs=False)
+    published = make_processor(embed_width_inputs=False)
     messages = [user("Where?"), assistant("At <x=0.5>")]
-    inputs = tokenize(released, messages, continue_final_message=True)
-    assert [name for name, _ in coordinates_of(released, inputs)] == ["<x_9>"]
+    inputs = tokenize(published, messages, continue_final_message=True)
+    assert [name for name, _ in coordinates_of(published, inputs)] == ["<x_9>"]
 
 
 def test_answers_are_not_held_to_the_format_of_prompts(processor):
@@ -506,7 +506,7 @@ def test_too_many_tokens_end_before_decoding(mp4, options, error, words, monkeyp
     def decode(*args):
         raise AssertionError("a frame was decoded")
 
-    monkeypatch.setattr("llava_st_hf.processing.video_reading_llava_st._collect_by_seeking", decode)
+    monkeypatch.setattr("llava_st_hf.processing.video_decoding_llava_st._collect_by_seeking", decode)
     processor = make_processor()
     if options == {"num_frames": None}:
         processor.tokenizer.model_max_length = 100
@@ -727,7 +727,7 @@ def test_network_only_when_allowed(processor, url):
 def test_network_when_allowed(processor, image, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "llava_st_hf.processing.media_inputs_llava_st.load_image", lambda url, timeout: asked.append(url) or image
+        "llava_st_hf.processing.image_loading_llava_st.load_image", lambda url, timeout: asked.append(url) or image
     )
     inputs = processor(text="<image>", images="http://host/x.jpg", allow_url=True)
     assert asked == ["http://host/x.jpg"] and inputs.media[0][0].source == "http://host/x.jpg"
@@ -854,17 +854,17 @@ def test_code_on_the_hub_needs_core_packages_only():
         assert set(get_imports(path)) - core <= sys.stdlib_module_names, path.name
 
 
-def test_released_processor_saves_as_a_new_one(parity_dir, tmp_path):
+def test_published_processor_saves_as_a_new_one(parity_dir, tmp_path):
     model = find_models(parity_dir)[0]
-    released = LlavaSTProcessor.from_pretrained(model)
-    released.save_pretrained(tmp_path)
+    published = LlavaSTProcessor.from_pretrained(model)
+    published.save_pretrained(tmp_path)
     settings = json.loads((tmp_path / "processor_config.json").read_text())
     assert settings["splice_fast_tokens"] is False and settings["embed_width_inputs"] is False
     tokenizer = Qwen2Tokenizer.from_pretrained(tmp_path)
-    assert tokenizer.convert_tokens_to_ids("<t_0>") == released.coordinate_token_offset
+    assert tokenizer.convert_tokens_to_ids("<t_0>") == published.coordinate_token_offset
 
 
-def copy_released(model, tmp_path, config):
+def copy_published(model, tmp_path, config):
     (tmp_path / "tokenizer").mkdir()
     for path in (model / "tokenizer").iterdir():
         (tmp_path / "tokenizer" / path.name).write_bytes(path.read_bytes())
@@ -872,15 +872,15 @@ def copy_released(model, tmp_path, config):
     (tmp_path / "config.json").write_text(json.dumps({**settings, **config}))
 
 
-def test_released_sizes_from_the_name_of_the_tower(parity_dir, tmp_path):
+def test_published_sizes_from_the_name_of_the_tower(parity_dir, tmp_path):
     tower = {"mm_vision_tower": "google/siglip-so400m-patch14-384"}
-    copy_released(
+    copy_published(
         find_models(parity_dir)[0], tmp_path, {**tower, "mm_perceiver_latents": 81, "mm_perceiver_latents_fast": 9}
     )
-    released = LlavaSTProcessor.from_pretrained(tmp_path)
-    assert (released.patch_size, released.image_processor.size["height"]) == (14, 384)
-    assert (released.spatial_stride, released.fast_spatial_stride, released.temporal_stride) == (3, 3, 5)
-    assert released._count_video_tokens(100, 384, 384) == (900, 1620)
+    published = LlavaSTProcessor.from_pretrained(tmp_path)
+    assert (published.patch_size, published.image_processor.size["height"]) == (14, 384)
+    assert (published.spatial_stride, published.fast_spatial_stride, published.temporal_stride) == (3, 3, 5)
+    assert published._count_video_tokens(100, 384, 384) == (900, 1620)
 
 
 @pytest.mark.parametrize(
@@ -891,8 +891,8 @@ def test_released_sizes_from_the_name_of_the_tower(parity_dir, tmp_path):
         ({"mm_vision_tower": "x-patch14-384", "mm_perceiver_latents": 400}, "20 cells per side"),
     ],
 )
-def test_released_sizes_that_do_not_fit(parity_dir, tmp_path, config, words):
-    copy_released(find_models(parity_dir)[0], tmp_path, config)
+def test_published_sizes_that_do_not_fit(parity_dir, tmp_path, config, words):
+    copy_published(find_models(parity_dir)[0], tmp_path, config)
     with pytest.raises(InputError, match=words):
         LlavaSTProcessor.from_pretrained(tmp_path)
 

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer, Qwen2Tokenizer
 
-from llava_st_hf.processing.coordinate_text_llava_st import (
+from llava_st_hf.processing.media_llava_st import InputError, MediaError, MediaInfo, PromptError
+from llava_st_hf.processing.notation_llava_st import (
     check_prompt_coordinates,
     compute_bins,
     compute_fraction,
     find_coordinates,
     format_coordinate,
 )
-from llava_st_hf.processing.media_llava_st import InputError, MediaError, MediaInfo, PromptError
 from llava_st_hf.processing.tokenization_llava_st import (
     add_coordinate_tokens,
     add_media_tokens,
-    convert_released_tokenizer,
+    convert_published_tokenizer,
     count_coordinate_tokens,
     get_coordinate_token_offset,
     list_coordinate_tokens,
@@ -232,12 +232,12 @@ def test_refuses_missing_coordinate_tokens():
         get_coordinate_token_offset(make_tokenizer(("<t_0>", "<t_1>")), 2, 2)
 
 
-def test_released_tokenizer_keeps_every_id(parity_dir):
+def test_published_tokenizer_keeps_every_id(parity_dir):
     names = {"<im_patch>": "<image>", "<slow_vid_start>": "<video>"}
     for folder in find_tokenizers(parity_dir):
         special = json.loads((folder.parent / "special_tokens.json").read_text())
         old = Qwen2Tokenizer.from_pretrained(folder)
-        new = convert_released_tokenizer(folder)
+        new = convert_published_tokenizer(folder)
         assert len(old) == len(new) == special["tokenizer_len"]
         assert new.model_max_length == old.model_max_length
         assert new.special_tokens_map == old.special_tokens_map
@@ -254,8 +254,8 @@ def test_released_tokenizer_keeps_every_id(parity_dir):
             assert new.convert_tokens_to_ids(f"<{axis}_0>") == special["coordinate_base"][name]
 
 
-def test_released_tokenizer_survives_saving(parity_dir, tmp_path):
-    new = convert_released_tokenizer(find_tokenizers(parity_dir)[0])
+def test_published_tokenizer_survives_saving(parity_dir, tmp_path):
+    new = convert_published_tokenizer(find_tokenizers(parity_dir)[0])
     new.save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     text = "a <t_1> [<x_2><y_3>]<image><video><WIDTH-INPUT>\n\n"
@@ -264,12 +264,12 @@ def test_released_tokenizer_survives_saving(parity_dir, tmp_path):
     assert "<t_1> [<x_2><y_3>]" in loaded.decode(loaded(text).input_ids, skip_special_tokens=True)
 
 
-def test_released_tokenizer_that_knows_image_keeps_it(tmp_path):
-    released = ["<image>", "<im_patch>", "<slow_vid_start>", "<WIDTH-INPUT>"]
-    released += [f"<{axis}-{index:03d}>" for axis in ("TEMP", "HEIGHT", "WIDTH") for index in range(2)]
-    tokenizer = make_tokenizer(tuple(released))
+def test_published_tokenizer_that_knows_image_keeps_it(tmp_path):
+    published = ["<image>", "<im_patch>", "<slow_vid_start>", "<WIDTH-INPUT>"]
+    published += [f"<{axis}-{index:03d}>" for axis in ("TEMP", "HEIGHT", "WIDTH") for index in range(2)]
+    tokenizer = make_tokenizer(tuple(published))
     tokenizer.save_pretrained(tmp_path)
-    new = convert_released_tokenizer(tmp_path)
+    new = convert_published_tokenizer(tmp_path)
     for name in ("<image>", "<im_patch>"):
         assert new.convert_tokens_to_ids(name) == tokenizer.convert_tokens_to_ids(name)
     assert new.convert_tokens_to_ids("<video>") == tokenizer.convert_tokens_to_ids("<slow_vid_start>")
@@ -279,7 +279,7 @@ def test_released_tokenizer_that_knows_image_keeps_it(tmp_path):
 def test_refuses_another_tokenizer(tmp_path):
     make_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(InputError, match="TEMP-000"):
-        convert_released_tokenizer(tmp_path)
+        convert_published_tokenizer(tmp_path)
 
 
 def test_list_is_in_the_order_of_ids():

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from transformers.video_utils import VideoMetadata
 
 from llava_st_hf.processing.media_llava_st import MediaError, MediaInfo
+from llava_st_hf.processing.video_decoding_llava_st import read_video, resize_frames
 from llava_st_hf.processing.video_processing_llava_st import LlavaSTVideoMetadata, LlavaSTVideoProcessor
-from llava_st_hf.processing.video_reading_llava_st import read_video, resize_frames
 
 FOUR_FRAMES = np.zeros((4, 8, 8, 3), np.uint8)
 SMALL = {"height": 24, "width": 20}
@@ -264,7 +264,7 @@ def test_input_arrays_are_not_changed(processor, frames):
         ),
     ],
 )
-def test_unusable_input_is_refused_with_the_mend(processor, videos, options, words):
+def test_unusable_input_is_refused_with_the_fix(processor, videos, options, words):
     with pytest.raises(MediaError) as caught:
         processor(videos, **options)
     assert words in str(caught.value)

@@ -12,7 +12,7 @@ from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor
 from llava_st_hf.data.collator import LlavaSTDataCollator
 from llava_st_hf.data.shapes import ShapesDataset
 from llava_st_hf.demo import SHIPPED_CHECKPOINT
-from llava_st_hf.evaluation.evaluate import fingerprint_weights
+from llava_st_hf.evaluation.runner import fingerprint_weights
 from llava_st_hf.processing.grounding_text_llava_st import format_box
 from llava_st_hf.processing.media_llava_st import InputError
 
@@ -469,7 +469,7 @@ def test_each_variant_leaves_out_its_part(scripts, start):
     assert torch.equal(get_features(model, processor), features)  # nothing stays replaced
 
 
-@pytest.mark.parametrize("variant", ["full", "released_fast_stream"])
+@pytest.mark.parametrize("variant", ["full", "published_fast_stream"])
 def test_an_ablation_starts_with_a_new_packer_and_new_coordinate_rows(scripts, tmp_path, variant):
     ablation = scripts("ablation")
     for name, seed in (("first", 0), ("again", 0), ("other", 1)):

@@ -14,14 +14,14 @@ from llava_st_hf.data.shapes import ShapesDataset, write_shapes
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.training import recipe as recipe_module
 from llava_st_hf.training.recipe import read_recipe
-from llava_st_hf.training.stages import get_stage
-from llava_st_hf.training.train import (
+from llava_st_hf.training.run import (
     check_num_frames,
     choose_checkpoint,
     read_mixtures,
     record_settings,
     run_recipe,
 )
+from llava_st_hf.training.stages import get_stage
 
 HELD_OUT = {"eval_st_shapes": {"num_samples": 2, "seed": 3}}
 RECIPES = Path(__file__).parents[2] / "recipes"

@@ -13,9 +13,9 @@ from trl import SFTTrainer
 
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor
 from llava_st_hf.data.skips import SkippedRecord, read_skip_report
+from llava_st_hf.inference.loading import load_model
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.processing.tasks_llava_st import TASKS
-from llava_st_hf.training.loading import load_model
 from llava_st_hf.training.stages import STAGES
 from llava_st_hf.training.trainer import LlavaSTTrainer, find_last_checkpoint
 

@@ -182,7 +182,7 @@ def write_checkpoint(
         _sync_folder(destination)
     except OSError as error:
         raise InputError(
-            f"{destination} could not be written ({error}): mend that and run the same again, it goes on from here."
+            f"{destination} could not be written ({error}): fix that and run the same again, it goes on from here."
         ) from error
 
 

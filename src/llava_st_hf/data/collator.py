@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ..processing.frame_sampling_llava_st import MAX_SAMPLED_FRAMES
 from ..processing.media_llava_st import InputError, PromptLengthError
 from ..processing.processing_llava_st import LlavaSTProcessor
-from ..processing.prompt_writing_llava_st import RAW_FAST_TOKENS
+from ..processing.prompt_expansion_llava_st import RAW_FAST_TOKENS
 from ..processing.tasks_llava_st import TASKS
 from .media_loading import MAX_FILE_BYTES, MAX_PIXELS, load_media
 from .samples import Sample

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..processing.coordinate_text_llava_st import format_coordinate
-from ..processing.media_inputs_llava_st import is_url, open_image
+from ..processing.image_loading_llava_st import is_url, open_image
 from ..processing.media_llava_st import EmptyMediaError, OversizedMediaError
+from ..processing.notation_llava_st import format_coordinate
 from ..processing.video_processing_llava_st import LlavaSTVideoMetadata, LlavaSTVideoProcessor
 from .samples import Media, Sample
 from .skips import RecordError
@@ -186,11 +186,11 @@ def check_file(item: Media, name: str, max_file_bytes: int) -> None:
             status = os.stat(item.path)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise RecordError(
-                "missing_media", name, f"{name} is {_describe(item)}, which does not exist: get it, or mend the path."
+                "missing_media", name, f"{name} is {_describe(item)}, which does not exist: get it, or fix the path."
             ) from error
         except (OSError, ValueError) as error:  # ValueError: a null character, or half of one
             raise RecordError(
-                "unreadable_media", name, f"{name} is {_describe(item)}, which cannot be opened ({error}): mend it."
+                "unreadable_media", name, f"{name} is {_describe(item)}, which cannot be opened ({error}): fix it."
             ) from error
         if not stat.S_ISREG(status.st_mode):  # a pipe or a device would be read without end
             raise RecordError(

@@ -42,10 +42,10 @@ from torch.utils.data import Dataset, Sampler
 
 from ..processing.media_llava_st import InputError
 from ..processing.tasks_llava_st import get_task
-from .readers.reader import Reader
+from .epoch_order import SourceOrder, compute_epoch_order, shuffle
+from .readers.base import Reader
 from .samples import Sample
 from .skips import SkippedRecord, SkipReport
-from .streaming import SourceOrder, compute_epoch_order, shuffle
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class SourceSpec:
         origin (`str`, *optional*): Where the source comes from, an address or a few words, for the same card.
 
     Raises:
-        `InputError`: With the key, its value and the mend.
+        `InputError`: With the key, its value and the fix.
     """
 
     json_path: str | None = None
@@ -182,11 +182,11 @@ class SourceSpec:
             return CanonicalReader.from_hub(
                 self.id, self.name, self.revision, split, self.data_folder, self.task, **options
             )
-        from .readers.formats import FORMATS, guess_format, list_options, open_reader
+        from .readers.registry import FORMATS, guess_format, list_options, open_reader
 
         if self.data_folder is not None and not Path(self.data_folder).is_dir():
             raise InputError(
-                f"data_folder is {self.data_folder!r}, which is no folder: mend it (~ and $NAMES are not expanded)."
+                f"data_folder is {self.data_folder!r}, which is no folder: fix it (~ and $NAMES are not expanded)."
             )
         format = self.format or guess_format(self.json_path)
         options = options if format == "canonical" else {}
@@ -263,7 +263,7 @@ class MixtureSpec:
         try:
             content = yaml.load(path.read_text(encoding="utf-8-sig"), Loader)
         except OSError as error:
-            raise InputError(f"the mixture {path} cannot be read: {error.strerror}. Mend its path.") from error
+            raise InputError(f"the mixture {path} cannot be read: {error.strerror}. Fix its path.") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise InputError(f"the mixture {path} is no YAML: {error}") from error
         try:
@@ -407,7 +407,7 @@ def _open_source(mixture: MixtureSpec, spec: SourceSpec, place: int) -> OpenSour
     num_visits = round(Fraction(spec.weight) * len(chosen))
     if len(chosen) == 0:
         if spec.required:
-            raise InputError(f"source {spec.name!r} has no records, but is required: mend {_locate(spec)}.")
+            raise InputError(f"source {spec.name!r} has no records, but is required: fix {_locate(spec)}.")
         logger.warning("source %r has no records: %s", spec.name, _locate(spec))
         return OpenSource(spec, reader, chosen, None)
     if num_visits == 0:

@@ -26,15 +26,15 @@ from typing import Any
 
 import numpy as np
 
-from ..processing.coordinate_text_llava_st import (
+from ..processing.media_llava_st import InputError, PromptError
+from ..processing.notation_llava_st import (
     InlineCoordinate,
     check_groups,
     check_prompt_coordinates,
     compute_fraction,
     find_coordinates,
 )
-from ..processing.media_llava_st import InputError, PromptError
-from ..processing.prompt_writing_llava_st import check_encodable
+from ..processing.prompt_expansion_llava_st import check_encodable
 from ..processing.tasks_llava_st import TASKS
 from .skips import RecordError, show
 
@@ -112,7 +112,7 @@ class Sample:
         frame_range (`tuple[int, int]`, *optional*): First and last frame of the part of the clip that is meant.
 
     Raises:
-        `RecordError`: With the field, its value and the mend, for anything that does not fit together.
+        `RecordError`: With the field, its value and the fix, for anything that does not fit together.
 
     Example:
 
@@ -169,7 +169,7 @@ class Sample:
         if wanted not in ("any", self.media_type):
             raise _invalid(
                 "media_type",
-                f"media_type is {self.media_type!r}, but task {self.task!r} wants {wanted}: mend one of them.",
+                f"media_type is {self.media_type!r}, but task {self.task!r} wants {wanted}: fix one of them.",
             )
 
     def _check_frame_range(self) -> None:

@@ -43,7 +43,7 @@ class RecordError(InputError):
     Args:
         reason (`str`): One of `SKIP_REASONS`.
         field (`str`): The field at fault, for example `"media"` or `"messages[1].content"`.
-        message (`str`): The field, its value and the mend.
+        message (`str`): The field, its value and the fix.
     """
 
     def __init__(self, reason: str, field: str, message: str):
@@ -79,7 +79,7 @@ class SkippedRecord:
         id (`str`): Name of the record, or its place in the file where it has none.
         source (`str`): Name of the data set.
         reason (`str`): One of `SKIP_REASONS`.
-        detail (`str`): The message: field, value and mend.
+        detail (`str`): The message: field, value and fix.
     """
 
     id: str
@@ -165,7 +165,7 @@ class SkipReport:
         if skipped.source in self.required_sources:
             raise TooManySkipsError(
                 f"record {skipped.id!r} of the required source {skipped.source!r} cannot be used ({skipped.reason}): "
-                f"{skipped.detail} Mend it, or set required: false for its source{where}."
+                f"{skipped.detail} Fix it, or set required: false for its source{where}."
             )
         num_seen = self.num_used + self.num_skipped
         if num_seen >= _MIN_RECORDS_FOR_SHARE and self.num_skipped > self.max_skip_share * num_seen:

@@ -9,12 +9,12 @@ from transformers import PreTrainedModel
 from ..data.media_loading import LoadedMedia, load_media
 from ..data.samples import Sample
 from ..data.skips import RecordError, as_record_error
-from ..processing.grounding_llava_st import AnswerFormat, GroundingResult
+from ..processing.grounding_results_llava_st import AnswerFormat, GroundingResult
 from ..processing.media_llava_st import InputError, MediaInfo
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.tasks_llava_st import TASKS
+from .protocols import TokenCounts
 from .questions import write_messages
-from .scoring import TokenCounts
 
 # An answer that goes on for longer has lost its way, and nothing behind its first span or box is scored.
 _MAX_TOKENS: Mapping[AnswerFormat, int] = {"span": 64, "box": 64, "text": 128}

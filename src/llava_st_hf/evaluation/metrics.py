@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..processing.grounding_llava_st import Tube
+from ..processing.grounding_results_llava_st import Tube
 from ..processing.media_llava_st import InputError
 
 

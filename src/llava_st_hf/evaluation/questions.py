@@ -5,13 +5,13 @@ from typing import Any
 
 from ..data.media_loading import LoadedMedia
 from ..data.samples import Sample
-from ..data.truth import read_turns
+from ..data.turns import read_turns
 from ..processing.batch_feature_llava_st import GroundingContext
 from ..processing.chat_messages_llava_st import write_context
-from ..processing.coordinate_text_llava_st import InlineCoordinate, compute_fraction, find_coordinates
-from ..processing.grounding_llava_st import GroundingResult
+from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError, MediaInfo
-from .scoring import TokenCounts, find_failure
+from ..processing.notation_llava_st import InlineCoordinate, compute_fraction, find_coordinates
+from .protocols import TokenCounts, find_failure
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def read_truth(sample: Sample, media: tuple[MediaInfo, ...]) -> GroundingResult:
     if (failure := find_failure(sample.task, truth)) is not None:
         raise InputError(
             f"the truth of item {sample.id!r} of {sample.source!r} cannot be scored ({failure}): "
-            f"{truth.text[:80]!r}; mend the record."
+            f"{truth.text[:80]!r}; fix the record."
         )
     return truth
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .scoring import Protocol
+from .protocols import Protocol
 
 _MAX_LISTED = 20  # unusable items in the report; metrics.json has them all
 

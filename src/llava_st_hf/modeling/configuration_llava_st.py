@@ -7,7 +7,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from .conversion_llava_st import convert_released_config, is_released_config
+from .conversion_llava_st import convert_published_config, is_published_config
 
 if TYPE_CHECKING:
     # Never run, but read: transformers copies the files whose imports it finds in the text of this one, and so the
@@ -27,7 +27,7 @@ AUTO_MAP = {
 class LlavaSTConfig(PreTrainedConfig):
     r"""
     Configuration of a [`LlavaSTModel`] or [`LlavaSTForConditionalGeneration`]. The defaults are the sizes of the
-    released 7B model (arXiv 2501.08282).
+    published 7B model (arXiv 2501.08282).
 
     Args:
         vision_config (`dict` or `SiglipVisionConfig`, *optional*):
@@ -58,7 +58,7 @@ class LlavaSTConfig(PreTrainedConfig):
         loss_chunk_size (`int`, *optional*, defaults to 256):
             Supervised positions whose logits exist at a time. Bounds memory, never changes the result.
         splice_fast_tokens (`bool`, *optional*, defaults to `True`):
-            Whether the fast stream enters the language model, as in the paper. The released weights were trained
+            Whether the fast stream enters the language model, as in the paper. The published weights were trained
             with `False`: there only the slow stream does, and the processor writes raw tokens for the fast one.
         tie_word_embeddings (`bool`, *optional*, defaults to `False`):
             Whether the text rows of the head are those of the embedding; taken from `text_config` when set there.
@@ -131,7 +131,7 @@ class LlavaSTConfig(PreTrainedConfig):
             self.tie_word_embeddings = True
 
     def validate_architecture(self):
-        """Refuse sizes that do not fit together; each message names the field, its value and the mend."""
+        """Refuse sizes that do not fit together; each message names the field, its value and the fix."""
         for name in ("num_temporal_tokens", "num_spatial_tokens"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name} is {getattr(self, name)}: an axis needs at least 2 bins, its two ends.")
@@ -195,24 +195,24 @@ class LlavaSTConfig(PreTrainedConfig):
 
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
-        """Read config.json; that of a checkpoint in the released layout is rewritten into this class's fields."""
+        """Read config.json; that of a checkpoint in the published layout is rewritten into this class's fields."""
         config_dict, unused_kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
-        if is_released_config(config_dict):
-            config_dict = convert_released_config(config_dict, pretrained_model_name_or_path, **kwargs)
+        if is_published_config(config_dict):
+            config_dict = convert_published_config(config_dict, pretrained_model_name_or_path, **kwargs)
         return config_dict, unused_kwargs
 
 
 class LlavaQwenConfig(LlavaSTConfig):
-    """Lets `AutoConfig` read the released checkpoint (`model_type` "llava_qwen"); gives a [`LlavaSTConfig`]."""
+    """Lets `AutoConfig` read the published checkpoint (`model_type` "llava_qwen"); gives a [`LlavaSTConfig`]."""
 
     model_type = "llava_qwen"
 
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
-        """Rewrite a released config.json; `name_or_path` says where its weights and tokenizer lie."""
-        if is_released_config(config_dict):
+        """Rewrite a published config.json; `name_or_path` says where its weights and tokenizer lie."""
+        if is_published_config(config_dict):
             source = kwargs.get("name_or_path") or config_dict.get("_name_or_path")
-            config_dict = convert_released_config(config_dict, source, **kwargs)
+            config_dict = convert_published_config(config_dict, source, **kwargs)
         return LlavaSTConfig.from_dict(config_dict, **kwargs)
 
 

@@ -1,7 +1,7 @@
-"""Reads checkpoints in the released layout: its config.json into ours, its tensor names into ours.
+"""Reads checkpoints in the published layout: its config.json into ours, its tensor names into ours.
 
 Sizes and ids are taken from the tensors and the tokenizer of the checkpoint, never from constants: which of two
-vocabularies the released weights have could not be known, and config.json has one of two forms.
+vocabularies the published weights have could not be known, and config.json has one of two forms.
 """
 
 import json
@@ -14,9 +14,9 @@ from transformers.conversion_mapping import register_checkpoint_conversion_mappi
 from transformers.core_model_loading import Chunk, Concatenate, WeightConverter, WeightRenaming
 from transformers.utils import cached_file
 
-RELEASED_ARCHITECTURE = "LlavaQwenForCausalLM"
+PUBLISHED_ARCHITECTURE = "LlavaQwenForCausalLM"
 # Tensors that a release may carry over from its ancestors and that no part of the model reads.
-UNUSED_RELEASED_TENSORS = ("model.image_newline",)
+UNUSED_PUBLISHED_TENSORS = ("model.image_newline",)
 INDEX_FILE, SINGLE_FILE = "model.safetensors.index.json", "model.safetensors"
 PICKLE_FILES = ("pytorch_model.bin.index.json", "pytorch_model.bin", "pytorch_model.pt", "model.pt", "model.pth")
 
@@ -28,7 +28,7 @@ KNOWN_VISION_TOWERS = {
 # Sizes that are literals of the published code and stand in no file of a release; a recording of that code at other
 # sizes has them in a file.
 LITERALS_FILE = "tiny_overrides.json"
-RELEASED_LITERALS = {"temporal_scale_factor": 5, "packer_num_heads": 8}
+PUBLISHED_LITERALS = {"temporal_scale_factor": 5, "packer_num_heads": 8}
 
 TEXT_FIELDS = (
     "hidden_size",
@@ -52,20 +52,20 @@ TEXT_FIELDS = (
 )
 
 
-def is_released_config(config_dict: dict[str, Any]) -> bool:
+def is_published_config(config_dict: dict[str, Any]) -> bool:
     """Tell whether a config.json is that of the published system, in either of its two forms."""
-    return RELEASED_ARCHITECTURE in (config_dict.get("architectures") or ()) and config_dict.get("model_type") in (
+    return PUBLISHED_ARCHITECTURE in (config_dict.get("architectures") or ()) and config_dict.get("model_type") in (
         "llava_qwen",
         "llava",
     )
 
 
-def convert_released_config(config_dict: dict[str, Any], source: str | Path, **hub_kwargs) -> dict[str, Any]:
+def convert_published_config(config_dict: dict[str, Any], source: str | Path, **hub_kwargs) -> dict[str, Any]:
     """
-    Rewrite a released config.json into the fields of [`LlavaSTConfig`], released behaviour of each quirk included.
+    Rewrite a published config.json into the fields of [`LlavaSTConfig`], published behaviour of each quirk included.
 
     Args:
-        config_dict (`dict`): The released config.json.
+        config_dict (`dict`): The published config.json.
         source (`str` or `Path`): Directory or repository that holds the weights and the tokenizer.
         hub_kwargs: `revision`, `token`, `cache_dir`, `local_files_only`, `subfolder` for a repository.
 
@@ -77,7 +77,7 @@ def convert_released_config(config_dict: dict[str, Any], source: str | Path, **h
     files = SourceFiles(source, hub_kwargs)
     fields = _Named(config_dict, f"config.json of {source} lacks the field {{}}: fetch the published file again.")
     shapes = _Named(files.tensor_shapes(), f"the tensor {{}} is missing from {source}: fetch its shards again.")
-    token_ids = _Named(files.token_ids(), f"the tokenizer of {source} lacks {{}}: put the released tokenizer there.")
+    token_ids = _Named(files.token_ids(), f"the tokenizer of {source} lacks {{}}: put the published tokenizer there.")
     vision_config = _vision_config(config_dict, shapes, files)
     vocab_size, hidden_size = shapes["model.embed_tokens.weight"]
     text_config = {name: config_dict[name] for name in TEXT_FIELDS if name in config_dict}
@@ -88,7 +88,7 @@ def convert_released_config(config_dict: dict[str, Any], source: str | Path, **h
     packed_size = round(fields["mm_perceiver_latents"] ** 0.5)
     fast_size = round(fields["mm_perceiver_latents_fast"] ** 0.5)
     packer = "model.vision_resampler.token_packer.devide_attention."
-    literals = {**RELEASED_LITERALS, **(files.read_json(LITERALS_FILE) or {})}
+    literals = {**PUBLISHED_LITERALS, **(files.read_json(LITERALS_FILE) or {})}
     return {
         "model_type": "llava_st",
         "architectures": ["LlavaSTForConditionalGeneration"],
@@ -212,7 +212,7 @@ class SourceFiles:
             added = (self.read_json(name) or {}).get("added_tokens")
             if added:
                 return {token["content"]: token["id"] for token in added}
-        raise ValueError(f"no tokenizer with added tokens in {self.source}: put the released tokenizer there.")
+        raise ValueError(f"no tokenizer with added tokens in {self.source}: put the published tokenizer there.")
 
 
 def open_safetensors(path: str | Path) -> safe_open:
@@ -230,9 +230,9 @@ def open_safetensors(path: str | Path) -> safe_open:
         raise ValueError(f"{path} is damaged ({error}): fetch this file again.") from error
 
 
-def released_weight_mapping(prefix: str) -> list[WeightRenaming | WeightConverter]:
+def published_weight_mapping(prefix: str) -> list[WeightRenaming | WeightConverter]:
     """
-    List the renamings from the released tensors to ours.
+    List the renamings from the published tensors to ours.
 
     Args:
         prefix (`str`): `"model."` for the model with a head, `""` for the base model.
@@ -276,16 +276,16 @@ def released_weight_mapping(prefix: str) -> list[WeightRenaming | WeightConverte
     return [WeightRenaming(old, prefix + new) for old, new in renamed.items()] + converters
 
 
-def register_released_layout() -> None:
-    """Let `from_pretrained` read the released tensor names into both models."""
+def register_published_layout() -> None:
+    """Let `from_pretrained` read the published tensor names into both models."""
     for class_name, prefix in (("LlavaSTForConditionalGeneration", "model."), ("LlavaSTModel", "")):
-        register_checkpoint_conversion_mapping(class_name, released_weight_mapping(prefix), overwrite=True)
+        register_checkpoint_conversion_mapping(class_name, published_weight_mapping(prefix), overwrite=True)
 
 
 __all__ = [
-    "convert_released_config",
-    "is_released_config",
+    "convert_published_config",
+    "is_published_config",
     "open_safetensors",
-    "register_released_layout",
-    "released_weight_mapping",
+    "published_weight_mapping",
+    "register_published_layout",
 ]

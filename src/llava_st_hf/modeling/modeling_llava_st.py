@@ -19,7 +19,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
 from .configuration_llava_st import LlavaSTConfig
-from .conversion_llava_st import register_released_layout
+from .conversion_llava_st import register_published_layout
 from .coordinates_llava_st import (
     LlavaSTCoordinateEmbeddings,
     interpolate_rows,
@@ -141,7 +141,7 @@ class LlavaSTPreTrainedModel(PreTrainedModel):
 
     def save_pretrained(self, *args, **kwargs) -> None:
         """
-        Save in this project's layout, never in the released one; see `PreTrainedModel.save_pretrained`.
+        Save in this project's layout, never in the published one; see `PreTrainedModel.save_pretrained`.
 
         The code travels with the weights, see [`LlavaSTConfig.save_pretrained`].
         """
@@ -321,7 +321,7 @@ class LlavaSTModel(LlavaSTPreTrainedModel):
         streams = [self.packer.pack_slow(frames).flatten(0, 2)]
         if self.config.splice_fast_tokens:
             # Parity: the reference computes the fast stream and then loses it (it splices the slow one into the
-            # embeddings as they were before), so released weights know raw tokens in its place.
+            # embeddings as they were before), so published weights know raw tokens in its place.
             streams.insert(0, self.packer.pack_fast(frames).flatten(0, 2))
         return torch.cat(streams)
 
@@ -636,7 +636,7 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
             text_config.vocab_size = vocab_size
 
 
-register_released_layout()
+register_published_layout()
 
 __all__ = [
     "LlavaSTCausalLMOutputWithPast",

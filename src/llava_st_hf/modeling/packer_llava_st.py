@@ -63,7 +63,7 @@ class LlavaSTPacker(nn.Module):
     """
     Pack the patches of a clip into a slow stream (few frames, fine grid) and a fast one (all frames, coarse grid).
 
-    Released sizes: 100 frames of 27x27 patches become 100 frames of 9x9 tokens, and these the 1,620 tokens of the
+    Published sizes: 100 frames of 27x27 patches become 100 frames of 9x9 tokens, and these the 1,620 tokens of the
     slow stream (20 frames of 9x9) and the 900 of the fast stream (100 frames of 3x3).
     """
 
@@ -121,7 +121,7 @@ def split_axis(size: int, stride: int, device: torch.device) -> tuple[torch.Tens
     Split an axis of `size` tokens into groups of `stride`, the last one smaller where it does not divide.
 
     The centre of a group is its middle token, or half of each of the two in its middle: the point that linear
-    interpolation (half-pixel centres) gives. For the released strides that is frame 5 i + 2 and patch 3 i + 1.
+    interpolation (half-pixel centres) gives. For the published strides that is frame 5 i + 2 and patch 3 i + 1.
 
     Returns:
         `tuple[torch.Tensor, torch.Tensor]`: the weights of the centre (float) and which tokens exist (bool), each

@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from .batch_feature_llava_st import GroundingContext
-from .grounding_llava_st import AnswerFormat
+from .grounding_results_llava_st import AnswerFormat
 from .media_llava_st import MediaInfo, PromptError
 
 # Longest caption of an event that ends in a tube, which needs the rest of the budget.

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from .batch_feature_llava_st import GroundingContext
 from .media_llava_st import PromptError
-from .prompt_writing_llava_st import check_encodable
+from .prompt_expansion_llava_st import check_encodable
 from .video_processing_llava_st import REQUEST_FIELDS
 
 # Key of a chat message under which the question travels to `post_process_grounding`; no template renders it.

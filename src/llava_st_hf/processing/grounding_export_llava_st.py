@@ -9,7 +9,7 @@ import numpy as np
 from .media_llava_st import InputError
 
 if TYPE_CHECKING:
-    from .grounding_llava_st import GroundingResult, LabelledBox
+    from .grounding_results_llava_st import GroundingResult, LabelledBox
 
 
 def convert_to_plain(value: Any) -> Any:

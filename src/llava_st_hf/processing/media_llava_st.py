@@ -13,7 +13,7 @@ import numpy as np
 
 
 class InputError(ValueError):
-    """Raised for input that the user can mend; the message names the field, its value and the mend."""
+    """Raised for input that the user can fix; the message names the field, its value and the fix."""
 
 
 class MediaError(InputError):

@@ -6,7 +6,7 @@ Three things go beyond an ordinary processor of transformers:
   `coordinate_offsets`, as long as `input_ids`;
 - what is known of each image and clip stays with the inputs as `inputs.media`, so that `post_process_grounding` can
   put an answer back onto it;
-- two quirks that the released weights were trained with are switches, `splice_fast_tokens` and `embed_width_inputs`.
+- two quirks that the published weights were trained with are switches, `splice_fast_tokens` and `embed_width_inputs`.
 """
 
 import bisect
@@ -22,16 +22,16 @@ from transformers.processing_utils import MultiModalData, ProcessingKwargs, Proc
 from transformers.video_processing_utils import VideoProcessorMixin
 
 from .answer_grammar_llava_st import AnswerGrammar, GrammarVocabulary, find_time_limits
+from .answer_scores_llava_st import read_answers, read_generated
 from .batch_feature_llava_st import GroundingContext, LlavaSTBatchFeature
 from .chat_messages_llava_st import check_query, read_context, read_requests, write_context
-from .coordinate_text_llava_st import check_prompt_coordinates
-from .decoding_llava_st import make_generate_arguments
+from .constrained_generation_llava_st import make_generate_arguments
 from .frame_sampling_llava_st import MAX_SAMPLED_FRAMES
-from .generated_llava_st import read_answers, read_generated
-from .grounding_llava_st import Box, GroundingResult, Span
-from .media_inputs_llava_st import flatten_images, flatten_videos, load_images, refuse_url
+from .grounding_results_llava_st import Box, GroundingResult, Span
+from .image_loading_llava_st import flatten_images, flatten_videos, load_images, refuse_url
 from .media_llava_st import InputError, MediaError, PromptError
-from .prompt_writing_llava_st import (
+from .notation_llava_st import check_prompt_coordinates
+from .prompt_expansion_llava_st import (
     RAW_FAST_TOKENS,
     RAW_WIDTH_TOKEN,
     PromptWriter,
@@ -41,7 +41,7 @@ from .prompt_writing_llava_st import (
     choose_padding,
     place_offsets,
 )
-from .released_llava_st import load_released_arguments, read_released_sizes
+from .published_layout_llava_st import load_published_arguments, read_published_sizes
 from .tasks_llava_st import choose_medium, get_task, unpack_units, write_values
 from .tokenization_llava_st import get_coordinate_token_offset, require_token
 from .video_processing_llava_st import REQUEST_FIELDS, LlavaSTVideoProcessorKwargs
@@ -74,10 +74,10 @@ class LlavaSTProcessor(ProcessorMixin):
         num_temporal_tokens (`int`, *optional*, defaults to 100): Number of time tokens.
         num_spatial_tokens (`int`, *optional*, defaults to 100): Number of tokens of each of height and width.
         splice_fast_tokens (`bool`, *optional*, defaults to `True`):
-            Whether fast features are put into the sequence, as in the paper. The released weights want `False`: the
+            Whether fast features are put into the sequence, as in the paper. The published weights want `False`: the
             fast positions are then the raw tokens `<vid_start> <vid_patch>... <vid_end>`.
         embed_width_inputs (`bool`, *optional*, defaults to `True`):
-            Whether `<x=..>` in a prompt is embedded like the other axes. The released weights want `False`: it is
+            Whether `<x=..>` in a prompt is embedded like the other axes. The published weights want `False`: it is
             then the raw token `<WIDTH-INPUT>`.
 
     Example:
@@ -153,10 +153,10 @@ class LlavaSTProcessor(ProcessorMixin):
             `InputError`: When a published checkpoint lacks a size or has sizes that do not fit together.
         """
         hub_kwargs = {key: value for key, value in kwargs.items() if key in _HUB_KEYS and value is not None}
-        sizes = read_released_sizes(pretrained_model_name_or_path, **hub_kwargs)
+        sizes = read_published_sizes(pretrained_model_name_or_path, **hub_kwargs)
         if sizes is None:
             return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
-        arguments = load_released_arguments(pretrained_model_name_or_path, sizes, **hub_kwargs)
+        arguments = load_published_arguments(pretrained_model_name_or_path, sizes, **hub_kwargs)
         given = {key: value for key, value in kwargs.items() if key in cls._get_size_arguments()}
         processor = cls(**{**arguments, **given})
         processor.tokenizer.chat_template = processor.chat_template
@@ -208,7 +208,7 @@ class LlavaSTProcessor(ProcessorMixin):
         if self.splice_fast_tokens:
             return self.video_token * (num_fast + num_slow)
         # Parity: the reference overwrites its fast block when it splices the slow one (llava_arch.py:491-501), so
-        # these positions keep the embeddings of the raw tokens; released weights expect it.
+        # these positions keep the embeddings of the raw tokens; published weights expect it.
         start, patch, end = RAW_FAST_TOKENS
         fast = start + patch * (num_fast - 2) + end if num_fast > 1 else start
         return fast + self.video_token * num_slow

@@ -1,6 +1,6 @@
 """The 15 tasks of LLaVA-ST: what each needs, its prompt in the published wording, and the form of its answer.
 
-The wording and the spaces are those the released weights were trained with. In the published pipeline a span in a
+The wording and the spaces are those the published weights were trained with. In the published pipeline a span in a
 prompt gets a space on both sides, a box one before it and a start time one on both sides and one before "Starts in":
 the double spaces below are therefore meant.
 """
@@ -11,9 +11,9 @@ from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any
 
-from .coordinate_text_llava_st import format_coordinate
-from .grounding_llava_st import AnswerFormat, Box, Span
+from .grounding_results_llava_st import AnswerFormat, Box, Span
 from .media_llava_st import PromptError
+from .notation_llava_st import format_coordinate
 
 # What a prompt may hold and how it is written into the text, see `Task.needs`.
 TASK_FIELDS = ("query", "span", "box", "start")

@@ -1,4 +1,4 @@
-"""The tokenizer: coordinate tokens for a new model, and the released tokenizer under the names used here.
+"""The tokenizer: coordinate tokens for a new model, and the published tokenizer under the names used here.
 
 Coordinate tokens are ordinary added tokens, not special ones: everything that decodes with `skip_special_tokens=True`
 (pipelines, servers, `post_process_*`) would otherwise delete the answer.
@@ -12,11 +12,11 @@ from pathlib import Path
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerBase, Qwen2Tokenizer
 
-from .coordinate_text_llava_st import format_coordinate_token
 from .media_llava_st import InputError
+from .notation_llava_st import format_coordinate_token
 
-RELEASED_AXES = {"TEMP": "t", "HEIGHT": "y", "WIDTH": "x"}
-_RELEASED_COORDINATE = re.compile(r"<(TEMP|HEIGHT|WIDTH)-(\d+)>")
+PUBLISHED_AXES = {"TEMP": "t", "HEIGHT": "y", "WIDTH": "x"}
+_PUBLISHED_COORDINATE = re.compile(r"<(TEMP|HEIGHT|WIDTH)-(\d+)>")
 
 
 def list_coordinate_tokens(num_temporal_tokens: int, num_spatial_tokens: int) -> list[str]:
@@ -88,9 +88,9 @@ def add_media_tokens(
     tokenizer.add_tokens([AddedToken(name, special=True, normalized=False) for name in (image_token, video_token)])
 
 
-def is_released_vocabulary(added_tokens: dict[str, int]) -> bool:
+def is_published_vocabulary(added_tokens: dict[str, int]) -> bool:
     """Return whether the added tokens (name to id) are those of the published checkpoint."""
-    return any(_RELEASED_COORDINATE.fullmatch(name) for name in added_tokens)
+    return any(_PUBLISHED_COORDINATE.fullmatch(name) for name in added_tokens)
 
 
 def count_coordinate_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
@@ -104,17 +104,17 @@ def count_coordinate_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, in
     return counts["t"], counts["y"]
 
 
-def rename_released_token(name: str, vocabulary: dict[str, int]) -> str:
+def rename_published_token(name: str, vocabulary: dict[str, int]) -> str:
     """Return the name used here for a token of the published tokenizer, `vocabulary` being all its tokens."""
-    if match := _RELEASED_COORDINATE.fullmatch(name):
-        return format_coordinate_token(RELEASED_AXES[match[1]], int(match[2]))
+    if match := _PUBLISHED_COORDINATE.fullmatch(name):
+        return format_coordinate_token(PUBLISHED_AXES[match[1]], int(match[2]))
     # Which ids stand for media does not matter to the model, all these positions are overwritten by features. A
     # tokenizer that already knows <image> (some of its ancestors do) keeps it.
     media = {"<im_patch>": "<image>", "<slow_vid_start>": "<video>"}
     return media[name] if name in media and media[name] not in vocabulary else name
 
 
-def convert_released_tokenizer(tokenizer_dir: str | Path, **kwargs) -> Qwen2Tokenizer:
+def convert_published_tokenizer(tokenizer_dir: str | Path, **kwargs) -> Qwen2Tokenizer:
     """
     Load the published tokenizer with the token names of this project; every id stays what it was.
 
@@ -132,14 +132,14 @@ def convert_released_tokenizer(tokenizer_dir: str | Path, **kwargs) -> Qwen2Toke
     Example:
 
     ```python
-    >>> tokenizer = convert_released_tokenizer("LLaVA-ST-Qwen2-7B")
+    >>> tokenizer = convert_published_tokenizer("LLaVA-ST-Qwen2-7B")
     >>> tokenizer.decode([tokenizer.convert_tokens_to_ids("<t_12>")], skip_special_tokens=True)
     '<t_12>'
     ```
     """
     tokenizer = Qwen2Tokenizer.from_pretrained(tokenizer_dir, **kwargs)
     vocabulary = tokenizer.get_added_vocab()
-    if not is_released_vocabulary(vocabulary):
+    if not is_published_vocabulary(vocabulary):
         raise InputError(f"{tokenizer_dir} has no <TEMP-000>: it is not the tokenizer of a published LLaVA-ST.")
     with tempfile.TemporaryDirectory() as folder:
         # tokenizers cannot rename a token in memory, but its file can be edited.
@@ -147,9 +147,9 @@ def convert_released_tokenizer(tokenizer_dir: str | Path, **kwargs) -> Qwen2Toke
         path = Path(folder, "tokenizer.json")
         content = json.loads(path.read_text(encoding="utf-8"))
         for token in content["added_tokens"]:
-            if _RELEASED_COORDINATE.fullmatch(token["content"]):
+            if _PUBLISHED_COORDINATE.fullmatch(token["content"]):
                 token["special"] = False
-            token["content"] = rename_released_token(token["content"], vocabulary)
+            token["content"] = rename_published_token(token["content"], vocabulary)
         path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
         converted = type(tokenizer).from_pretrained(folder)
     converted.name_or_path = str(tokenizer_dir)
@@ -168,11 +168,11 @@ def require_token(tokenizer: PreTrainedTokenizerBase, token: str, argument: str)
 __all__ = [
     "add_coordinate_tokens",
     "add_media_tokens",
-    "convert_released_tokenizer",
+    "convert_published_tokenizer",
     "count_coordinate_tokens",
     "get_coordinate_token_offset",
-    "is_released_vocabulary",
+    "is_published_vocabulary",
     "list_coordinate_tokens",
-    "rename_released_token",
+    "rename_published_token",
     "require_token",
 ]

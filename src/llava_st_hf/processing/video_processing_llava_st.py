@@ -21,9 +21,9 @@ from transformers.video_processing_utils import VideoProcessorMixin
 from transformers.video_utils import VideoMetadata
 
 from .frame_sampling_llava_st import compute_sampled_indices
-from .media_inputs_llava_st import get_source_path, open_image
+from .image_loading_llava_st import get_source_path, open_image
 from .media_llava_st import EmptyMediaError, MediaError, MediaInfo
-from .video_reading_llava_st import read_video, resize_frames
+from .video_decoding_llava_st import read_video, resize_frames
 
 # Of frames that come without a time line; it is what transformers assumes too (`VideoMetadata.sampled_fps`).
 DEFAULT_FPS = 24.0

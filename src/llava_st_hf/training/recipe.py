@@ -248,14 +248,14 @@ class _RecipeParser(TrlParser):
 
     def error(self, message: str):
         """Raise for arguments that cannot be parsed."""
-        raise InputError(f"{message}: mend the recipe or the command line.")
+        raise InputError(f"{message}: fix the recipe or the command line.")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise InputError(f"the recipe {path} cannot be read: {error.strerror}. Mend its path.") from error
+        raise InputError(f"the recipe {path} cannot be read: {error.strerror}. Fix its path.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"the recipe {path} is no YAML: {error}") from error
     if not isinstance(content, dict):

@@ -1,6 +1,6 @@
 """Who trains in each stage: which modules, as LoRA or in full, at which learning rate and in which precision.
 
-The published stages (arXiv 2501.08282, section 4.2, and the released code) are rows of a table here; so are LoRA on a
+The published stages (arXiv 2501.08282, section 4.2, and the published code) are rows of a table here; so are LoRA on a
 user's own data, training of all but the vision tower, and training from scratch. `apply_stage` puts a plan into
 effect, `format_stage_table` shows what it did. Where the language model is not trained in full the model becomes a
 PEFT model, so that a checkpoint holds only what was trained.
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
-from ..lora import make_lora_config
 from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
-from ..processing.prompt_writing_llava_st import RAW_FAST_TOKENS
+from ..processing.prompt_expansion_llava_st import RAW_FAST_TOKENS
+from .lora import make_lora_config
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -165,7 +165,7 @@ def _full(learning_rate: float, *modules: str) -> tuple[ModulePlan, ...]:
     return tuple(ModulePlan(module, "full", learning_rate) for module in modules)
 
 
-# Parity: the released code gives the coordinate tables and the rows of the media tokens the rate of the packer, and
+# Parity: the published code gives the coordinate tables and the rows of the media tokens the rate of the packer, and
 # the table of the paper names only "2e-4" and "2e-5 for the packer".
 _ALIGNED = (
     ModulePlan("language_model", "lora", 2e-4),

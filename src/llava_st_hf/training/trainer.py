@@ -23,7 +23,7 @@ from ..data.samples import Sample
 from ..data.skips import SkippedRecord
 from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from ..processing.media_llava_st import InputError
-from .figures import TrainingFigures
+from .metrics import TrainingFigures
 from .recipe import LlavaSTTrainingConfig
 from .stages import StagePlan, find_module
 
@@ -202,7 +202,7 @@ class LlavaSTTrainer(SFTTrainer):
         if prefix and "loss" not in figures:
             where = self.eval_data_collator.collator.skip_report.path
             raise InputError(
-                f"eval_mixture: none of its records could be used{'' if where is None else f', see {where}'}: mend it."
+                f"eval_mixture: none of its records could be used{'' if where is None else f', see {where}'}: fix it."
             )
         if prefix and self.evaluate_grounding is not None:
             with self.accelerator.autocast():  # that of the trained model, which `generate` goes past

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from llava_st_hf.data.media_probe import probe_video
 from llava_st_hf.data.readers.charades_sta import CharadesStaReader
-from llava_st_hf.data.readers.media_probe import probe_video
 from llava_st_hf.data.samples import Sample
-from llava_st_hf.processing.grounding_parsing_llava_st import parse_answer
+from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.media_llava_st import InputError
 
 

@@ -65,7 +65,7 @@ def test_elements_are_read_in_any_order(tmp_path):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        (b'{"a": 1', r"bad.jsonl, line 2 at byte 3: is no JSON: Expecting ',' delimiter.*Mend it\."),
+        (b'{"a": 1', r"bad.jsonl, line 2 at byte 3: is no JSON: Expecting ',' delimiter.*Fix it\."),
         (b'{"a": NaN}', "NaN is no JSON number"),
         (b'{"a": -Infinity}', "-Infinity is no JSON number"),
         (b'{"a": "\xff"}', "byte 7 of the record is not UTF-8"),
@@ -113,7 +113,7 @@ def test_long_lines_are_read_up_to_the_limit(tmp_path, monkeypatch):
         ("a.json", "", None, r"'\[' is expected, but 'the end of the file' found.*\(byte 0\)"),
         ("a.json", "[1, 2", None, "is no JSON"),
         ("a.json", "[1, 2,]", None, "is no JSON"),
-        ("a.json", "[1 2]", None, r"',' is expected, but '2' found; mend it \(byte 3\)"),
+        ("a.json", "[1 2]", None, r"',' is expected, but '2' found; fix it \(byte 3\)"),
         ("a.json", '[{"a": }]', None, "is no JSON: Expecting value at byte 7"),
         ("a.json", "[" * 100_000, None, "nested too deeply"),
         ("a.json", "[1]\n[2]", None, r"goes on after the end of its array: .*\.jsonl"),

@@ -5,7 +5,7 @@ import pytest
 
 from llava_st_hf.data.readers.refcoco import RefCocoReader
 from llava_st_hf.data.samples import Sample
-from llava_st_hf.processing.grounding_parsing_llava_st import parse_answer
+from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.media_llava_st import InputError, MediaInfo
 
 

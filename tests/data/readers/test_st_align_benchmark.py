@@ -5,10 +5,10 @@ import pytest
 
 from llava_st_hf.data.readers.st_align_benchmark import StAlignBenchmarkReader
 from llava_st_hf.data.samples import Sample
-from llava_st_hf.processing.coordinate_text_llava_st import find_coordinates
+from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.frame_sampling_llava_st import compute_frame_indices
-from llava_st_hf.processing.grounding_parsing_llava_st import parse_answer
 from llava_st_hf.processing.media_llava_st import InputError, MediaInfo
+from llava_st_hf.processing.notation_llava_st import find_coordinates
 from llava_st_hf.processing.tasks_llava_st import TASKS
 
 PLACEHOLDERS = {"t": "temporal_input", "y": "spatial_height_input", "x": "spatial_width_input"}

@@ -15,9 +15,9 @@ from llava_st_hf.data.readers.tubes import (
     write_tube,
 )
 from llava_st_hf.data.skips import RecordError
-from llava_st_hf.processing.coordinate_text_llava_st import find_coordinates
-from llava_st_hf.processing.grounding_parsing_llava_st import parse_answer
+from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.media_llava_st import MediaInfo
+from llava_st_hf.processing.notation_llava_st import find_coordinates
 
 
 def test_fractions_are_read_again_exactly():

@@ -6,11 +6,11 @@ import pytest
 from PIL import Image
 from video_files import encode, rotate_mp4
 
-from llava_st_hf.data.readers.media_probe import probe_image, probe_video
+from llava_st_hf.data.media_probe import probe_image, probe_video
 from llava_st_hf.data.readers.user_jsonl import RECORD_FIELDS, UserJsonlReader
 from llava_st_hf.data.samples import Sample
 from llava_st_hf.data.skips import SkipReport, TooManySkipsError, read_skip_report
-from llava_st_hf.processing.grounding_parsing_llava_st import parse_answer
+from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.processing.tasks_llava_st import TASKS
 

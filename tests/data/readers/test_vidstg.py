@@ -6,7 +6,7 @@ import pytest
 
 from llava_st_hf.data.readers.vidstg import VidStgReader
 from llava_st_hf.data.samples import Sample
-from llava_st_hf.processing.grounding_parsing_llava_st import parse_answer
+from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.media_llava_st import InputError, MediaInfo
 from llava_st_hf.processing.tasks_llava_st import TASKS
 

@@ -7,10 +7,10 @@ import pytest
 
 from llava_st_hf.data.shapes import ShapesDataset, shapes_vocabulary
 from llava_st_hf.data.shapes.scenes import COLORS, EVENTS, SHAPES
-from llava_st_hf.processing.coordinate_text_llava_st import find_coordinates
-from llava_st_hf.processing.grounding_parsing_llava_st import parse_answer
+from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.grounding_text_llava_st import remove_coordinates
 from llava_st_hf.processing.media_llava_st import MediaInfo
+from llava_st_hf.processing.notation_llava_st import find_coordinates
 from llava_st_hf.processing.tasks_llava_st import TASKS
 
 NUM_FRAMES = 20

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llava_st_hf.data.shapes.draws import Draws
+from llava_st_hf.data.shapes.random_choices import Draws
 from llava_st_hf.data.shapes.rendering import render_scene
 from llava_st_hf.data.shapes.scenes import (
     COLORS,

@@ -19,11 +19,11 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from ...processing.media_llava_st import InputError
 from ...processing.tasks_llava_st import get_task
+from ..epoch_order import NUM_BLOCKS_IN_WINDOW
 from ..samples import Sample
 from ..skips import RecordError
-from ..streaming import NUM_BLOCKS_IN_WINDOW
+from .base import MediaFolder, Reader, require_object
 from .json_files import JsonRecords
-from .reader import MediaFolder, Reader, require_object
 
 _COLUMNS = ("id", "source", "task", "media_type", "media", "frame_range", "messages")
 _REQUIRED_COLUMNS = ("id", "media_type", "messages")
@@ -81,7 +81,7 @@ class CanonicalReader(Reader):
         try:
             self._open(*_list_files(str(path)), source, data_folder, task, keep_sources)
         except _NETWORK_ERRORS as error:
-            raise InputError(f"{path} cannot be read: {error}. Mend the path, or check the connection.") from error
+            raise InputError(f"{path} cannot be read: {error}. Fix the path, or check the connection.") from error
 
     @classmethod
     def from_hub(
@@ -163,7 +163,7 @@ class CanonicalReader(Reader):
         Read one record.
 
         Raises:
-            `RecordError`: With the field, its value and the mend.
+            `RecordError`: With the field, its value and the fix.
         """
         row = dict(require_object(self._rows[index]))
         if not self.keep_sources or row.get("source") is None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from ...processing.media_llava_st import InputError, MediaError
 from ...processing.tasks_llava_st import get_task
+from ..media_probe import find_media, probe_video
 from ..samples import Media, Sample
 from ..skips import RecordError, show
+from .base import MediaFolder, Reader, require_object
 from .json_files import JsonRecords
-from .media_probe import find_media, probe_video
-from .reader import MediaFolder, Reader, require_object
 from .tubes import (
     DEFAULT_NUM_FRAMES,
     check_count,

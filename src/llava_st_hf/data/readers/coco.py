@@ -8,7 +8,7 @@ from typing import Any
 
 from ...processing.tasks_llava_st import get_task
 from ..samples import Sample
-from .reader import MediaFolder, Reader, require_object
+from .base import MediaFolder, Reader, require_object
 from .refcoco import get_list, load_json
 from .tubes import (
     check_numbers,
@@ -148,7 +148,7 @@ def _index_by_id(items: list[Any]) -> dict[Any, Mapping[str, Any]]:
 def _look_up(items: Mapping[Any, Mapping[str, Any]], annotation: Mapping[str, Any], field: str) -> Mapping[str, Any]:
     name = require(annotation, field)
     if not isinstance(name, (int, str)) or name not in items:
-        raise make_error(field, name, "the file has nothing with this id; mend one of the two")
+        raise make_error(field, name, "the file has nothing with this id; fix one of the two")
     return items[name]
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ...processing.media_llava_st import InputError
+from ..media_probe import find_media
 from ..samples import Sample
-from .media_probe import find_media
-from .reader import MediaFolder, Reader, require_object
+from .base import MediaFolder, Reader, require_object
 from .refcoco import load_json
 from .tubes import (
     DEFAULT_NUM_FRAMES,

@@ -117,7 +117,7 @@ class JsonRecords:
         try:
             return open(self.path, "rb")
         except OSError as error:
-            raise InputError(f"the file {self.path} cannot be read: {error.strerror}. Mend its path.") from error
+            raise InputError(f"the file {self.path} cannot be read: {error.strerror}. Fix its path.") from error
 
     def _get_stamp(self) -> tuple[int, int]:
         with self._open() as file:
@@ -173,7 +173,7 @@ def _parse(content: bytes, where: str) -> Any:
     except RecursionError:
         message = f"{where}: is nested too deeply: flatten it."
     except ValueError as error:  # also of a whole number with thousands of digits
-        message = f"{where}: is no JSON: {error}. Mend it."
+        message = f"{where}: is no JSON: {error}. Fix it."
     raise RecordError("invalid_json", "record", message)
 
 
@@ -333,7 +333,7 @@ class _Scanner:
     def _take(self, character: str) -> None:
         if self.peek() != character:
             found = self.peek() or "the end of the file"
-            raise self.make_error(f"is no JSON: {character!r} is expected, but {found!r} found; mend it")
+            raise self.make_error(f"is no JSON: {character!r} is expected, but {found!r} found; fix it")
         self._position += 1
 
     def _take_value(self) -> tuple[int, Any]:
@@ -353,10 +353,10 @@ class _Scanner:
                 if is_whole or self._window[end : end + 1] not in _NUMBER_GOES_ON:
                     break
             if is_whole:
-                raise self.make_error(f"is no JSON: {problem}; mend it")
+                raise self.make_error(f"is no JSON: {problem}; fix it")
             if len(self._window) - self._position > MAX_RECORD_BYTES:
                 raise self.make_error(
-                    f"has an element that is no JSON, or longer than {MAX_RECORD_BYTES:,} bytes: {problem}; mend it"
+                    f"has an element that is no JSON, or longer than {MAX_RECORD_BYTES:,} bytes: {problem}; fix it"
                 )
             is_whole = not self._slide()
         start = self._base + self._position

@@ -9,7 +9,7 @@ from ...processing.media_llava_st import InputError
 from ...processing.tasks_llava_st import TASKS, get_task
 from ..samples import Sample
 from ..skips import show
-from .reader import MediaFolder, Reader, require_object
+from .base import MediaFolder, Reader, require_object
 from .tubes import (
     check_numbers,
     check_task,
@@ -128,8 +128,8 @@ def load_json(path: str | Path) -> Any:
     except (OSError, ValueError, RecursionError) as error:
         # Of a file that is named so already, another format is meant.
         is_lines = getattr(error, "msg", "") == "Extra data" and Path(path).suffix.lower() == ".json"
-        mend = " Name a file with one record per line .jsonl." if is_lines else ""
-        raise InputError(f"{path} cannot be read as a JSON file: {error}.{mend}") from error
+        fix = " Name a file with one record per line .jsonl." if is_lines else ""
+        raise InputError(f"{path} cannot be read as a JSON file: {error}.{fix}") from error
 
 
 def get_list(content: Any, name: str, path: str | Path) -> list[Any]:

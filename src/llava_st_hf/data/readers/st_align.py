@@ -21,13 +21,13 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from ...processing.coordinate_text_llava_st import COORDINATE_PATTERN, format_coordinate, read_coordinate
 from ...processing.media_llava_st import InputError
+from ...processing.notation_llava_st import COORDINATE_PATTERN, format_coordinate, read_coordinate
 from ...processing.tasks_llava_st import get_task
 from ..samples import MEDIA_PLACEHOLDER, Media, Sample
 from ..skips import RecordError, show
+from .base import MediaFolder, Reader, require_object
 from .json_files import JsonRecords
-from .reader import MediaFolder, Reader, require_object
 
 _AXES = {"TEMP": "t", "HEIGHT": "y", "WIDTH": "x"}
 _NAMES = {axis: name for name, axis in _AXES.items()}
@@ -87,7 +87,7 @@ class StAlignReader(Reader):
         Read one record.
 
         Raises:
-            `RecordError`: With the field, its value and the mend.
+            `RecordError`: With the field, its value and the fix.
         """
         record = require_object(self._records[index])
         media_type, media = self._read_media(record)

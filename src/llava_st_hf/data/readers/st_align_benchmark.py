@@ -7,8 +7,8 @@ from typing import Any
 from ...processing.tasks_llava_st import ANSWER_REQUESTS
 from ..samples import Sample
 from ..skips import RecordError, show
+from .base import MediaFolder, Reader, require_object
 from .json_files import JsonRecords
-from .reader import MediaFolder, Reader, require_object
 from .tubes import (
     DEFAULT_NUM_FRAMES,
     SampledFrames,

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ...processing.coordinate_text_llava_st import format_coordinate
 from ...processing.frame_sampling_llava_st import compute_frame_indices
 from ...processing.media_llava_st import InputError
+from ...processing.notation_llava_st import format_coordinate
 from ...processing.tasks_llava_st import TASKS, get_task
 from ..skips import RecordError, show
 
@@ -32,9 +32,9 @@ TubeEntries = Sequence[tuple[float, BoxValues]]
 # --------------------------------------------------------------------------------------------------
 # Values of a record
 # --------------------------------------------------------------------------------------------------
-def make_error(field: str, value: Any, mend: str) -> RecordError:
+def make_error(field: str, value: Any, fix: str) -> RecordError:
     """Return the error of a field with a value that it cannot have."""
-    return RecordError("invalid_field", field, f"{field} is {show(value)}: {mend}.")
+    return RecordError("invalid_field", field, f"{field} is {show(value)}: {fix}.")
 
 
 def require(raw: Mapping[str, Any], name: str, where: str = "") -> Any:
@@ -152,7 +152,7 @@ def compute_box_fractions(
     x1, y1, x2, y2 = box_pixels
     size = f"the frame of {width:g} x {height:g} pixels"
     if not (width > 0 and height > 0):
-        raise make_error(field, list(box_pixels), f"{size} has no area; mend width and height")
+        raise make_error(field, list(box_pixels), f"{size} has no area; fix width and height")
     if x1 >= x2 or y1 >= y2:
         raise make_error(field, list(box_pixels), "it has no area; give left, top, right, bottom in pixels")
     if min(x1, y1) >= 0 and max(x2, y2) <= 1 < min(width, height):

@@ -6,15 +6,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ...processing.coordinate_text_llava_st import compute_fraction, find_coordinates, format_coordinate
-from ...processing.grounding_parsing_llava_st import parse_answer
+from ...processing.answer_parsing_llava_st import parse_answer
 from ...processing.media_llava_st import InputError, MediaError, MediaInfo, PromptError
+from ...processing.notation_llava_st import compute_fraction, find_coordinates, format_coordinate
 from ...processing.tasks_llava_st import TASKS, Task, get_task
+from ..media_probe import probe_image, probe_video
 from ..samples import Media, Sample
 from ..skips import RecordError, show
+from .base import MediaFolder, Reader, require_object
 from .json_files import JsonRecords
-from .media_probe import probe_image, probe_video
-from .reader import MediaFolder, Reader, require_object
 from .tubes import (
     DEFAULT_NUM_FRAMES,
     BoxValues,
@@ -212,7 +212,7 @@ class _Record:
             raise make_error("task", name, f"choose one of {', '.join(TASKS)}")
         task = TASKS[name]
         if task.media_type not in ("any", self.media_type):
-            raise make_error("task", name, f"it is about {task.media_type}s, but {self.media_type} is given; mend one")
+            raise make_error("task", name, f"it is about {task.media_type}s, but {self.media_type} is given; fix one")
         missing = [field for field in RECORD_FIELDS[name] if field not in self.fields]
         if missing:
             raise RecordError(
@@ -399,7 +399,7 @@ class _Record:
             raise make_error(
                 self.answer_field,
                 answer,
-                f"{problems[0].message} Task {task.name!r} has answers such as {task.example_answer!r}; mend it",
+                f"{problems[0].message} Task {task.name!r} has answers such as {task.example_answer!r}; fix it",
             )
 
 

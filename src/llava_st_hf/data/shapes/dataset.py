@@ -11,11 +11,11 @@ from pathlib import Path
 
 from ...processing.media_llava_st import InputError
 from ...processing.tasks_llava_st import TASKS, get_task
-from ..readers.reader import Reader
+from ..readers.base import Reader
 from ..samples import Media, Sample
-from .draws import Draws
 from .encoding import encode_sample
 from .questions import add_questions, write_messages
+from .random_choices import Draws
 from .rendering import render_scene
 from .scenes import DIFFICULTIES, Difficulty, Scene, SceneRequest, sample_scene
 

@@ -19,10 +19,10 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from ...processing.coordinate_text_llava_st import format_coordinate
 from ...processing.grounding_text_llava_st import format_box, format_span, format_tube
+from ...processing.notation_llava_st import format_coordinate
 from ...processing.tasks_llava_st import TASKS, get_task
-from .draws import Draws
+from .random_choices import Draws
 from .scenes import COLORS, EVENTS, SHAPES, Scene, SceneObject, Segment, are_alike, find_first_change
 
 _NUMBERS = ("one", "two", "three", "four")

@@ -6,7 +6,7 @@ machine; so the pixels are the same everywhere.
 
 import numpy as np
 
-from .draws import Draws
+from .random_choices import Draws
 from .scenes import COLORS, Difficulty, Scene, SceneObject
 
 _SQRT_2, _SQRT_5 = np.float32(2**0.5), np.float32(5**0.5)

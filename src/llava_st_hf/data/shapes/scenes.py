@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .draws import Draws
+from .random_choices import Draws
 
 # Strong colours, far from each other and from the dim backgrounds. RGB.
 COLORS = {

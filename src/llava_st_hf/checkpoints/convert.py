@@ -1,0 +1,222 @@
+"""Rewrites a checkpoint in the published layout into this project's, in bounded memory.
+
+The names are those of `published_weight_mapping`, the table that `from_pretrained` reads a published checkpoint with:
+what is written here loads to the same weights.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import torch
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+
+from ..modeling.configuration_llava_st import LlavaSTConfig
+from ..modeling.conversion_llava_st import UNUSED_PUBLISHED_TENSORS, is_published_config, published_weight_mapping
+from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
+from ..processing.media_llava_st import InputError
+from ..processing.processing_llava_st import LlavaSTProcessor
+from .reading import (
+    StoredTensor,
+    describe_source,
+    get_local_directory,
+    input_errors,
+    list_tensors,
+    read_config,
+)
+from .writing import (
+    PlannedTensor,
+    WrittenCheckpoint,
+    check_planned,
+    make_generation_config,
+    parse_size,
+    save_small_files,
+    write_checkpoint,
+)
+
+_CARD = """\
+---
+library_name: transformers
+pipeline_tag: video-text-to-text
+tags:
+- llava_st
+- video-grounding
+---
+
+# LLaVA-ST for Hugging Face
+
+The weights of `{source}`, a model as described in [LLaVA-ST](https://arxiv.org/abs/2501.08282), rewritten by
+`llava-st convert`: values and types are unchanged, tensors and tokens are renamed. The licence is that of the source;
+nothing was evaluated after the conversion.
+
+```python
+import llava_st_hf
+from transformers import pipeline
+
+ground = pipeline("spatial-temporal-grounding", model="path/to/this/folder")
+print(ground("clip.mp4", "a child in a red hat holds a bat").spans)
+```
+
+Behaviour of the published code that these weights were trained with is switched on: `splice_fast_tokens` and
+`embed_width_inputs` are `false`.
+"""
+
+
+def convert_checkpoint(
+    source: str | Path, destination: str | Path, max_shard_size: str = "2GB", quiet: bool = False
+) -> WrittenCheckpoint:
+    """
+    Rewrite a checkpoint in the published layout: model, tokenizer, processor, generation config and card.
+
+    Args:
+        source (`str` or `Path`): Directory of the published layout, or its repository on the Hub.
+        destination (`str` or `Path`):
+            Folder to write. It must not exist, be empty, or hold what an interrupted run of the same conversion left.
+        max_shard_size (`str`, *optional*, defaults to `"2GB"`): Size of an output file.
+        quiet (`bool`, *optional*, defaults to `False`): Whether to show no progress.
+
+    Returns:
+        `WrittenCheckpoint`: The folder, and what was left out.
+
+    Raises:
+        `InputError`: When the source is not in the published layout, a file of it is missing, damaged or a pickle, a
+            tensor is missing, unexpected or of another shape, or the destination is taken. Nothing is written then.
+
+    Example:
+
+    ```python
+    >>> convert_checkpoint("LLaVA-ST-Qwen2-7B", "llava-st-7b-hf").path
+    PosixPath('llava-st-7b-hf')
+    ```
+    """
+    max_shard_bytes = parse_size(max_shard_size)
+    directory = get_local_directory(source)
+    _check_layout(directory)
+    stored = list_tensors(directory)
+    with input_errors():
+        config = LlavaSTConfig.from_pretrained(directory)
+    with torch.device("meta"):
+        model = LlavaSTForConditionalGeneration(config)
+    tensors = plan_published_tensors(stored, model)
+    with input_errors():
+        processor = LlavaSTProcessor.from_pretrained(directory)
+    if processor.coordinate_token_offset != config.coordinate_token_offset:
+        raise InputError(
+            f"model.embed_tokens.weight has {config.coordinate_token_offset} rows and <TEMP-000> the id "
+            f"{processor.coordinate_token_offset} in the tokenizer: give weights and tokenizer of one release."
+        )
+    generation_config = make_generation_config(directory, config, processor.tokenizer)
+    name = source if not Path(source).is_dir() else directory.resolve().name
+    write_small_files = partial(
+        save_small_files,
+        model=model,
+        processor=processor,
+        generation_config=generation_config,
+        card=_CARD.format(source=name),
+    )
+    origin = describe_source(directory, stored, {"command": "convert"})
+    write_checkpoint(destination, tensors, write_small_files, origin, max_shard_bytes, quiet)
+    left_out = tuple(name for name in UNUSED_PUBLISHED_TENSORS if name in stored)
+    return WrittenCheckpoint(Path(destination), left_out)
+
+
+def _check_layout(directory: Path) -> None:
+    config_dict = read_config(directory)
+    if is_published_config(config_dict):
+        return
+    model_type = config_dict.get("model_type")
+    fix = {
+        LlavaSTConfig.model_type: "it is in this project's layout already, from_pretrained reads it",
+        "llava_onevision": "make a LLaVA-ST of it with llava-st init --base",
+    }.get(model_type, "give the directory of a published LLaVA-ST")
+    raise InputError(
+        f"model_type is {model_type!r} and architectures {config_dict.get('architectures')} in config.json of "
+        f"{directory}: {fix}."
+    )
+
+
+def plan_published_tensors(
+    stored: Mapping[str, StoredTensor], model: LlavaSTForConditionalGeneration
+) -> list[PlannedTensor]:
+    """
+    Find for each tensor of the model what it is made of in a published checkpoint.
+
+    Args:
+        stored (`Mapping[str, StoredTensor]`): The tensors of the published checkpoint.
+        model (`LlavaSTForConditionalGeneration`): The model, best on the meta device.
+
+    Returns:
+        `list[PlannedTensor]`: In the order of the model.
+
+    Raises:
+        `InputError`: When a tensor is missing, unexpected or of another shape.
+    """
+    mapping = published_weight_mapping("model.")
+    renamings = [rule for rule in mapping if isinstance(rule, WeightRenaming)]
+    converters = [rule for rule in mapping if isinstance(rule, WeightConverter)]
+    planned, origins = [], _published_names(model, mapping)
+    collected: dict[int, dict[str, StoredTensor]] = {index: {} for index in range(len(converters))}
+    for name, tensor in stored.items():
+        new_name, pattern = rename_source_key(name, renamings, converters)
+        if name in UNUSED_PUBLISHED_TENSORS:
+            continue
+        if pattern is None:
+            planned.append(PlannedTensor.renamed(tensor, new_name))
+            origins[new_name] = name
+        else:
+            index = next(i for i, rule in enumerate(converters) if pattern in rule.source_patterns)
+            collected[index][pattern] = tensor
+    for index, sources in collected.items():
+        converted = _plan_converted(converters[index], sources)
+        planned += converted
+        described = " + ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in sources.values())
+        origins.update({tensor.name: described for tensor in converted})
+    return check_planned(planned, model, origins)
+
+
+def _published_names(model: LlavaSTForConditionalGeneration, mapping: list) -> dict[str, str]:
+    """Return how the tensors of the model are called in a published checkpoint, for messages."""
+    reverse = [rule.reverse_transform() for rule in reversed(mapping)]
+    renamings = [rule for rule in reverse if isinstance(rule, WeightRenaming)]
+    converters = [rule for rule in reverse if isinstance(rule, WeightConverter)]
+    return {name: rename_source_key(name, renamings, converters, reverse=True)[0] for name in model.state_dict()}
+
+
+def _plan_converted(rule: WeightConverter, sources: Mapping[str, StoredTensor]) -> list[PlannedTensor]:
+    """Plan the tensors that a rule of the table computes from those of the checkpoint."""
+    lacking = [pattern for pattern in rule.source_patterns if pattern not in sources]
+    if lacking:
+        raise InputError(f"the tensor {lacking[0]} is missing: give the whole checkpoint, unchanged.")
+    stored = list(sources.values())
+    if len({tensor.dtype for tensor in stored}) > 1:
+        types = ", ".join(f"{tensor.name} {tensor.dtype}" for tensor in stored)
+        raise InputError(f"tensors that become one have several types ({types}): give them one.")
+    empty = {
+        pattern: torch.empty(tensor.shape, dtype=tensor.torch_dtype, device="meta")
+        for pattern, tensor in sources.items()
+    }
+    try:
+        shapes = {name: tensor.shape for name, tensor in _apply(rule, empty).items()}
+    except RuntimeError as error:  # torch.cat of rows of different widths
+        described = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in stored)
+        raise InputError(
+            f"these tensors have shapes that do not fit: {described}; give files of one checkpoint."
+        ) from error
+
+    def compute(name: str) -> torch.Tensor:
+        return _apply(rule, {pattern: tensor.load() for pattern, tensor in sources.items()})[name]
+
+    return [
+        PlannedTensor.computed(name, stored[0].dtype, shape, partial(compute, name)) for name, shape in shapes.items()
+    ]
+
+
+def _apply(rule: WeightConverter, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Run the operations of a rule, as loading does."""
+    result = dict(tensors)
+    for operation in rule.operations:
+        result = operation.convert(result, source_patterns=rule.source_patterns, target_patterns=rule.target_patterns)
+    return result
+
+
+__all__ = ["convert_checkpoint", "plan_published_tensors"]

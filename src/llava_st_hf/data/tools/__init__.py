@@ -1,0 +1,1 @@
+"""What the commands on data do: check, show, stats, convert, publish."""

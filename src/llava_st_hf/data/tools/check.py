@@ -1,0 +1,497 @@
+"""Looks at every record before a training does: what there is, what is missing, how long it is, what does not parse.
+
+Nothing stops the check but an interrupt: records that cannot be used are counted and written down, as in training.
+Chunks of records are shared out among processes.
+"""
+
+import bisect
+import hashlib
+import io
+import itertools
+import math
+import re
+import signal
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from ...processing.image_loading_llava_st import describe_source
+from ...processing.media_llava_st import MediaInfo, OversizedMediaError, PromptError
+from ...processing.notation_llava_st import COORDINATE_PATTERN
+from ...processing.processing_llava_st import LlavaSTProcessor
+from ...processing.video_processing_llava_st import LlavaSTVideoProcessor
+from ...processing.video_timeline_llava_st import check_source, open_container, open_stream
+from ..media_loading import MAX_FILE_BYTES, MAX_PIXELS, check_file, reasons_of_errors
+from ..mixture import MixtureSpec, open_sources
+from ..readers.tubes import DEFAULT_NUM_FRAMES
+from ..samples import Sample
+from ..skips import RecordError, SkippedRecord, SkipReport
+from ..turns import Turn, make_stand_in, probe_media, read_turns
+
+DECODE_LEVELS = ("none", "header", "full")
+Records = Sequence[Sample | SkippedRecord]  # a reader, a mixture, or a list
+_CHUNK = 64  # records
+_COORDINATE = re.compile(COORDINATE_PATTERN)
+
+
+@dataclass
+class CoordinateRange:
+    """
+    The values that one axis has, in one unit.
+
+    Args:
+        count (`int`): How many there are.
+        minimum (`float`): The smallest.
+        maximum (`float`): The largest.
+        num_at_edges (`int`): How many are 0, or of fractions 0 or 1.
+
+    Example:
+
+    ```python
+    >>> values = CoordinateRange()
+    >>> values.add(0.25, "fraction")
+    >>> values.add(1.0, "fraction")
+    >>> values.share_at_edges
+    0.5
+    ```
+    """
+
+    count: int = 0
+    minimum: float = math.inf
+    maximum: float = -math.inf
+    num_at_edges: int = 0
+
+    def add(self, value: float, unit: str) -> None:
+        """Count one value."""
+        self.merge(CoordinateRange(1, value, value, int(value == 0 or (unit == "fraction" and value == 1))))
+
+    def merge(self, other: "CoordinateRange") -> None:
+        """Count the values of another range."""
+        self.count += other.count
+        self.minimum = min(self.minimum, other.minimum)
+        self.maximum = max(self.maximum, other.maximum)
+        self.num_at_edges += other.num_at_edges
+
+    @property
+    def share_at_edges(self) -> float:
+        """Share of the values that lie at an edge."""
+        return self.num_at_edges / max(self.count, 1)
+
+
+@dataclass
+class CheckSummary:
+    """
+    What a check found.
+
+    Args:
+        counts (`Counter[tuple[str, str]]`): Usable records by source and task.
+        skips (`Counter[tuple[str, str]]`): Records that cannot be used, by source and reason.
+        num_tokens (`dict[str, Counter[int]]`): By task, how many records have so many tokens, media included.
+        coordinates (`dict[tuple[str, str], CoordinateRange]`): By axis (`t`, `x`, `y`) and unit.
+        warnings (`Counter[tuple[str, str]]`): Records with a doubtful answer or medium, by source and kind.
+        examples (`dict[tuple[str, str], str]`): For each of `skips` and `warnings` the first record and what is wrong.
+        id_hashes (`dict[str, array[int]]`): By source, 8 bytes for the id of each usable record.
+
+    Example:
+
+    ```python
+    >>> summary = check_records(reader, SkipReport(max_skip_share=1))
+    >>> summary.num_used, summary.num_skipped
+    (19, 0)
+    ```
+    """
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    skips: Counter[tuple[str, str]] = field(default_factory=Counter)
+    num_tokens: dict[str, Counter[int]] = field(default_factory=dict)
+    coordinates: dict[tuple[str, str], CoordinateRange] = field(default_factory=dict)
+    warnings: Counter[tuple[str, str]] = field(default_factory=Counter)
+    examples: dict[tuple[str, str], str] = field(default_factory=dict)
+    id_hashes: dict[str, array] = field(default_factory=dict)
+
+    @property
+    def num_used(self) -> int:
+        """Number of usable records."""
+        return self.counts.total()
+
+    @property
+    def num_skipped(self) -> int:
+        """Number of records that cannot be used."""
+        return self.skips.total()
+
+    @property
+    def skip_share(self) -> float:
+        """Share of the records seen that cannot be used."""
+        return self.num_skipped / max(self.num_used + self.num_skipped, 1)
+
+    def merge(self, other: "CheckSummary") -> None:
+        """Add what another check found."""
+        self.counts.update(other.counts)
+        self.skips.update(other.skips)
+        self.warnings.update(other.warnings)
+        for task, lengths in other.num_tokens.items():
+            self.num_tokens.setdefault(task, Counter()).update(lengths)
+        for key, values in other.coordinates.items():
+            self.coordinates.setdefault(key, CoordinateRange()).merge(values)
+        for key, example in other.examples.items():
+            self.examples.setdefault(key, example)
+        for source, hashes in other.id_hashes.items():
+            self.id_hashes.setdefault(source, array("Q")).extend(hashes)
+
+    def warn_of_repeated_ids(self) -> None:
+        """Count the records whose id another one of their source bears too; reports name records by their ids."""
+        for source, hashes in self.id_hashes.items():
+            counts = np.unique(np.frombuffer(hashes, dtype=np.uint64), return_counts=True)[1]
+            if num_repeated := int(counts[counts > 1].sum()):
+                self.warnings[source, "repeated_id"] = num_repeated
+                self.examples[source, "repeated_id"] = "they share an id with another record: give each its own"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dictionaries, lists and numbers, ready for JSON."""
+        return {
+            "num_used": self.num_used,
+            "num_skipped": self.num_skipped,
+            "skip_share": self.skip_share,
+            "records": [{"source": s, "task": t, "records": n} for (s, t), n in sorted(self.counts.items())],
+            "skips": [
+                {"source": s, "reason": r, "records": n, "example": self.examples.get((s, r))}
+                for (s, r), n in sorted(self.skips.items())
+            ],
+            "tokens": {task: summarize_counts(lengths) for task, lengths in sorted(self.num_tokens.items())},
+            "coordinates": [
+                {
+                    "axis": axis,
+                    "unit": unit,
+                    "count": values.count,
+                    "minimum": values.minimum,
+                    "maximum": values.maximum,
+                    "share_at_edges": values.share_at_edges,
+                }
+                for (axis, unit), values in sorted(self.coordinates.items())
+            ],
+            "warnings": [
+                {"source": s, "kind": k, "records": n, "example": self.examples[s, k]}
+                for (s, k), n in sorted(self.warnings.items())
+            ],
+        }
+
+
+def summarize_counts(counts: Counter[int]) -> dict[str, int]:
+    """Return minimum, median, 95th percentile and maximum of numbers, given how often each comes (nearest rank)."""
+    numbers = sorted(counts)
+    ranks = np.cumsum([counts[number] for number in numbers])
+
+    def get_rank(share: float) -> int:
+        return numbers[int(np.searchsorted(ranks, math.ceil(share * ranks[-1])))]
+
+    return {
+        "minimum": numbers[0],
+        "median": get_rank(0.5),
+        "percentile_95": get_rank(0.95),
+        "maximum": numbers[-1],
+    }
+
+
+class TokenCounter:
+    """
+    Counts the tokens of records as the processor would write them, without opening their media.
+
+    A processor that samples clips at a rate (`fps`) is the exception: only the file says how many frames that is.
+
+    Args:
+        processor (`LlavaSTProcessor`): The processor.
+
+    Example:
+
+    ```python
+    >>> TokenCounter(processor).count(sample)
+    2571
+    ```
+    """
+
+    def __init__(self, processor: LlavaSTProcessor):
+        self.processor = processor
+        self._counts: dict[tuple[str, int], int] = {}  # tokens of an image, or of a clip of so many frames
+
+    def count(self, sample: Sample, num_frames: int | None = None) -> int:
+        """
+        Return the number of tokens of a record, media and chat template included.
+
+        Args:
+            sample (`Sample`): The record.
+            num_frames (`int`, *optional*): Frames that are sampled of its clip, where that is known.
+
+        Raises:
+            `RecordError`: If the context (`model_max_length` of the tokenizer) does not hold them.
+        """
+        processor = self.processor
+        try:
+            text = processor.apply_chat_template(sample.to_messages(), tokenize=False)
+        except PromptError as error:
+            raise RecordError("invalid_field", "messages", f"messages: {error}") from error
+        # A coordinate is one token, whatever its value; a placeholder stands for one of the tokens of its medium.
+        text = _COORDINATE.sub(lambda match: f"<{match['axis']}_0>", text)
+        num_tokens = len(processor.tokenizer(text, verbose=False)["input_ids"])
+        if sample.media_type == "video":
+            num_frames = num_frames or self.processor.video_processor.num_frames
+            if num_frames is None:
+                num_frames = len(probe_media(sample, None, self.processor.video_processor)[0].frame_indices)
+            num_tokens += self._count_media("video", num_frames) - 1
+        elif sample.media_type == "image":
+            num_tokens += (self._count_media("image", 1) - 1) * len(sample.media)
+        limit = processor.tokenizer.model_max_length
+        if num_tokens > limit:
+            raise RecordError(
+                "too_long",
+                "messages",
+                f"the record has {num_tokens} tokens with its media, the context (model_max_length) holds {limit}: "
+                "shorten it, or give fewer frames or images.",
+            )
+        return num_tokens
+
+    def _count_media(self, media_type: str, num_frames: int) -> int:
+        key = (media_type, num_frames)
+        if key not in self._counts:
+            is_image = media_type == "image"
+            size = (self.processor.image_processor if is_image else self.processor.video_processor).size
+            # Only the shape counts, so no pixels are made: (frames, 3, height, width).
+            pixels = np.broadcast_to(np.uint8(0), (num_frames, 3, size["height"], size["width"]))
+            if is_image:
+                written = self.processor.replace_image_token({"pixel_values": pixels}, 0)
+            else:
+                written = self.processor.replace_video_token({"pixel_values_videos": [pixels]}, 0)
+            self._counts[key] = written.count("<")
+        return self._counts[key]
+
+
+def check_media(
+    sample: Sample, decode: str = "header", video_processor: LlavaSTVideoProcessor | None = None
+) -> tuple[MediaInfo, ...]:
+    """
+    Check that the media of a record can be used.
+
+    Args:
+        sample (`Sample`): The record.
+        decode (`str`, *optional*, defaults to `"header"`):
+            `"none"`: the files exist and are not empty; `"header"`: they also open, and their pictures are not too
+            large; `"full"`: every image, and of every clip the frames that training would sample, are decoded.
+        video_processor (`LlavaSTVideoProcessor`, *optional*): Samples the frames with `"full"`, 100 by default.
+
+    Returns:
+        `tuple[MediaInfo, ...]`: Size and time line of each medium with `"full"`; else those of `make_stand_in`.
+
+    Raises:
+        `RecordError`: For media that are missing, empty, too large or not readable.
+    """
+    if decode == "full":
+        num_frames = DEFAULT_NUM_FRAMES if video_processor is None else None
+        return probe_media(sample, num_frames, video_processor)
+    is_clip = sample.media_type == "video" and len(sample.media) == 1
+    for index, item in enumerate(sample.media):
+        if item.frames is not None:
+            continue
+        name = f"media[{index}]"
+        check_file(item, name, MAX_FILE_BYTES)
+        if decode == "header":
+            with reasons_of_errors(item, name):
+                _open_header(item.source, is_clip)
+    return make_stand_in(sample)
+
+
+def _open_header(source: "str | bytes", is_clip: bool) -> None:
+    """Open a file and read what it says of itself; no picture is decoded."""
+    name = describe_source(source)
+    if is_clip:
+        check_source(source, name, allow_url=False)
+        with open_container(source, allow_url=False) as container:
+            open_stream(container, name, num_threads=1)
+        return
+    with Image.open(source if isinstance(source, str) else io.BytesIO(source)) as picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise OversizedMediaError(
+                f"it has {picture.width}x{picture.height} pixels, more than {MAX_PIXELS:,}: scale it down."
+            )
+
+
+def check_records(
+    records: Records,
+    report: SkipReport,
+    *,
+    processor: LlavaSTProcessor | None = None,
+    decode: str = "header",
+    num_workers: int = 0,
+    summary: CheckSummary | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> CheckSummary:
+    """
+    Check records, all of them.
+
+    Args:
+        records (`Sequence[Sample | SkippedRecord]`): A reader, a mixture or a list.
+        report (`SkipReport`): Where records that cannot be used are written down; it may stop the check.
+        processor (`LlavaSTProcessor`, *optional*): Counts tokens; without one they are not counted.
+        decode (`str`, *optional*, defaults to `"header"`): How far media are looked into, see `check_media`.
+        num_workers (`int`, *optional*, defaults to 0): Processes beside this one; 0 does all here.
+        summary (`CheckSummary`, *optional*): Filled as the check goes on, so that an interrupted one says what it saw.
+        progress (`Callable[[int], None]`, *optional*): Called with the number of records of each finished chunk.
+
+    Returns:
+        `CheckSummary`: What was found; `summary` where one was given.
+    """
+    summary = CheckSummary() if summary is None else summary
+    size = max(1, min(_CHUNK, len(records) // max(4 * num_workers, 1)))
+    chunks = _Chunks(records, processor, decode, size)
+    loader = DataLoader(
+        chunks,
+        batch_size=None,
+        num_workers=num_workers,
+        collate_fn=_pass_on,
+        worker_init_fn=_ignore_interrupts,
+    )
+    for part, skipped in loader:
+        summary.merge(part)
+        report.count_used(part.num_used)
+        for note in skipped:
+            summary.examples.setdefault((note.source, note.reason), f"{note.id!r}: {note.detail}")
+            report.add(note)
+        if progress is not None:
+            progress(part.num_used + part.num_skipped)
+    summary.warn_of_repeated_ids()
+    return summary
+
+
+class ChosenRecords:
+    """
+    The records that a mixture chose, each once, source after source.
+
+    A training visits them in another order, and some of them more often; see `Mixture`.
+
+    Args:
+        spec (`MixtureSpec`): The mixture.
+
+    Raises:
+        `InputError`: For a source that cannot be opened, or a required one without records.
+
+    Example:
+
+    ```python
+    >>> records = ChosenRecords(MixtureSpec.from_yaml("mixture.yaml"))
+    >>> records[0].source
+    'charades'
+    ```
+    """
+
+    def __init__(self, spec: MixtureSpec):
+        self._sources = [(source.reader, source.chosen) for source in open_sources(spec)]
+        self._ends = list(itertools.accumulate(len(chosen) for _, chosen in self._sources))
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """Names of the sources that the records come from, as far as they are known without reading them."""
+        return tuple(dict.fromkeys(name for reader, _ in self._sources for name in reader.source_names))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Sample | SkippedRecord:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        place = bisect.bisect_right(self._ends, index)
+        reader, chosen = self._sources[place]
+        return reader[int(chosen[index - self._ends[place] + len(chosen)])]
+
+
+class _Chunks(Dataset):
+    """Checks a chunk of records at a time: each item is what was found in one, and the records left out."""
+
+    def __init__(self, records: Records, processor: LlavaSTProcessor | None, decode: str, size: int):
+        self.records, self.decode, self.size = records, decode, size
+        self.counter = None if processor is None else TokenCounter(processor)
+        self.video_processor = None if processor is None else processor.video_processor
+
+    def __len__(self) -> int:
+        return -(-len(self.records) // self.size)
+
+    def __getitem__(self, chunk: int) -> tuple[CheckSummary, list[SkippedRecord]]:
+        if chunk >= len(self):
+            raise IndexError(chunk)
+        summary, skipped = CheckSummary(), []
+        for index in range(chunk * self.size, min((chunk + 1) * self.size, len(self.records))):
+            record = self.records[index]
+            if isinstance(record, Sample):
+                try:
+                    self._check(record, summary)
+                    continue
+                except RecordError as error:
+                    record = SkippedRecord.from_error(record.id, record.source, error)
+            skipped.append(record)
+            summary.skips[record.source, record.reason] += 1
+        return summary, skipped
+
+    def _check(self, sample: Sample, summary: CheckSummary) -> None:
+        media = check_media(sample, self.decode, self.video_processor)
+        turns = read_turns(sample, media)
+        num_tokens = None
+        if self.counter is not None:
+            num_frames = len(media[0].frame_indices) if media and self.decode == "full" else None
+            num_tokens = self.counter.count(sample, num_frames)
+        # From here on the record is good: nothing of one that is left out is counted.
+        summary.counts[sample.source, sample.task] += 1
+        hash = hashlib.blake2b(sample.id.encode(), digest_size=8).digest()
+        summary.id_hashes.setdefault(sample.source, array("Q")).append(int.from_bytes(hash, "little"))
+        if num_tokens is not None:
+            summary.num_tokens.setdefault(sample.task, Counter())[num_tokens] += 1
+        for coordinates in sample.find_coordinates():
+            for coordinate in coordinates:
+                values = summary.coordinates.setdefault((coordinate.axis, coordinate.unit), CoordinateRange())
+                values.add(coordinate.value, coordinate.unit)
+        doubts = dict(find_doubts(turns))
+        doubts.update(("damaged_media", problem) for medium in media for problem in medium.problems)
+        for kind, message in doubts.items():
+            summary.warnings[sample.source, kind] += 1
+            summary.examples.setdefault((sample.source, kind), f"record {sample.id!r}: {message}")
+
+
+def find_doubts(turns: Sequence[Turn]) -> Iterator[tuple[str, str]]:
+    """
+    Yield what the answers of a record lack or have wrong for its task, as a kind of problem and a message.
+
+    What is missing counts only where no answer of the record has it: not every turn of a conversation points at
+    something.
+    """
+    for turn in turns:
+        for problem in turn.answer.problems:
+            everywhere = all(any(other.kind == problem.kind for other in t.answer.problems) for t in turns)
+            if everywhere or not problem.kind.startswith("missing_"):
+                yield problem.kind, problem.message
+
+
+def _pass_on(chunk: Any) -> Any:
+    return chunk
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Leave Ctrl-C to the main process, which prints what was done and stops the workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+__all__ = [
+    "DECODE_LEVELS",
+    "CheckSummary",
+    "ChosenRecords",
+    "CoordinateRange",
+    "Records",
+    "TokenCounter",
+    "check_media",
+    "check_records",
+    "find_doubts",
+    "summarize_counts",
+]

@@ -1,0 +1,497 @@
+"""Publishes records as Parquet shards with the media inside, and a card, in a folder or on the Hub.
+
+Writing can be killed at any moment and started again: a shard gets its name when all of it is on the disk, a note
+beside it says which records it holds and how they looked, and the second run writes what is missing, so that the files
+are the same as if nothing had happened. Records or media that changed in between are found by those notes.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ...checkpoints.writing import parse_size
+from ...hub.cards import UNKNOWN_LICENSE, SourceFacts, render_dataset_card
+from ...processing.media_llava_st import InputError
+from ...processing.video_processing_llava_st import DEFAULT_FPS
+from ..samples import Media, Sample, get_features
+from ..shapes.encoding import encode_sample
+from ..skips import RecordError, SkippedRecord, SkipReport, TooManySkipsError
+from .check import Records, check_media
+
+STATE_FOLDER = ".publish"
+REPORT_FILE = "skipped.jsonl"
+# Read as a whole by whoever streams the records.
+ROW_GROUP_BYTES = 32 * 10**6
+# Of one record; Arrow and Parquet hold at most 2**31 bytes in one column of a row group.
+MAX_MEDIA_BYTES = 2**30
+_PLAN_FILE = "plan.json"
+_PART_ENDING = ".part"
+_UPLOADED = ["README.md", "data/train-*.parquet"]
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+
+
+@dataclass(frozen=True)
+class PublishedDataset:
+    """
+    What was published.
+
+    Args:
+        path (`Path`): The folder.
+        shards (`tuple[Path, ...]`): The Parquet files.
+        counts (`Counter[tuple[str, str]]`): Records by source and task.
+        skips (`Counter[tuple[str, str]]`): Records left out, by source and reason.
+        num_bytes (`int`): Size of the Parquet files.
+    """
+
+    path: Path
+    shards: tuple[Path, ...]
+    counts: Counter[tuple[str, str]]
+    skips: Counter[tuple[str, str]]
+    num_bytes: int
+
+    @property
+    def num_records(self) -> int:
+        """Number of records in the Parquet files."""
+        return self.counts.total()
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of the sources of the records."""
+        return sorted({source for source, _ in self.counts})
+
+
+@dataclass
+class _Shard:
+    """The note of a finished shard: records `first` to `end` (not included) of the input, and what became of them."""
+
+    first: int
+    end: int
+    fingerprint: str  # of the records and of their media, as they were read
+    num_bytes: int = 0  # of the file; 0 where all of its records were left out
+    rows: list[tuple[str, str, int]] = field(default_factory=list)  # source, task, records
+    media_types: dict[str, int] = field(default_factory=dict)
+    skipped: list[SkippedRecord] = field(default_factory=list)
+
+    def save(self, path: Path) -> None:
+        _save(path, json.dumps(asdict(self), ensure_ascii=True).encode())
+
+    @classmethod
+    def load(cls, path: Path) -> "_Shard | None":
+        if not path.is_file():
+            return None
+        try:
+            fields = json.loads(path.read_bytes())
+            fields["skipped"] = [SkippedRecord(**note) for note in fields["skipped"]]
+            fields["rows"] = [tuple(row) for row in fields["rows"]]
+            return cls(**fields)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} cannot be read ({error}): remove {path.parent.parent}, or name another."
+            ) from error
+
+
+def publish_dataset(
+    records: Records,
+    output_dir: str | Path,
+    *,
+    title: str | None = None,
+    sources: Mapping[str, SourceFacts] | None = None,
+    max_shard_size: str = "500MB",
+    max_skip_share: float = 0.05,
+    required_sources: Collection[str] = (),
+    repository: str | None = None,
+    quiet: bool = False,
+) -> PublishedDataset:
+    """
+    Write records with their media as Parquet shards, and a card.
+
+    Media made in memory are encoded, see `encode_sample`. Paths of media are not published: a medium keeps the name of
+    its file, or its path where that is relative. Killed at any moment and called again, it goes on and ends with the
+    same files.
+
+    Args:
+        records (`Sequence[Sample | SkippedRecord]`): A reader, a mixture or a list.
+        output_dir (`str` or `Path`): Folder to write; it must not exist, be empty, or hold this work.
+        title (`str`, *optional*): Name of the data set, for the card. Defaults to the name of the folder.
+        sources (`Mapping[str, SourceFacts]`, *optional*): Licence and origin of each source, for the card.
+        max_shard_size (`str`, *optional*, defaults to `"500MB"`): Size of a file; a larger record gets its own.
+        max_skip_share (`float`, *optional*, defaults to 0.05): Largest share of records that may be left out.
+        required_sources (`Collection[str]`, *optional*): Sources of which no record may be left out.
+        repository (`str`, *optional*): Where it goes on the Hub, for the card.
+        quiet (`bool`, *optional*, defaults to `False`): Whether to show no progress.
+
+    Returns:
+        `PublishedDataset`: What was written. Records left out are listed in `skipped.jsonl` in the folder.
+
+    Raises:
+        `TooManySkipsError`: When more records than allowed cannot be used; what is written stays for the next run.
+        `InputError`: When the folder is taken, the input changed between two runs, or no record can be used.
+    """
+    output_dir = Path(output_dir)
+    plan = {"version": 1, "num_records": len(records), "max_shard_bytes": parse_size(max_shard_size)}
+    title = title or output_dir.resolve().name
+    render_dataset_card(title, sources or {}, {}, {}, {}, repository)  # what it lacks is found now, not after hours
+    try:
+        _prepare(output_dir, plan)
+        report = SkipReport(output_dir / REPORT_FILE, max_skip_share, required_sources)
+        writer = _Writer(records, output_dir, plan["max_shard_bytes"], report)
+        with tqdm(total=len(records), desc="Publishing", unit="record", disable=True if quiet else None) as bar:
+            shards = writer.write(bar)
+        if not report.num_used:
+            raise InputError(f"none of the {len(records)} records can be used: see {output_dir / REPORT_FILE}.")
+        if report.num_skipped > max_skip_share * len(records):
+            raise TooManySkipsError(
+                f"{report.num_skipped} of {len(records)} records were skipped, more than max_skip_share="
+                f"{max_skip_share:g}: fix them, or raise max_skip_share; see {output_dir / REPORT_FILE}."
+            )
+        published = _finish(output_dir, shards)
+        card = render_dataset_card(
+            title,
+            sources or {},
+            published.counts,
+            published.skips,
+            sum((Counter(shard.media_types) for shard in shards), Counter()),
+            repository,
+        )
+        _save(output_dir / "README.md", card.encode())
+    except OSError as error:
+        raise InputError(
+            f"{output_dir} could not be finished ({error}): fix that and run the same again, it goes on from here."
+        ) from error
+    return published
+
+
+def find_unlicensed(names: Collection[str], sources: Mapping[str, SourceFacts]) -> list[str]:
+    """Return the sources whose licence is not known."""
+    facts = {name: sources.get(name, SourceFacts(name)) for name in names}
+    return sorted(name for name, fact in facts.items() if fact.license.lower() == UNKNOWN_LICENSE)
+
+
+def prepare_push(repository: str, private: bool = False, api: Any = None) -> None:
+    """
+    Make the repository on the Hub, before hours go into writing the files.
+
+    Args:
+        repository (`str`): `ORGANIZATION/NAME`.
+        private (`bool`, *optional*, defaults to `False`): Whether only its owners may see it.
+        api (`huggingface_hub.HfApi`, *optional*): Stands in for the Hub.
+
+    Raises:
+        `InputError`: For a name that is none, without a login, or for a repository that is public though it should
+            be private.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import LocalTokenNotFoundError
+    from huggingface_hub.utils import httpx
+
+    if not _REPOSITORY.fullmatch(repository):
+        raise InputError(f"the repository is {repository[:200]!r}: give ORGANIZATION/NAME.")
+    api = HfApi() if api is None else api
+    try:
+        api.create_repo(repository, repo_type="dataset", private=private or None, exist_ok=True)
+        # An existing repository keeps its visibility, whatever is asked for.
+        if private and not api.repo_info(repository, repo_type="dataset").private:
+            raise InputError(f"{repository} exists and is public: make it private on the Hub, or name another.")
+    except LocalTokenNotFoundError as error:
+        raise InputError(f"{repository} needs a login: run `hf auth login` first.") from error
+    except (httpx.HTTPError, OSError) as error:
+        raise InputError(f"{repository} cannot be made on the Hub: {' '.join(str(error).split())}") from error
+
+
+def push_dataset(published: PublishedDataset, repository: str, api: Any = None) -> str:
+    """
+    Upload what was published in one commit; shards of an earlier version are deleted in the same.
+
+    Args:
+        published (`PublishedDataset`): What `publish_dataset` returned.
+        repository (`str`): `ORGANIZATION/NAME`, made by `prepare_push`.
+        api (`huggingface_hub.HfApi`, *optional*): Stands in for the Hub.
+
+    Returns:
+        `str`: Address of the commit.
+
+    Raises:
+        `InputError`: When the upload fails; run again, it sends only what the Hub does not have.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import httpx
+
+    api = HfApi() if api is None else api
+    try:
+        commit = api.upload_folder(
+            repo_id=repository,
+            repo_type="dataset",
+            folder_path=published.path,
+            commit_message=f"Publish {published.num_records} records",
+            allow_patterns=_UPLOADED,
+            delete_patterns=["data/train-*.parquet"],
+        )
+    except (httpx.HTTPError, OSError) as error:
+        raise InputError(
+            f"{published.path} cannot be sent to {repository}: {' '.join(str(error).split())}; run the same again."
+        ) from error
+    return commit.commit_url
+
+
+class _Writer:
+    """Writes the shards of one folder, those that are not there yet."""
+
+    def __init__(self, records: Records, output_dir: Path, max_bytes: int, report: SkipReport):
+        self.records, self.output_dir, self.max_bytes, self.report = records, output_dir, max_bytes, report
+        self.state = output_dir / STATE_FOLDER
+
+    def write(self, bar: tqdm) -> list[_Shard]:
+        shards: list[_Shard] = []
+        while (first := shards[-1].end if shards else 0) < len(self.records):
+            number = len(shards)
+            note = self.state / f"shard-{number:05d}.json"
+            shard = _Shard.load(note)
+            if shard is not None and shard.first == first and _is_whole(self.output_dir, number, shard):
+                self._check_unchanged(shard)
+                for skipped in shard.skipped:
+                    self.report.add(skipped)
+                self.report.count_used(sum(count for _, _, count in shard.rows))
+                bar.update(shard.end - first)
+            else:
+                shard = self._write_shard(number, first, bar)
+                shard.save(note)
+            shards.append(shard)
+        return shards
+
+    def _check_unchanged(self, shard: _Shard) -> None:
+        digest = hashlib.sha256()
+        for index in range(shard.first, min(shard.end, len(self.records))):
+            digest.update(_describe(self.records[index]))
+        if digest.hexdigest() != shard.fingerprint:
+            raise InputError(
+                f"records {shard.first} to {shard.end - 1} or their media changed since they were written to "
+                f"{self.output_dir}: remove that folder, or name another."
+            )
+
+    def _write_shard(self, number: int, first: int, bar: tqdm) -> _Shard:
+        import pyarrow.parquet as pq
+
+        path = _get_staged(self.output_dir, number)
+        part = path.with_name(path.name + _PART_ENDING)
+        schema = get_features().arrow_schema
+        columns = ["source", "task", "media_type"]
+        shard, rows, digest = _Shard(first, first, ""), Counter(), hashlib.sha256()
+        num_bytes = 0
+        with pq.ParquetWriter(
+            part, schema, use_dictionary=columns, compression=_choose_compression(schema), write_statistics=False
+        ) as writer:
+            group = _RowGroup(writer, schema)
+            while shard.end < len(self.records):
+                record = self.records[shard.end]
+                description = _describe(record)
+                row, size = None, 0
+                if isinstance(record, Sample):
+                    try:
+                        row, size = _make_row(record)
+                    except RecordError as error:
+                        record = SkippedRecord.from_error(record.id, record.source, error)
+                if row is None:
+                    shard.skipped.append(record)
+                    self.report.add(record)
+                elif rows and num_bytes + size > self.max_bytes:
+                    break
+                else:
+                    group.add(row, size)
+                    num_bytes += size
+                    rows[record.source, record.task] += 1
+                    shard.media_types[record.media_type] = shard.media_types.get(record.media_type, 0) + 1
+                    self.report.count_used()
+                digest.update(description)
+                shard.end += 1
+                bar.update()
+            group.flush()
+        shard.fingerprint = digest.hexdigest()
+        shard.rows = [(source, task, count) for (source, task), count in sorted(rows.items())]
+        if rows:
+            shard.num_bytes = part.stat().st_size
+            _move(part, path)
+        else:
+            part.unlink()
+        return shard
+
+
+class _RowGroup:
+    """Collects rows and writes them as row groups that are small enough to be streamed."""
+
+    def __init__(self, writer: Any, schema: Any):
+        self.writer, self.schema = writer, schema
+        self.rows: list[dict[str, Any]] = []
+        self.num_bytes = 0
+
+    def add(self, row: dict[str, Any], num_bytes: int) -> None:
+        if self.num_bytes + num_bytes > ROW_GROUP_BYTES:
+            self.flush()
+        self.rows.append(row)
+        self.num_bytes += num_bytes
+
+    def flush(self) -> None:
+        import pyarrow as pa
+
+        if self.rows:
+            self.writer.write_table(pa.Table.from_pylist(self.rows, schema=self.schema), row_group_size=len(self.rows))
+        self.rows, self.num_bytes = [], 0
+
+
+def _choose_compression(schema: Any) -> dict[str, str]:
+    """Return the codec of each column: media are compressed already."""
+    codecs = {name: "zstd" for name in schema.names if name not in ("media", "frame_range", "messages")}
+    nested = ("media.list.element.path", "frame_range.list.element", "messages.list.element.role")
+    return {
+        **codecs,
+        **dict.fromkeys((*nested, "messages.list.element.content"), "zstd"),
+        "media.list.element.bytes": "none",
+    }
+
+
+def _make_row(sample: Sample) -> tuple[dict[str, Any], int]:
+    """Return a record as a row with its media inside, and its size in bytes."""
+    check_media(sample, "header")
+    if any(item.frames is not None for item in sample.media):
+        timed = tuple(replace(item, frame_rate=item.frame_rate or DEFAULT_FPS) for item in sample.media)
+        sample = encode_sample(replace(sample, media=timed))
+    total, media = 0, []
+    for item in sample.media:
+        content = _read(item)
+        total += len(content)
+        if total > MAX_MEDIA_BYTES:
+            raise RecordError(
+                "oversized_media", "media", f"the media have more than {MAX_MEDIA_BYTES} bytes: cut or compress them."
+            )
+        media.append(Media(path=_make_name(item.path), content=content))
+    row = replace(sample, media=tuple(media)).to_row()
+    return row, total + sum(len(message["content"].encode()) for message in sample.messages)
+
+
+def _read(item: Media) -> bytes:
+    if item.content is not None:
+        return item.content
+    try:
+        if os.path.getsize(item.path) > MAX_MEDIA_BYTES:
+            raise RecordError(
+                "oversized_media",
+                "media",
+                f"media is {item.path[:200]!r} of more than {MAX_MEDIA_BYTES} bytes: cut or compress it.",
+            )
+        return Path(item.path).read_bytes()
+    except OSError as error:
+        raise RecordError(
+            "unreadable_media", "media", f"media is {item.path[:200]!r}, which cannot be read ({error}): fix it."
+        ) from error
+
+
+def _make_name(path: str | None) -> str | None:
+    """Return the name under which a file is published, which says nothing of the folders of this machine."""
+    if path is None:
+        return None
+    name = path.replace("\\", "/")
+    is_absolute = name.startswith("/") or re.match("[A-Za-z]:/", name)
+    return name.rsplit("/", 1)[-1] if is_absolute else name
+
+
+def _describe(record: Sample | SkippedRecord) -> bytes:
+    """Describe a record and the state of its media, so that a change of either can be found."""
+    if isinstance(record, SkippedRecord):
+        return json.dumps(asdict(record)).encode()
+    media = [_describe_medium(item) for item in record.media]
+    messages = [(message["role"], message["content"]) for message in record.messages]
+    fields = (record.id, record.source, record.task, record.media_type, messages, record.frame_range, media)
+    return json.dumps(fields).encode()
+
+
+def _describe_medium(item: Media) -> list[Any]:
+    if item.frames is not None:
+        return [item.path, item.frames.shape, item.frame_rate, hashlib.sha256(item.frames.tobytes()).hexdigest()]
+    if item.content is not None:
+        return [item.path, hashlib.sha256(item.content).hexdigest()]
+    try:
+        status = os.stat(item.path)
+    except OSError:
+        return [item.path, None]
+    return [item.path, status.st_size, status.st_mtime_ns]
+
+
+def _prepare(output_dir: Path, plan: Mapping[str, Any]) -> None:
+    """Make the folder, or refuse one that holds anything but this work."""
+    state = output_dir / STATE_FOLDER
+    plan_path = state / _PLAN_FILE
+    if output_dir.exists() and not output_dir.is_dir():
+        raise InputError(f"{output_dir} is a file: name a folder to write to.")
+    if not plan_path.is_file():
+        if output_dir.exists() and any(path != state for path in output_dir.iterdir()):
+            raise InputError(
+                f"{output_dir} is not empty, and nothing is overwritten: name another folder, or empty it."
+            )
+        state.mkdir(parents=True, exist_ok=True)
+        _save(plan_path, json.dumps(plan).encode())
+        return
+    try:
+        same = json.loads(plan_path.read_bytes()) == plan
+    except ValueError as error:
+        raise InputError(f"{plan_path} cannot be read ({error}): remove {output_dir}, or name another.") from error
+    if not same:
+        raise InputError(
+            f"{output_dir} holds work on other records or with another size of shards: remove it, or name another."
+        )
+    for path in (*state.glob(f"*{_PART_ENDING}"), *output_dir.glob(f"*{_PART_ENDING}")):
+        path.unlink()
+    (output_dir / REPORT_FILE).unlink(missing_ok=True)  # written anew, from the notes and from what is to come
+
+
+def _get_staged(output_dir: Path, number: int) -> Path:
+    return output_dir / STATE_FOLDER / f"shard-{number:05d}.parquet"
+
+
+def _is_whole(output_dir: Path, number: int, shard: _Shard) -> bool:
+    """Tell whether the file of a shard is on the disk, under its first or under its last name."""
+    if not shard.num_bytes:
+        return True
+    final = (output_dir / "data").glob(f"train-{number:05d}-of-*.parquet")
+    places = (_get_staged(output_dir, number), *final)
+    return any(path.is_file() and path.stat().st_size == shard.num_bytes for path in places)
+
+
+def _finish(output_dir: Path, shards: list[_Shard]) -> PublishedDataset:
+    """Give the shards their last names."""
+    (output_dir / "data").mkdir(exist_ok=True)
+    filled = [number for number, shard in enumerate(shards) if shard.num_bytes]
+    paths = []
+    for number in filled:
+        path = output_dir / "data" / f"train-{number:05d}-of-{len(filled):05d}.parquet"
+        if _get_staged(output_dir, number).is_file():
+            _move(_get_staged(output_dir, number), path)
+        paths.append(path)
+    counts, skips = Counter(), Counter()
+    for shard in shards:
+        for source, task, count in shard.rows:
+            counts[source, task] += count
+        skips.update((note.source, note.reason) for note in shard.skipped)
+    return PublishedDataset(output_dir, tuple(paths), counts, skips, sum(path.stat().st_size for path in paths))
+
+
+def _save(path: Path, content: bytes) -> None:
+    part = path.with_name(path.name + _PART_ENDING)
+    part.write_bytes(content)
+    _move(part, path)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Rename a file when its content is on the disk; the name appears with all of it or not at all."""
+    with open(source, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(source, target)
+
+
+__all__ = ["PublishedDataset", "find_unlicensed", "prepare_push", "publish_dataset", "push_dataset"]

@@ -1,0 +1,161 @@
+"""Draws the truth of a record: what its answers say, and what its questions give, onto its clip or images."""
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+from ...processing.grounding_results_llava_st import Caption, GroundingResult
+from ...processing.image_loading_llava_st import load_images, open_image
+from ...processing.media_llava_st import InputError
+from ...processing.video_processing_llava_st import DEFAULT_FPS
+from ...visualization import draw_on_image, write_annotated_video, write_contact_sheet
+from ..samples import Sample
+from ..turns import Turn
+
+QUESTION_LABEL = "asked about"
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg")
+_IMAGE_HEIGHT = 480  # pixels, of several images side by side
+
+
+def check_output(sample: Sample, output_path: str | Path) -> None:
+    """Raise `InputError` where a record cannot be drawn under that name."""
+    path = Path(output_path)
+    if sample.media_type == "text":
+        raise InputError(f"record {sample.id!r} has no medium: there is nothing to draw, leave the output out.")
+    allowed = (*PICTURE_ENDINGS, ".mp4") if sample.media_type == "video" else PICTURE_ENDINGS
+    if path.suffix.lower() not in allowed:
+        raise InputError(
+            f"the output is {path}: give a name that ends in {' or '.join(allowed)} for a {sample.media_type}."
+        )
+    if path.is_dir() or not path.resolve().parent.is_dir():
+        raise InputError(f"the output is {path}: give the name of a file in a folder that exists.")
+    for item in sample.media:
+        if item.content is None and item.path is not None and Path(item.path).resolve() == path.resolve():
+            raise InputError(f"the output is {path}: that is the medium of the record, give another name.")
+
+
+def draw_record(
+    sample: Sample,
+    turns: Sequence[Turn],
+    output_path: str | Path,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> None:
+    """
+    Draw a record.
+
+    Args:
+        sample (`Sample`): A record with a clip or images.
+        turns (`Sequence[Turn]`): What it says, see `read_turns`.
+        output_path (`str` or `Path`):
+            `.png` or `.jpg`: the image (several stand side by side), or a contact sheet of the clip; `.mp4`: the whole
+            clip. An existing file is replaced.
+        progress (`Callable[[int, int | None], None]`, *optional*): As for `write_annotated_video`.
+
+    Raises:
+        `InputError`: For an output that does not go with the record.
+        `MediaError`: If a medium cannot be read or the output cannot be written.
+
+    Example:
+
+    ```python
+    >>> draw_record(sample, read_turns(sample, probe_media(sample, num_frames=100)), "record.png")
+    ```
+    """
+    path = Path(output_path)
+    check_output(sample, path)
+    if sample.media_type == "image":
+        _draw_images(sample, turns).save(path)
+        return
+    result = merge_turns(turns)
+    with _get_clip(sample) as clip:
+        if path.suffix.lower() == ".mp4":
+            write_annotated_video(clip, result, path, progress=progress)
+        elif path.suffix.lower() == ".png":
+            write_contact_sheet(clip, result, path)
+        else:
+            with tempfile.TemporaryDirectory() as scratch:
+                sheet = Path(scratch) / "sheet.png"
+                write_contact_sheet(clip, result, sheet)
+                Image.open(sheet).convert("RGB").save(path)
+
+
+def merge_turns(turns: Sequence[Turn]) -> GroundingResult:
+    """
+    Return all that a conversation says of one medium as one result, for a picture.
+
+    Boxes that a question gives are labelled as such. Its spans are the spans of the result where no answer has one.
+    """
+    answers, questions = [turn.answer for turn in turns], [turn.question for turn in turns]
+    spans = tuple(span for answer in answers for span in answer.spans)
+    asked = tuple(box for question in questions for box in question.boxes)
+    captions = tuple(caption for answer in answers for caption in answer.captions)
+    return GroundingResult(
+        text="\n".join(answer.text for answer in answers),
+        spans=spans or tuple(span for question in questions for span in question.spans),
+        boxes=(*(box for answer in answers for box in answer.boxes), *asked),
+        tubes=tuple(tube for result in (*answers, *questions) for tube in result.tubes),
+        captions=(*captions, *(Caption(QUESTION_LABEL, boxes=(box,)) for box in asked)),
+        query=answers[0].query if answers else None,
+        media=answers[0].media if answers else None,
+    )
+
+
+def _draw_images(sample: Sample, turns: Sequence[Turn]) -> Image.Image:
+    pictures = []
+    for item in sample.media:
+        picture = Image.fromarray(item.frames) if item.frames is not None else open_image(item.source)
+        pictures.append(picture)
+    infos = load_images(pictures)[1]
+    drawn = []
+    for index, picture in enumerate(pictures):
+        about = [turn for turn in turns if turn.index == index]
+        drawn.append(draw_on_image(picture, merge_turns(about)) if about else picture)
+    if len(drawn) == 1:
+        return drawn[0]
+    widths = [max(1, round(info.width * _IMAGE_HEIGHT / info.height)) for info in infos]
+    strip = Image.new("RGB", (sum(widths), _IMAGE_HEIGHT))
+    for index, (picture, width) in enumerate(zip(drawn, widths, strict=True)):
+        strip.paste(picture.resize((width, _IMAGE_HEIGHT)), (sum(widths[:index]), 0))
+    return strip
+
+
+@contextmanager
+def _get_clip(sample: Sample) -> Iterator[str]:
+    """Give the path of a file with the clip of a record, in whatever form it has it."""
+    first = sample.media[0]
+    if len(sample.media) == 1 and first.frames is None and first.content is None:
+        yield first.path
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "clip.mp4"
+        if first.frames is not None:
+            _write_clip(path, first.frames, first.frame_rate or DEFAULT_FPS)
+        elif len(sample.media) > 1:
+            _write_clip(path, (np.asarray(open_image(item.source)) for item in sample.media), DEFAULT_FPS)
+        else:
+            path.write_bytes(first.content)
+        yield str(path)
+
+
+def _write_clip(path: Path, frames: Iterable[np.ndarray], frame_rate: float) -> None:
+    """Write frames of one size as a clip, one by one: uint8 of shape (height, width, 3)."""
+    rate = Fraction(frame_rate).limit_denominator(60000)
+    with av.open(str(path), "w") as container:
+        stream = None
+        for pixels in frames:
+            if stream is None:
+                stream = container.add_stream("libx264", rate=rate, options={"crf": "10", "preset": "veryfast"})
+                stream.height, stream.width = pixels.shape[:2]
+                # Colours are not halved, so that an odd size can stay as it is.
+                stream.pix_fmt = "yuv444p"
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+__all__ = ["PICTURE_ENDINGS", "QUESTION_LABEL", "check_output", "draw_record", "merge_turns"]

@@ -1,0 +1,274 @@
+"""What records look like in numbers and plots: how long spans are, how large boxes, how many, how many tokens."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...processing.media_llava_st import InputError
+from ...processing.processing_llava_st import LlavaSTProcessor
+from ..samples import Sample
+from ..skips import RecordError
+from ..turns import has_units, make_stand_in, probe_media, read_turns
+from .check import Records, TokenCounter
+
+STATISTICS_FILE = "stats.json"
+_MAX_BARS = 30  # sources of a plot; the others become one bar
+_DPI = 120
+_COLOR = "#2a6f97"
+
+
+@dataclass
+class DataStatistics:
+    """
+    Numbers of a sample of records; those of answers, by task.
+
+    Args:
+        num_records (`int`): Records that there are.
+        num_read (`int`): Records that were read, the ones left out included.
+        num_skipped (`int`): Records that could not be used.
+        counts (`Counter[tuple[str, str]]`): Records by source and task.
+        span_shares (`dict[str, list[float]]`): Length of each span, as a share of the clip.
+        box_shares (`dict[str, list[float]]`): Area of each box, as a share of the frame; of tubes too.
+        tube_lengths (`dict[str, list[int]]`): Boxes in each tube.
+        num_tokens (`dict[str, list[int]]`): Tokens of each record, media included; empty without a processor.
+
+    Example:
+
+    ```python
+    >>> statistics = collect_statistics(reader, max_records=1000)
+    >>> max(statistics.span_shares["tvg"])
+    0.83
+    ```
+    """
+
+    num_records: int = 0
+    num_read: int = 0
+    num_skipped: int = 0
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    span_shares: dict[str, list[float]] = field(default_factory=dict)
+    box_shares: dict[str, list[float]] = field(default_factory=dict)
+    tube_lengths: dict[str, list[int]] = field(default_factory=dict)
+    num_tokens: dict[str, list[int]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return counts and, for each task, quantiles, ready for JSON."""
+        return {
+            "num_records": self.num_records,
+            "num_read": self.num_read,
+            "num_skipped": self.num_skipped,
+            "records": [{"source": s, "task": t, "records": n} for (s, t), n in sorted(self.counts.items())],
+            "span_share_of_clip": _summarize(self.span_shares),
+            "box_share_of_frame": _summarize(self.box_shares),
+            "boxes_per_tube": _summarize(self.tube_lengths),
+            "tokens": _summarize(self.num_tokens),
+        }
+
+
+def collect_statistics(
+    records: Records,
+    max_records: int = 20_000,
+    processor: LlavaSTProcessor | None = None,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> DataStatistics:
+    """
+    Read records, or a random part of them, and measure their answers.
+
+    Media are opened only for records in seconds and pixels, whose shares only the file can tell.
+
+    Args:
+        records (`Sequence[Sample | SkippedRecord]`): A reader, a mixture or a list.
+        max_records (`int`, *optional*, defaults to 20,000): Records to read at most.
+        processor (`LlavaSTProcessor`, *optional*): Counts tokens; without one they are not counted.
+        seed (`int`, *optional*, defaults to 0): Seed of the choice.
+        progress (`Callable[[int], None]`, *optional*): Called with 1 after each record.
+
+    Returns:
+        `DataStatistics`: The numbers.
+
+    Raises:
+        `InputError`: If `max_records` is not at least 1.
+    """
+    if max_records < 1:
+        raise InputError(f"max_records is {max_records}: give at least 1.")
+    statistics = DataStatistics(num_records=len(records))
+    counter = None if processor is None else TokenCounter(processor)
+    chosen: Sequence[int] = range(len(records))
+    if len(records) > max_records:
+        chosen = np.sort(np.random.default_rng(seed).choice(len(records), max_records, replace=False)).tolist()
+    for index in chosen:
+        record = records[index]
+        statistics.num_read += 1
+        try:
+            if isinstance(record, Sample):
+                _measure(record, statistics, counter)
+            else:
+                statistics.num_skipped += 1
+        except RecordError:
+            statistics.num_skipped += 1
+        if progress is not None:
+            progress(1)
+    return statistics
+
+
+def _measure(sample: Sample, statistics: DataStatistics, counter: TokenCounter | None) -> None:
+    media = probe_media(sample) if has_units(sample) else make_stand_in(sample)
+    turns = read_turns(sample, media)
+    num_tokens = None if counter is None else counter.count(sample)
+    statistics.counts[sample.source, sample.task] += 1
+    if num_tokens is not None:
+        statistics.num_tokens.setdefault(sample.task, []).append(num_tokens)
+    for turn in turns:
+        answer = turn.answer
+        spans = [span.fractions[1] - span.fractions[0] for span in answer.spans]
+        boxes = [*answer.boxes, *(entry.box for tube in answer.tubes for entry in tube.boxes)]
+        shares = [_get_area(box.fractions) for box in boxes]
+        for values, into in (
+            (spans, statistics.span_shares),
+            (shares, statistics.box_shares),
+            ([len(tube.boxes) for tube in answer.tubes], statistics.tube_lengths),
+        ):
+            if values:
+                into.setdefault(sample.task, []).extend(values)
+
+
+def _get_area(fractions: tuple[float, float, float, float]) -> float:
+    x1, y1, x2, y2 = fractions
+    return (x2 - x1) * (y2 - y1)
+
+
+def _summarize(values: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
+    names = ("minimum", "percentile_5", "median", "percentile_95", "maximum")
+    summaries = {}
+    for task, numbers in sorted(values.items()):
+        quantiles = np.quantile(numbers, (0, 0.05, 0.5, 0.95, 1))
+        summary = {name: round(float(value), 6) for name, value in zip(names, quantiles, strict=True)}
+        summaries[task] = {"count": len(numbers), "mean": round(float(np.mean(numbers)), 6), **summary}
+    return summaries
+
+
+def write_statistics(statistics: DataStatistics, output_dir: str | Path) -> list[Path]:
+    """
+    Write `stats.json` and a plot for each kind of number that there is.
+
+    Args:
+        statistics (`DataStatistics`): The numbers.
+        output_dir (`str` or `Path`): Folder to write to; made where it does not exist, files in it are replaced.
+
+    Returns:
+        `list[Path]`: What was written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    output_dir = Path(output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    paths = [output_dir / STATISTICS_FILE]
+    paths[0].write_text(json.dumps(statistics.to_dict(), indent=2) + "\n", encoding="utf-8")
+    plots = {
+        "records.png": (statistics.counts, _plot_counts),
+        "span_lengths.png": (statistics.span_shares, _plot_spans),
+        "box_sizes.png": (statistics.box_shares, _plot_boxes),
+        "boxes_per_tube.png": (statistics.tube_lengths, _plot_tubes),
+        "tokens.png": (statistics.num_tokens, _plot_tokens),
+    }
+    for name, (values, plot) in plots.items():
+        path = output_dir / name
+        if not values:
+            path.unlink(missing_ok=True)  # of an earlier run: it would not belong to these numbers
+            continue
+        figure = Figure(layout="constrained")
+        FigureCanvasAgg(figure)
+        plot(figure, values)
+        figure.savefig(path, dpi=_DPI, metadata={"Software": None})
+        paths.append(path)
+    return paths
+
+
+def _plot_counts(figure: Any, counts: Counter[tuple[str, str]]) -> None:
+    from matplotlib import colormaps
+
+    by_source: Counter[str] = Counter()
+    for (source, _), count in counts.items():
+        by_source[source] += count
+    labels = [source for source, _ in by_source.most_common(_MAX_BARS)]
+    places = {source: place for place, source in enumerate(labels)}
+    if len(by_source) > len(labels):
+        labels.append("all others")
+    figure.set_size_inches(9, 3.5 + 0.3 * len(labels))
+    axes = figure.subplots()
+    left = np.zeros(len(labels))
+    for number, task in enumerate(sorted({task for _, task in counts})):
+        widths = np.zeros(len(labels))
+        for (source, name), count in counts.items():
+            if name == task:
+                widths[places.get(source, len(labels) - 1)] += count
+        axes.barh(range(len(labels)), widths, left=left, label=task, color=colormaps["tab20"](number))
+        left += widths
+    axes.set_yticks(range(len(labels)), [_shorten(label) for label in labels])
+    axes.invert_yaxis()
+    axes.set(xlabel="records", title="Records by source and task")
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+
+
+def _plot_spans(figure: Any, values: Mapping[str, Sequence[float]]) -> None:
+    _plot_rows(
+        figure, _get_percent(values), np.linspace(0, 100, 41), "Span lengths", "length of the span (% of the clip)"
+    )
+
+
+def _plot_boxes(figure: Any, values: Mapping[str, Sequence[float]]) -> None:
+    bins = np.logspace(-2, 2, 41)
+    _plot_rows(figure, _get_percent(values), bins, "Box sizes", "area of the box (% of the frame)", scale="log")
+
+
+def _plot_tubes(figure: Any, values: Mapping[str, Sequence[int]]) -> None:
+    _plot_rows(figure, values, _make_whole_bins(values), "Boxes per tube", "boxes in the tube")
+
+
+def _plot_tokens(figure: Any, values: Mapping[str, Sequence[int]]) -> None:
+    _plot_rows(figure, values, _make_whole_bins(values), "Tokens per task", "tokens of the record, media included")
+
+
+def _plot_rows(
+    figure: Any, values: Mapping[str, Sequence[float]], bins: np.ndarray, title: str, unit: str, scale: str = "linear"
+) -> None:
+    """Draw a histogram for each task, one below the other; what lies outside the bins is shown at their ends."""
+    figure.set_size_inches(9, 1.6 + 0.8 * len(values))
+    rows = figure.subplots(len(values), sharex=True, squeeze=False)[:, 0]
+    for axes, (task, numbers) in zip(rows, sorted(values.items()), strict=True):
+        weights = np.full(len(numbers), 100 / len(numbers))
+        axes.hist(np.clip(numbers, bins[0], bins[-1]), bins=bins, weights=weights, color=_COLOR)
+        axes.set_ylabel(
+            f"{task}\n{len(numbers):,}", rotation=0, horizontalalignment="right", verticalalignment="center"
+        )
+        axes.yaxis.set_major_formatter("{x:g} %")
+        axes.locator_params(axis="y", nbins=2)
+        axes.grid(alpha=0.3)
+    rows[-1].set(xlabel=unit, xscale=scale)
+    figure.suptitle(f"{title} (share of each task, and how many)")
+
+
+def _get_percent(values: Mapping[str, Sequence[float]]) -> dict[str, np.ndarray]:
+    return {task: np.asarray(shares) * 100 for task, shares in values.items()}
+
+
+def _make_whole_bins(values: Mapping[str, Sequence[int]]) -> np.ndarray:
+    """Return edges half-way between whole numbers, for at most 60 bins."""
+    low = min(min(numbers) for numbers in values.values())
+    high = max(max(numbers) for numbers in values.values())
+    step = -(-(high - low + 1) // 60)
+    return np.arange(low, high + step + 1, step) - 0.5
+
+
+def _shorten(label: str) -> str:
+    label = label if len(label) <= 40 else label[:37] + "..."
+    return label.replace("$", r"\$")  # between two of them matplotlib reads mathematics
+
+
+__all__ = ["STATISTICS_FILE", "DataStatistics", "collect_statistics", "write_statistics"]

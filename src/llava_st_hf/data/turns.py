@@ -1,0 +1,175 @@
+"""What a record says in seconds and pixels: the spans, boxes and tubes of its questions and of its answers.
+
+A record holds them as text. Here that text is read as an answer of the model would be, with the size and the time
+line of the medium, so that a record can be drawn, counted and checked. `make_stand_in` gives a medium that serves
+where only the form is of interest and no file is to be opened.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..processing.answer_parsing_llava_st import parse_answer
+from ..processing.grounding_results_llava_st import GroundingResult
+from ..processing.grounding_text_llava_st import remove_coordinates
+from ..processing.image_loading_llava_st import load_images
+from ..processing.media_llava_st import InputError, MediaInfo
+from ..processing.notation_llava_st import COORDINATE_PATTERN, compute_fraction, read_coordinate
+from ..processing.tasks_llava_st import TASKS
+from ..processing.video_processing_llava_st import DEFAULT_FPS, LlavaSTVideoProcessor
+from .media_loading import load_media
+from .samples import MEDIA_PLACEHOLDER, Sample
+from .skips import RecordError
+
+_COORDINATE = re.compile(COORDINATE_PATTERN)
+_NUM_BINS = 100  # of the tokens that `parse_answer` reads by default
+_SMALL = {"height": 16, "width": 16}  # of frames of which only the times are wanted
+
+
+@dataclass(frozen=True)
+class Turn:
+    """
+    A question and its answer, read.
+
+    Args:
+        question (`GroundingResult`): The spans, boxes and tubes that the question gives; nothing counts as missing.
+        answer (`GroundingResult`):
+            Those of the answer, its captions, and as `problems` what the form of the record's task asks for and the
+            answer lacks or has wrong.
+        index (`int`, *optional*, defaults to 0): Which medium of the record they are about.
+
+    Example:
+
+    ```python
+    >>> turn = read_turns(sample, probe_media(sample))[0]
+    >>> turn.answer.spans
+    (Span(start_seconds=1.2, end_seconds=4.7, confidence=None),)
+    ```
+    """
+
+    question: GroundingResult
+    answer: GroundingResult
+    index: int = 0
+
+
+def read_turns(sample: Sample, media: Sequence[MediaInfo]) -> list[Turn]:
+    """
+    Read the conversation of a record.
+
+    Args:
+        sample (`Sample`): The record.
+        media (`Sequence[MediaInfo]`): Its media, as from `probe_media` or `make_stand_in`.
+
+    Returns:
+        `list[Turn]`: One for each question; empty for a record without a medium, which has nothing to point at.
+
+    Raises:
+        `RecordError`: For seconds or pixels that lie outside the medium.
+    """
+    if not media:
+        return []
+    marked = any(MEDIA_PLACEHOLDER.search(message["content"]) for message in sample.messages)
+    preceding = 0 if marked else len(media)
+    turns: list[Turn] = []
+    question = None
+    for index, message in enumerate(sample.messages):
+        if message["role"] == "system":
+            continue
+        text = _write_fractions(f"messages[{index}].content", message["content"], media, preceding, marked)
+        preceding += len(MEDIA_PLACEHOLDER.findall(text)) if marked else 0
+        about = max(preceding, 1) - 1  # the last medium before it
+        medium = media[about]
+        words = " ".join(remove_coordinates(MEDIA_PLACEHOLDER.sub(" ", text)).split())
+        if message["role"] == "user":
+            start = next((c for c in map(read_coordinate, _COORDINATE.finditer(text)) if c.axis == "t"), None)
+            question = parse_answer(text, medium, answer_format="text", query=words)
+            continue
+        start_seconds = None
+        if start is not None and medium.media_type == "video":
+            start_seconds = medium.seconds_at(compute_fraction(start, (), _NUM_BINS))
+        answer = parse_answer(
+            text,
+            medium,
+            answer_format=TASKS[sample.task].answer_format,
+            start_seconds=start_seconds,
+            task=sample.task,
+            query=question.query,
+        )
+        turns.append(Turn(question, answer, about))
+    return turns
+
+
+def _write_fractions(name: str, text: str, media: Sequence[MediaInfo], preceding: int, marked: bool) -> str:
+    """Write seconds and pixels as fractions, in a form that `parse_answer` reads; tokens stay as they are."""
+
+    def write(match: re.Match) -> str:
+        coordinate = read_coordinate(match)
+        count = preceding + (len(MEDIA_PLACEHOLDER.findall(text, 0, match.start())) if marked else 0)
+        fraction = compute_fraction(coordinate, media, _NUM_BINS, count)
+        return match.group() if coordinate.unit == "bin" else f"<{coordinate.axis}={fraction:.12f}>"
+
+    try:
+        return _COORDINATE.sub(write, text)
+    except InputError as error:
+        raise RecordError("invalid_field", name, f"{name}: {error}") from error
+
+
+def has_units(sample: Sample) -> bool:
+    """Tell whether a record has seconds or pixels, whose meaning only the file can tell."""
+    return any(
+        coordinate.unit in ("seconds", "pixels")
+        for coordinates in sample.find_coordinates()
+        for coordinate in coordinates
+    )
+
+
+def make_stand_in(sample: Sample) -> tuple[MediaInfo, ...]:
+    """
+    Return media in which all seconds and pixels of a record lie inside, for a look at its form without its files.
+
+    Args:
+        sample (`Sample`): The record.
+
+    Returns:
+        `tuple[MediaInfo, ...]`: One for each medium; sizes and times mean nothing beyond their order.
+    """
+    largest = {"t": 1.0, "x": 1.0, "y": 1.0}
+    for coordinates in sample.find_coordinates():
+        for coordinate in coordinates:
+            if coordinate.unit in ("seconds", "pixels"):
+                largest[coordinate.axis] = max(largest[coordinate.axis], coordinate.value)
+    width, height = (math.ceil(largest[axis]) for axis in "xy")
+    if sample.media_type == "video":
+        return (MediaInfo("video", width, height, (0, 10**9), (0.0, largest["t"])),)
+    return tuple(MediaInfo("image", width, height) for _ in sample.media)
+
+
+def probe_media(
+    sample: Sample, num_frames: int | None = 2, video_processor: LlavaSTVideoProcessor | None = None
+) -> tuple[MediaInfo, ...]:
+    """
+    Decode the media of a record and return their sizes and time lines.
+
+    Args:
+        sample (`Sample`): The record.
+        num_frames (`int`, *optional*, defaults to 2):
+            Frames to sample of a clip; the first and the last of the part that is meant are always among them. With
+            `None` what the processor samples.
+        video_processor (`LlavaSTVideoProcessor`, *optional*): Samples the frames; one for small frames by default.
+
+    Returns:
+        `tuple[MediaInfo, ...]`: One for each image; one for a clip, also where it is kept as pictures.
+
+    Raises:
+        `RecordError`: If a file cannot be read, see `load_media`.
+    """
+    loaded = load_media(sample, video_processor or LlavaSTVideoProcessor(size=_SMALL), num_frames=num_frames)
+    if sample.media_type == "video":
+        (metadata,) = loaded.video_metadata
+        metadata.fps = metadata.fps or DEFAULT_FPS  # of frames kept as pictures nobody knows it
+        return (replace(metadata.to_media_info(), source=sample.media[0].path),)
+    return tuple(info for block in loaded.blocks for info in load_images([block])[1])
+
+
+__all__ = ["Turn", "has_units", "make_stand_in", "probe_media", "read_turns"]

@@ -1,0 +1,163 @@
+"""The best answer that ignores the clip: what any figure of a model has to be compared with.
+
+It may use the question, as a model does, but not the picture: one span and one box for all clips, the box that the
+question gives, the commonest words. The span and the box are those, of all true ones of other records and of their
+mean and median, whose mean IoU with the others is largest.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..data.samples import Sample
+from ..data.turns import make_stand_in
+from ..processing.media_llava_st import MediaInfo
+from ..processing.notation_llava_st import format_coordinate_token
+from .metrics import compute_box_iou, compute_temporal_iou, normalize_text
+from .protocols import TokenCounts
+from .questions import Question, read_question, read_truth
+
+_MAX_CANDIDATES = 1000
+
+
+@dataclass(frozen=True)
+class ConstantAnswer:
+    """
+    An answer to every question of a task.
+
+    Args:
+        span (`tuple[float, float]`, *optional*): Start and end as fractions; for ELC only the end is used.
+        duration (`float`, *optional*): For ELC, the end after the start of the question, instead of a fixed end.
+        box (`tuple[float, float, float, float]`, *optional*): Left, top, right, bottom as fractions.
+        text (`str`, *optional*, defaults to `""`): Words.
+
+    Example:
+
+    ```python
+    >>> answer = ConstantAnswer(span=(0.25, 0.75))
+    >>> answer.write(Question("tvg", "When does it stop?"), clip, TokenCounts())
+    '{<t_25><t_74>}'
+    ```
+    """
+
+    span: tuple[float, float] | None = None
+    duration: float | None = None
+    box: tuple[float, float, float, float] | None = None
+    text: str = ""
+
+    def write(self, question: Question, medium: MediaInfo, tokens: TokenCounts) -> str:
+        """
+        Write the answer to one question, in the tokens of the vocabulary.
+
+        Args:
+            question (`Question`): The question.
+            medium (`MediaInfo`): The clip or image; only its sampled frames are used.
+            tokens (`TokenCounts`): How many tokens each axis has.
+
+        Returns:
+            `str`: The answer.
+        """
+        if question.task == "rec":
+            return _write_box(self.box, tokens)
+        if question.task in ("tr", "rc"):
+            return self.text
+        if question.task == "tvg":
+            return _write_span(self.span, tokens)
+        if question.task == "svg":
+            return _write_tube(question.span, self.box, medium, tokens)
+        if question.task == "stvg":
+            return f"{_write_span(self.span, tokens)} {_write_tube(self.span, self.box, medium, tokens)}"
+        end = self.span[1] if self.duration is None else question.start + self.duration
+        end = min(max(end, question.start), 1.0)
+        # Rounded up, so that the end is not before the start.
+        last = format_coordinate_token("t", int(np.ceil(round(end * (tokens.temporal - 1), 6))))
+        tube = _write_tube((question.start, end), question.box, medium, tokens)
+        return f"Ends in {last}, {self.text} Object bounding box: {tube}"
+
+
+def fit_constant_answer(task: str, samples: Iterable[Sample]) -> ConstantAnswer | None:
+    """
+    Find the best constant answer on records that are not in the benchmark.
+
+    Args:
+        task (`str`): The task of all of them.
+        samples (`Iterable[Sample]`): The records; their media are not opened.
+
+    Returns:
+        `ConstantAnswer` or `None`: `None` where there are no records.
+    """
+    truths, questions = [], []
+    for sample in samples:
+        media = make_stand_in(sample)
+        truths.append(read_truth(sample, media))
+        questions.append(read_question(sample, media, TokenCounts()))
+    if not truths:
+        return None
+    spans = np.array([truth.spans[0].fractions for truth in truths if truth.spans])
+    boxes = [truth.boxes[0].fractions for truth in truths if truth.boxes]
+    boxes += [entry.box.fractions for truth in truths for tube in truth.tubes[:1] for entry in tube.boxes]
+    words = [truth.captions[0].text if truth.captions else truth.plain_text for truth in truths]
+    if task == "elc":
+        starts = np.array([question.start for question in questions])
+        return ConstantAnswer(**_find_end(starts, spans), text=_find_commonest(words))
+    return ConstantAnswer(
+        span=_find_best(spans, compute_temporal_iou) if len(spans) else None,
+        box=_find_best(np.array(boxes), compute_box_iou) if boxes else None,
+        text=_find_commonest(words) if task in ("tr", "rc") else "",
+    )
+
+
+def _find_best(truths: np.ndarray, compute_iou: Callable[..., np.ndarray]) -> tuple[float, ...]:
+    """Return the row, of the truths, their mean and their median, with the largest mean IoU with all of them."""
+    step = -(-len(truths) // _MAX_CANDIDATES)  # a tube has many boxes
+    truths = truths[::step]
+    candidates = np.concatenate([truths, [truths.mean(0), np.median(truths, axis=0)]])
+    ious = [compute_iou(candidate, truths).mean() for candidate in candidates]
+    return tuple(candidates[int(np.argmax(ious))].tolist())
+
+
+def _find_end(starts: np.ndarray, spans: np.ndarray) -> dict[str, object]:
+    """Return the best end of events whose start is known: at a fixed time, or a fixed time after the start."""
+    ends = [({"span": (0.0, float(end))}, np.full_like(starts, end)) for end in spans[:, 1]]
+    ends += [({"duration": float(end - start)}, starts + (end - start)) for start, end in spans]
+
+    def score(candidate: tuple[dict[str, object], np.ndarray]) -> float:
+        answers = np.stack([starts, np.clip(candidate[1], starts, 1.0)], axis=1)
+        return float(compute_temporal_iou(answers, spans).mean())
+
+    return max(ends, key=score)[0]
+
+
+def _find_commonest(texts: Sequence[str]) -> str:
+    """Return the commonest text; equal ones may be written with capitals or without."""
+    written = {normalize_text(text): text for text in texts}
+    return written[Counter(map(normalize_text, texts)).most_common(1)[0][0]]
+
+
+def _write_span(span: Sequence[float], tokens: TokenCounts) -> str:
+    return "{" + "".join(_write_coordinate("t", fraction, tokens.temporal) for fraction in span) + "}"
+
+
+def _write_box(box: Sequence[float], tokens: TokenCounts) -> str:
+    edges = zip("xyxy", box, strict=True)
+    return "[" + "".join(_write_coordinate(axis, edge, tokens.spatial) for axis, edge in edges) + "]"
+
+
+def _write_tube(span: Sequence[float], box: Sequence[float], medium: MediaInfo, tokens: TokenCounts) -> str:
+    """Write the same box at every sampled frame of a span; at the nearest one where it holds none."""
+    fractions = np.unique(medium.frame_fractions)
+    inside = fractions[(fractions >= span[0] - 1e-6) & (fractions <= span[1] + 1e-6)]
+    if not len(inside):
+        inside = fractions[[int(np.abs(fractions - span[0]).argmin())]]
+    written = _write_box(box, tokens)
+    times = dict.fromkeys(_write_coordinate("t", fraction, tokens.temporal) for fraction in inside)
+    return ", ".join(f"{time}:{written}" for time in times)
+
+
+def _write_coordinate(axis: str, fraction: float, num_tokens: int) -> str:
+    return format_coordinate_token(axis, round(float(fraction) * (num_tokens - 1)))
+
+
+__all__ = ["ConstantAnswer", "fit_constant_answer"]

@@ -1,0 +1,277 @@
+"""Runs a model over a benchmark: asks, scores, writes each answer down as it comes, and sums up at the end."""
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from ..data.samples import Sample
+from ..data.skips import RecordError, as_record_error
+from ..processing.answer_parsing_llava_st import parse_answer
+from ..processing.grounding_results_llava_st import GroundingResult
+from ..processing.media_llava_st import InputError
+from ..processing.processing_llava_st import LlavaSTProcessor
+from ..processing.tasks_llava_st import TASKS
+from .answering import Answered, Answerer
+from .benchmarks.base import Benchmark
+from .blind_baseline import ConstantAnswer, fit_constant_answer
+from .protocols import find_failure, get_protocol
+from .questions import Question, read_question, read_truth
+from .report import compute_metrics, format_report
+from .run_folder import RunFolder, write_json, write_text
+
+
+@dataclass(frozen=True)
+class Processes:
+    """
+    This process among those that share a run, as `torchrun` and `accelerate launch` tell it.
+
+    Args:
+        rank (`int`, *optional*, defaults to 0): Number of this process.
+        count (`int`, *optional*, defaults to 1): How many there are.
+        local_rank (`int`, *optional*, defaults to 0): Number of this process on its machine, by which it takes a GPU.
+
+    Example:
+
+    ```python
+    >>> Processes(rank=1, count=3).share(range(7))
+    [1, 4]
+    ```
+    """
+
+    rank: int = 0
+    count: int = 1
+    local_rank: int = 0
+
+    @classmethod
+    def from_environment(cls) -> "Processes":
+        """Read the environment variables of the launcher; without one this is the only process."""
+        rank, count, local_rank = (os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        return cls(int(rank or 0), int(count or 1), int(local_rank or 0))
+
+    def share(self, items: Sequence[Any]) -> list[Any]:
+        """Return the items that this process takes."""
+        return list(items[self.rank :: self.count])
+
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        """Wait, after the block, until all processes are through it; the launcher ends them all if one fails."""
+        if self.count == 1:
+            yield
+            return
+        owns_group = not torch.distributed.is_initialized()
+        if owns_group:
+            torch.distributed.init_process_group("gloo")
+        # One may be done long before another.
+        patient = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=7))
+        try:
+            yield
+            torch.distributed.barrier(patient)
+        finally:
+            if owns_group:
+                torch.distributed.destroy_process_group()
+
+
+def evaluate(
+    model: PreTrainedModel,
+    processor: LlavaSTProcessor,
+    benchmark: Benchmark,
+    output_dir: str | Path,
+    *,
+    model_name: str | None = None,
+    protocol: str = "default",
+    constrained: bool = False,
+    batch_size: int = 8,
+    max_new_tokens: int = 1024,
+    num_frames: int | None = None,
+    quiet: bool = False,
+    command: str | None = None,
+    processes: Processes | None = None,
+) -> dict[str, Any] | None:
+    """
+    Ask a model all questions of a benchmark and report what its answers are worth.
+
+    The folder gets `run.json` (settings), `predictions.jsonl` (a line per item, as they come), and at the end
+    `metrics.json` and `report.md`. A run that was stopped goes on where it was when it is started again.
+
+    Args:
+        model (`LlavaSTForConditionalGeneration`): The model.
+        processor (`LlavaSTProcessor`): The processor saved with it.
+        benchmark (`Benchmark`): What to ask.
+        output_dir (`str` or `Path`): Folder for predictions and report.
+        model_name (`str`, *optional*): Name for the report; by default where the model was loaded from.
+        protocol (`str`, *optional*, defaults to `"default"`): `"default"` or `"reference"`, see `scoring`.
+        constrained (`bool`, *optional*, defaults to `False`): Whether answers must keep to the grammar of their task.
+        batch_size (`int`, *optional*, defaults to 8): Questions asked at a time.
+        max_new_tokens (`int`, *optional*, defaults to 1024): Longest answer in tokens.
+        num_frames (`int`, *optional*): Frames to sample of a clip; what the processor samples when left out.
+        quiet (`bool`, *optional*, defaults to `False`): No progress on standard error.
+        command (`str`, *optional*): The command line, for the report.
+        processes (`Processes`, *optional*): This process among several; by default what the launcher says.
+
+    Returns:
+        `dict[str, Any]` or `None`: What `metrics.json` holds; `None` in all processes but the first.
+
+    Raises:
+        `InputError`: For settings that do not fit, or a folder that holds another run.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}: give at least 1.")
+    processes = processes or Processes.from_environment()
+    runner = _Runner(benchmark, Answerer(model, processor, constrained, max_new_tokens, num_frames), protocol)
+    settings = {
+        **benchmark.get_settings(),
+        "model": model_name or model.name_or_path,
+        "weights": fingerprint_weights(model),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "protocol": protocol,
+        "constrained": constrained,
+        "max_new_tokens": max_new_tokens,
+        **({} if num_frames is None else {"sampled_frames": num_frames}),
+    }
+    folder = RunFolder(output_dir, settings, processes.rank)
+    with processes.joined():
+        known = folder.read_predictions()
+        todo = [index for index in processes.share(range(len(benchmark))) if benchmark.get_id(index) not in known]
+        with tqdm(
+            total=len(todo), desc=benchmark.name, unit="item", disable=True if quiet or processes.rank else None
+        ) as bar:
+            for indices in _make_batches(todo, benchmark, batch_size):
+                folder.append(runner.predict(indices))
+                bar.update(len(indices))
+    if processes.rank:
+        return None
+    ids = [benchmark.get_id(index) for index in range(len(benchmark))]
+    metrics = compute_metrics(folder.merge(ids), runner.protocol, benchmark.headline[protocol])
+    metrics = {
+        **metrics,
+        "settings": settings,
+        "command": command,
+        "versions": {name: version(name) for name in ("llava-st-hf", "torch", "transformers", "numpy", "av")},
+        "device": str(model.device),
+    }
+    write_json(folder.path / "metrics.json", metrics)
+    write_text(folder.path / "report.md", format_report(metrics))
+    return metrics
+
+
+class _Runner:
+    """Asks and scores items of one benchmark."""
+
+    def __init__(self, benchmark: Benchmark, answerer: Answerer, protocol: str):
+        self.benchmark = benchmark
+        self.answerer = answerer
+        self.protocol = get_protocol(protocol)
+        benchmark.check_protocol(self.protocol)
+        self._constant_answers: dict[str, ConstantAnswer | None] = {}
+
+    def predict(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Return the lines of `predictions.jsonl` of some items of one task."""
+        begin = time.perf_counter()
+        records = [self._read(index) for index in indices]
+        samples = [record for record in records if isinstance(record, Sample)]
+        answers = iter(self.answerer.answer(samples))
+        seconds = (time.perf_counter() - begin) / len(indices)
+        lines = []
+        for index, record in zip(indices, records, strict=True):
+            line = {"id": self.benchmark.get_id(index), "task": self.benchmark.get_task(index)}
+            answered = next(answers) if isinstance(record, Sample) else record
+            if isinstance(answered, RecordError):
+                line.update(self._score_unusable(line["task"], answered))
+            else:
+                line.update(self._score(record, answered))
+            lines.append({**line, "seconds": round(seconds, 4)})
+        return lines
+
+    def _read(self, index: int) -> Sample | RecordError:
+        try:
+            return self.benchmark.read(index)
+        except RecordError as error:
+            return error
+
+    def _score_unusable(self, task: str, error: RecordError) -> dict[str, Any]:
+        scores = self.protocol.score_nothing(task)
+        return {
+            "question": None,
+            "answer": None,
+            "result": None,
+            "truth": None,
+            "scores": scores,
+            "baseline": scores if self._get_constant_answer(task) else None,
+            "failure": error.reason,
+            "problems": [str(error)],
+        }
+
+    def _score(self, sample: Sample, answered: Answered) -> dict[str, Any]:
+        question = read_question(sample, answered.media, self.answerer.tokens)
+        try:
+            truth = read_truth(sample, answered.media)
+            scores = self.protocol.score(sample.task, answered.result, truth, self.answerer.tokens)
+        except InputError as error:  # the truth is at fault
+            unusable = self._score_unusable(sample.task, as_record_error(error, "messages"))
+            return {**unusable, "question": question.text, "answer": answered.result.text}
+        truth_values = truth.to_dict()
+        del truth_values["media"]  # it is with the result
+        return {
+            "question": question.text,
+            "answer": answered.result.text,
+            "result": answered.result.to_dict(),
+            "truth": truth_values,
+            "scores": scores,
+            "baseline": self._score_constant_answer(question, truth),
+            "failure": find_failure(sample.task, answered.result),
+            "problems": [problem.kind for problem in answered.result.problems],
+        }
+
+    def _score_constant_answer(self, question: Question, truth: GroundingResult) -> dict[str, float | None] | None:
+        constant = self._get_constant_answer(question.task)
+        if constant is None:
+            return None
+        tokens = self.answerer.tokens
+        answer = parse_answer(
+            constant.write(question, truth.media, tokens),
+            truth.media,
+            answer_format=TASKS[question.task].answer_format,
+            num_temporal_tokens=tokens.temporal,
+            num_spatial_tokens=tokens.spatial,
+            start_seconds=None if question.start is None else truth.media.seconds_at(question.start),
+        )
+        return self.protocol.score(question.task, answer, truth, tokens)
+
+    def _get_constant_answer(self, task: str) -> ConstantAnswer | None:
+        if task not in self._constant_answers:
+            self._constant_answers[task] = fit_constant_answer(task, self.benchmark.get_training_samples(task))
+        return self._constant_answers[task]
+
+
+def fingerprint_weights(model: PreTrainedModel) -> str:
+    """Return a short name for the weights of a model: a hash of the first numbers of every tensor."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        head = tensor.detach().flatten()[:256].contiguous().cpu()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(head.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _make_batches(indices: Sequence[int], benchmark: Benchmark, batch_size: int) -> Iterator[list[int]]:
+    """Yield the items in their order, some at a time, those of one batch of one task."""
+    by_task: dict[str, list[int]] = {}
+    for index in indices:
+        by_task.setdefault(benchmark.get_task(index), []).append(index)
+    for members in by_task.values():
+        for first in range(0, len(members), batch_size):
+            yield members[first : first + batch_size]
+
+
+__all__ = ["Processes", "evaluate", "fingerprint_weights"]

@@ -1,0 +1,1 @@
+"""Asking a model: the pipeline, a session of many questions, loading."""

@@ -1,0 +1,205 @@
+"""From what `generate` returns to the text of each answer, to coordinates finer than a bin, and to results.
+
+The model learns a coordinate as a pair of neighbouring bins with the weights 1 - r and r. Where the scores of a
+generation are at hand, the same two weights are read back: the winning bin and its better neighbour give the fraction,
+their probabilities together the confidence.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from .answer_parsing_llava_st import parse_answer
+from .batch_feature_llava_st import GroundingContext
+from .grounding_results_llava_st import GroundingResult
+from .media_llava_st import MediaInfo
+from .tasks_llava_st import get_task
+
+# Of the neighbour of a bin. It has more where the bin was sampled or forced, not preferred: that is no refinement.
+LARGEST_SHARE = 0.4995
+_COORDINATE_TOKEN = re.compile(r"<[txy]_\d+>")
+
+# From the place of a coordinate token in the answer's text to its fraction and confidence, as `parse_answer` takes it.
+Refinements = dict[int, tuple[float, float | None]]
+
+
+def read_generated(
+    outputs: Any,
+    prompts: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    coordinate_token_offset: int,
+    num_temporal_tokens: int,
+    num_spatial_tokens: int,
+) -> tuple[list[str], list[Refinements | None]]:
+    """
+    Return the text of each answer, and where scores are at hand, its refined coordinates.
+
+    Args:
+        outputs (`torch.Tensor`, `np.ndarray`, `Sequence` or `GenerateOutput`):
+            Token ids (rows, length), with or without the prompts in front, or the texts themselves.
+        prompts (`torch.Tensor` or `Sequence`, *optional*): `input_ids` of the prompts.
+        tokenizer (`PreTrainedTokenizerBase`): The tokenizer.
+        coordinate_token_offset (`int`): Id of `<t_0>`.
+        num_temporal_tokens (`int`): Number of time tokens.
+        num_spatial_tokens (`int`): Number of tokens of each of height and width.
+
+    Returns:
+        `tuple[list[str], list[Refinements | None]]`: A text and refinements, or `None`, for each row.
+    """
+    if isinstance(outputs, str):
+        outputs = [outputs]
+    if isinstance(outputs, (list, tuple)) and outputs and all(isinstance(item, str) for item in outputs):
+        return list(outputs), [None] * len(outputs)
+    rows = _to_rows(outputs.sequences if hasattr(outputs, "sequences") else outputs)
+    rows = _drop_prompts(rows, [] if prompts is None else _to_rows(prompts))
+    # The turn ends at <|im_end|> even where the tokenizer of the language model names another end of text.
+    end_ids = {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")}
+    rows = [_drop_end(row, end_ids) for row in rows]
+    # Coordinate tokens are not special, so only what frames the answer is skipped.
+    texts = [tokenizer.decode(row, skip_special_tokens=True, clean_up_tokenization_spaces=False) for row in rows]
+    # Constrained decoding keeps the columns of the coordinates only.
+    scores = getattr(outputs, "coordinate_scores", None)
+    first_column = 0 if scores else coordinate_token_offset
+    scores = scores or getattr(outputs, "scores", None)
+    # After a beam search the scores of a row are spread over the beams: no refinement then.
+    if scores is None or getattr(outputs, "beam_indices", None) is not None:
+        return texts, [None] * len(texts)
+    sizes = (num_temporal_tokens, num_spatial_tokens, num_spatial_tokens)
+    return texts, [
+        _refine_row(row, text, [step[index] for step in scores], coordinate_token_offset, first_column, sizes)
+        for index, (row, text) in enumerate(zip(rows, texts, strict=True))
+    ]
+
+
+def read_answers(
+    texts: Sequence[str],
+    refinements: Sequence[Refinements | None],
+    media: Sequence[tuple[MediaInfo, ...]],
+    contexts: Sequence[GroundingContext],
+    media_index: int,
+    num_temporal_tokens: int,
+    num_spatial_tokens: int,
+) -> list[GroundingResult]:
+    """
+    Put each answer back onto the medium that it is about.
+
+    Args:
+        texts (`Sequence[str]`): The answers, as many for each sample as for any other.
+        refinements (`Sequence[Refinements | None]`): As `read_generated` returned them with the texts.
+        media (`Sequence[tuple[MediaInfo, ...]]`): The media of each sample.
+        contexts (`Sequence[GroundingContext]`): What each sample asked.
+        media_index (`int`): Which medium of a sample the answer is about.
+        num_temporal_tokens (`int`): Number of time tokens.
+        num_spatial_tokens (`int`): Number of tokens of each of height and width.
+
+    Returns:
+        `list[GroundingResult]`: One for each text.
+
+    Raises:
+        `PromptError`: For an unknown task.
+    """
+    rows_per_sample = len(texts) // len(media)
+    results = []
+    for row, (text, refinement) in enumerate(zip(texts, refinements, strict=True)):
+        sample = row // rows_per_sample
+        context = contexts[sample]
+        answer_format = None if context.task is None else get_task(context.task).answer_format
+        if not media[sample]:
+            results.append(GroundingResult(text=text, task=context.task, query=context.query))
+            continue
+        medium = media[sample][media_index]
+        results.append(
+            parse_answer(
+                text,
+                medium,
+                answer_format=answer_format,
+                num_temporal_tokens=num_temporal_tokens,
+                num_spatial_tokens=num_spatial_tokens,
+                start_seconds=context.get_start_seconds(medium),
+                task=context.task,
+                query=context.query,
+                refinements=refinement,
+            )
+        )
+    return results
+
+
+def refine_bin(probabilities: Sequence[float], winner: int) -> tuple[float, float]:
+    """
+    Return fraction and confidence of a coordinate from its bin and the better neighbour.
+
+    Args:
+        probabilities (`Sequence[float]`): Probabilities of all bins of the axis.
+        winner (`int`): The bin that was generated.
+
+    Returns:
+        `tuple[float, float]`: The fraction in [0, 1], less than half a bin from the winner, so that two coordinates
+        keep their order, and the mass of the two bins.
+    """
+    neighbours = [index for index in (winner - 1, winner + 1) if 0 <= index < len(probabilities)]
+    other = max(neighbours, key=lambda index: probabilities[index])
+    mass = probabilities[winner] + probabilities[other]
+    share = min(probabilities[other] / mass, LARGEST_SHARE) if mass > 0 else 0.0
+    return (winner + share * (other - winner)) / (len(probabilities) - 1), min(mass, 1.0)
+
+
+def _refine_row(
+    row: list[int], text: str, scores: list[Any], first: int, first_column: int, sizes: tuple[int, int, int]
+) -> Refinements | None:
+    """
+    Refine the coordinate tokens of one answer.
+
+    Args:
+        row (`list[int]`): Its ids.
+        text (`str`): Its text.
+        scores (`list`): A tensor for each id, with the scores of all tokens or of the coordinates.
+        first (`int`): Id of the first coordinate token.
+        first_column (`int`): Where that one stands in the tensors.
+        sizes (`tuple[int, int, int]`): Bins of each axis.
+    """
+    steps = [step for step, token_id in enumerate(row) if 0 <= token_id - first < sum(sizes)]
+    starts = [match.start() for match in _COORDINATE_TOKEN.finditer(text)]
+    # An answer may spell a coordinate out of other tokens, and prompts that were not recognised shift the scores.
+    if len(starts) != len(steps) or len(row) > len(scores):
+        return None
+    refined = {}
+    for step, start in zip(steps, starts, strict=True):
+        bin_index, begin = row[step] - first, first_column
+        for size in sizes:
+            if bin_index < size:
+                break
+            bin_index, begin = bin_index - size, begin + size
+        probabilities = scores[step].float().softmax(-1)[begin : begin + size]
+        if probabilities.isnan().any():  # a grammar left no other choice
+            continue
+        refined[start] = refine_bin(probabilities.tolist(), bin_index)
+    return refined
+
+
+def _to_rows(sequences: Any) -> list[list[int]]:
+    """Return token ids as a list of rows, from a tensor, an array or lists of them."""
+    rows = [row.tolist() if hasattr(row, "tolist") else row for row in sequences]
+    if not all(isinstance(row, (list, tuple)) for row in rows):
+        rows = [rows]
+    return [[int(token_id) for token_id in row] for row in rows]
+
+
+def _drop_prompts(rows: list[list[int]], prompts: list[list[int]]) -> list[list[int]]:
+    """Take the prompts off the front of generated rows where they stand there."""
+    if not prompts or len(rows) % len(prompts):
+        return rows
+    repeats = len(rows) // len(prompts)
+    pairs = [(row, prompts[index // repeats]) for index, row in enumerate(rows)]
+    if all(row[: len(prompt)] == prompt for row, prompt in pairs):
+        return [row[len(prompt) :] for row, prompt in pairs]
+    return rows
+
+
+def _drop_end(row: list[int], end_ids: set[int | None]) -> list[int]:
+    """Cut a row at the end of the assistant's turn; what follows is padding."""
+    return row[: next((step for step, token_id in enumerate(row) if token_id in end_ids), len(row))]
+
+
+__all__ = ["Refinements", "read_answers", "read_generated", "refine_bin"]

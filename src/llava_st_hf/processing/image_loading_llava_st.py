@@ -1,0 +1,277 @@
+"""What a user may hand over as image or video, and how images are opened.
+
+An image is a path, bytes of a file, a `data:` URI, a PIL image or an array; a video is a path, bytes of a file, an
+array of frames or a list of frames. A `{"bytes": ..., "path": ...}` dictionary, as `datasets` stores media, counts as
+what it holds. Addresses on the network are opened only where the caller allows it.
+
+Arrays are `uint8` only: no other type says which of its values is white. Pictures of 16 bits are scaled to 8.
+Transparency is dropped, not composited, as `PIL.Image.Image.convert` does: a transparent pixel shows the colour that
+the file gives it.
+"""
+
+import base64
+import binascii
+import io
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from huggingface_hub.utils import httpx
+from PIL import Image, ImageOps
+from transformers.image_utils import get_image_size, load_image
+
+from .media_llava_st import EmptyMediaError, MediaError, MediaInfo, OversizedMediaError
+
+_BYTES_TYPES = (bytes, bytearray, memoryview)
+_FILE_TYPES = (str, os.PathLike, *_BYTES_TYPES)
+# What Pillow raises for a file that is no image, or is cut off.
+_PILLOW_ERRORS = (OSError, ValueError, SyntaxError)
+# Two letters at least: `C://clip.mp4` is a path.
+_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://")
+# How to write the arrays that people have as uint8, by the first letters of their dtype.
+_ARRAY_FIXES = {
+    "float": "(image * 255).round().astype('uint8') where white is 1",
+    "uint16": "(image / 257).round().astype('uint8') where white is 65535",
+    "bool": "image.astype('uint8') * 255",
+    "": "image.astype('uint8') where white is 255",
+}
+
+
+def is_url(media: Any) -> bool:
+    """Return whether media is an address (`scheme://...`) and not a path."""
+    return isinstance(media, str) and _ADDRESS.match(media) is not None
+
+
+def refuse_url(media: Any, allow_url: bool) -> None:
+    """Raise `MediaError` for an address, unless it is `http(s)://...` and the caller allows it."""
+    if not is_url(media):
+        return
+    scheme = _ADDRESS.match(media)["scheme"].lower()
+    if scheme not in ("http", "https"):
+        raise MediaError(
+            f"{describe_source(media)} is an address of the kind {scheme}://, which is not opened: give the path of a "
+            "file."
+        )
+    if not allow_url:
+        raise MediaError(
+            f"{describe_source(media)} is on the network: download it and give its path, or pass allow_url=True to "
+            "have it fetched."
+        )
+
+
+def get_source_path(media: Any) -> str | None:
+    """Return the path or address of media, or `None` for what has none."""
+    if isinstance(media, os.PathLike):
+        return os.fspath(media)
+    return media if isinstance(media, str) and not media.startswith("data:") else None
+
+
+def describe_source(media: Any) -> str:
+    """Return the name of media for messages, on one line: the path or address, or what it was given as."""
+    if (path := get_source_path(media)) is not None:
+        return " ".join(path.split())
+    if isinstance(media, str):
+        return "the data: URI"
+    return f"the file of {len(media)} bytes" if isinstance(media, _BYTES_TYPES) else f"the {type(media).__name__}"
+
+
+def flatten_images(images: Any) -> list[Any]:
+    """Return the single images of any nesting of lists; `None` is left out, an array of four dimensions is a list."""
+    if images is None:
+        return []
+    if isinstance(images, dict):
+        return flatten_images(_open_struct(images))
+    num_dimensions = getattr(images, "ndim", None)  # of an array or a tensor
+    if isinstance(images, (*_FILE_TYPES, Image.Image)) or num_dimensions in (2, 3):
+        return [images]
+    if isinstance(images, (list, tuple)) or num_dimensions == 4:
+        return [image for item in images for image in flatten_images(item)]
+    raise MediaError(f"an image is a {type(images).__name__}: give a path, bytes, a PIL image or an array.")
+
+
+def flatten_videos(videos: Any) -> list[Any]:
+    """Return the single videos of any nesting of lists; a list of frames is one video, `None` is left out."""
+    if videos is None:
+        return []
+    if isinstance(videos, dict):
+        return flatten_videos(_open_struct(videos))
+    num_dimensions = getattr(videos, "ndim", None)
+    if isinstance(videos, _FILE_TYPES) or num_dimensions == 4:
+        return [videos]
+    if _is_frame(videos):
+        return [[videos]]
+    if isinstance(videos, (list, tuple)) and videos and all(map(_is_frame, videos)):
+        return [list(videos)]
+    if isinstance(videos, (list, tuple)) or num_dimensions == 5:
+        return [video for item in videos for video in flatten_videos(item)]
+    raise MediaError(
+        f"a video is a {type(videos).__name__}: give a path, bytes, an array (frames, height, width, 3) or a list of "
+        "frames."
+    )
+
+
+def count_per_sample(media: Any, num_samples: int, flatten: Any) -> list[int] | None:
+    """Return how many media each sample has where media is a list with one list per sample, else `None`."""
+    nested = isinstance(media, (list, tuple)) and len(media) == num_samples
+    if nested and all(item is None or isinstance(item, (list, tuple)) for item in media):
+        return [len(flatten(item)) for item in media]
+    return None
+
+
+def load_images(images: Sequence[Any], allow_url: bool = False) -> tuple[list[Any], list[MediaInfo]]:
+    """
+    Open images; the turn that a camera noted in the file (EXIF) is applied, so boxes are in displayed pixels.
+
+    Args:
+        images (`Sequence[Any]`): Single images, see the head of this module; arrays are `uint8`.
+        allow_url (`bool`, *optional*, defaults to `False`): Whether addresses on the network may be fetched.
+
+    Returns:
+        `tuple[list[Any], list[MediaInfo]]`: RGB images or the arrays as given, and the size of each.
+
+    Raises:
+        `MediaError`: When one cannot be found or read, or is an array of another type.
+    """
+    opened = [_load_image(image, allow_url) for image in images]
+    media = []
+    for picture, image in zip(opened, images, strict=True):
+        if isinstance(picture, Image.Image):
+            width, height = picture.size
+        else:
+            height, width = _get_array_size(picture)
+        media.append(MediaInfo("image", width, height, source=get_source_path(image)))
+    return opened, media
+
+
+def open_image(source: Any, allow_url: bool = False) -> Image.Image:
+    """
+    Open one image as the model gets to see it, in the pixels that boxes are in.
+
+    Args:
+        source (`str`, `os.PathLike`, `bytes` or `PIL.Image.Image`): Path, file content, `data:` URI or picture.
+        allow_url (`bool`, *optional*, defaults to `False`): Whether an address on the network may be fetched.
+
+    Returns:
+        `PIL.Image.Image`: RGB, with the turn applied that a camera noted in the file (EXIF).
+
+    Raises:
+        `MediaError`: When it cannot be found or read, or nothing says which of its values is white.
+
+    Example:
+
+    ```python
+    >>> open_image("kitchen.jpg").size
+    (640, 480)
+    ```
+    """
+    refuse_url(source, allow_url)
+    name = describe_source(source)
+    try:
+        return _convert_to_rgb(ImageOps.exif_transpose(_open_picture(source)), name)
+    except MediaError:
+        raise  # it is a ValueError too, and has its message already
+    except FileNotFoundError as error:
+        raise MediaError(f"{name} does not exist: check the path.") from error
+    except binascii.Error as error:
+        raise MediaError(f"{name} is no valid base64: give data:image/...;base64, and the encoded file.") from error
+    except Image.DecompressionBombError as error:
+        raise OversizedMediaError(f"{name} is larger than Pillow opens ({error}): scale it down first.") from error
+    except _PILLOW_ERRORS as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MediaError(f"{name} cannot be read as an image ({reason}): give a JPEG, PNG or WebP file.") from error
+
+
+def _open_struct(media: dict[str, Any]) -> Any:
+    """Return what a `{"bytes": ..., "path": ...}` dictionary holds."""
+    content = media.get("bytes") if media.get("bytes") is not None else media.get("path")
+    if content is None:
+        raise MediaError(f"media is a dictionary with the keys {sorted(media)}: give 'bytes' or 'path'.")
+    return content
+
+
+def _is_frame(item: Any) -> bool:
+    return isinstance(item, Image.Image) or (
+        not isinstance(item, _FILE_TYPES) and getattr(item, "ndim", None) in (2, 3)
+    )
+
+
+def _load_image(image: Any, allow_url: bool) -> Any:
+    """Open one image as RGB, or return an array of bytes as it is."""
+    if isinstance(image, (*_FILE_TYPES, Image.Image)):
+        return open_image(image, allow_url)
+    dtype, shape = str(image.dtype).removeprefix("torch."), tuple(image.shape)
+    if dtype != "uint8":
+        fix = next(fix for start, fix in _ARRAY_FIXES.items() if dtype.startswith(start))
+        raise MediaError(f"an image array is {dtype}: give uint8 from 0 to 255, say {fix}.")
+    if 0 in shape:
+        raise EmptyMediaError(f"an image array has the shape {shape}, which is no pixels: give one that is not empty.")
+    # A picture without colours gets three equal ones, which is what conversion to RGB means.
+    return image if image.ndim == 3 else np.stack([np.asarray(image)] * 3, axis=-1)
+
+
+def _open_picture(source: Any) -> Image.Image:
+    """Open a file of any form with Pillow, which reads its pixels later."""
+    if isinstance(source, Image.Image):
+        return source
+    if is_url(source):
+        return _fetch_image(source)
+    if isinstance(source, _BYTES_TYPES):
+        return Image.open(io.BytesIO(source))
+    if isinstance(source, str) and source.startswith("data:"):
+        return Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2], validate=True)))
+    if isinstance(source, (str, os.PathLike)):
+        return Image.open(Path(source))
+    raise MediaError(f"an image is a {type(source).__name__}: give a path, bytes or a PIL image.")
+
+
+def _convert_to_rgb(picture: Image.Image, name: str) -> Image.Image:
+    """Return a picture as RGB; one of 16 bits is scaled, where `convert` alone would clip it to white."""
+    if picture.mode == "F":
+        raise MediaError(f"{name} holds floats (mode F), which do not say what is white: save it with 8 or 16 bits.")
+    is_wide = picture.mode.startswith("I;16")
+    if picture.mode == "I":
+        low, high = picture.getextrema()
+        if low < 0 or high > 65535:
+            raise MediaError(
+                f"{name} holds whole numbers from {low} to {high} (mode I), which do not say what is white: save it "
+                "with 8 or 16 bits."
+            )
+        # Pillow reads 16 bits of some formats as 32. Where no value is above 255 it is 8 bits that were widened.
+        is_wide = high > 255
+    if is_wide:
+        picture = Image.fromarray(np.rint(np.asarray(picture, dtype=np.float32) / 257).astype(np.uint8))
+    return picture.convert("RGB")
+
+
+def _fetch_image(url: str) -> Image.Image:
+    """Fetch an image from the network."""
+    try:
+        return load_image(url, timeout=60.0)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise MediaError(f"{url} cannot be fetched ({error}): check the address and the network.") from error
+
+
+def _get_array_size(array: Any) -> tuple[int, int]:
+    """Return height and width of an image array with its channels first or last."""
+    try:
+        return get_image_size(np.asarray(array))
+    except ValueError as error:
+        raise MediaError(
+            f"an image array has the shape {tuple(array.shape)}: give (height, width, 3) or (3, height, width)."
+        ) from error
+
+
+__all__ = [
+    "count_per_sample",
+    "describe_source",
+    "flatten_images",
+    "flatten_videos",
+    "get_source_path",
+    "is_url",
+    "load_images",
+    "open_image",
+    "refuse_url",
+]

@@ -1,0 +1,407 @@
+"""One run, from a recipe to a checkpoint that ships; read it from top to bottom."""
+
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import set_seed
+from transformers.trainer_utils import TrainOutput
+
+from ..data.collator import LlavaSTDataCollator
+from ..data.mixture import Mixture, MixtureSpec
+from ..data.readers.tubes import DEFAULT_NUM_FRAMES
+from ..data.samples import Sample
+from ..data.shapes import ShapesDataset
+from ..data.skips import SkippedRecord, SkipReport, read_skip_report
+from ..evaluation.benchmarks.base import Benchmark
+from ..evaluation.benchmarks.held_out_records import HeldOutRecords
+from ..evaluation.benchmarks.st_shapes import StShapes
+from ..evaluation.runner import Processes, evaluate
+from ..inference.loading import load_model, make_meta_model, prepare_base
+from ..processing.media_llava_st import InputError
+from ..processing.processing_llava_st import LlavaSTProcessor
+from .recipe import LOSSES, DataArguments, LlavaSTTrainingConfig, Recipe
+from .stages import StagePlan, apply_stage, format_stage_table, get_media_token_ids
+from .trainer import LlavaSTTrainer, find_last_checkpoint
+
+logger = logging.getLogger(__name__)
+
+Records = Sequence[Sample | SkippedRecord]
+_SKIPPED = "skipped.jsonl"
+_SKIPPED_HELD_OUT = "skipped_held_out.jsonl"
+_SETTINGS = "run.json"
+# What decides which records come when, and which weights there are: a run can only be resumed with the same.
+_DECISIVE = (
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "dataloader_num_workers",
+    "world_size",
+    "seed",
+    "max_steps",
+    "num_train_epochs",
+    "max_length",
+)
+
+
+def run_recipe(
+    recipe: Recipe, report: Callable[[str], None] = logger.info, dry_run: bool = False
+) -> TrainOutput | None:
+    """
+    Train as a recipe says, and save the model or adapter with its processor in `output_dir`.
+
+    Args:
+        recipe (`Recipe`): What to do.
+        report (`Callable[[str], None]`, *optional*): Shows a text of some lines; logs it by default.
+        dry_run (`bool`, *optional*, defaults to `False`):
+            Whether to stop before any weight is read: the stage and the data have been checked and shown then.
+
+    Returns:
+        `TrainOutput` or `None`: Steps, loss and speed; `None` after a dry run.
+
+    Raises:
+        `InputError`: For a recipe that does not fit its model, its data or its machine.
+        `TooManySkipsError`: If more records than allowed cannot be used.
+    """
+    args, plan = recipe.training, recipe.plan
+    is_main_process = args.process_index == 0
+    show = report if is_main_process else logger.debug
+    args.learning_rate = plan.learning_rate
+
+    # 1. What is trained on.
+    train_records, eval_records = open_records(recipe.data, args)
+    show(describe_records(train_records, eval_records))
+    benchmark = open_benchmark(recipe.data, args, eval_records)
+    check_best_metric(args, benchmark)
+    if benchmark is not None:
+        show(describe_benchmark(benchmark))
+    if dry_run:
+        show(describe_model(recipe, plan))
+        return None
+    checkpoint = choose_checkpoint(args)
+    record_settings(recipe, resumes=checkpoint is not None)
+
+    # 2. What is trained.
+    set_seed(args.seed)
+    with args.main_process_first(desc="merge the adapter of the stage before"):
+        base = prepare_base(recipe.model.model_name_or_path, args.output_dir, is_main_process)
+    processor = LlavaSTProcessor.from_pretrained(base, revision=recipe.model.model_revision)
+    check_num_frames(recipe.data, processor)
+    model = load_model(base, recipe.model.dtype, recipe.model.attn_implementation, recipe.model.model_revision)
+    model = apply_stage(model, plan, get_media_token_ids(processor))
+    check_precision(model, args)
+    show(format_stage_table(model, plan))
+
+    # 3. How it is trained.
+    skips = make_skip_report(train_records, recipe.data, args)
+    collator = LlavaSTDataCollator(
+        processor,
+        skips,
+        max_length=args.max_length,
+        truncation=recipe.data.truncation,
+        num_frames=recipe.data.num_frames,
+        return_task_ids=True,
+    )
+    trainer = LlavaSTTrainer(
+        model,
+        args,
+        plan,
+        collator,
+        train_records,
+        eval_records,
+        eval_data_collator=replace(collator, skip_report=make_eval_skip_report(eval_records, args)),
+        evaluate_grounding=make_grounding_evaluation(recipe, processor, benchmark),
+    )
+    result = trainer.train(resume_from_checkpoint=checkpoint)
+
+    # 4. What ships.
+    trainer.save_model()
+    trainer.save_state()
+    show(describe_skips(args))
+    return result
+
+
+def open_records(data: DataArguments, args: LlavaSTTrainingConfig) -> tuple[Records, Records | None]:
+    """Open what is trained on, and what is held out; a mixture holds all of its epochs, which then count as one."""
+    num_readers = args.world_size * max(args.dataloader_num_workers, 1)
+    mixture, eval_mixture = read_mixtures(data)
+    if mixture is not None:
+        num_epochs = max(round(args.num_train_epochs), 1)
+        records = Mixture(mixture, num_epochs, args.train_batch_size, num_readers)
+        args.num_train_epochs = 1
+    else:
+        records = make_shapes("st_shapes", data.st_shapes)
+    held_out = None
+    if eval_mixture is not None:
+        try:
+            held_out = Mixture(eval_mixture)
+        except InputError as error:
+            raise InputError(f"eval_mixture is {data.eval_mixture}: {error}") from error
+        shared = held_out.count_shared(records) if isinstance(records, Mixture) else {}
+        for place, count in shared.items():
+            raise InputError(
+                f"eval_mixture is {data.eval_mixture}, but {count} of its records of {place} are trained on, too: "
+                "choose others, such as end:10 where first:190 of 200 are trained on."
+            )
+    elif data.eval_st_shapes is not None:
+        held_out = make_shapes("eval_st_shapes", data.eval_st_shapes)
+    if eval_mixture is not None and args.eval_strategy == "no":
+        raise InputError(
+            f"eval_mixture is {data.eval_mixture}, but eval_strategy is 'no', and nothing is evaluated: set it to "
+            "steps."
+        )
+    for name in ("eval_strategy", "save_strategy"):
+        if mixture is not None and num_epochs > 1 and getattr(args, name) == "epoch":
+            raise InputError(
+                f"{name} is 'epoch', but the order of a mixture holds all {num_epochs} epochs as one: set it to steps."
+            )
+    if held_out is None and args.eval_strategy != "no":
+        raise InputError(
+            f"eval_strategy is {str(args.eval_strategy.value)!r}, but nothing is held out: give eval_mixture or "
+            "eval_st_shapes."
+        )
+    return records, held_out
+
+
+def read_mixtures(data: DataArguments) -> list[MixtureSpec | None]:
+    """
+    Read what is trained on and what is held out; annotations in seconds get boxes for the frames that are sampled.
+
+    Raises:
+        `InputError`: If the mixtures and the recipe say otherwise of the number of frames.
+    """
+    paths = (data.mixture, data.eval_mixture)
+    specs = []
+    for name, path in zip(("mixture", "eval_mixture"), paths, strict=True):
+        try:
+            specs.append(None if path is None else MixtureSpec.from_yaml(path))
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+    said_in = "the recipe"
+    for path, spec in zip(paths, specs, strict=True):
+        if spec is None or spec.num_frames is None:
+            continue
+        if data.num_frames is None:
+            data.num_frames, said_in = spec.num_frames, path
+        if data.num_frames != spec.num_frames:
+            raise InputError(
+                f"num_frames is {data.num_frames} in {said_in}, but {spec.num_frames} in {path}: let all say the same."
+            )
+    return [None if spec is None else replace(spec, num_frames=data.num_frames) for spec in specs]
+
+
+def check_num_frames(data: DataArguments, processor: LlavaSTProcessor) -> None:
+    """Raise `InputError` where boxes would be for other frames than the processor samples."""
+    sampled = processor.video_processor.num_frames
+    if (data.mixture or data.eval_mixture) and data.num_frames is None and sampled != DEFAULT_NUM_FRAMES:
+        raise InputError(
+            f"num_frames is not given, so annotations in seconds have boxes for {DEFAULT_NUM_FRAMES} frames, but the "
+            f"processor samples {sampled}: set num_frames, in the recipe or in the mixture."
+        )
+
+
+def make_shapes(name: str, settings: dict[str, Any]) -> ShapesDataset:
+    """Make the data set of a block of the recipe; its name is for messages."""
+    try:
+        return ShapesDataset(**settings)
+    except (InputError, TypeError) as error:
+        raise InputError(f"{name}: {str(error).removeprefix('ShapesDataset.__init__() ')}") from error
+
+
+def describe_records(train_records: Records, eval_records: Records | None) -> str:
+    """Return the counts of what is trained on and held out."""
+    lines = []
+    for name, records in (("train", train_records), ("held out", eval_records)):
+        if isinstance(records, Mixture):
+            passes = f" in {records.num_epochs} epochs" if records.num_epochs > 1 else ""
+            lines += [f"{name}: {len(records):,} records{passes}", records.format_table()]
+        elif isinstance(records, ShapesDataset):
+            weights = ", ".join(f"{task} {weight:g}" for task, weight in records.task_weights.items())
+            lines.append(f"{name}: {len(records):,} samples of ST-Shapes, seed {records.seed}: {weights}")
+        elif records is not None:
+            lines.append(f"{name}: {len(records):,} records")
+    return "\n".join(lines)
+
+
+def describe_model(recipe: Recipe, plan: StagePlan) -> str:
+    """Return the table of the stage for a model without weights; a model that is not there yet is said to be so."""
+    name = recipe.model.model_name_or_path
+    if name.startswith((".", "/")) and not Path(name).exists():
+        return f"stage {plan.name}: {name} is not there yet, so its modules are not shown"
+    model = make_meta_model(name, recipe.model.model_revision)
+    return format_stage_table(apply_stage(model, plan), plan)
+
+
+def choose_checkpoint(args: LlavaSTTrainingConfig) -> str | None:
+    """
+    Return the checkpoint to go on from.
+
+    Raises:
+        `InputError`: If the folder holds a run that nobody asked to go on with, or the checkpoint does not exist.
+    """
+    asked, last = args.resume_from_checkpoint, find_last_checkpoint(args.output_dir)
+    if asked is None or str(asked).lower() == "false":
+        if last is not None:
+            raise InputError(
+                f"output_dir is {args.output_dir!r}, which holds {Path(last).name} of a run: give "
+                "--resume_from_checkpoint true to go on with it, or another output_dir."
+            )
+        return None
+    if str(asked).lower() == "true":
+        return last
+    if not os.path.isdir(asked):
+        raise InputError(f"resume_from_checkpoint is {asked!r}, which is no folder: give a checkpoint, or true.")
+    return str(asked)
+
+
+def record_settings(recipe: Recipe, resumes: bool) -> None:
+    """Keep what decides the order of the data beside the checkpoints; a run that goes on must have the same."""
+    path = Path(recipe.training.output_dir) / _SETTINGS
+    settings = {name: getattr(recipe.training, name) for name in _DECISIVE}
+    settings |= {"stage": recipe.model.stage, **vars(recipe.data)}
+    settings = json.loads(json.dumps(settings, default=str))
+    if resumes and path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        for name, value in settings.items():
+            if before.get(name) != value:
+                raise InputError(
+                    f"{name} is {value!r}, but the run in {path.parent} began with {before.get(name)!r}: give that, "
+                    "or another output_dir."
+                )
+    elif recipe.training.process_index == 0:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+
+def check_precision(model: nn.Module, args: LlavaSTTrainingConfig) -> None:
+    """Raise `InputError` where float32 weights would meet half-precision ones without autocast."""
+    dtypes = {parameter.dtype for parameter in model.parameters()}
+    if len(dtypes) > 1 and not (args.bf16 or args.fp16):
+        names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
+        raise InputError(f"the weights are {names}, and bf16 is false: set dtype to float32, or bf16 to true.")
+
+
+def make_skip_report(records: Records, data: DataArguments, args: LlavaSTTrainingConfig) -> SkipReport:
+    """Make the report of records that cannot be used, as the recipe or else the mixture wants it."""
+    path = Path(args.output_dir) / _SKIPPED
+    report = records.make_skip_report(path) if isinstance(records, Mixture) else SkipReport(path)
+    if data.max_skip_share is not None:
+        report = SkipReport(path, data.max_skip_share, report.required_sources)
+    return report
+
+
+def make_eval_skip_report(records: Records | None, args: LlavaSTTrainingConfig) -> SkipReport:
+    """Return the report of records held out that cannot be used, apart from that of what is trained on."""
+    path = Path(args.output_dir) / _SKIPPED_HELD_OUT
+    return records.make_skip_report(path) if isinstance(records, Mixture) else SkipReport(path)
+
+
+def describe_skips(args: LlavaSTTrainingConfig) -> str:
+    """Return what was skipped in all processes and workers, by source and reason."""
+    path = Path(args.output_dir) / _SKIPPED
+    report = SkipReport(max_skip_share=1)
+    for skipped in read_skip_report(path):
+        report.add(skipped)
+    if not report.num_skipped:
+        return "no record was skipped"
+    rows = report.format_table().splitlines()[:-1]
+    return "\n".join([*rows, f"{report.num_skipped} records skipped; see {path}"])
+
+
+def open_benchmark(data: DataArguments, args: LlavaSTTrainingConfig, eval_records: Records | None) -> Benchmark | None:
+    """
+    Open what is answered and scored at each evaluation; `None` where nothing is, or another process does it.
+
+    Raises:
+        `InputError`: For a run that could not do it.
+    """
+    if data.grounding_clips == 0:
+        return None
+    if data.grounding_clips < 0:
+        raise InputError(f"grounding_clips is {data.grounding_clips}: give how many for each task, or 0 for none.")
+    if args.eval_strategy == "no":
+        raise InputError(
+            f"grounding_clips is {data.grounding_clips}, but eval_strategy is 'no', so nothing would be answered: set "
+            "it to steps."
+        )
+    if args.fsdp or args.deepspeed:
+        raise InputError(
+            f"grounding_clips is {data.grounding_clips}, but a model that is split over processes cannot answer "
+            "during training: set it to 0 and use `llava-st evaluate` on the checkpoints."
+        )
+    if args.process_index > 0:
+        return None
+    if isinstance(eval_records, Mixture):
+        try:
+            return HeldOutRecords(eval_records, data.grounding_clips)
+        except InputError as error:
+            raise InputError(f"eval_mixture is {data.eval_mixture}: {error} Or set grounding_clips to 0.") from error
+    # Clips of its own, of one question each.
+    shapes = data.eval_st_shapes or data.st_shapes or {}
+    settings = {name: shapes[name] for name in ("num_frames", "size", "difficulty") if name in shapes}
+    scored = StShapes.headline["default"]
+    tasks = [task for task in shapes.get("task_weights", scored) if task in scored]
+    return StShapes(data.grounding_clips, tasks or None, **settings)
+
+
+def describe_benchmark(benchmark: Benchmark) -> str:
+    """Return how many clips of each task are answered at each evaluation."""
+    counts = Counter(benchmark.get_task(index) for index in range(len(benchmark)))
+    return f"answered at each evaluation: {', '.join(f'{count} {task}' for task, count in counts.items())}"
+
+
+def check_best_metric(args: LlavaSTTrainingConfig, benchmark: Benchmark | None) -> None:
+    """Raise `InputError` where the best checkpoint is to be told by a figure that no evaluation has."""
+    name = (args.metric_for_best_model or "loss").removeprefix("eval_")
+    if args.process_index > 0 or name.startswith(LOSSES):
+        return
+    tasks = {benchmark.get_task(index) for index in range(len(benchmark))} if benchmark is not None else set()
+    known = [f"{task}_{figure}" for task in sorted(tasks) for figure in benchmark.headline["default"][task]]
+    if name not in known:
+        choices = ", ".join(["loss", *known])
+        more = "" if known else " (with grounding_clips there are others)"
+        raise InputError(f"metric_for_best_model is {name!r}, which no evaluation has: choose {choices}{more}.")
+
+
+def make_grounding_evaluation(
+    recipe: Recipe, processor: LlavaSTProcessor, benchmark: Benchmark | None
+) -> Callable[[nn.Module, int], dict[str, float]] | None:
+    """Return what answers and scores a benchmark at each evaluation; `None` where none is asked for."""
+    data, args = recipe.data, recipe.training
+    if not data.grounding_clips:
+        return None
+
+    def evaluate_grounding(model: nn.Module, step: int) -> dict[str, float]:
+        metrics = [None]
+        if benchmark is not None:
+            metrics = [
+                evaluate(
+                    model,
+                    processor,
+                    benchmark,
+                    Path(args.output_dir) / "grounding" / f"step-{step}",
+                    model_name=f"{args.output_dir} at step {step}",
+                    batch_size=args.per_device_eval_batch_size,
+                    num_frames=data.num_frames,
+                    quiet=True,
+                    processes=Processes(),
+                )
+            ]
+        if args.world_size > 1:
+            torch.distributed.broadcast_object_list(metrics)
+        return {
+            f"{task}_{name}": found["figures"][name]
+            for task, found in metrics[0]["tasks"].items()
+            for name in found["headline"]
+        }
+
+    return evaluate_grounding
+
+
+__all__ = ["run_recipe"]

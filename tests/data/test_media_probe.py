@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+from PIL import Image
+from video_files import encode, rotate_mp4
+
+from llava_st_hf.data.media_probe import find_media, probe_image, probe_video
+from llava_st_hf.data.readers.base import MediaFolder
+from llava_st_hf.data.skips import RecordError
+from llava_st_hf.processing.image_loading_llava_st import open_image
+from llava_st_hf.processing.video_decoding_llava_st import read_video
+
+
+@pytest.mark.parametrize("kind", ["plain", "turned", "uneven", "no time stamps"])
+def test_tells_of_a_video_what_reading_it_tells(tmp_path, kind):
+    path = tmp_path / ("a.avi" if kind == "no time stamps" else "a.mp4")
+    encode(path, num_frames=30, pts=[i * i for i in range(30)] if kind == "uneven" else None)
+    if kind == "turned":
+        rotate_mp4(path)
+    info, video = probe_video(str(path), 12), read_video(path, num_frames=12)
+    assert (info.width, info.height) == (video.width, video.height)
+    assert ((48, 64) if kind == "turned" else (64, 48)) == (info.width, info.height)
+    assert info.frame_indices == video.frame_indices
+    assert info.frame_seconds == video.frame_seconds
+
+
+def test_tells_of_real_clips_what_reading_them_tells(real_media_dir):
+    paths = sorted(real_media_dir.glob("*.mp4"))
+    assert len(paths) == 5
+    for path in paths:
+        info, video = probe_video(str(path), 2), read_video(path, num_frames=2, size=(8, 8))
+        assert (info.width, info.height, info.frame_seconds) == (video.width, video.height, video.frame_seconds)
+
+
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+def test_tells_the_size_of_a_picture_as_it_is_shown(tmp_path, orientation):
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "a.jpg", exif=exif)
+    info = probe_image(str(tmp_path / "a.jpg"))
+    assert (info.width, info.height) == open_image(tmp_path / "a.jpg").size
+
+
+def test_sees_that_a_file_was_replaced(tmp_path):
+    path = tmp_path / "a.png"
+    for size in ((3, 4), (30, 40)):
+        Image.new("RGB", size).save(path)
+        info = probe_image(str(path))
+        assert (info.width, info.height) == size
+
+
+@pytest.mark.parametrize("probe", [probe_image, lambda path: probe_video(path, 4)], ids=["image", "video"])
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "missing_media"), (b"", "empty_media"), (b"no media" * 50, "unreadable_media")]
+)
+def test_says_why_a_file_cannot_be_used(tmp_path, probe, content, reason):
+    path = tmp_path / "a.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RecordError) as raised:
+        probe(str(path))
+    assert raised.value.reason == reason
+
+
+def test_refuses_huge_frames(tmp_path, monkeypatch):
+    encode(tmp_path / "a.mp4", num_frames=2)
+    Image.new("1", (2000, 1000)).save(tmp_path / "a.png")
+    monkeypatch.setattr("llava_st_hf.processing.video_timeline_llava_st.MAX_FRAME_PIXELS", 1000)
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)
+    for probe in (lambda: probe_video(str(tmp_path / "a.mp4"), 2), lambda: probe_image(str(tmp_path / "a.png"))):
+        with pytest.raises(RecordError) as raised:
+            probe()
+        assert raised.value.reason == "oversized_media"
+
+
+def test_finds_a_file_in_a_folder_below(tmp_path):
+    for name in ("b/clip.mp4", "a/clip.mp4", "a/other.avi"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    folder = MediaFolder(tmp_path)
+    assert find_media(folder, ["clip.mp4"], "video", "video")[0].path == str(tmp_path / "a/clip.mp4")
+    assert find_media(folder, ["other.mp4", "other.avi"], "video", "video")[0].path == str(tmp_path / "a/other.avi")
+    (tmp_path / "clip.mp4").touch()
+    assert find_media(folder, ["clip.mp4"], "video", "video")[0].path == str(tmp_path / "clip.mp4")
+    for name, reason in (("lost", "missing_media"), ("../x", "outside_root"), ("a\0", "invalid_field")):
+        with pytest.raises(RecordError) as raised:
+            find_media(folder, [name], "video", "video")
+        assert raised.value.reason == reason
+    # A folder beside it whose name only begins in the same way is outside too.
+    beside = tmp_path.with_name(tmp_path.name + "_private")
+    beside.mkdir()
+    (beside / "clip.mp4").touch()
+    for name in (f"../{beside.name}/clip.mp4", str(beside / "clip.mp4")):
+        with pytest.raises(RecordError, match="outside of") as raised:
+            folder.open_media(name, "video")
+        assert raised.value.reason == "outside_root"
+    with pytest.raises(RecordError, match="give data_folder"):
+        find_media(MediaFolder(None), ["clip.mp4"], "video", "video")

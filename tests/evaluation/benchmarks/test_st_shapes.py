@@ -1,0 +1,74 @@
+"""ST-Shapes as a benchmark."""
+
+import numpy as np
+import pytest
+
+from llava_st_hf.evaluation.benchmarks.st_shapes import FIRST_EVALUATION_SEED, StShapes
+from llava_st_hf.evaluation.protocols import PROTOCOLS
+from llava_st_hf.processing.media_llava_st import InputError
+
+
+def test_items_are_of_their_task_and_always_the_same():
+    benchmark = StShapes(2)
+    assert len(benchmark) == 2 * 7
+    ids = [benchmark.get_id(index) for index in range(len(benchmark))]
+    assert len(set(ids)) == len(ids)
+    again = StShapes(2, tasks=("rec", "tvg"))
+    for index in range(len(benchmark)):
+        sample = benchmark.read(index)
+        assert sample.task == benchmark.get_task(index)
+        assert sample.media[0].frames.shape[-3:] == (72, 72, 3)
+        if sample.task in again.tasks:
+            same = again.read(next(i for i in range(len(again)) if again.get_id(i) == ids[index]))
+            assert same.messages == sample.messages
+            assert np.array_equal(same.media[0].frames, sample.media[0].frames)
+
+
+def test_items_are_none_of_training(few_training_samples):
+    benchmark = StShapes(20, tasks=("tvg",))
+    asked = {benchmark.read(index).media[0].frames.tobytes() for index in range(20)}
+    trained = {sample.media[0].frames.tobytes() for sample in benchmark.get_training_samples("tvg")}
+    assert len(trained) == len(asked) == 20
+    assert not asked & trained
+
+
+def test_resolution_and_difficulty():
+    benchmark = StShapes(1, tasks=("tvg",), num_frames=10, size=54, difficulty="easy")
+    assert benchmark.read(0).media[0].frames.shape == (10, 54, 54, 3)
+    assert benchmark.get_settings() == {
+        "benchmark": "st-shapes",
+        "tasks": ["tvg"],
+        "num_clips": 1,
+        "seed": FIRST_EVALUATION_SEED,
+        "num_frames": 10,
+        "size": 54,
+        "difficulty": "easy",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seed": 5}, "seed is 5: smaller ones than 1,000,000 are for training"),
+        ({"num_clips": 0}, "num_clips is 0"),
+        ({"tasks": ("dvc",)}, r"tasks is \['dvc'\]: choose from stvg, tvg"),
+        ({"tasks": ("tvg", "tvg")}, "each once"),
+        ({"tasks": ()}, "choose from"),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    with pytest.raises(InputError, match=message):
+        StShapes(**arguments)
+
+
+def test_tasks_without_a_published_scorer():
+    StShapes(1, tasks=("tvg",)).check_protocol(PROTOCOLS["reference"])
+    with pytest.raises(InputError, match="tasks has tr, which protocol 'reference' does not score"):
+        StShapes(1, tasks=("tvg", "tr")).check_protocol(PROTOCOLS["reference"])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_headline_figures_exist(protocol):
+    for task, names in StShapes.headline[protocol].items():
+        scores = PROTOCOLS[protocol].score_nothing(task)
+        assert set(names) <= set(PROTOCOLS[protocol].compute_figures(task, [scores]))

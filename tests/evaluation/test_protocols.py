@@ -1,0 +1,132 @@
+"""What one answer is worth, by task and protocol, and why an answer failed."""
+
+from dataclasses import replace
+
+import pytest
+
+from llava_st_hf.evaluation.protocols import PROTOCOLS, TokenCounts, find_failure, get_protocol
+from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
+from llava_st_hf.processing.grounding_results_llava_st import GroundingResult
+from llava_st_hf.processing.media_llava_st import InputError, MediaInfo
+from llava_st_hf.processing.tasks_llava_st import TASKS
+
+# Of 99 pixels, which the published rounding of boxes leaves as they are.
+CLIP = MediaInfo("video", 99, 99, tuple(range(100)), tuple(index / 10 for index in range(100)))
+IMAGE = MediaInfo("image", 100, 100)
+BOX = "[<x_10><y_10><x_20><y_20>]"
+TRUE_ANSWERS = {
+    "tvg": "{<t_10><t_20>}",
+    "stvg": f"{{<t_10><t_11>}} <t_10>:{BOX}, <t_11>:{BOX}",
+    "svg": f"<t_10>:{BOX}, <t_11>:{BOX}",
+    "elc": f"Ends in <t_20>, the red ring grows. Object bounding box: <t_10>:{BOX}, <t_20>:{BOX}",
+    "rec": BOX,
+    "tr": "the red ring grows.",
+    "rc": "a red ring.",
+}
+
+
+def read(task: str, text: str) -> GroundingResult:
+    medium = IMAGE if task in ("rec", "rc") else CLIP
+    start = 1.0 if task == "elc" else None
+    return parse_answer(text, medium, answer_format=TASKS[task].answer_format, start_seconds=start)
+
+
+def score(task: str, text: str, protocol: str = "default") -> dict[str, float | None]:
+    return get_protocol(protocol).score(task, read(task, text), read(task, TRUE_ANSWERS[task]), TokenCounts())
+
+
+@pytest.mark.parametrize("task", TRUE_ANSWERS)
+def test_the_truth_is_worth_1(task):
+    scores = score(task, TRUE_ANSWERS[task])
+    assert set(scores) == set(PROTOCOLS["default"].measure_names[task])
+    assert set(scores.values()) == {1.0}
+    figures = PROTOCOLS["default"].compute_figures(task, [scores, scores])
+    assert set(figures.values()) == {1.0}
+    assert find_failure(task, read(task, TRUE_ANSWERS[task])) is None
+
+
+@pytest.mark.parametrize("task", TRUE_ANSWERS)
+def test_an_empty_answer_is_worth_0(task):
+    scores = score(task, "")
+    assert set(scores.values()) == {0.0}
+    figures = PROTOCOLS["default"].compute_figures(task, [scores, score(task, TRUE_ANSWERS[task])])
+    assert set(figures.values()) == {0.5}
+    assert find_failure(task, read(task, "")) == "empty_answer"
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "expected"),
+    [
+        ("tvg", "{<t_10><t_15>}", {"tiou": 0.5}),
+        ("tvg", "{<t_10><t_15>} or {<t_10><t_20>}", {"tiou": 0.5}),  # the first counts
+        ("rec", "[<x_10><y_10><x_20><y_15>]", {"iou": 0.5}),
+        ("svg", f"<t_11>:{BOX}, <t_12>:{BOX}", {"siou": 1.0, "viou": 1 / 3}),
+        ("stvg", f"<t_10>:{BOX}", {"tiou": 0.0, "siou": 1.0, "viou": 0.5}),
+        ("stvg", "{<t_10><t_11>}", {"tiou": 1.0, "siou": 0.0, "viou": 0.0}),
+        ("elc", "Ends in <t_15>, The red ring  grows", {"tiou": 0.5, "siou": 0, "viou": 0, "caption_match": 1}),
+        ("elc", f"Ends in <t_20>, a ring. Object bounding box: <t_10>:{BOX}", {"caption_match": 0, "viou": 0.5}),
+        ("tr", "The red ring grows", {"match": 1}),
+        ("tr", "The ring grows.", {"match": 0}),
+        ("rc", "a red RING.", {"match": 1}),
+    ],
+)
+def test_parts_count_on_their_own(task, text, expected):
+    scores = score(task, text)
+    assert {name: scores[name] for name in expected} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "reason"),
+    [
+        ("tvg", "It does not occur.", "missing_span"),
+        ("tvg", "{<t_20><t_10>}", "reversed_span"),
+        ("tvg", "{<t_20><t_150>}", "out_of_range"),
+        ("tvg", "{<t_20>", "truncated_answer"),
+        ("rec", "[<x_20><y_10><x_10><y_20>]", "degenerate_box"),
+        ("rec", "<x_20><y_10>", "stray_coordinate"),
+        ("stvg", "{<t_10><t_11>}", "missing_tube"),
+        ("stvg", "[<t_10><t_11>]", "missing_tube"),  # read despite its brackets, so these are not the reason
+        ("elc", f"Ends in <t_20>, Object bounding box: <t_10>:{BOX}", "missing_caption"),
+        ("rc", " ", "empty_answer"),
+        ("rc", BOX, "empty_answer"),  # no words
+        ("rc", "a dog", None),
+    ],
+)
+def test_reason_of_a_failure(task, text, reason):
+    assert find_failure(task, read(task, text)) == reason
+
+
+def test_names_of_figures():
+    protocol = PROTOCOLS["default"]
+    assert set(protocol.compute_figures("tvg", [{"tiou": 0.5}])) == {"m_tIoU", "R@0.3", "R@0.5", "R@0.7"}
+    assert protocol.compute_figures("tvg", [{"tiou": 0.5}])["R@0.5"] == 1
+    assert "tIoU@0.5" in protocol.compute_figures("stvg", [{"tiou": 0.5, "siou": 0, "viou": 0}])
+    assert set(protocol.compute_figures("rec", [{"iou": 0.5}])) == {"m_IoU", "acc@0.5"}
+    with pytest.raises(InputError, match="at least one"):
+        protocol.compute_figures("rec", [])
+
+
+def test_reference_protocol_has_the_published_faults():
+    assert score("tvg", "{<t_10><t_20>}", "reference")["tiou"] == pytest.approx(1, abs=1e-4)
+    assert score("tvg", "none", "reference") == {"tiou": None}
+    assert score("rec", "none", "reference") == {"iou": None}
+    assert score("elc", TRUE_ANSWERS["elc"], "reference") == {"tiou": 0, "siou": 1, "viou": 1}  # "Ends in"
+    assert score("svg", TRUE_ANSWERS["svg"], "reference") == {"tiou": 0, "siou": 1, "viou": 1}
+    figures = PROTOCOLS["reference"].compute_figures("rec", [{"iou": None}, {"iou": 0.8}])
+    assert figures == {"miou": 0.8, "R1@(0.5)": 100}
+    assert PROTOCOLS["reference"].compute_figures("tvg", [{"tiou": None}, {"tiou": 0.5}])["R1@(0.5)"] == 0
+    # A stand-in of ours that could not be asked is 0 there too, not left out.
+    assert PROTOCOLS["reference"].score_nothing("rec") == {"iou": 0}
+
+
+def test_reference_protocol_takes_the_part_of_a_clip():
+    clip = replace(CLIP, frame_indices=tuple(range(500, 700, 2)))
+    truth = parse_answer(TRUE_ANSWERS["stvg"], clip, answer_format="span_and_tube")
+    scores = PROTOCOLS["reference"].score("stvg", truth, truth, TokenCounts())
+    assert scores["siou"] == scores["viou"] == 1
+    assert scores["tiou"] > 0.98  # spans are 2 frames long, and the truth is rounded
+
+
+def test_unknown_protocol():
+    with pytest.raises(InputError, match="protocol is 'mine': choose one of default, reference"):
+        get_protocol("mine")

@@ -1,0 +1,146 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from llava_st_hf.processing.image_loading_llava_st import (
+    describe_source,
+    get_source_path,
+    is_url,
+    load_images,
+    open_image,
+    refuse_url,
+)
+from llava_st_hf.processing.media_llava_st import MediaError, OversizedMediaError
+from llava_st_hf.processing.video_processing_llava_st import LlavaSTVideoProcessor
+
+GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
+WIDE = GREY.astype(np.uint16) * 257  # the same picture with 16 bits
+
+
+def write(image, file_format, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def portable_grey_map(values) -> bytes:
+    """Bytes of a format that Pillow opens in mode I."""
+    return b"P5 16 16 65535\n" + values.astype(">u2").tobytes()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(write(Image.fromarray(WIDE), "png"), id="png"),
+        pytest.param(write(Image.fromarray(WIDE), "tiff"), id="tiff"),
+        pytest.param(write(Image.frombytes("I;16B", (16, 16), WIDE.astype(">u2").tobytes()), "tiff"), id="big endian"),
+        pytest.param(portable_grey_map(WIDE), id="mode I"),
+        pytest.param(Image.fromarray(WIDE.astype(np.int32)), id="picture of mode I"),
+        pytest.param(Image.fromarray(GREY.astype(np.int32)), id="8 bits in mode I"),
+        pytest.param(Image.fromarray(GREY), id="8 bits"),
+    ],
+)
+def test_sixteen_bits_are_scaled(source):
+    picture = open_image(source)
+    assert picture.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(picture), np.stack([GREY] * 3, axis=-1))
+
+
+def test_frames_of_sixteen_bits_are_scaled():
+    (frames,), _ = LlavaSTVideoProcessor().decode_videos([Image.fromarray(WIDE)] * 2, do_resize=False, num_frames=2)
+    np.testing.assert_array_equal(frames[0, 0].numpy(), GREY)
+
+
+@pytest.mark.parametrize(
+    ("picture", "words"),
+    [
+        (Image.fromarray(GREY.astype(np.float32)), "holds floats (mode F)"),
+        (Image.fromarray(WIDE.astype(np.int32) * 9), "whole numbers from 0 to 589815 (mode I)"),
+        (Image.fromarray(WIDE.astype(np.int32) - 1), "whole numbers from -1 to"),
+        (3, "an image is a int"),
+    ],
+)
+def test_pictures_whose_white_is_unknown(picture, words):
+    with pytest.raises(MediaError) as error:
+        open_image(picture)
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.full((4, 4, 3), 0.5, np.float32), "is float32: give uint8 from 0 to 255, say (image * 255).round()"),
+        (np.full((4, 4, 3), np.nan), "is float64: give uint8"),
+        (torch.rand(3, 4, 4), "is float32: give uint8"),
+        (WIDE, "is uint16: give uint8 from 0 to 255, say (image / 257).round()"),
+        (np.zeros((4, 4, 3), np.int64), "is int64: give uint8 from 0 to 255, say image.astype('uint8')"),
+        (np.zeros((4, 4), bool), "is bool: give uint8 from 0 to 255, say image.astype('uint8') * 255"),
+        (np.zeros((0, 4, 3), np.uint8), "(0, 4, 3)"),
+    ],
+)
+def test_arrays_are_bytes(array, words):
+    with pytest.raises(MediaError) as error:
+        load_images([array])
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_transparency_is_dropped_as_pillow_drops_it():
+    clear = Image.new("RGBA", (4, 4), (10, 20, 30, 0))
+    palette = Image.new("P", (4, 4))
+    palette.putpalette([9, 8, 7] + [0] * 765)
+    assert open_image(write(clear, "png")).getpixel((0, 0)) == (10, 20, 30)
+    assert open_image(clear.convert("LA")).getpixel((0, 0)) == (18, 18, 18)
+    assert open_image(write(palette, "png", transparency=0)).getpixel((0, 0)) == (9, 8, 7)
+    assert open_image(write(Image.new("CMYK", (4, 4), (0, 255, 255, 0)), "tiff")).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_opens_the_pixels_that_the_model_sees(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn a quarter clockwise for display
+    path = tmp_path / "turned.png"
+    Image.fromarray(WIDE[:8]).save(path, exif=exif)
+    (loaded,), (info,) = load_images([path])
+    picture = open_image(path)
+    assert picture.size == (info.width, info.height) == (8, 16) and info.source == str(path)
+    np.testing.assert_array_equal(np.asarray(picture), np.asarray(loaded))
+    with pytest.raises(MediaError, match=r"nowhere\.png does not exist"):
+        open_image("nowhere.png")
+
+
+@pytest.mark.parametrize("source", ["http://a/b", "HTTPS://a/b", "rtmp://a/b", "file:///a", "s3://a/b.jpg"])
+def test_addresses(source):
+    assert is_url(source)
+    with pytest.raises(MediaError, match="allow_url=True" if source[0] in "hH" else "is not opened: give the path"):
+        refuse_url(source, allow_url=False)
+    if source[0] in "hH":
+        refuse_url(source, allow_url=True)
+
+
+@pytest.mark.parametrize(
+    "source", ["a/b.jpg", "C://a.jpg", "concat:a://b", "data:image/png;base64,aa//", b"http://a", 3]
+)
+def test_paths_are_no_addresses(source):
+    assert not is_url(source)
+    refuse_url(source, allow_url=False)
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "path"),
+    [
+        ("a\nb.jpg", "a b.jpg", "a\nb.jpg"),
+        (b"123", "the file of 3 bytes", None),
+        ("data:image/png;base64,aa", "the data: URI", None),
+        (np.zeros(3), "the ndarray", None),
+    ],
+)
+def test_names_of_media(source, name, path):
+    assert describe_source(source) == name and get_source_path(source) == path
+
+
+def test_a_picture_that_is_larger_than_pillow_opens_is_named_so():
+    header = b"P6 100000 100000 255\n"  # 10 billion pixels in 21 bytes
+    with pytest.raises(OversizedMediaError, match="scale it down first"):
+        open_image(header)

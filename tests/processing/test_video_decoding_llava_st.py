@@ -1,0 +1,369 @@
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+import video_files as files
+from PIL import Image
+
+from llava_st_hf.processing import video_decoding_llava_st as reading
+from llava_st_hf.processing import video_timeline_llava_st as video_timeline
+from llava_st_hf.processing.frame_sampling_llava_st import compute_frame_indices
+from llava_st_hf.processing.media_llava_st import MediaError
+from llava_st_hf.processing.video_decoding_llava_st import read_video, resize_frames
+
+UNEVEN_PTS = [int(p) for p in np.cumsum(np.random.default_rng(0).integers(1, 40, 40))]
+FAST_VPX = {"deadline": "realtime", "cpu-used": "8"}
+SOUND_FILES = {
+    "b_frames.mp4": {},
+    "one_long_gop.mp4": {"num_frames": 100, "params": "keyint=250:bframes=3"},
+    "open_gop.mp4": {"num_frames": 60, "params": files.B_FRAMES + ":open-gop=1"},
+    "open_gop.ts": {"num_frames": 60, "params": files.B_FRAMES + ":open-gop=1"},
+    "intra_refresh.ts": {"num_frames": 60, "params": "intra-refresh=1:keyint=12:bframes=0"},
+    "interlaced.mp4": {"num_frames": 60, "params": files.B_FRAMES + ":tff=1"},
+    "variable_rate.mp4": {"pts": UNEVEN_PTS, "time_base": Fraction(1, 600)},
+    "variable_rate.mkv": {"pts": UNEVEN_PTS, "time_base": Fraction(1, 600)},
+    "edit_list.mp4": {
+        "num_frames": 60,
+        "first_packet_shift": -17,
+        "container_options": {"avoid_negative_ts": "disabled"},
+    },
+    "no_count.mkv": {},
+    "no_count.ts": {},
+    "vp9.webm": {"codec": "libvpx-vp9", "options": FAST_VPX},
+    "vp8.webm": {"codec": "libvpx", "options": FAST_VPX},
+    "fragmented.mp4": {"container_options": {"movflags": "frag_keyframe+empty_moov"}},
+    "mpeg4.avi": {"codec": "mpeg4"},
+    "b_frames_without_pts.avi": {},
+    "elementary_stream.h264": {"container_format": "h264"},
+    "ten_bit.mp4": {"pix_fmt": "yuv420p10le"},
+    "odd_size.mp4": {"width": 35, "height": 27, "pix_fmt": "yuv444p"},
+    "one_frame.mp4": {"num_frames": 1},
+    "sound_first.mp4": {"audio": "first"},
+    "rotated.mp4": {},
+    "name with # and : in it.mp4": {},
+}
+
+
+@pytest.fixture(scope="session")
+def sound_file(tmp_path_factory):
+    """A function from a name in SOUND_FILES to the encoded file and its full decode, each made once."""
+    folder, made = tmp_path_factory.mktemp("videos"), {}
+
+    def make(name):
+        if name not in made:
+            path = files.encode(folder / name, **SOUND_FILES[name])
+            if name == "rotated.mp4":
+                files.rotate_mp4(path)
+            made[name] = (path, *files.decode_everything(path))
+        return made[name]
+
+    return make
+
+
+# ----------------------------------------------------------------------------------------------------
+# Sound files
+# ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", SOUND_FILES)
+@pytest.mark.parametrize("request_name", ["few", "more_than_there_are", "all", "late_range"])
+def test_frames_are_those_of_a_full_decode(sound_file, name, request_name):
+    path, frames, seconds = sound_file(name)
+    last, late = len(frames) - 1, (len(frames) - 1) * 3 // 4
+    request, expected = {
+        "few": ({"num_frames": 7}, compute_frame_indices(7, 0, last)),
+        "more_than_there_are": ({"num_frames": 130}, compute_frame_indices(130, 0, last)),
+        "all": ({}, np.arange(last + 1)),
+        "late_range": ({"num_frames": 3, "frame_range": (late, last)}, compute_frame_indices(3, late, last)),
+    }[request_name]
+    video = read_video(path, **request)
+    assert video.frame_indices == tuple(expected.tolist())
+    assert (video.frames.numpy() == frames[expected]).all()
+    assert video.problems == ()
+    assert video.total_num_frames == len(frames)
+    assert (video.height, video.width) == frames.shape[2:]
+    assert len(video.frame_seconds) == len(expected)
+    if not name.endswith((".avi", ".h264")):  # these give no time stamps: times follow from the rate
+        assert video.frame_seconds == tuple(seconds[index] for index in expected)
+    else:
+        assert np.allclose(np.diff(sorted(set(video.frame_seconds))), np.diff(sorted(set(expected))) / 25, atol=1e-3)
+
+
+def test_edit_list_hides_frames(sound_file):
+    path, frames, _ = sound_file("edit_list.mp4")
+    with av.open(str(path)) as container:
+        assert any(packet.is_discard for packet in container.demux(video=0))  # or the file tests nothing
+    assert read_video(path, num_frames=1).total_num_frames == len(frames) < 60
+
+
+def test_rotated_frames_stand_upright(sound_file):
+    path, frames, _ = sound_file("rotated.mp4")
+    video = read_video(path, num_frames=2)
+    assert (video.width, video.height) == (48, 64)
+    with av.open(str(path)) as container:
+        first = next(container.decode(video=0))
+        assert first.rotation in (90, -90)
+        assert (np.rot90(first.to_ndarray(format="rgb24"), first.rotation // 90) == frames[0].transpose(1, 2, 0)).all()
+
+
+def test_bytes_and_path_give_the_same(sound_file):
+    path, _, _ = sound_file("open_gop.mp4")
+    assert (read_video(path.read_bytes(), num_frames=5).frames == read_video(str(path), num_frames=5).frames).all()
+
+
+def test_resize_while_decoding_is_resize_afterwards(sound_file):
+    path, frames, _ = sound_file("odd_size.mp4")
+    video = read_video(path, num_frames=5, size=(40, 30))
+    assert (video.frames == resize_frames(torch.from_numpy(frames[list(video.frame_indices)]), (40, 30))).all()
+    assert (video.height, video.width) == (27, 35)
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        pytest.param({"fps": 25}, list(range(40)), id="fps_of_the_file"),
+        pytest.param({"fps": 5}, list(range(0, 40, 5)), id="fps_lower"),
+        pytest.param({"fps": 50, "frame_range": (0, 2)}, [0, 0, 1, 1, 2], id="fps_higher_repeats"),
+        pytest.param({"fps": 0.001}, [0], id="fps_lower_than_one_frame"),
+        pytest.param({"time_range": (0.4, 0.6)}, [10, 11, 12, 13, 14, 15], id="time_range_includes_both_ends"),
+        pytest.param({"time_range": (0.41, 0.59)}, [11, 12, 13, 14], id="time_range_between_frames"),
+        pytest.param({"time_range": (1.5, 1.6)}, [38, 39], id="time_range_to_the_end_of_the_last_frame"),
+        pytest.param({"time_range": [0.4, 0.8], "num_frames": 3}, [10, 15, 20], id="time_range_and_num_frames"),
+        pytest.param({"frame_range": [3.0, np.int64(5)]}, [3, 4, 5], id="whole_numbers_of_other_types"),
+        pytest.param({"num_frames": np.int32(2)}, [0, 39], id="numpy_count"),
+    ],
+)
+def test_sampling(sound_file, request_, expected):
+    path, frames, _ = sound_file("b_frames.mp4")
+    video = read_video(path, **request_)
+    assert list(video.frame_indices) == expected
+    assert (video.frames.numpy() == frames[expected]).all()
+
+
+def test_seconds_follow_a_variable_rate(sound_file):
+    path, _, _ = sound_file("variable_rate.mp4")
+    seconds = np.asarray(UNEVEN_PTS) / 600
+    video = read_video(path, time_range=(float(seconds[7]) - 1e-3, float(seconds[11]) + 1e-3))
+    assert video.frame_indices == (7, 8, 9, 10, 11)
+    assert np.allclose(video.frame_seconds, seconds[7:12], atol=1e-3)  # mp4 rounds the start
+
+
+# ----------------------------------------------------------------------------------------------------
+# Only what is needed is decoded
+# ----------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="session")
+def four_hours(tmp_path_factory):
+    """A clip of 14,400 frames, one a second, with a key frame every 50; and its full decode."""
+    path = tmp_path_factory.mktemp("long") / "four_hours.mp4"
+    pts = list(range(14400))
+    params = "keyint=50:scenecut=0:bframes=2"
+    files.encode(path, num_frames=14400, width=32, height=32, pts=pts, time_base=Fraction(1), params=params)
+    return path, files.decode_everything(path)[0]
+
+
+@pytest.mark.parametrize("use_index", [True, False], ids=["container_index", "packet_scan"])
+@pytest.mark.parametrize(
+    ("request_", "most_packets"),
+    [
+        pytest.param({"num_frames": 5, "frame_range": (14000, 14040)}, 60, id="frames_near_the_end"),
+        pytest.param({"num_frames": 4, "time_range": (7200.0, 7210.0)}, 60, id="seconds_in_the_middle"),
+        pytest.param({"num_frames": 10}, 520, id="whole_clip"),
+    ],
+)
+def test_of_a_long_clip_only_the_needed_parts_are_decoded(four_hours, monkeypatch, use_index, request_, most_packets):
+    path, every_frame = four_hours
+    if not use_index:
+        monkeypatch.setattr(video_timeline, "_timeline_from_index", lambda container, stream: None)
+    video = read_video(path, **request_)
+    assert video.total_num_frames == 14400
+    assert video.duration_seconds == pytest.approx(4 * 3600)
+    assert 0 < video.num_decoded_packets <= most_packets
+    assert video.frame_seconds == tuple(float(index) for index in video.frame_indices)
+    assert (video.frames.numpy() == every_frame[list(video.frame_indices)]).all()
+
+
+def test_a_long_clip_is_not_scanned_where_its_index_will_do(four_hours, monkeypatch):
+    timelines = []
+    original = video_timeline._timeline_from_index
+    monkeypatch.setattr(
+        video_timeline,
+        "_timeline_from_index",
+        lambda *arguments: timelines.append(original(*arguments)) or timelines[-1],
+    )
+    path, _ = four_hours
+    read_video(path, num_frames=2)
+    assert timelines[0].grid_step is not None
+    with av.open(str(path)) as container:
+        pts = sorted(packet.pts for packet in container.demux(video=0) if packet.size)
+    assert timelines[0].stamps.tolist() == pts
+
+
+def test_an_index_that_lies_is_found_out(sound_file, monkeypatch):
+    path, frames, _ = sound_file("variable_rate.mp4")
+    original = video_timeline._build_timeline
+
+    def invent_index(container, stream):
+        stamps = np.arange(40, dtype=np.int64) * 300  # a constant rate, which the file has not
+        timeline = original(container, stream, stamps, stamps[:1], [])
+        timeline.grid_step = 300
+        return timeline
+
+    monkeypatch.setattr(video_timeline, "_timeline_from_index", invent_index)
+    assert (read_video(path).frames.numpy() == frames).all()
+
+
+def test_each_packet_is_decoded_once_and_disposable_frames_are_skipped(sound_file):
+    path, _, _ = sound_file("one_long_gop.mp4")
+    assert read_video(path, num_frames=500).num_decoded_packets == 100
+    decoded = []
+    original = reading._FrameCollector.add
+
+    def count(self, frame, stamp, shown_stamp=None):
+        decoded.append(stamp)
+        original(self, frame, stamp, shown_stamp)
+
+    reading._FrameCollector.add = count
+    try:
+        read_video(path, num_frames=500)
+    finally:
+        reading._FrameCollector.add = original
+    assert len(decoded) == len(set(decoded)) == 100
+
+
+# ----------------------------------------------------------------------------------------------------
+# Real clips
+# ----------------------------------------------------------------------------------------------------
+def test_real_clips(real_media_dir):
+    clips = sorted(real_media_dir.glob("*.mp4"))
+    assert clips
+    for path in clips:
+        frames, seconds = files.decode_everything(path)
+        expected = compute_frame_indices(100, 0, len(frames) - 1)
+        video = read_video(path, num_frames=100)
+        assert (video.frames.numpy() == frames[expected]).all(), path.name
+        assert video.frame_seconds == tuple(seconds[index] for index in expected), path.name
+        small = read_video(path, num_frames=8, size=(384, 384))
+        pillow = [
+            np.asarray(Image.fromarray(frames[i].transpose(1, 2, 0)).resize((384, 384), Image.Resampling.BICUBIC))
+            for i in small.frame_indices
+        ]
+        difference = np.abs(small.frames.numpy().transpose(0, 2, 3, 1).astype(int) - np.stack(pillow))
+        # One grey level; on a few pixels in ten million torch's coarser weights round twice the same way.
+        assert (difference > 1).mean() < 1e-6 and difference.max() <= 2 and difference.mean() < 0.005, path.name
+
+
+@pytest.mark.parametrize(
+    ("size", "new_size"),
+    [
+        pytest.param((480, 270), (384, 384), id="portrait"),
+        pytest.param((360, 640), (384, 384), id="landscape"),
+        pytest.param((200, 100), (384, 384), id="larger"),
+        pytest.param((500, 333), (24, 24), id="tiny"),
+        pytest.param((384, 384), (384, 384), id="same"),
+    ],
+)
+def test_resize_is_pillows(size, new_size):
+    noise = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(noise).resize(new_size[::-1], Image.Resampling.BICUBIC)).astype(int)
+    ours = resize_frames(torch.from_numpy(noise).permute(2, 0, 1)[None], new_size)[0].permute(1, 2, 0).numpy()
+    difference = np.abs(ours - expected)
+    assert difference.max() <= 2 and difference.mean() < 0.02
+
+
+# ----------------------------------------------------------------------------------------------------
+# Damaged files
+# ----------------------------------------------------------------------------------------------------
+def test_damaged_packets_are_replaced_by_the_nearest_frame_and_reported(tmp_path):
+    path = files.encode(tmp_path / "damaged.mp4", num_frames=48, params="keyint=12:scenecut=0:bframes=0")
+    files.damage_packets(path, 24, 35)  # a whole group of pictures
+    video = read_video(path)
+    decoded = decode_past_damage(path)
+    assert len(video.frames) == video.total_num_frames == 48
+    assert len(decoded) < 48
+    for place in range(48):
+        shown = video.frame_indices[place]
+        assert shown == min(decoded, key=lambda index: (abs(index - place), index))
+        assert (video.frames[place].numpy() == decoded[shown]).all()
+        assert video.frame_seconds[place] == pytest.approx(shown / 25, abs=1e-4)
+    num_replaced = sum(video.frame_indices[place] != place for place in range(48))
+    assert any(f"{num_replaced} of 48 sampled frames" in problem for problem in video.problems)
+
+
+def decode_past_damage(path):
+    """Return the frames {index: pixels} that a sequential decode gives when broken packets are passed over."""
+    decoded = {}
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_count = 1
+        for packet in container.demux(stream):
+            try:
+                for frame in packet.decode():
+                    pixels = frame.to_ndarray(format="rgb24").transpose(2, 0, 1)
+                    decoded[round(float(frame.pts * frame.time_base) * 25)] = pixels
+            except av.error.InvalidDataError:
+                continue
+    return decoded
+
+
+def test_truncated_but_readable_file_is_read_and_reported(tmp_path):
+    path = files.encode(tmp_path / "cut.mp4", container_options={"movflags": "faststart"})
+    frames, _ = files.decode_everything(path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
+    video = read_video(path)
+    assert 1 < video.total_num_frames < 40
+    assert any("cut short" in problem for problem in video.problems)
+    assert (video.frames[0].numpy() == frames[0]).all()
+    assert max(video.frame_indices) < video.total_num_frames
+
+
+def test_a_cut_file_without_an_index_is_reported(tmp_path):
+    path = files.encode(tmp_path / "cut.mkv")
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.5)])
+    video = read_video(path, num_frames=4)
+    assert video.frames.shape[0] == 4
+    assert video.problems and not any("\n" in problem for problem in video.problems)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Unusable requests
+# ----------------------------------------------------------------------------------------------------
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        pytest.param({"num_frames": 0}, "num_frames is 0", id="no_frames"),
+        pytest.param({"num_frames": -3}, "num_frames is -3", id="negative_count"),
+        pytest.param({"num_frames": 2.5}, "num_frames is 2.5", id="fraction_of_a_frame"),
+        pytest.param({"num_frames": "8"}, "num_frames is '8'", id="count_as_text"),
+        pytest.param({"num_frames": True}, "num_frames is True", id="count_as_truth"),
+        pytest.param({"num_frames": 10**7}, "num_frames is 10000000", id="count_too_high"),
+        pytest.param({"fps": 0}, "fps is 0", id="no_rate"),
+        pytest.param({"fps": -1.0}, "fps is -1.0", id="negative_rate"),
+        pytest.param({"fps": NAN}, "fps is nan", id="rate_not_a_number"),
+        pytest.param({"fps": 1e9}, "lower it", id="rate_too_high"),
+        pytest.param({"fps": 2, "num_frames": 8}, "give one of them", id="rate_and_count"),
+        pytest.param({"frame_range": (0, 9), "time_range": (0, 1)}, "give one of them", id="two_ranges"),
+        pytest.param({"frame_range": (0, 40)}, "frames are 0 to 39", id="frames_outside"),
+        pytest.param({"frame_range": (-1, 4)}, "0 <= start <= end", id="negative_frame"),
+        pytest.param({"frame_range": (9, 3)}, "0 <= start <= end", id="frames_reversed"),
+        pytest.param({"frame_range": (0.5, 3)}, "whole frame numbers", id="half_a_frame"),
+        pytest.param({"frame_range": (1, 2, 3)}, "two numbers", id="three_frames"),
+        pytest.param({"frame_range": 5}, "two numbers", id="one_frame"),
+        pytest.param({"time_range": (5.0, 6.0)}, "outside the video", id="seconds_outside"),
+        pytest.param({"time_range": (1.0, 60.0)}, "outside the video", id="seconds_past_the_end"),
+        pytest.param({"time_range": (1.0, 0.5)}, "0 <= start <= end", id="seconds_reversed"),
+        pytest.param({"time_range": (-1.0, 0.5)}, "0 <= start <= end", id="negative_seconds"),
+        pytest.param({"time_range": (NAN, 0.5)}, "two numbers", id="seconds_not_a_number"),
+        pytest.param({"time_range": (0.0, float("inf"))}, "two numbers", id="endless"),
+        pytest.param({"time_range": (0.41, 0.42)}, "no frame lies in", id="between_two_frames"),
+    ],
+)
+def test_unusable_requests_are_refused_with_the_fix(sound_file, request_, words):
+    path, _, _ = sound_file("b_frames.mp4")
+    with pytest.raises(MediaError) as caught:
+        read_video(path, **request_)
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
