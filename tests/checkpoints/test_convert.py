@@ -193,7 +193,7 @@ def make_full_size_release(folder, tensors, vocab_size):
 def full_size_release(request, parity_dir, tmp_path):
     """A 7B release as the manifest lists it, with either of the two vocabularies that it may have."""
     manifest = json.loads((parity_dir / "manifest" / "manifest.json").read_text())
-    vocab_size = manifest["vocab_arithmetic"][request.param]["published_vocab_size"]
+    vocab_size = manifest["vocab_arithmetic"][request.param]["released_vocab_size"]
     tensors = [{"name": entry["name"], "shape": list(entry["shape"])} for entry in manifest["tensors"]]
     for tensor in tensors:
         if tensor["name"] in ("model.embed_tokens.weight", "lm_head.weight"):
