@@ -1,0 +1,40 @@
+"""Prompts, tokens, answers and scores are, byte for byte, what they were when the snapshot was written.
+
+Where a change is meant, `write_snapshot.py` writes it anew.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+from snapshot.contents import hash_value, list_sections, write_canonical
+
+FOLDER = Path(__file__).parent
+MAX_SHOWN = 5  # differences whose values are printed
+
+
+@pytest.mark.parametrize("name", list_sections())
+def test_snapshot(name):
+    compute, needed = list_sections()[name]
+    if needed is not None and not needed.is_dir():
+        pytest.skip(f"recorded data is not here: {needed}")
+    stored = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    section = compute()
+    assert list(section) == stored["items"]
+    hashes = {kind: " ".join(lines).split() for kind, lines in stored["hashes"].items()}
+    differences = []
+    for place, (item, values) in enumerate(section.items()):
+        for kind in dict.fromkeys((*hashes, *values)):
+            expected = hashes[kind][place] if place < len(hashes.get(kind, ())) else "-"
+            if (hash_value(values[kind]) if kind in values else "-") != expected:
+                differences.append(_describe(stored, item, kind, values))
+    if differences:
+        shown = "\n\n".join(f"{name}, {text}" for text in differences[:MAX_SHOWN])
+        pytest.fail(f"{len(differences)} values of {name} differ, the first:\n\n{shown}", pytrace=False)
+
+
+def _describe(stored: dict, item: str, kind: str, values: dict) -> str:
+    """Say what differs; what was there before is stored for the first items only."""
+    text = f"item {item}, {kind} is now\n{write_canonical(values[kind]) if kind in values else 'missing'}"
+    before = stored["examples"].get(item, {})
+    return f"{text}\nand was\n{write_canonical(before[kind])}" if kind in before else text
