@@ -18,19 +18,19 @@ from llava_st_hf.data.collator import LlavaSTDataCollator
 from llava_st_hf.data.media_loading import load_media
 from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.shapes.dataset import ShapesDataset
-from llava_st_hf.data.truth import probe_media, read_turns
+from llava_st_hf.data.turns import probe_media, read_turns
 from llava_st_hf.evaluation import metrics
-from llava_st_hf.evaluation.constant_answers import fit_constant_answer
+from llava_st_hf.evaluation.blind_baseline import fit_constant_answer
+from llava_st_hf.evaluation.protocols import PROTOCOLS, TokenCounts, find_failure
 from llava_st_hf.evaluation.questions import Question, read_question, write_messages
 from llava_st_hf.evaluation.reference_protocol import convert_answer, parse_box, parse_span
-from llava_st_hf.evaluation.scoring import PROTOCOLS, TokenCounts, find_failure
-from llava_st_hf.processing.coordinate_text_llava_st import compute_bins, format_coordinate
+from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
+from llava_st_hf.processing.answer_scores_llava_st import refine_bin
 from llava_st_hf.processing.frame_sampling_llava_st import compute_frame_indices
-from llava_st_hf.processing.generated_llava_st import refine_bin
-from llava_st_hf.processing.grounding_parsing_llava_st import parse_answer
 from llava_st_hf.processing.media_llava_st import InputError, MediaInfo
+from llava_st_hf.processing.notation_llava_st import compute_bins, format_coordinate
 from llava_st_hf.processing.tasks_llava_st import TASKS
-from llava_st_hf.processing.video_reading_llava_st import read_video
+from llava_st_hf.processing.video_decoding_llava_st import read_video
 
 TOKENS = TokenCounts()
 
