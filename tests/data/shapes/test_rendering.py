@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llava_st_hf.data.shapes.random_choices import Draws
+from llava_st_hf.data.shapes.random_stream import RandomStream
 from llava_st_hf.data.shapes.rendering import render_scene
 from llava_st_hf.data.shapes.scenes import (
     COLORS,
@@ -21,7 +21,7 @@ LIGHT = 246
 
 
 def make_scene(level, index, num_frames=20, height=72, width=72):
-    return sample_scene(Draws(3, index), SceneRequest(num_frames, height, width, level))
+    return sample_scene(RandomStream(3, index), SceneRequest(num_frames, height, width, level))
 
 
 def make_object(color, shape, center, side, size=72, num_frames=1):
@@ -52,7 +52,7 @@ def test_truth_is_where_the_pixels_are(first):
     num_checked, worst = 0, 0.0
     for index in range(first, first + 100):
         scene = make_scene(EASY, index)
-        pixels = render_scene(scene, Draws(4, index), EASY).astype(float)
+        pixels = render_scene(scene, RandomStream(4, index), EASY).astype(float)
         background = np.median(pixels.reshape(-1, 3), axis=0)
         for frame in range(scene.num_frames):
             rest = np.ones((72, 72), dtype=bool)
@@ -81,7 +81,7 @@ def test_pixels_move_as_the_words_say():
         if len(scene.objects) > 1:
             continue
         (item,) = scene.objects
-        pixels = render_scene(scene, Draws(4, index), EASY).astype(float)
+        pixels = render_scene(scene, RandomStream(4, index), EASY).astype(float)
         difference = np.abs(pixels - np.median(pixels.reshape(-1, 3), axis=0)).sum(axis=-1)
         for segment in item.events:
             middles = []
@@ -115,7 +115,7 @@ AREAS = {  # of the square around them
 @pytest.mark.parametrize("shape", SHAPES)
 def test_shapes_have_their_area(shape):
     scene = Scene(1, 300, 300, (make_object("red", shape, (150.3, 149.6), 200, 300),))
-    pixels = render_scene(scene, Draws(0, 0), EASY)[0].astype(float)
+    pixels = render_scene(scene, RandomStream(0, 0), EASY)[0].astype(float)
     background = pixels[0, 0]
     shares = (pixels[..., 0] - background[0]) / (COLORS["red"][0] - background[0])
     assert shares.sum() / 200**2 == pytest.approx(AREAS[shape], rel=0.01)
@@ -125,7 +125,7 @@ def test_edges_are_smooth_below_a_pixel():
     columns = []
     for center in (36.0, 36.25, 36.5):
         scene = Scene(1, 72, 72, (make_object("yellow", "square", (center, 36), 20),))
-        pixels = render_scene(scene, Draws(0, 0), EASY)[0].astype(float)
+        pixels = render_scene(scene, RandomStream(0, 0), EASY)[0].astype(float)
         columns.append((pixels[36, 26, 0] - pixels[0, 0, 0]) / (COLORS["yellow"][0] - pixels[0, 0, 0]))
     np.testing.assert_allclose(columns, [1, 0.75, 0.5], atol=0.01)
 
@@ -133,7 +133,7 @@ def test_edges_are_smooth_below_a_pixel():
 def test_later_objects_hide_earlier_ones():
     front, back = make_object("red", "square", (40, 40), 20), make_object("blue", "square", (30, 30), 20)
     for objects, color in (((back, front), "red"), ((front, back), "blue")):
-        pixels = render_scene(Scene(1, 72, 72, objects), Draws(0, 0), EASY)
+        pixels = render_scene(Scene(1, 72, 72, objects), RandomStream(0, 0), EASY)
         assert tuple(pixels[0, 35, 35]) == COLORS[color]
 
 
@@ -141,9 +141,9 @@ def test_no_object_is_mostly_hidden():
     hidden, num_partly = 0.0, 0
     for index in range(150):
         scene = make_scene(STANDARD, index)
-        together = render_scene(scene, Draws(4, index), EASY)
+        together = render_scene(scene, RandomStream(4, index), EASY)
         for item in scene.objects:
-            alone = render_scene(replace(scene, objects=(item,)), Draws(4, index), EASY)
+            alone = render_scene(replace(scene, objects=(item,)), RandomStream(4, index), EASY)
             own = (alone == np.array(COLORS[item.color])).all(axis=-1)
             seen = own & (together == alone).all(axis=-1)
             frames = item.visible & ~item.bright & own.any(axis=(1, 2))
@@ -158,7 +158,7 @@ def test_pixels_stay_within_their_range():
     """Noise is added without clipping: a value that wraps around would be outside."""
     lowest, highest = 255, 0
     for index in range(150):
-        pixels = render_scene(make_scene(STANDARD, index), Draws(4, index), STANDARD)
+        pixels = render_scene(make_scene(STANDARD, index), RandomStream(4, index), STANDARD)
         lowest, highest = min(lowest, pixels.min()), max(highest, pixels.max())
     assert 8 <= lowest < 30 and 240 < highest <= 254
 
@@ -169,7 +169,7 @@ def test_backgrounds_are_of_many_kinds_and_dimmer_than_objects():
         scene = replace(
             make_scene(STANDARD, index), objects=(make_object("red", "square", (60, 60), 14, num_frames=20),)
         )
-        corner = render_scene(scene, Draws(5, index), STANDARD)[:, :50, :50].astype(int)
+        corner = render_scene(scene, RandomStream(5, index), STANDARD)[:, :50, :50].astype(int)
         changes = np.abs(np.diff(corner, axis=0)).max(axis=(1, 2, 3))
         moving += bool((changes > 2 * 8).any())
         noisy += bool((changes > 0).all())
@@ -180,7 +180,7 @@ def test_backgrounds_are_of_many_kinds_and_dimmer_than_objects():
 
 
 def test_easy_backgrounds_are_plain():
-    pixels = render_scene(make_scene(EASY, 0, 1), Draws(0, 0), EASY)
+    pixels = render_scene(make_scene(EASY, 0, 1), RandomStream(0, 0), EASY)
     assert len(np.unique(pixels[0, 0], axis=0)) == 1
 
 
@@ -188,6 +188,6 @@ def test_easy_backgrounds_are_plain():
 @pytest.mark.parametrize("num_frames, height, width", [(1, 33, 90), (9, 75, 41)])
 def test_frames_have_the_size_that_was_asked_for(level, num_frames, height, width):
     for index in range(20):
-        pixels = render_scene(make_scene(level, index, num_frames, height, width), Draws(0, index), level)
+        pixels = render_scene(make_scene(level, index, num_frames, height, width), RandomStream(0, index), level)
         assert pixels.shape == (num_frames, height, width, 3) and pixels.dtype == np.uint8
         assert pixels.flags["C_CONTIGUOUS"]

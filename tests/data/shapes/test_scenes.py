@@ -3,7 +3,7 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 
-from llava_st_hf.data.shapes.random_choices import Draws
+from llava_st_hf.data.shapes.random_stream import RandomStream
 from llava_st_hf.data.shapes.scenes import (
     COLORS,
     DIFFICULTIES,
@@ -20,7 +20,7 @@ NUM_SCENES = 300
 
 def make_scenes(difficulty, num_scenes=NUM_SCENES, num_frames=20, height=72, width=72, **request):
     request = SceneRequest(num_frames, height, width, DIFFICULTIES[difficulty], **request)
-    return [sample_scene(Draws(0, index), request) for index in range(num_scenes)]
+    return [sample_scene(RandomStream(0, index), request) for index in range(num_scenes)]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from ..readers.base import Reader
 from ..samples import Media, Sample
 from .encoding import encode_sample
 from .questions import add_questions, write_messages
-from .random_choices import Draws
+from .random_stream import RandomStream
 from .rendering import render_scene
 from .scenes import DIFFICULTIES, Difficulty, Scene, SceneRequest, sample_scene
 
@@ -102,8 +102,8 @@ class ShapesDataset(Reader):
 
     def read(self, index: int) -> Sample:
         """Make one sample."""
-        task, scene, messages, draws = self._compose(index)
-        frames = render_scene(scene, draws, self._choose_difficulty(index))
+        task, scene, messages, rng = self._compose(index)
+        frames = render_scene(scene, rng, self._choose_difficulty(index))
         is_clip = scene.num_frames > 1
         media = Media(frames=frames, frame_rate=self.frame_rate) if is_clip else Media(frames=frames[0])
         sample = Sample(
@@ -120,12 +120,12 @@ class ShapesDataset(Reader):
         """Return all that is true of a sample: its objects, where they are at each frame and what they do."""
         return self._compose(index)[1]
 
-    def _compose(self, index: int) -> tuple[str, Scene, tuple[dict[str, str], ...], Draws]:
-        """Choose task, scene and texts of a sample; the draws go on with the pixels."""
-        draws = Draws(self.seed, index)
-        task = _choose(self.task_weights, draws)
+    def _compose(self, index: int) -> tuple[str, Scene, tuple[dict[str, str], ...], RandomStream]:
+        """Choose task, scene and texts of a sample; the random numbers go on with the pixels."""
+        rng = RandomStream(self.seed, index)
+        task = _choose(self.task_weights, rng)
         media_type = TASKS[task].media_type
-        is_clip = draws.chance(0.5) if media_type == "any" else media_type == "video"
+        is_clip = rng.chance(0.5) if media_type == "any" else media_type == "video"
         height, width = self.size if is_clip else self.image_size
         request = SceneRequest(
             num_frames=self.num_frames if is_clip else 1,
@@ -135,21 +135,23 @@ class ShapesDataset(Reader):
             single_event=task == "classification",
         )
         while True:
-            scene = sample_scene(draws, request)
+            scene = sample_scene(rng, request)
             # The same choices for each scene: what is asked does not depend on how many scenes allow it.
-            messages = write_messages(task, scene, Draws(self.seed, index, stream=1))
+            messages = write_messages(task, scene, RandomStream(self.seed, index, stream=1))
             if messages is not None:
                 break
         if self.num_questions > 1 and task != "classification":  # its scene is made for one question
             tasks = [name for name in self.task_weights if self._suits(name, is_clip)]
-            messages = add_questions(messages, scene, tasks, self.num_questions, Draws(self.seed, index, stream=2))
-        return task, scene, messages, draws
+            messages = add_questions(
+                messages, scene, tasks, self.num_questions, RandomStream(self.seed, index, stream=2)
+            )
+        return task, scene, messages, rng
 
     def _suits(self, task: str, is_clip: bool) -> bool:
         return task != "classification" and TASKS[task].media_type in ("any", "video" if is_clip else "image")
 
     def _choose_difficulty(self, index: int) -> Difficulty:
-        return DIFFICULTIES[_choose(self._difficulty_weights, Draws(self.seed, index, stream=3))]
+        return DIFFICULTIES[_choose(self._difficulty_weights, RandomStream(self.seed, index, stream=3))]
 
 
 def write_shapes(
@@ -187,10 +189,10 @@ def write_shapes(
     return path
 
 
-def _choose(weights: Mapping[str, float], draws: Draws) -> str:
+def _choose(weights: Mapping[str, float], rng: RandomStream) -> str:
     """Draw one of the names by their weights."""
     names, reached = list(weights), list(accumulate(weights.values()))
-    return names[bisect_right(reached, draws.uniform(0, reached[-1]), hi=len(names) - 1)]
+    return names[bisect_right(reached, rng.uniform(0, reached[-1]), hi=len(names) - 1)]
 
 
 def _check_weights(task_weights: Mapping[str, float] | Sequence[str]) -> dict[str, float]:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from ...processing.grounding_text_llava_st import format_box, format_span, format_tube
 from ...processing.notation_llava_st import format_coordinate
 from ...processing.tasks_llava_st import TASKS, get_task
-from .random_choices import Draws
+from .random_stream import RandomStream
 from .scenes import COLORS, EVENTS, SHAPES, Scene, SceneObject, Segment, are_alike, find_first_change
 
 _NUMBERS = ("one", "two", "three", "four")
@@ -52,20 +52,20 @@ class Description(NamedTuple):
         return f"the {self.item.name} {self.words}"
 
 
-def write_messages(task: str, scene: Scene, draws: Draws) -> tuple[dict[str, str], ...] | None:
+def write_messages(task: str, scene: Scene, rng: RandomStream) -> tuple[dict[str, str], ...] | None:
     """
     Write the conversation of a task about a scene.
 
     Args:
         task (`str`): One of the 15 tasks.
         scene (`Scene`): A clip, or for a task about an image a scene of one frame.
-        draws (`Draws`): Chooses what is asked and how.
+        rng (`RandomStream`): Chooses what is asked and how.
 
     Returns:
         `tuple[dict[str, str], ...]` or `None`: Turns with `role` and `content`, the answers true; `None` where the
         scene allows no question with one right answer.
     """
-    turns = _WRITERS[task](scene, draws)
+    turns = _WRITERS[task](scene, rng)
     if turns is None:
         return None
     messages = []
@@ -75,7 +75,7 @@ def write_messages(task: str, scene: Scene, draws: Draws) -> tuple[dict[str, str
 
 
 def add_questions(
-    messages: tuple[dict[str, str], ...], scene: Scene, tasks: Sequence[str], num_questions: int, draws: Draws
+    messages: tuple[dict[str, str], ...], scene: Scene, tasks: Sequence[str], num_questions: int, rng: RandomStream
 ) -> tuple[dict[str, str], ...]:
     """
     Go on with a conversation: further questions about a scene, each about objects that were not spoken of before.
@@ -87,7 +87,7 @@ def add_questions(
         scene (`Scene`): What it is about.
         tasks (`Sequence[str]`): Tasks to choose from.
         num_questions (`int`): Most questions in all.
-        draws (`Draws`): Chooses what is asked and how.
+        rng (`RandomStream`): Chooses what is asked and how.
 
     Returns:
         `tuple[dict[str, str], ...]`: The conversation with its further turns.
@@ -105,7 +105,7 @@ def add_questions(
     for _ in range(2 * num_questions):
         if len(messages) >= 2 * num_questions or len(spoken_of) == len(scene.objects):
             break
-        turns = write_messages(draws.choose(tasks), scene, draws)
+        turns = write_messages(rng.choose(tasks), scene, rng)
         named = find_objects(turns) if turns is not None else set()
         if named and not named & spoken_of:
             messages += turns
@@ -186,8 +186,8 @@ _TEMPLATES = (
 # ---------------------------------------------------------------------------------------------------------------------
 # Parts of texts
 # ---------------------------------------------------------------------------------------------------------------------
-def _write_prompt(task: str, draws: Draws, **fields: str) -> str:
-    return get_task(task).write_prompt(draws.integer(len(get_task(task).prompts)), **fields)
+def _write_prompt(task: str, rng: RandomStream, **fields: str) -> str:
+    return get_task(task).write_prompt(rng.integer(len(get_task(task).prompts)), **fields)
 
 
 def _write_span(scene: Scene, first_frame: int, last_frame: int) -> str:
@@ -215,18 +215,18 @@ def _get_middle(item: SceneObject) -> float:
     return float(item.boxes[0, 0] + item.boxes[0, 2]) / 2
 
 
-def _choose_or_none(draws: Draws, items: Sequence) -> object | None:
-    return draws.choose(items) if items else None
+def _choose_or_none(rng: RandomStream, items: Sequence) -> object | None:
+    return rng.choose(items) if items else None
 
 
 def _list_all_descriptions(scene: Scene) -> list[Description]:
     return [description for item in scene.objects for description in list_descriptions(item)]
 
 
-def _choose_description(scene: Scene, draws: Draws) -> Description:
+def _choose_description(scene: Scene, rng: RandomStream) -> Description:
     """Choose a stretch of one segment more often than one of two."""
-    simple = draws.chance(0.7)
-    return draws.choose(_list_simple(scene.objects) if simple else _list_all_descriptions(scene))
+    simple = rng.chance(0.7)
+    return rng.choose(_list_simple(scene.objects) if simple else _list_all_descriptions(scene))
 
 
 def _list_events(scene: Scene) -> list[tuple[SceneObject, Segment]]:
@@ -236,17 +236,17 @@ def _list_events(scene: Scene) -> list[tuple[SceneObject, Segment]]:
 # ---------------------------------------------------------------------------------------------------------------------
 # When in a clip
 # ---------------------------------------------------------------------------------------------------------------------
-def _write_tvg(scene: Scene, draws: Draws) -> list[Turn]:
-    asked = _choose_description(scene, draws)
-    prompt = _write_prompt("tvg", draws, query=asked.sentence)
+def _write_tvg(scene: Scene, rng: RandomStream) -> list[Turn]:
+    asked = _choose_description(scene, rng)
+    prompt = _write_prompt("tvg", rng, query=asked.sentence)
     return [Turn(prompt, _write_span(scene, asked.first_frame, asked.last_frame))]
 
 
-def _write_tr(scene: Scene, draws: Draws) -> list[Turn] | None:
-    asked = _choose_or_none(draws, [each for each in _list_all_descriptions(scene) if _is_alone(scene, each)])
+def _write_tr(scene: Scene, rng: RandomStream) -> list[Turn] | None:
+    asked = _choose_or_none(rng, [each for each in _list_all_descriptions(scene) if _is_alone(scene, each)])
     if asked is None:
         return None
-    prompt = _write_prompt("tr", draws, span=_write_span(scene, asked.first_frame, asked.last_frame))
+    prompt = _write_prompt("tr", rng, span=_write_span(scene, asked.first_frame, asked.last_frame))
     return [Turn(prompt, f"{asked.sentence}.")]
 
 
@@ -264,12 +264,12 @@ def _is_alone(scene: Scene, description: Description) -> bool:
     return True
 
 
-def _write_dvc(scene: Scene, draws: Draws) -> list[Turn] | None:
+def _write_dvc(scene: Scene, rng: RandomStream) -> list[Turn] | None:
     parts = sorted(_list_simple(scene.objects), key=lambda part: part.first_frame)
     starts = Counter(part.first_frame for part in parts)
     if max(starts.values()) > 1:
         return None
-    return [Turn(_write_prompt("dvc", draws), _write_sentences(scene, parts))]
+    return [Turn(_write_prompt("dvc", rng), _write_sentences(scene, parts))]
 
 
 def _list_simple(items: Sequence[SceneObject]) -> list[Description]:
@@ -286,12 +286,12 @@ def _write_sentences(scene: Scene, parts: Sequence[Description]) -> str:
     return " ".join(f"{_write_span(scene, part.first_frame, part.last_frame)}, {part.sentence}." for part in parts)
 
 
-def _write_tgc(scene: Scene, draws: Draws) -> list[Turn]:
-    if draws.chance(0.3):
-        item = draws.choose(scene.actors)
+def _write_tgc(scene: Scene, rng: RandomStream) -> list[Turn]:
+    if rng.chance(0.3):
+        item = rng.choose(scene.actors)
         question, parts = _WHAT_AND_WHEN.format(name=item.name), _list_simple([item])
     else:
-        item, segment = draws.choose(_list_events(scene))
+        item, segment = rng.choose(_list_events(scene))
         question = _WHEN.format(name=item.name, event=EVENTS[segment.name].infinitive)
         parts = [_describe(item, segment)]
     return [Turn(get_task("tgc").write_prompt(query=question), _write_sentences(scene, parts))]
@@ -300,25 +300,25 @@ def _write_tgc(scene: Scene, draws: Draws) -> list[Turn]:
 # ---------------------------------------------------------------------------------------------------------------------
 # When and where in a clip
 # ---------------------------------------------------------------------------------------------------------------------
-def _write_stvg(scene: Scene, draws: Draws) -> list[Turn]:
-    if draws.chance(0.25):
-        item, segment = draws.choose(_list_events(scene))
+def _write_stvg(scene: Scene, rng: RandomStream) -> list[Turn]:
+    if rng.chance(0.25):
+        item, segment = rng.choose(_list_events(scene))
         asked = _describe(item, segment)
         query = _WHEN_AND_WHERE.format(name=item.name, event=EVENTS[segment.name].infinitive)
     else:
-        asked = _choose_description(scene, draws)
+        asked = _choose_description(scene, rng)
         query = asked.sentence
     span = _write_span(scene, asked.first_frame, asked.last_frame)
     tube = _write_tube(scene, asked.item, asked.first_frame, asked.last_frame)
-    return [Turn(_write_prompt("stvg", draws, query=query), f"{span} {tube}")]
+    return [Turn(_write_prompt("stvg", rng, query=query), f"{span} {tube}")]
 
 
-def _write_elc(scene: Scene, draws: Draws) -> list[Turn]:
+def _write_elc(scene: Scene, rng: RandomStream) -> list[Turn]:
     # Its box names an object: objects hide too little of each other for two to have nearly the same.
-    item, segment = draws.choose(_list_events(scene))
+    item, segment = rng.choose(_list_events(scene))
     prompt = _write_prompt(
         "elc",
-        draws,
+        rng,
         start=_write_time(scene, segment.first_frame),
         box=format_box(*scene.get_box(item, segment.first_frame)),
     )
@@ -330,23 +330,23 @@ def _write_elc(scene: Scene, draws: Draws) -> list[Turn]:
     return [Turn(prompt, answer)]
 
 
-def _write_svg(scene: Scene, draws: Draws) -> list[Turn]:
-    asked = _choose_description(scene, draws)
+def _write_svg(scene: Scene, rng: RandomStream) -> list[Turn]:
+    asked = _choose_description(scene, rng)
     name = f"the {asked.item.name}"
-    query = _WHERE_NOW.format(name=asked.item.name) if draws.chance(0.25) else name
+    query = _WHERE_NOW.format(name=asked.item.name) if rng.chance(0.25) else name
     span = _write_span(scene, asked.first_frame, asked.last_frame)
-    prompt = _write_prompt("svg", draws, query=query, span=span)
+    prompt = _write_prompt("svg", rng, query=query, span=span)
     return [Turn(prompt, _write_tube(scene, asked.item, asked.first_frame, asked.last_frame))]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # What in a clip
 # ---------------------------------------------------------------------------------------------------------------------
-def _write_video_captioning(scene: Scene, draws: Draws) -> list[Turn] | None:
+def _write_video_captioning(scene: Scene, rng: RandomStream) -> list[Turn] | None:
     sentences = [f"the {item.name} {_describe_whole(item)}." for item in scene.actors]
     if not _have_order(scene):
         return None
-    return [Turn(_write_prompt("video_captioning", draws), " ".join(sentences))]
+    return [Turn(_write_prompt("video_captioning", rng), " ".join(sentences))]
 
 
 def _describe_whole(item: SceneObject) -> str:
@@ -365,38 +365,38 @@ def _have_order(scene: Scene) -> bool:
     return all(later - earlier >= 2 for earlier, later in pairwise(starts))
 
 
-def _write_classification(scene: Scene, draws: Draws) -> list[Turn]:
+def _write_classification(scene: Scene, rng: RandomStream) -> list[Turn]:
     ((_, segment),) = _list_events(scene)
-    return [Turn(_write_prompt("classification", draws), f"{EVENTS[segment.name].gerund}.")]
+    return [Turn(_write_prompt("classification", rng), f"{EVENTS[segment.name].gerund}.")]
 
 
-def _write_video_qa(scene: Scene, draws: Draws) -> list[Turn] | None:
-    turn = draws.choose((_ask_what_it_does, _ask_which_shape, _ask_whether_it_stays, _ask_what_is_first))(scene, draws)
+def _write_video_qa(scene: Scene, rng: RandomStream) -> list[Turn] | None:
+    turn = rng.choose((_ask_what_it_does, _ask_which_shape, _ask_whether_it_stays, _ask_what_is_first))(scene, rng)
     return turn and [Turn(get_task("video_qa").write_prompt(query=turn.question), turn.answer)]
 
 
-def _ask_what_it_does(scene: Scene, draws: Draws) -> Turn | None:
+def _ask_what_it_does(scene: Scene, rng: RandomStream) -> Turn | None:
     items = [item for item in scene.actors if len(item.events) == 1 and not item.appears and not item.vanishes]
-    item = _choose_or_none(draws, items)
+    item = _choose_or_none(rng, items)
     return item and Turn(_WHAT_DOES.format(name=item.name), f"it {item.events[0].name}.")
 
 
-def _ask_which_shape(scene: Scene, draws: Draws) -> Turn | None:
+def _ask_which_shape(scene: Scene, rng: RandomStream) -> Turn | None:
     events = _list_events(scene)
-    item, segment = draws.choose(events)
+    item, segment = rng.choose(events)
     if any(other is not item and are_alike(each.name, segment.name) for other, each in events):
         return None
     return Turn(_WHICH.format(event=segment.name), f"the {item.name}.")
 
 
-def _ask_whether_it_stays(scene: Scene, draws: Draws) -> Turn | None:
-    stays = draws.chance(0.5)
-    item = _choose_or_none(draws, [item for item in scene.actors if item.vanishes != stays])
+def _ask_whether_it_stays(scene: Scene, rng: RandomStream) -> Turn | None:
+    stays = rng.chance(0.5)
+    item = _choose_or_none(rng, [item for item in scene.actors if item.vanishes != stays])
     return item and Turn(_IS_THERE_AT_THE_END.format(name=item.name), "yes." if stays else "no.")
 
 
-def _ask_what_is_first(scene: Scene, draws: Draws) -> Turn | None:
-    pair = draws.shuffle([_describe(item, segment) for item, segment in _list_events(scene)])[:2]
+def _ask_what_is_first(scene: Scene, rng: RandomStream) -> Turn | None:
+    pair = rng.shuffle([_describe(item, segment) for item, segment in _list_events(scene)])[:2]
     if len(pair) < 2 or abs(pair[0].first_frame - pair[1].first_frame) < scene.min_event_frames - 1:
         return None
     question = _WHAT_FIRST.format(first=pair[0].sentence, second=pair[1].sentence)
@@ -406,12 +406,12 @@ def _ask_what_is_first(scene: Scene, draws: Draws) -> Turn | None:
 # ---------------------------------------------------------------------------------------------------------------------
 # Images, and words about either
 # ---------------------------------------------------------------------------------------------------------------------
-def _write_rec(scene: Scene, draws: Draws) -> list[Turn]:
-    item = draws.choose(scene.objects)
+def _write_rec(scene: Scene, rng: RandomStream) -> list[Turn]:
+    item = rng.choose(scene.objects)
     names = [item.name, item.name]
     names += [f"{item.color} shape"] if _is_only(scene, color=item.color) else []
     names += [item.shape] if _is_only(scene, shape=item.shape) else []
-    prompt = _write_prompt("rec", draws, query=f"the {draws.choose(names)}")
+    prompt = _write_prompt("rec", rng, query=f"the {rng.choose(names)}")
     return [Turn(prompt, format_box(*scene.get_box(item)))]
 
 
@@ -420,14 +420,14 @@ def _is_only(scene: Scene, color: str | None = None, shape: str | None = None) -
     return sum(color in (None, item.color) and shape in (None, item.shape) for item in scene.objects) == 1
 
 
-def _write_rc(scene: Scene, draws: Draws) -> list[Turn]:
-    item = draws.choose(scene.objects)
-    return [Turn(_write_prompt("rc", draws, box=format_box(*scene.get_box(item))), f"a {item.name}.")]
+def _write_rc(scene: Scene, rng: RandomStream) -> list[Turn]:
+    item = rng.choose(scene.objects)
+    return [Turn(_write_prompt("rc", rng, box=format_box(*scene.get_box(item))), f"a {item.name}.")]
 
 
-def _write_dgc(scene: Scene, draws: Draws) -> list[Turn] | None:
+def _write_dgc(scene: Scene, rng: RandomStream) -> list[Turn] | None:
     items = _sort_by_place(scene, scene.objects)
-    return items and [Turn(_write_prompt("dgc", draws), _write_boxed(scene, items, "a"))]
+    return items and [Turn(_write_prompt("dgc", rng), _write_boxed(scene, items, "a"))]
 
 
 def _write_boxed(scene: Scene, items: Sequence[SceneObject], article: str) -> str:
@@ -435,55 +435,55 @@ def _write_boxed(scene: Scene, items: Sequence[SceneObject], article: str) -> st
     return ", ".join(f"{article} {item.name} {format_box(*scene.get_box(item))}" for item in items) + "."
 
 
-def _write_igc(scene: Scene, draws: Draws) -> list[Turn] | None:
+def _write_igc(scene: Scene, rng: RandomStream) -> list[Turn] | None:
     groups = [(f"{color} shapes", [i for i in scene.objects if i.color == color]) for color in COLORS]
     groups += [(plural, [i for i in scene.objects if i.shape == shape]) for shape, plural in SHAPES.items()]
     groups = [(names, items) for names, items in groups if len(items) > 1]
-    if groups and draws.chance(0.5):
-        names, items = draws.choose(groups)
+    if groups and rng.chance(0.5):
+        names, items = rng.choose(groups)
         items, question = _sort_by_place(scene, items), _WHERE_ARE.format(names=names)
     else:
-        items = [draws.choose(scene.objects)]
+        items = [rng.choose(scene.objects)]
         question = _WHERE_IS.format(name=items[0].name)
     return items and [Turn(get_task("igc").write_prompt(query=question), _write_boxed(scene, items, "the"))]
 
 
-def _write_conversation(scene: Scene, draws: Draws) -> list[Turn] | None:
+def _write_conversation(scene: Scene, rng: RandomStream) -> list[Turn] | None:
     askers = [_ask_color, _ask_shape, _ask_whether_there]
     # What changes in a clip has no one size and place, and need not be there all the time.
     askers += [_ask_how_many, _ask_which_is_larger, _ask_left_or_right] if scene.num_frames == 1 else []
-    asked = draws.shuffle(askers)[: 2 if draws.chance(0.4) else 1]
-    turns = [ask(scene, draws) for ask in asked]
+    asked = rng.shuffle(askers)[: 2 if rng.chance(0.4) else 1]
+    turns = [ask(scene, rng) for ask in asked]
     prompt = get_task("conversation").write_prompt
     return None if None in turns else [Turn(prompt(query=turn.question), turn.answer) for turn in turns]
 
 
-def _ask_color(scene: Scene, draws: Draws) -> Turn | None:
-    item = _choose_or_none(draws, [item for item in scene.objects if _is_only(scene, shape=item.shape)])
+def _ask_color(scene: Scene, rng: RandomStream) -> Turn | None:
+    item = _choose_or_none(rng, [item for item in scene.objects if _is_only(scene, shape=item.shape)])
     return item and Turn(_WHAT_COLOR.format(shape=item.shape), f"{item.color}.")
 
 
-def _ask_shape(scene: Scene, draws: Draws) -> Turn | None:
-    item = _choose_or_none(draws, [item for item in scene.objects if _is_only(scene, color=item.color)])
+def _ask_shape(scene: Scene, rng: RandomStream) -> Turn | None:
+    item = _choose_or_none(rng, [item for item in scene.objects if _is_only(scene, color=item.color)])
     return item and Turn(_WHAT_SHAPE.format(color=item.color), f"a {item.shape}.")
 
 
-def _ask_whether_there(scene: Scene, draws: Draws) -> Turn:
-    item = draws.choose(scene.objects)
-    if draws.chance(0.5):
+def _ask_whether_there(scene: Scene, rng: RandomStream) -> Turn:
+    item = rng.choose(scene.objects)
+    if rng.chance(0.5):
         return Turn(_IS_THERE.format(name=item.name), "yes.")
     # An object that is not there, mostly with the colour or the shape of one that is.
     names = {other.name for other in scene.objects}
     near = [f"{item.color} {shape}" for shape in SHAPES] + [f"{color} {item.shape}" for color in COLORS]
-    return Turn(_IS_THERE.format(name=draws.choose([name for name in near if name not in names])), "no.")
+    return Turn(_IS_THERE.format(name=rng.choose([name for name in near if name not in names])), "no.")
 
 
-def _ask_how_many(scene: Scene, draws: Draws) -> Turn:
+def _ask_how_many(scene: Scene, rng: RandomStream) -> Turn:
     return Turn(_HOW_MANY, f"{_NUMBERS[len(scene.objects) - 1]}.")
 
 
-def _ask_which_is_larger(scene: Scene, draws: Draws) -> Turn | None:
-    pair = draws.shuffle(scene.objects)[:2]
+def _ask_which_is_larger(scene: Scene, rng: RandomStream) -> Turn | None:
+    pair = rng.shuffle(scene.objects)[:2]
     sides = [float(item.half_sides[0]) for item in pair]
     if len(pair) < 2 or max(sides) < _MIN_SIDE_RATIO * min(sides):
         return None
@@ -491,15 +491,15 @@ def _ask_which_is_larger(scene: Scene, draws: Draws) -> Turn | None:
     return Turn(_WHICH_IS_LARGER.format(first=pair[0].name, second=pair[1].name), f"the {larger.name}.")
 
 
-def _ask_left_or_right(scene: Scene, draws: Draws) -> Turn | None:
-    pair = draws.shuffle(scene.objects)[:2]
+def _ask_left_or_right(scene: Scene, rng: RandomStream) -> Turn | None:
+    pair = rng.shuffle(scene.objects)[:2]
     if len(pair) < 2 or (ordered := _sort_by_place(scene, pair)) is None:
         return None
     question = _LEFT_OR_RIGHT.format(first=pair[0].name, second=pair[1].name)
     return Turn(question, "left." if ordered[0] is pair[0] else "right.")
 
 
-_WRITERS: dict[str, Callable[[Scene, Draws], list[Turn] | None]] = {
+_WRITERS: dict[str, Callable[[Scene, RandomStream], list[Turn] | None]] = {
     "video_captioning": _write_video_captioning,
     "tvg": _write_tvg,
     "dvc": _write_dvc,

@@ -6,7 +6,7 @@ machine; so the pixels are the same everywhere.
 
 import numpy as np
 
-from .random_choices import Draws
+from .random_stream import RandomStream
 from .scenes import COLORS, Difficulty, Scene, SceneObject
 
 _SQRT_2, _SQRT_5 = np.float32(2**0.5), np.float32(5**0.5)
@@ -30,13 +30,13 @@ _COLOR_VARIATION = 6
 _PATTERNS = ("plain", "gradient", "blocks", "noise", "stripes")
 
 
-def render_scene(scene: Scene, draws: Draws, difficulty: Difficulty) -> np.ndarray:
+def render_scene(scene: Scene, rng: RandomStream, difficulty: Difficulty) -> np.ndarray:
     """
     Draw the pixels of a scene.
 
     Args:
         scene (`Scene`): The objects.
-        draws (`Draws`): Where the random numbers of backgrounds and noise come from.
+        rng (`RandomStream`): Where the random numbers of backgrounds and noise come from.
         difficulty (`Difficulty`): Whether there are any.
 
     Returns:
@@ -55,12 +55,12 @@ def render_scene(scene: Scene, draws: Draws, difficulty: Difficulty) -> np.ndarr
     )
     canvas = np.empty((scene.num_frames, scene.height + 2 * pad, scene.width + 2 * pad, 3), dtype=np.uint8)
     inside = canvas[:, pad : pad + scene.height, pad : pad + scene.width]
-    _paint_background(inside, draws, difficulty.textured)
+    _paint_background(inside, rng, difficulty.textured)
     for item, (corners, side, frames) in zip(scene.objects, windows, strict=True):
-        _paint_object(canvas, item, corners + pad, side, frames, pad, draws, difficulty.textured)
+        _paint_object(canvas, item, corners + pad, side, frames, pad, rng, difficulty.textured)
     pixels = np.ascontiguousarray(inside)
-    if difficulty.textured and draws.chance(0.5):
-        _add_noise(pixels, draws)
+    if difficulty.textured and rng.chance(0.5):
+        _add_noise(pixels, rng)
     return pixels
 
 
@@ -79,7 +79,7 @@ def _paint_object(
     side: int,
     frames: np.ndarray,
     pad: int,
-    draws: Draws,
+    rng: RandomStream,
     varied: bool,
 ) -> None:
     # Middles of the pixels, from -1 to 1 over the box of the object: (frames, side)
@@ -92,7 +92,7 @@ def _paint_object(
     coverage = np.clip(np.float32(0.5) - distances, 0, 1)[..., None]
     color = np.array(COLORS[item.color], dtype=np.float32)
     if varied:
-        color = color + np.array([draws.integer(2 * _COLOR_VARIATION + 1) - _COLOR_VARIATION for _ in range(3)])
+        color = color + np.array([rng.integer(2 * _COLOR_VARIATION + 1) - _COLOR_VARIATION for _ in range(3)])
     bright = item.bright[frames][:, None]
     colors = np.where(bright, color + (_LIGHT - color) * np.float32(0.65), color).astype(np.float32)
     places = [
@@ -150,21 +150,21 @@ def _measure_star(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return (second - _STAR_EDGE) / np.float32(_STAR_HALF_WIDTH)
 
 
-def _paint_background(frames: np.ndarray, draws: Draws, textured: bool) -> None:
+def _paint_background(frames: np.ndarray, rng: RandomStream, textured: bool) -> None:
     """Fill (frames, height, width, 3): one dim colour, or a pattern that may move."""
     num_frames, height, width = frames.shape[:3]
-    grey = 24 + draws.integer(40)
-    base = np.array([grey + draws.integer(17) - 8 for _ in range(3)], dtype=np.uint8)
-    pattern = draws.choose(_PATTERNS) if textured else "plain"
+    grey = 24 + rng.integer(40)
+    base = np.array([grey + rng.integer(17) - 8 for _ in range(3)], dtype=np.uint8)
+    pattern = rng.choose(_PATTERNS) if textured else "plain"
     if pattern == "plain":
         frames[:] = base
         return
     # Pixels that the pattern moves in the clip, in x and y: at most one and a half at a frame.
     limit = 3 * (num_frames - 1) // 2
-    travel = [draws.integer(2 * limit + 1) - limit if limit and draws.chance(0.5) else 0 for _ in range(2)]
+    travel = [rng.integer(2 * limit + 1) - limit if limit and rng.chance(0.5) else 0 for _ in range(2)]
     size = (height + abs(travel[1]), width + abs(travel[0]))
-    strength = 25 + draws.integer(36)
-    values = _make_pattern(pattern, draws, *size).astype(np.uint16) * strength >> 8
+    strength = 25 + rng.integer(36)
+    values = _make_pattern(pattern, rng, *size).astype(np.uint16) * strength >> 8
     texture = values.astype(np.uint8)[..., None] + base
     for frame in range(num_frames):
         x, y = (
@@ -176,30 +176,30 @@ def _paint_background(frames: np.ndarray, draws: Draws, textured: bool) -> None:
         frames[frame] = texture[y : y + height, x : x + width]
 
 
-def _make_pattern(pattern: str, draws: Draws, height: int, width: int) -> np.ndarray:
+def _make_pattern(pattern: str, rng: RandomStream, height: int, width: int) -> np.ndarray:
     """Return a pattern of shape (height, width) with values from 0 to 255."""
     rows, columns = np.arange(height)[:, None], np.arange(width)[None, :]
     if pattern == "gradient":
-        across, down = draws.integer(9) - 4, draws.integer(9) - 4
+        across, down = rng.integer(9) - 4, rng.integer(9) - 4
         slope = across * columns + down * rows
         slope = slope - slope.min()
         return slope * 255 // max(int(slope.max()), 1)
     if pattern == "stripes":
-        across, down = draws.choose(((1, 0), (0, 1), (1, 1), (1, -1)))
-        return (across * columns + down * rows) // (4 + draws.integer(9)) % 2 * 255
-    cell = 1 if pattern == "noise" else 3 + draws.integer(10)
-    cells = draws.bytes((height // cell + 1) * (width // cell + 1)).reshape(height // cell + 1, width // cell + 1)
+        across, down = rng.choose(((1, 0), (0, 1), (1, 1), (1, -1)))
+        return (across * columns + down * rows) // (4 + rng.integer(9)) % 2 * 255
+    cell = 1 if pattern == "noise" else 3 + rng.integer(10)
+    cells = rng.bytes((height // cell + 1) * (width // cell + 1)).reshape(height // cell + 1, width // cell + 1)
     return cells.repeat(cell, axis=0).repeat(cell, axis=1)[:height, :width]
 
 
-def _add_noise(pixels: np.ndarray, draws: Draws) -> None:
+def _add_noise(pixels: np.ndarray, rng: RandomStream) -> None:
     """Add noise of a few levels to (frames, height, width, 3), other noise at each frame."""
     num_frames, height, width = pixels.shape[:3]
     reach = 32
-    noise = draws.bytes((height + reach) * (width + reach)).reshape(height + reach, width + reach, 1)
+    noise = rng.bytes((height + reach) * (width + reach)).reshape(height + reach, width + reach, 1)
     noise = noise % np.uint8(2 * _NOISE + 1) - np.uint8(_NOISE)  # less than 0 wraps around, and so does the sum below
     for frame in range(num_frames):
-        y, x = draws.integer(reach + 1), draws.integer(reach + 1)
+        y, x = rng.integer(reach + 1), rng.integer(reach + 1)
         pixels[frame] += noise[y : y + height, x : x + width]
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .random_choices import Draws
+from .random_stream import RandomStream
 
 # Strong colours, far from each other and from the dim backgrounds. RGB.
 COLORS = {
@@ -262,40 +262,40 @@ def find_first_change(item: SceneObject) -> int:
     return item.segments[1].first_frame if item.segments[0].name in ("absent", "still") else 0
 
 
-def sample_scene(draws: Draws, request: SceneRequest) -> Scene:
+def sample_scene(rng: RandomStream, request: SceneRequest) -> Scene:
     """
     Draw a scene.
 
     Args:
-        draws (`Draws`): Where the random numbers come from.
+        rng (`RandomStream`): Where the random numbers come from.
         request (`SceneRequest`): What it is to be like.
 
     Returns:
         `Scene`: With at least one object; of a clip the first that is drawn has an event.
     """
     while True:
-        placed = _place_objects(draws, request)
+        placed = _place_objects(rng, request)
         if placed and (request.num_frames == 1 or any(item.is_actor for _, item in placed)):
             objects = tuple(item for _, item in sorted(placed, key=lambda entry: entry[0]))
             return Scene(request.num_frames, request.height, request.width, objects)
 
 
-def _place_objects(draws: Draws, request: SceneRequest) -> list[tuple[int, SceneObject]]:
+def _place_objects(rng: RandomStream, request: SceneRequest) -> list[tuple[int, SceneObject]]:
     """Draw objects, each with its depth; one for which no place is found is left out."""
     level = request.difficulty
-    num_objects = 1 + draws.integer(level.max_objects)
-    num_actors = 0 if request.num_frames == 1 else 1 + draws.integer(min(level.max_actors, num_objects))
+    num_objects = 1 + rng.integer(level.max_objects)
+    num_actors = 0 if request.num_frames == 1 else 1 + rng.integer(min(level.max_actors, num_objects))
     num_actors = min(num_actors, 1) if request.single_event else num_actors
-    depths = draws.shuffle(range(num_objects))
+    depths = rng.shuffle(range(num_objects))
     placed: list[tuple[int, SceneObject]] = []
     hidden: dict[int, np.ndarray] = {}
     for number in range(num_objects):
-        color, shape = _choose_identity(draws, [item for _, item in placed])
+        color, shape = _choose_identity(rng, [item for _, item in placed])
         still = (Segment("still", 0, request.num_frames - 1),)
-        segments = _plan_segments(draws, request) if number < num_actors else still
+        segments = _plan_segments(rng, request) if number < num_actors else still
         side_range = (0.26, 0.46) if number < 2 else (0.2, 0.32)
         for _ in range(_TRIES):
-            item = _place(draws, request, color, shape, segments, side_range)
+            item = _place(rng, request, color, shape, segments, side_range)
             if item is not None and (shares := _share_frame(item, depths[number], placed, hidden, level)) is not None:
                 hidden.update(shares)
                 placed.append((depths[number], item))
@@ -303,37 +303,37 @@ def _place_objects(draws: Draws, request: SceneRequest) -> list[tuple[int, Scene
     return placed
 
 
-def _choose_identity(draws: Draws, others: Sequence[SceneObject]) -> tuple[str, str]:
+def _choose_identity(rng: RandomStream, others: Sequence[SceneObject]) -> tuple[str, str]:
     """Choose colour and shape, often one of the two that another object has too, never both."""
     colors, shapes = list(COLORS), list(SHAPES)
     taken = {(item.color, item.shape) for item in others}
     while True:
-        color, shape = draws.choose(colors), draws.choose(shapes)
-        if others and (likeness := draws.uniform()) < 0.7:
-            other = draws.choose(others)
+        color, shape = rng.choose(colors), rng.choose(shapes)
+        if others and (likeness := rng.uniform()) < 0.7:
+            other = rng.choose(others)
             color, shape = (other.color, shape) if likeness < 0.35 else (color, other.shape)
         if (color, shape) not in taken:
             return color, shape
 
 
-def _plan_segments(draws: Draws, request: SceneRequest) -> tuple[Segment, ...]:
+def _plan_segments(rng: RandomStream, request: SceneRequest) -> tuple[Segment, ...]:
     """Draw the timeline of an object with at least one event."""
     num_frames = request.num_frames
     event_frames, rest_frames = compute_min_event_frames(num_frames), max(2, num_frames // 10)
     while True:
         pieces: list[tuple[str, int]] = []
-        start = draws.choose(("none", "still", "still", "still", "absent", "absent"))
+        start = rng.choose(("none", "still", "still", "still", "absent", "absent"))
         if start == "absent" and not request.single_event:
             pieces += [("absent", rest_frames), ("appears", event_frames)]
         elif start != "none":
             pieces += [("still", rest_frames)]
-        events = _choose_events(draws, request)
+        events = _choose_events(rng, request)
         for name in events:
-            if pieces and pieces[-1][0] in EVENTS and draws.chance(0.5):
+            if pieces and pieces[-1][0] in EVENTS and rng.chance(0.5):
                 pieces.append(("stops", event_frames))
             bounce_frames = _BOUNCES * _FRAMES_PER_BOUNCE + 1
             pieces.append((name, max(event_frames, bounce_frames) if name == "bounces" else event_frames))
-        end = draws.choose(("none", "stops", "stops", "stops", "absent", "stops and absent"))
+        end = rng.choose(("none", "stops", "stops", "stops", "absent", "stops and absent"))
         if "stops" in end:
             pieces.append(("stops", event_frames))
         if "absent" in end and not request.single_event:
@@ -342,7 +342,7 @@ def _plan_segments(draws: Draws, request: SceneRequest) -> tuple[Segment, ...]:
         if len(pieces) > 1 and sum(minimum for _, minimum in pieces) <= num_frames:
             break
     shares = [1.0 if name in EVENTS else _REST_SHARE for name, _ in pieces]
-    lengths = draws.split(num_frames, [minimum for _, minimum in pieces], shares)
+    lengths = rng.split(num_frames, [minimum for _, minimum in pieces], shares)
     segments, first = [], 0
     for (name, _), length in zip(pieces, lengths, strict=True):
         segments.append(Segment(name, first, first + length - 1))
@@ -350,12 +350,12 @@ def _plan_segments(draws: Draws, request: SceneRequest) -> tuple[Segment, ...]:
     return tuple(segments)
 
 
-def _choose_events(draws: Draws, request: SceneRequest) -> list[str]:
+def _choose_events(rng: RandomStream, request: SceneRequest) -> list[str]:
     """Choose events of one object that nobody would take for each other."""
     level = request.difficulty
     chosen: list[str] = []
-    for _ in range(1 if request.single_event else 1 + draws.integer(level.max_events)):
-        name = draws.choose(level.events)
+    for _ in range(1 if request.single_event else 1 + rng.integer(level.max_events)):
+        name = rng.choose(level.events)
         if not any(are_alike(name, other) for other in chosen):
             chosen.append(name)
     return chosen
@@ -372,7 +372,7 @@ def are_alike(name: str, other: str) -> bool:
 
 
 def _place(
-    draws: Draws,
+    rng: RandomStream,
     request: SceneRequest,
     color: str,
     shape: str,
@@ -397,22 +397,22 @@ def _place(
         share = (segment.num_frames - 1) / (num_frames - 1)  # a long event goes far, so that it never crawls
         if (direction := EVENTS[segment.name].direction) is not None:
             for axis in (0, 1):
-                way = direction[axis] * extent[axis] * draws.uniform(0.2 + 0.2 * share, 0.5)
+                way = direction[axis] * extent[axis] * rng.uniform(0.2 + 0.2 * share, 0.5)
                 offsets[frames, axis] += way * progress
         elif segment.name == "bounces":
             phase = progress * _BOUNCES % 1
-            offsets[frames, 1] -= request.height * draws.uniform(0.2, 0.4) * (1 - np.abs(2 * phase - 1))
+            offsets[frames, 1] -= request.height * rng.uniform(0.2, 0.4) * (1 - np.abs(2 * phase - 1))
         elif segment.name == "flashes":
             changes = min(segment.num_frames, max(3, _FLASHES_PER_CLIP * segment.num_frames // num_frames))
             changes -= 1 - changes % 2  # lit up at the first frame and at the last
             bright[frames] = np.arange(segment.num_frames) * changes // segment.num_frames % 2 == 0
         else:
-            ratio = draws.uniform(1.6, 2.0)
+            ratio = rng.uniform(1.6, 2.0)
             scales[frames] *= 1 + progress * ((ratio if segment.name == "grows" else 1 / ratio) - 1)
         at, scale = offsets[segment.last_frame].copy(), float(scales[segment.last_frame])
     largest = float(scales.max())
     low, high = (0.36, 0.48) if scales.min() < largest else side_range
-    half_sides = scales / largest * (min(extent) * draws.uniform(low, high) / 2)
+    half_sides = scales / largest * (min(extent) * rng.uniform(low, high) / 2)
     centers = offsets
     overhang = request.difficulty.overhang * 2 * float(half_sides.min())
     for axis in (0, 1):
@@ -421,7 +421,7 @@ def _place(
         room = extent[axis] + 2 * overhang - (highest - lowest)
         if room < 0:
             return None
-        centers[:, axis] += draws.uniform(0, room) - overhang - lowest
+        centers[:, axis] += rng.uniform(0, room) - overhang - lowest
     boxes = np.concatenate([centers - half_sides[:, None], centers + half_sides[:, None]], axis=1)
     boxes = np.clip(boxes, 0, np.array([*extent, *extent]))
     return SceneObject(color, shape, segments, centers, half_sides, visible, bright, boxes)

@@ -1,4 +1,4 @@
-"""Random draws that are the same on every machine and with every version of numpy."""
+"""Random numbers that are the same on every machine and with every version of numpy."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -7,12 +7,12 @@ from typing import TypeVar
 import numpy as np
 
 T = TypeVar("T")
-_BLOCK = 64  # raw draws made at once
+_BLOCK = 64  # raw numbers made at once
 
 
-class Draws:
+class RandomStream:
     """
-    The random draws of one sample, a pure function of its seed and index.
+    The random numbers of one sample, a pure function of its seed and index.
 
     They are made of the raw 64-bit stream of Philox, a counter-based generator: numpy promises that this stream stays
     as it is, and does not promise it for the distributions of `np.random.Generator`.
@@ -25,7 +25,7 @@ class Draws:
     Example:
 
     ```python
-    >>> Draws(seed=0, index=3).integer(1000) == Draws(seed=0, index=3).integer(1000)
+    >>> RandomStream(seed=0, index=3).integer(1000) == RandomStream(seed=0, index=3).integer(1000)
     True
     ```
     """
@@ -77,4 +77,4 @@ class Draws:
         return self._generator.random_raw(-(-count // 8)).astype("<u8").view(np.uint8)[:count]
 
 
-__all__ = ["Draws"]
+__all__ = ["RandomStream"]
