@@ -7,16 +7,16 @@ from hypothesis import strategies as st
 from transformers import LogitsProcessorList
 
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor, MediaInfo
+from llava_st_hf.processing.answer_formats_llava_st import ANSWER_FORMATS
 from llava_st_hf.processing.answer_grammar_llava_st import AnswerGrammar, TimeLimits, find_time_limits
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.batch_feature_llava_st import GroundingContext
 from llava_st_hf.processing.constrained_generation_llava_st import GrammarLogitsProcessor
 from llava_st_hf.processing.media_llava_st import InputError, PromptError
-from llava_st_hf.processing.tasks_llava_st import TASKS
 
 CLIP = MediaInfo("video", 640, 360, tuple(range(0, 200, 2)), tuple(index / 25 for index in range(0, 200, 2)))
 PHOTOGRAPH = MediaInfo("image", 640, 360)
-FORMATS = sorted({task.answer_format for task in TASKS.values()})
+FORMATS = sorted(ANSWER_FORMATS)
 ON_IMAGES = ("box", "phrases_with_boxes")
 START_SECONDS = CLIP.seconds_at(0.406)
 

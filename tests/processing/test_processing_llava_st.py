@@ -918,7 +918,7 @@ def test_every_task_from_messages_to_result(processor, video, image, name):
     (result,) = processor.post_process_grounding([answer], inputs)
     assert result.task == name and result.query == arguments.get("query")
     assert result.media == inputs.media[0][0]
-    if task.answer_format == "end_caption_and_tube":
+    if task.answer_format.name == "end_caption_and_tube":
         assert result.spans[0].start_seconds == 0.5
 
 

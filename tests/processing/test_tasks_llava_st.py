@@ -1,13 +1,13 @@
 import json
 import re
-from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
+from llava_st_hf.processing.answer_formats_llava_st import ANSWER_FORMATS
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
-from llava_st_hf.processing.grounding_results_llava_st import AnswerFormat, Box, Span
+from llava_st_hf.processing.grounding_results_llava_st import Box, Span
 from llava_st_hf.processing.media_llava_st import MediaInfo, PromptError
 from llava_st_hf.processing.notation_llava_st import check_prompt_coordinates
 from llava_st_hf.processing.tasks_llava_st import TASK_FIELDS, TASKS, describe_tasks, get_task, write_values
@@ -38,7 +38,8 @@ def test_task_is_whole(name):
     assert task.name == name and task.title and task.description.endswith(".")
     assert task.media_type in ("video", "image", "any")
     assert set(task.needs) <= set(TASK_FIELDS)
-    assert task.answer_format in get_args(AnswerFormat)
+    assert task.answer_format is ANSWER_FORMATS[task.answer_format.name]
+    assert bool(task.measures) == bool(task.headline)
     for prompt in (*task.prompts, *filter(None, [task.question_prompt])):
         assert set(re.findall(r"\{(\w+)\}", prompt)) == set(task.needs)
         # The spaces that the published pipeline puts around what it formats.

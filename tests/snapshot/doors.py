@@ -61,7 +61,7 @@ def list_tasks() -> dict[str, dict]:
             "media_type": task.media_type,
             "needs": list(task.needs),
             "num_prompts": len(task.prompts),
-            "answer_format": task.answer_format,
+            "answer_format": task.answer_format.name,
             "example_answer": task.example_answer,
         }
         for task in TASKS.values()

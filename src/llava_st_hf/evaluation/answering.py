@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from ..data.media_loading import LoadedMedia, load_media
 from ..data.samples import Sample
 from ..data.skips import RecordError, as_record_error
-from ..processing.grounding_results_llava_st import AnswerFormat, GroundingResult
+from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError, MediaInfo
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.tasks_llava_st import TASKS
@@ -17,7 +17,7 @@ from .protocols import TokenCounts
 from .questions import write_messages
 
 # An answer that goes on for longer has lost its way, and nothing behind its first span or box is scored.
-_MAX_TOKENS: Mapping[AnswerFormat, int] = {"span": 64, "box": 64, "text": 128}
+_MAX_TOKENS: Mapping[str, int] = {"span": 64, "box": 64, "text": 128}
 # Whatever a checkpoint's generation config says.
 _GREEDY = {
     "do_sample": False,
@@ -146,7 +146,7 @@ class Answerer:
         )
 
     def _generate(self, inputs: Any, task: str) -> Any:
-        max_new_tokens = min(self.max_new_tokens, _MAX_TOKENS.get(TASKS[task].answer_format, self.max_new_tokens))
+        max_new_tokens = min(self.max_new_tokens, _MAX_TOKENS.get(TASKS[task].answer_format.name, self.max_new_tokens))
         options = {**_GREEDY, "max_new_tokens": max_new_tokens}
         if self.constrained:
             options.update(self.processor.build_constraints(inputs, max_new_tokens=max_new_tokens))

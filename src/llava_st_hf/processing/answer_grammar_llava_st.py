@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from .answer_formats_llava_st import AnswerFormat, get_answer_format
 from .batch_feature_llava_st import GroundingContext
-from .grounding_results_llava_st import AnswerFormat
 from .media_llava_st import MediaInfo, PromptError
 
 # Longest caption of an event that ends in a tube, which needs the rest of the budget.
@@ -168,7 +168,7 @@ class AnswerGrammar:
 
     Args:
         vocabulary (`GrammarVocabulary`): Token ids.
-        answer_format (`AnswerFormat`): Form of the answer.
+        answer_format (`AnswerFormat` or `str`): Form of the answer, or its name.
         max_new_tokens (`int`): The answer is complete within so many tokens, the end of the turn included.
         limits (`TimeLimits`, *optional*): Times that the answer may name.
 
@@ -179,7 +179,7 @@ class AnswerGrammar:
     def __init__(
         self,
         vocabulary: GrammarVocabulary,
-        answer_format: AnswerFormat,
+        answer_format: AnswerFormat | str,
         max_new_tokens: int,
         limits: TimeLimits | None = None,
     ):
@@ -189,12 +189,13 @@ class AnswerGrammar:
         last = vocabulary.num_temporal_tokens - 1
         self.last_time = last if self.limits.last_time is None else min(self.limits.last_time, last)
         self.first_time = min(self.limits.first_time, self.last_time)
-        self.parts = _list_parts(vocabulary, answer_format)
-        self.start = Walk(start=self.first_time, end=self.last_time, knows_end=answer_format == "tube")
+        name = get_answer_format(answer_format).name
+        self.parts = _list_parts(vocabulary, name)
+        self.start = Walk(start=self.first_time, end=self.last_time, knows_end=name == "tube")
         needed = self._count_needed(self.start)
         if needed > max_new_tokens:
             raise PromptError(
-                f"max_new_tokens is {max_new_tokens}: an answer of the form {answer_format!r} needs at least {needed}."
+                f"max_new_tokens is {max_new_tokens}: an answer of the form {name!r} needs at least {needed}."
             )
 
     def choices(self, walk: Walk, num_generated: int) -> Choices:
@@ -503,7 +504,7 @@ class _Interleaved:
         return walk._replace(step=walk.step + 1)
 
 
-def _list_parts(vocabulary: GrammarVocabulary, answer_format: AnswerFormat) -> list[Any]:
+def _list_parts(vocabulary: GrammarVocabulary, answer_format: str) -> list[Any]:
     """Build the parts of an answer format, in the notation of the training data."""
 
     def literal(text: str) -> _Literal:

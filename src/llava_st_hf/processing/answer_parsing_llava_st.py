@@ -15,10 +15,10 @@ lexemes are walked once, so the time is linear in the length of the text.
 import re
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
+from .answer_formats_llava_st import AnswerFormat, get_answer_format
 from .grounding_results_llava_st import (
-    AnswerFormat,
     Box,
     Caption,
     GroundingResult,
@@ -76,7 +76,7 @@ def parse_answer(
     text: str,
     media: MediaInfo,
     *,
-    answer_format: AnswerFormat | None = None,
+    answer_format: AnswerFormat | str | None = None,
     num_temporal_tokens: int = 100,
     num_spatial_tokens: int = 100,
     start_seconds: float | None = None,
@@ -90,9 +90,9 @@ def parse_answer(
     Args:
         text (`str`): The answer, coordinate tokens included, special tokens taken out.
         media (`MediaInfo`): The clip or image that was asked about; turns fractions into seconds and pixels.
-        answer_format (`str`, *optional*):
-            One of `AnswerFormat`. Says how captions are cut out and what counts as missing. Without it captions are
-            read wherever words stand by a box or a span, and nothing counts as missing.
+        answer_format (`AnswerFormat` or `str`, *optional*):
+            One of `ANSWER_FORMATS`, or its name. Says how captions are cut out and what counts as missing. Without it
+            captions are read wherever words stand by a box or a span, and nothing counts as missing.
         num_temporal_tokens (`int`, *optional*, defaults to 100): Number of time tokens, N: `<t_k>` is k / (N - 1).
         num_spatial_tokens (`int`, *optional*, defaults to 100): Number of tokens of each of height and width.
         start_seconds (`float`, *optional*):
@@ -118,8 +118,8 @@ def parse_answer(
     (Span(start_seconds=1.0, end_seconds=2.0, confidence=None),)
     ```
     """
-    if answer_format is not None and answer_format not in get_args(AnswerFormat):
-        raise InputError(f"answer_format is {answer_format!r}: give one of {', '.join(get_args(AnswerFormat))}.")
+    if answer_format is not None:
+        answer_format = get_answer_format(answer_format)
     if min(num_temporal_tokens, num_spatial_tokens) < 2:
         raise InputError("num_temporal_tokens and num_spatial_tokens need to be 2 or more.")
     reader = _Reader(text, media, num_temporal_tokens, num_spatial_tokens, start_seconds, refinements or {})
@@ -527,11 +527,12 @@ def _clean(text: str) -> str:
 def _read_captions(reader: _Reader, answer_format: AnswerFormat | None) -> list[Caption]:
     """Cut the words out that belong to spans and boxes."""
     kinds = {group.kind for group in reader.groups}
-    if answer_format == "end_caption_and_tube" or (answer_format is None and "end" in kinds):
+    name = None if answer_format is None else answer_format.name
+    if name == "end_caption_and_tube" or (name is None and "end" in kinds):
         captions = _read_end_caption(reader)
-    elif answer_format == "phrases_with_boxes" or (answer_format is None and "box" in kinds):
+    elif name == "phrases_with_boxes" or (name is None and "box" in kinds):
         captions = _read_phrases(reader)
-    elif answer_format == "sentences_with_spans" or (answer_format is None and kinds == {"span"}):
+    elif name == "sentences_with_spans" or (name is None and kinds == {"span"}):
         captions = _read_sentences(reader)
     else:
         return []
@@ -596,23 +597,13 @@ def _read_sentences(reader: _Reader) -> list[Caption]:
 
 def _check_against_format(reader: _Reader, answer_format: AnswerFormat | None) -> None:
     """Report what the format asks for and is not there, or is there more than once."""
-    wants = {
-        "span": ("span",),
-        "box": ("box",),
-        "tube": ("tube",),
-        "span_and_tube": ("span", "tube"),
-        "end_caption_and_tube": ("span", "tube"),
-    }
-    found = {"span": len(reader.spans), "box": len(reader.boxes), "tube": len(reader.tubes)}
-    for name in wants.get(answer_format, ()):
-        if found[name] == 0:
+    for name, found in (("span", reader.spans), ("box", reader.boxes), ("tube", reader.tubes)):
+        if answer_format is None or name not in answer_format.parts:
+            continue
+        if not found:
             reader.report(f"missing_{name}", f"The answer has no {name} that can be read.")
-        elif found[name] > 1:
-            reader.report(f"extra_{name}", f"The answer has {found[name]} {name}s where one was asked for.")
-    if answer_format == "phrases_with_boxes" and not reader.boxes:
-        reader.report("missing_box", "The answer has no box that can be read.")
-    if answer_format == "sentences_with_spans" and not reader.spans:
-        reader.report("missing_span", "The answer has no span that can be read.")
+        elif len(found) > 1 and name not in answer_format.several:
+            reader.report(f"extra_{name}", f"The answer has {len(found)} {name}s where one was asked for.")
 
 
 __all__ = ["parse_answer"]

@@ -21,17 +21,6 @@ from .grounding_export_llava_st import convert_to_coco, convert_to_detections, c
 from .grounding_text_llava_st import format_box, format_span, format_tube, remove_coordinates
 from .media_llava_st import InputError, MediaInfo
 
-AnswerFormat = Literal[
-    "text",  # captions, answers to questions: nothing is asked for
-    "span",  # {span}
-    "box",  # [box]
-    "tube",  # <t>:[box], <t>:[box]
-    "span_and_tube",  # {span} and then the tube
-    "end_caption_and_tube",  # Ends in <t>, caption. Object bounding box: tube
-    "phrases_with_boxes",  # a man [box] holds a cup [box]
-    "sentences_with_spans",  # {span}, sentence. {span}, sentence.
-]
-
 ProblemKind = Literal[
     "missing_span",
     "missing_box",
@@ -490,7 +479,6 @@ def _optional_tuple(values: Sequence[float] | None) -> tuple[float, ...] | None:
 
 __all__ = [
     "PROBLEM_KINDS",
-    "AnswerFormat",
     "Box",
     "Caption",
     "GroundingResult",

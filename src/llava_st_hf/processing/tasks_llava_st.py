@@ -1,4 +1,7 @@
-"""The 15 tasks of LLaVA-ST: what each needs, its prompt in the published wording, and the form of its answer.
+"""The tasks of LLaVA-ST: all that the rest of the library has to know of a task stands here, in one entry.
+
+Prompts, answers, records and scores follow from the entry of a task. Another task that is answered in one of
+`ANSWER_FORMATS` is one more entry of `TASKS`.
 
 The wording and the spaces are those the published weights were trained with. In the published pipeline a span in a
 prompt gets a space on both sides, a box one before it and a start time one on both sides and one before "Starts in":
@@ -11,13 +14,25 @@ from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any
 
-from .grounding_results_llava_st import AnswerFormat, Box, Span
+from .answer_formats_llava_st import ANSWER_FORMATS, AnswerFormat
+from .grounding_results_llava_st import Box, Span
 from .media_llava_st import PromptError
 from .notation_llava_st import format_coordinate
 
 # What a prompt may hold and how it is written into the text, see `Task.needs`.
 TASK_FIELDS = ("query", "span", "box", "start")
 _BRACKETS = {"tt": "{}", "xyxy": "[]", "t": ("", "")}
+# The field of a record that gives what a prompt or an answer holds; the order is that in which fields are named.
+_RECORD_FIELDS = {
+    "query": "query",
+    "span": "span_seconds",
+    "start": "span_seconds",
+    "end": "span_seconds",
+    "tube": "boxes",
+    "box": "box",
+    "caption": "answer",
+    "text": "answer",
+}
 
 _LOCATION_REQUEST = " Please describe the location of the corresponding subject/object in this video."
 _TIMES_AND_BOXES = (
@@ -50,11 +65,16 @@ class Task:
             `"start"` (a start time).
         prompts (`tuple[str, ...]`):
             Templates with a field for each need; the first is the default, the others are published variants.
-        answer_format (`AnswerFormat`): Form of the answer, for `parse_answer`.
+        answer_format (`AnswerFormat`): Form of the answer, one of `ANSWER_FORMATS`.
         example_answer (`str`): An answer in the model's own notation.
         question_prompt (`str`, *optional*):
             Template for a query that is already a whole question (it holds a question mark) and not the name of an
             event or of an object.
+        measures (`tuple[str, ...]`, *optional*, defaults to `()`):
+            What an evaluation measures of an answer, names out of `llava_st_hf.evaluation.protocols.MEASURES`; a task
+            without any is not scored.
+        headline (`tuple[str, ...]`, *optional*, defaults to `()`):
+            The metrics that stand in a report, out of those that `measures` give.
 
     Example:
 
@@ -73,6 +93,19 @@ class Task:
     answer_format: AnswerFormat
     example_answer: str
     question_prompt: str | None = None
+    measures: tuple[str, ...] = ()
+    headline: tuple[str, ...] = ()
+
+    @property
+    def record_fields(self) -> tuple[str, ...]:
+        """
+        What a record of the task has beside its medium, by the names of one's own JSONL: `query`, `span_seconds`,
+        `boxes` by second, `box` and `answer`.
+        """
+        given = {_RECORD_FIELDS[name] for name in (*self.needs, *self.answer_format.fields)}
+        if "boxes" in given:
+            given.discard("box")  # that of the prompt is the first of the tube
+        return tuple(name for name in dict.fromkeys(_RECORD_FIELDS.values()) if name in given)
 
     def write_prompt(self, variant: int = 0, **fields: str | None) -> str:
         """
@@ -126,7 +159,7 @@ _TASKS = (
         media_type="video",
         needs=(),
         prompts=("Describe the video.", "What was going on in the video?"),
-        answer_format="text",
+        answer_format=ANSWER_FORMATS["text"],
         example_answer="A child in a red hat swings a bat on the lawn.",
     ),
     Task(
@@ -139,8 +172,10 @@ _TASKS = (
             "Give you a textual query: '{query}'. When does the described content occur in the video? Please return "
             "the start and end timestamps.",
         ),
-        answer_format="span",
+        answer_format=ANSWER_FORMATS["span"],
         example_answer="{<t_12><t_47>}",
+        measures=("temporal_recall",),
+        headline=("R@0.5", "m_tIoU"),
     ),
     Task(
         name="dvc",
@@ -152,7 +187,7 @@ _TASKS = (
             "Localize a series of activity events in the video, output the start and end timestamps of each event, "
             "and describe each event with a sentence.",
         ),
-        answer_format="sentences_with_spans",
+        answer_format=ANSWER_FORMATS["sentences_with_spans"],
         example_answer="{<t_0><t_31>}, a man opens the door. {<t_32><t_99>}, he walks into the kitchen.",
     ),
     Task(
@@ -165,8 +200,10 @@ _TASKS = (
             "Describe what took place during the period  {span}  in the video.",
             "What was going on within the time frame of  {span}  in the video?",
         ),
-        answer_format="text",
+        answer_format=ANSWER_FORMATS["text"],
         example_answer="The man puts on a jacket.",
+        measures=("exact_match",),
+        headline=("exact_match",),
     ),
     Task(
         name="rec",
@@ -180,8 +217,10 @@ _TASKS = (
             "Where does {query} appear in this image?",
             "Where is {query} situated within this image?",
         ),
-        answer_format="box",
+        answer_format=ANSWER_FORMATS["box"],
         example_answer="[<x_10><y_22><x_54><y_80>]",
+        measures=("box_iou",),
+        headline=("acc@0.5",),
     ),
     Task(
         name="dgc",
@@ -197,7 +236,7 @@ _TASKS = (
             "Could you give me an elaborate explanation of this picture? Please respond with interleaved bounding "
             "boxes for the corresponding phrases.",
         ),
-        answer_format="phrases_with_boxes",
+        answer_format=ANSWER_FORMATS["phrases_with_boxes"],
         example_answer="A woman [<x_10><y_5><x_40><y_90>] rides a horse [<x_5><y_40><x_70><y_98>].",
     ),
     Task(
@@ -210,8 +249,10 @@ _TASKS = (
             "What object can be observed within the region  {box} in the image?",
             "What is the primary object within the region  {box}?",
         ),
-        answer_format="text",
+        answer_format=ANSWER_FORMATS["text"],
         example_answer="A bowl of carrots.",
+        measures=("exact_match",),
+        headline=("exact_match",),
     ),
     Task(
         name="tgc",
@@ -220,7 +261,7 @@ _TASKS = (
         media_type="video",
         needs=("query",),
         prompts=("{query}",),
-        answer_format="sentences_with_spans",
+        answer_format=ANSWER_FORMATS["sentences_with_spans"],
         example_answer="{<t_12><t_47>}, she cuts the carrots.",
     ),
     Task(
@@ -230,7 +271,7 @@ _TASKS = (
         media_type="image",
         needs=("query",),
         prompts=("{query}",),
-        answer_format="phrases_with_boxes",
+        answer_format=ANSWER_FORMATS["phrases_with_boxes"],
         example_answer="The dog [<x_10><y_22><x_54><y_80>] waits for its owner.",
     ),
     Task(
@@ -243,8 +284,10 @@ _TASKS = (
             "At which time interval in the video can we see {query} occurring?" + _LOCATION_REQUEST + _TIMES_AND_BOXES,
         ),
         question_prompt="{query}" + _TIMES_AND_BOXES,
-        answer_format="span_and_tube",
+        answer_format=ANSWER_FORMATS["span_and_tube"],
         example_answer="{<t_10><t_12>} <t_10>:[<x_1><y_2><x_30><y_40>], <t_12>:[<x_3><y_2><x_32><y_40>]",
+        measures=("temporal_iou", "spatial_iou", "volume_iou"),
+        headline=("m_tIoU", "m_sIoU", "m_vIoU"),
     ),
     Task(
         name="elc",
@@ -259,11 +302,13 @@ _TASKS = (
             + _LOCATION_REQUEST
             + _END_CAPTION_BOXES,
         ),
-        answer_format="end_caption_and_tube",
+        answer_format=ANSWER_FORMATS["end_caption_and_tube"],
         example_answer=(
             "Ends in <t_81>, the adult plays the guitar. Object bounding box: "
             "<t_33>:[<x_35><y_44><x_50><y_82>], <t_81>:[<x_36><y_44><x_51><y_82>]"
         ),
+        measures=("temporal_iou", "spatial_iou", "volume_iou", "caption_match"),
+        headline=("m_tIoU", "caption_exact_match"),
     ),
     Task(
         name="svg",
@@ -273,8 +318,10 @@ _TASKS = (
         needs=("query", "span"),
         prompts=("Between  {span} , where is {query}?" + _LOCATION_REQUEST + _BOXES,),
         question_prompt="Between  {span} , {query}" + _BOXES,
-        answer_format="tube",
+        answer_format=ANSWER_FORMATS["tube"],
         example_answer="<t_10>:[<x_1><y_2><x_30><y_40>], <t_12>:[<x_3><y_2><x_32><y_40>]",
+        measures=("spatial_iou", "volume_iou"),
+        headline=("m_sIoU",),
     ),
     Task(
         name="conversation",
@@ -283,7 +330,7 @@ _TASKS = (
         media_type="any",
         needs=("query",),
         prompts=("{query}",),
-        answer_format="text",
+        answer_format=ANSWER_FORMATS["text"],
         example_answer="The two children share an umbrella because it rains.",
     ),
     Task(
@@ -293,7 +340,7 @@ _TASKS = (
         media_type="video",
         needs=("query",),
         prompts=("{query}",),
-        answer_format="text",
+        answer_format=ANSWER_FORMATS["text"],
         example_answer="In the kitchen.",
     ),
     Task(
@@ -303,12 +350,13 @@ _TASKS = (
         media_type="video",
         needs=(),
         prompts=("What action is being performed in the video?",),
-        answer_format="text",
+        answer_format=ANSWER_FORMATS["text"],
         example_answer="Playing the guitar.",
     ),
 )
 
-TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in _TASKS})
+_TASKS_BY_NAME = {task.name: task for task in _TASKS}
+TASKS: Mapping[str, Task] = MappingProxyType(_TASKS_BY_NAME)
 
 
 def get_task(name: str) -> Task:

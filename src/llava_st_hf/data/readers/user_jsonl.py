@@ -378,16 +378,16 @@ class _Record:
         return seconds, self.compute_time(seconds, "start_seconds")
 
     def _write_answer(self, task: Task) -> str:
-        if task.answer_format == "span":
+        if task.answer_format.name == "span":
             return write_span(*self.span)
-        if task.answer_format == "box":
+        if task.answer_format.name == "box":
             return write_box(self.box)
-        if task.answer_format == "tube":
+        if task.answer_format.name == "tube":
             return write_tube(self.compute_tube(self.span_seconds[0]))
-        if task.answer_format == "span_and_tube":
+        if task.answer_format.name == "span_and_tube":
             return f"{write_span(*self.span)} {write_tube(self.compute_tube(self.span_seconds[0]))}"
         answer = self.convert_text("answer")
-        if task.answer_format != "text":
+        if task.answer_format.name != "text":
             self._check_answer(task, answer)
         return answer
 
