@@ -113,8 +113,8 @@ def test_records_of_ones_own_that_are_held_out_are_answered_during_training(reci
     assert main(question) == 0
     assert json.loads(answer.read_text())["spans"]
     history = json.loads((tmp_path / "run" / "trainer_state.json").read_text())["log_history"]
-    figures = json.loads((folder / "metrics.json").read_text())["tasks"]["tvg"]["figures"]
-    assert [entry["eval_tvg_R@0.5"] for entry in history if "eval_tvg_R@0.5" in entry] == [figures["R@0.5"]]
+    metrics = json.loads((folder / "metrics.json").read_text())["tasks"]["tvg"]["metrics"]
+    assert [entry["eval_tvg_R@0.5"] for entry in history if "eval_tvg_R@0.5" in entry] == [metrics["R@0.5"]]
 
 
 def test_records_that_are_trained_on_are_not_held_out(recipe, capsys):

@@ -118,7 +118,7 @@ def train(variant: str, folder: Path, num_samples: int, seed: int, bf16: bool) -
 
 
 def run_variant(variant: str, options: argparse.Namespace, seed: int) -> dict[str, Any]:
-    """Train and evaluate a variant; return what `compute_metrics` says of each task."""
+    """Train and evaluate a variant; return what `metrics.json` says of each task."""
     folder = options.output_dir / f"{variant}-seed{seed}"
     with replaced(variant):
         trained = train(variant, folder, options.num_samples, seed, options.bf16)
@@ -133,11 +133,11 @@ def run_variant(variant: str, options: argparse.Namespace, seed: int) -> dict[st
 
 
 def format_table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """Write a row for each headline figure: the best answer that ignores the clip, and each variant, seed by seed."""
+    """Write a row for each headline metric: that of the blind baseline and of each variant, seed by seed."""
     first = next(iter(found.values()))[0]
-    rows = [["figure", "ignoring the clip", *found], ["---"] * (2 + len(found))]
+    rows = [["metric", "blind baseline", *found], ["---"] * (2 + len(found))]
     for task, name in ((task, name) for task, of_task in first.items() for name in of_task["headline"]):
-        variants = (" ".join(f"{tasks[task]['figures'][name]:.3f}" for tasks in runs) for runs in found.values())
+        variants = (" ".join(f"{tasks[task]['metrics'][name]:.3f}" for tasks in runs) for runs in found.values())
         rows.append([f"{task} {name}", f"{first[task]['baseline'][name]:.3f}", *variants])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

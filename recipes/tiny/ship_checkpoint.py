@@ -1,4 +1,4 @@
-"""Writes a trained tiny model as it ships with the package: weights, tokenizer, processor, and a card with figures.
+"""Writes a trained tiny model as it ships with the package: weights, tokenizer, processor, and a card with metrics.
 
     python recipes/tiny/ship_checkpoint.py outputs/tiny/stage3_continued outputs/tiny/stage3_continued/evaluation \
         src/llava_st_hf/assets/llava-st-tiny-shapes
@@ -40,7 +40,7 @@ def ship_checkpoint(model: Path, evaluation: Path, directory: Path) -> None:
         directory (`Path`): Where to write; a checkpoint that is there is replaced.
 
     Raises:
-        `ValueError`: If the checkpoint is too large, the figures are not its own, or the folder holds other things.
+        `ValueError`: If the checkpoint is too large, the metrics are not its own, or the folder holds other things.
     """
     size = sum((model / name).stat().st_size for name in FILES)
     if size > MAX_BYTES:

@@ -1,4 +1,4 @@
-"""The subcommand `llava-st evaluate`: a model's figures on a benchmark."""
+"""The subcommand `llava-st evaluate`: a model's metrics on a benchmark."""
 
 import argparse
 import shlex
@@ -48,9 +48,7 @@ def add_evaluate(commands: argparse._SubParsersAction, load_model: LoadModel, ep
         "--model", required=True, metavar="ID_OR_DIR", help="checkpoint: a directory, or a repository on the Hub"
     )
     command.add_argument("--num-clips", type=int, default=500, metavar="N", help="items of each task (500)")
-    command.add_argument(
-        "--tasks", nargs="+", metavar="TASK", help=f"of {', '.join(StShapes.headline['default'])} (all)"
-    )
+    command.add_argument("--tasks", nargs="+", metavar="TASK", help=f"of {', '.join(StShapes.scored_tasks)} (all)")
     command.add_argument(
         "--seed",
         type=int,
@@ -87,7 +85,7 @@ def _run_evaluate(options: argparse.Namespace, load_model: LoadModel) -> None:
     make_benchmark = partial(
         StShapes,
         options.num_clips,
-        options.tasks or list(StShapes.headline[options.protocol]),
+        options.tasks or StShapes.list_tasks(options.protocol),
         options.seed,
         difficulty=options.difficulty,
     )

@@ -9,7 +9,7 @@ import torch
 from llava_st_hf.data.turns import probe_media
 from llava_st_hf.evaluation.benchmarks import st_shapes
 from llava_st_hf.evaluation.benchmarks.base import Benchmark
-from llava_st_hf.evaluation.blind_baseline import fit_constant_answer
+from llava_st_hf.evaluation.blind_baseline import fit_blind_baseline
 from llava_st_hf.evaluation.protocols import TokenCounts
 from llava_st_hf.evaluation.questions import read_question
 from llava_st_hf.processing.processing_llava_st import LlavaSTProcessor
@@ -56,7 +56,7 @@ def make_model(processor) -> Callable[..., StandInModel]:
 
 @pytest.fixture
 def few_training_samples(monkeypatch) -> None:
-    """Find constant answers on few samples, to save time."""
+    """Fit the blind baseline on few samples, to save time."""
     monkeypatch.setattr(st_shapes, "NUM_TRAINING_SAMPLES", 20)
 
 
@@ -67,15 +67,15 @@ def tell_truths() -> Callable[[Benchmark], list[str]]:
 
 
 @pytest.fixture
-def tell_constants() -> Callable[[Benchmark], list[str]]:
-    """List the best constant answers to the questions of a benchmark."""
+def tell_baselines() -> Callable[[Benchmark], list[str]]:
+    """List the answers of the blind baseline to the questions of a benchmark."""
 
     def tell(benchmark: Benchmark) -> list[str]:
         texts, fitted = [], {}
         for index in range(len(benchmark)):
             sample = benchmark.read(index)
             if sample.task not in fitted:
-                fitted[sample.task] = fit_constant_answer(sample.task, benchmark.get_training_samples(sample.task))
+                fitted[sample.task] = fit_blind_baseline(sample.task, benchmark.get_training_samples(sample.task))
             media = probe_media(sample, num_frames=20)
             question = read_question(sample, media, TokenCounts())
             texts.append(fitted[sample.task].write(question, media[0], TokenCounts()))

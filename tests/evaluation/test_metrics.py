@@ -1,4 +1,4 @@
-"""Metrics against figures worked out by hand."""
+"""Metrics against values worked out by hand."""
 
 import numpy as np
 import pytest
@@ -127,7 +127,7 @@ def test_tube_without_frames_is_refused():
         compute_tube_iou(tube, tube, ())
 
 
-def test_figures_count_every_item():
+def test_metrics_count_every_item():
     values = [0.5, 0.499, 0.0, 0.9]
     assert compute_recall(values, 0.5) == 0.5  # equal counts
     assert compute_mean(values) == pytest.approx(0.47475)

@@ -1,4 +1,4 @@
-"""Every figure and every row that the published scorer was run on."""
+"""Every metric and every row that the published scorer was run on."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,9 @@ import pytest
 
 from llava_st_hf.evaluation.reference_protocol import (
     ReferenceTruth,
-    compute_box_figures,
-    compute_span_figures,
-    compute_tube_figures,
+    compute_box_metrics,
+    compute_span_metrics,
+    compute_tube_metrics,
     convert_answer,
     parse_box,
     parse_span,
@@ -51,8 +51,8 @@ def test_rec(parity_dir):
         boxes = [parse_box(convert_answer(row["outputs"])) for row in rows]
         assert boxes == [row["parsed_box"] for row in expected["per_row"]]
         assert sum(iou is not None for iou in ious) == expected["rows_with_a_parsed_box"] < len(rows)
-        figures = compute_box_figures(ious)
-        assert figures == {name: expected[name] for name in figures}
+        metrics = compute_box_metrics(ious)
+        assert metrics == {name: expected[name] for name in metrics}
 
 
 def test_tvg(parity_dir):
@@ -63,8 +63,8 @@ def test_tvg(parity_dir):
         assert ious == [row["tiou"] for row in expected["per_row"]]
         spans = [list(parse_span(convert_answer(row["outputs"]))) for row in rows]
         assert spans == [row["parsed_span"] for row in expected["per_row"]]
-        figures = compute_span_figures(ious)
-        assert figures == {name: expected[name] for name in figures}
+        metrics = compute_span_metrics(ious)
+        assert metrics == {name: expected[name] for name in metrics}
 
 
 @pytest.mark.parametrize("task", TUBE_TASKS)
@@ -76,35 +76,35 @@ def test_tubes(parity_dir, task):
         for score, row in zip(scores, expected["per_row"], strict=True):
             assert score["tiou"] == row["mtiou"]
             assert {NAMES[name]: value for name, value in score.items()} == pytest.approx(row, **SUM_TOLERANCE)
-        figures = compute_tube_figures(scores)
+        metrics = compute_tube_metrics(scores)
         wanted = {name: value for name, value in expected.items() if isinstance(value, float)}
-        assert figures == pytest.approx(wanted, **SUM_TOLERANCE)
+        assert metrics == pytest.approx(wanted, **SUM_TOLERANCE)
 
 
-def test_figures_of_all_tasks_together(parity_dir):
+def test_metrics_of_all_tasks_together(parity_dir):
     for file in list_folders(parity_dir, "total_eval.json"):
         expected = json.loads(file.read_text())
         rows = {task: read_rows(file.parent / f"{task}.jsonl") for task in ("rec", "tvg", *TUBE_TASKS)}
-        figures = {
-            "refcoco": compute_box_figures([score_box(row["outputs"], row["gt_bbox"]) for row in rows["rec"]]),
-            "charades_sta": compute_span_figures([score_span(row["outputs"], row["gt"]) for row in rows["tvg"]]),
+        metrics = {
+            "refcoco": compute_box_metrics([score_box(row["outputs"], row["gt_bbox"]) for row in rows["rec"]]),
+            "charades_sta": compute_span_metrics([score_span(row["outputs"], row["gt"]) for row in rows["tvg"]]),
         }
         for task in TUBE_TASKS:
-            figures[task] = compute_tube_figures([score_tube(row["outputs"], make_truth(row)) for row in rows[task]])
+            metrics[task] = compute_tube_metrics([score_tube(row["outputs"], make_truth(row)) for row in rows[task]])
             expected[task].pop("caption_score")
-        assert figures.keys() == expected.keys()
+        assert metrics.keys() == expected.keys()
         for name in expected:
-            assert figures[name] == pytest.approx(expected[name], **SUM_TOLERANCE)
+            assert metrics[name] == pytest.approx(expected[name], **SUM_TOLERANCE)
 
 
 def score_edge_case(case: dict) -> dict[str, float] | list[float]:
     if case.get("func") == "eval_tvg":
-        figures = compute_span_figures([score_span(row["converted_outputs"], row["gt"]) for row in case["rows"]])
-        return [*figures.values()]
+        metrics = compute_span_metrics([score_span(row["converted_outputs"], row["gt"]) for row in case["rows"]])
+        return [*metrics.values()]
     if case.get("func") == "eval_rec":
-        return compute_box_figures([score_box(row["converted_outputs"], row["gt_bbox"]) for row in case["rows"]])
+        return compute_box_metrics([score_box(row["converted_outputs"], row["gt_bbox"]) for row in case["rows"]])
     rows = [case["row"]] if "row" in case else case["rows"]
-    return compute_tube_figures([score_tube(row["outputs"], make_truth(row)) for row in rows])
+    return compute_tube_metrics([score_tube(row["outputs"], make_truth(row)) for row in rows])
 
 
 def is_fault_of_the_truth(case: dict) -> bool:
@@ -126,8 +126,8 @@ def test_edge_cases(parity_dir):
                 with pytest.raises(InputError, match=r"give at least one|needs two frames"):
                     score_edge_case(case)
             else:  # the answer's own doing
-                figures = score_edge_case(case)
-                assert all(0 <= value <= 100 for value in figures.values()), case
+                metrics = score_edge_case(case)
+                assert all(0 <= value <= 100 for value in metrics.values()), case
         assert sum("error" in case["result"] for case in cases) >= 6
 
 
@@ -180,15 +180,15 @@ def test_other_token_counts():
 
 
 def test_shares_of_tvg_count_only_what_is_above():
-    assert compute_span_figures([0.5, 0.6])["R1@(0.5)"] == 50
-    assert compute_tube_figures([{"tiou": 0.5, "siou": 0.5, "viou": 0.5}])["tiou@0.5"] == 100
-    assert compute_box_figures([0.5, None])["R1@(0.5)"] == 100
+    assert compute_span_metrics([0.5, 0.6])["R1@(0.5)"] == 50
+    assert compute_tube_metrics([{"tiou": 0.5, "siou": 0.5, "viou": 0.5}])["tiou@0.5"] == 100
+    assert compute_box_metrics([0.5, None])["R1@(0.5)"] == 100
 
 
 def test_no_answer_with_a_box_at_all():
-    assert compute_box_figures([None]) == {"miou": 0, "R1@(0.5)": 0}
+    assert compute_box_metrics([None]) == {"miou": 0, "R1@(0.5)": 0}
     with pytest.raises(InputError, match="no items"):
-        compute_box_figures([])
+        compute_box_metrics([])
 
 
 def test_absurd_numbers_do_not_raise():

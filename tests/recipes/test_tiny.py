@@ -406,9 +406,9 @@ def write_box(scene, item, answer):
     return (answer.split(":")[0] + ":" if answer.startswith("<t=") else "") + format_box(*scene.get_box(item, frame))
 
 
-def test_what_ships_loads_and_has_a_card_with_its_figures(scripts, start, tmp_path, monkeypatch):
+def test_what_ships_loads_and_has_a_card_with_its_metrics(scripts, start, tmp_path, monkeypatch):
     shipping = scripts("ship_checkpoint")
-    tvg = {"figures": {"R@0.5": 0.876}, "baseline": {"R@0.5": 0.123}, "headline": ["R@0.5"]}
+    tvg = {"metrics": {"R@0.5": 0.876}, "baseline": {"R@0.5": 0.123}, "headline": ["R@0.5"]}
     tvg |= {"items": 9, "failures": {}}
     settings = {"num_clips": 9, "num_frames": 20, "size": 72, "difficulty": "standard", "seed": 1_000_000}
     settings |= {"protocol": "default", "weights": "those of another model"}
@@ -508,13 +508,13 @@ def test_an_ablation_is_trained_once_and_with_one_setting(scripts, tmp_path, mon
         ablation.train("full", tmp_path, 800, 3, False)
 
 
-def test_the_table_of_an_ablation_has_each_seed_beside_the_constant_answer(scripts):
-    def tasks(figure: float) -> dict:
-        return {"tvg": {"figures": {"R@0.5": figure, "m_tIoU": 0}, "baseline": {"R@0.5": 0.22}, "headline": ["R@0.5"]}}
+def test_the_table_of_an_ablation_has_each_seed_beside_the_blind_baseline(scripts):
+    def tasks(recall: float) -> dict:
+        return {"tvg": {"metrics": {"R@0.5": recall, "m_tIoU": 0}, "baseline": {"R@0.5": 0.22}, "headline": ["R@0.5"]}}
 
     table = scripts("ablation").format_table({"full": [tasks(0.5), tasks(0.25)], "no_ntp": [tasks(0.125), tasks(1)]})
     assert table.splitlines() == [
-        "| figure | ignoring the clip | full | no_ntp |",
+        "| metric | blind baseline | full | no_ntp |",
         "| --- | --- | --- | --- |",
         "| tvg R@0.5 | 0.220 | 0.500 0.250 | 0.125 1.000 |",
     ]

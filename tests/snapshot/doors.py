@@ -20,7 +20,7 @@ from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.shapes.dataset import ShapesDataset
 from llava_st_hf.data.turns import probe_media, read_turns
 from llava_st_hf.evaluation import metrics
-from llava_st_hf.evaluation.blind_baseline import fit_constant_answer
+from llava_st_hf.evaluation.blind_baseline import fit_blind_baseline
 from llava_st_hf.evaluation.protocols import PROTOCOLS, TokenCounts, find_failure
 from llava_st_hf.evaluation.questions import Question, read_question, write_messages
 from llava_st_hf.evaluation.reference_protocol import convert_answer, parse_box, parse_span
@@ -227,7 +227,7 @@ def describe_question(record: Any, media: tuple) -> dict:
 
 def list_protocols(task: str) -> list[str]:
     """Return the names of the protocols that score a task."""
-    return [name for name, protocol in PROTOCOLS.items() if task in protocol.measure_names]
+    return [name for name, protocol in PROTOCOLS.items() if protocol.get_measure_names(task)]
 
 
 def score(protocol: str, task: str, answer: Any, truth: Any) -> dict[str, float | None]:
@@ -242,12 +242,12 @@ def name_failure(task: str, answer: Any) -> str | None:
 
 def compute_figures(protocol: str, task: str, scores: list[dict]) -> dict[str, float]:
     """Sum up the scores of many answers."""
-    return PROTOCOLS[protocol].compute_figures(task, scores)
+    return PROTOCOLS[protocol].compute_metrics(task, scores)
 
 
 def fit_blind_answer(task: str, records: list[Any]) -> Any:
     """Find the best answer that ignores the picture."""
-    return fit_constant_answer(task, records)
+    return fit_blind_baseline(task, records)
 
 
 def write_blind_answer(constant: Any, task: str, question: dict, medium: Any) -> str:

@@ -12,7 +12,7 @@ from ..data.skips import RecordError, as_record_error
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError, MediaInfo
 from ..processing.processing_llava_st import LlavaSTProcessor
-from ..processing.tasks_llava_st import TASKS
+from ..processing.tasks_llava_st import get_task
 from .protocols import TokenCounts
 from .questions import write_messages
 
@@ -146,7 +146,8 @@ class Answerer:
         )
 
     def _generate(self, inputs: Any, task: str) -> Any:
-        max_new_tokens = min(self.max_new_tokens, _MAX_TOKENS.get(TASKS[task].answer_format.name, self.max_new_tokens))
+        longest = _MAX_TOKENS.get(get_task(task).answer_format.name, self.max_new_tokens)
+        max_new_tokens = min(self.max_new_tokens, longest)
         options = {**_GREEDY, "max_new_tokens": max_new_tokens}
         if self.constrained:
             options.update(self.processor.build_constraints(inputs, max_new_tokens=max_new_tokens))

@@ -1,4 +1,4 @@
-"""The best answer that ignores the clip: what any figure of a model has to be compared with.
+"""The best answer that ignores the clip: what any metric of a model has to be compared with.
 
 It may use the question, as a model does, but not the picture: one span and one box for all clips, the box that the
 question gives, the commonest words. The span and the box are those, of all true ones of other records and of their
@@ -15,6 +15,7 @@ from ..data.samples import Sample
 from ..data.turns import make_stand_in
 from ..processing.media_llava_st import MediaInfo
 from ..processing.notation_llava_st import format_coordinate_token
+from ..processing.tasks_llava_st import get_task
 from .metrics import compute_box_iou, compute_temporal_iou, normalize_text
 from .protocols import TokenCounts
 from .questions import Question, read_question, read_truth
@@ -23,21 +24,22 @@ _MAX_CANDIDATES = 1000
 
 
 @dataclass(frozen=True)
-class ConstantAnswer:
+class BlindBaseline:
     """
-    An answer to every question of a task.
+    One answer to all questions of a task, but for what a question itself gives.
 
     Args:
-        span (`tuple[float, float]`, *optional*): Start and end as fractions; for ELC only the end is used.
-        duration (`float`, *optional*): For ELC, the end after the start of the question, instead of a fixed end.
+        span (`tuple[float, float]`, *optional*):
+            Start and end as fractions; where the question gives the start only the end is used.
+        duration (`float`, *optional*): The end after the start that the question gives, instead of a fixed end.
         box (`tuple[float, float, float, float]`, *optional*): Left, top, right, bottom as fractions.
         text (`str`, *optional*, defaults to `""`): Words.
 
     Example:
 
     ```python
-    >>> answer = ConstantAnswer(span=(0.25, 0.75))
-    >>> answer.write(Question("tvg", "When does it stop?"), clip, TokenCounts())
+    >>> baseline = BlindBaseline(span=(0.25, 0.75))
+    >>> baseline.write(Question("tvg", "When does it stop?"), clip, TokenCounts())
     '{<t_25><t_74>}'
     ```
     """
@@ -59,34 +61,33 @@ class ConstantAnswer:
         Returns:
             `str`: The answer.
         """
-        if question.task == "rec":
-            return _write_box(self.box, tokens)
-        if question.task in ("tr", "rc"):
-            return self.text
-        if question.task == "tvg":
-            return _write_span(self.span, tokens)
-        if question.task == "svg":
-            return _write_tube(question.span, self.box, medium, tokens)
-        if question.task == "stvg":
-            return f"{_write_span(self.span, tokens)} {_write_tube(self.span, self.box, medium, tokens)}"
-        end = self.span[1] if self.duration is None else question.start + self.duration
-        end = min(max(end, question.start), 1.0)
-        # Rounded up, so that the end is not before the start.
-        last = format_coordinate_token("t", int(np.ceil(round(end * (tokens.temporal - 1), 6))))
-        tube = _write_tube((question.start, end), question.box, medium, tokens)
-        return f"Ends in {last}, {self.text} Object bounding box: {tube}"
+        task = get_task(question.task)
+        span = question.span if "span" in task.needs else self.span
+        if "start" in task.needs:
+            end = self.span[1] if self.duration is None else question.start + self.duration
+            span = (question.start, min(max(end, question.start), 1.0))
+        box = question.box if "box" in task.needs else self.box
+        writers = {
+            "text": lambda: self.text,
+            "caption": lambda: self.text,
+            "span": lambda: _write_span(span, tokens),
+            "end": lambda: _write_end(span, tokens),
+            "box": lambda: _write_box(box, tokens),
+            "tube": lambda: _write_tube(span, box, medium, tokens),
+        }
+        return task.answer_format.write(**{field: writers[field]() for field in task.answer_format.fields})
 
 
-def fit_constant_answer(task: str, samples: Iterable[Sample]) -> ConstantAnswer | None:
+def fit_blind_baseline(task: str, samples: Iterable[Sample]) -> BlindBaseline | None:
     """
-    Find the best constant answer on records that are not in the benchmark.
+    Find the best blind answer on records that are not in the benchmark.
 
     Args:
         task (`str`): The task of all of them.
         samples (`Iterable[Sample]`): The records; their media are not opened.
 
     Returns:
-        `ConstantAnswer` or `None`: `None` where there are no records.
+        `BlindBaseline` or `None`: `None` where there are no records.
     """
     truths, questions = [], []
     for sample in samples:
@@ -95,17 +96,18 @@ def fit_constant_answer(task: str, samples: Iterable[Sample]) -> ConstantAnswer 
         questions.append(read_question(sample, media, TokenCounts()))
     if not truths:
         return None
+    needs, fields = get_task(task).needs, get_task(task).answer_format.fields
     spans = np.array([truth.spans[0].fractions for truth in truths if truth.spans])
     boxes = [truth.boxes[0].fractions for truth in truths if truth.boxes]
     boxes += [entry.box.fractions for truth in truths for tube in truth.tubes[:1] for entry in tube.boxes]
     words = [truth.captions[0].text if truth.captions else truth.plain_text for truth in truths]
-    if task == "elc":
-        starts = np.array([question.start for question in questions])
-        return ConstantAnswer(**_find_end(starts, spans), text=_find_commonest(words))
-    return ConstantAnswer(
-        span=_find_best(spans, compute_temporal_iou) if len(spans) else None,
-        box=_find_best(np.array(boxes), compute_box_iou) if boxes else None,
-        text=_find_commonest(words) if task in ("tr", "rc") else "",
+    times = {"span": _find_best(spans, compute_temporal_iou) if len(spans) else None}
+    if "start" in needs:
+        times = _find_end(np.array([question.start for question in questions]), spans)
+    return BlindBaseline(
+        **times,
+        box=_find_best(np.array(boxes), compute_box_iou) if boxes and "box" not in needs else None,
+        text=_find_commonest(words) if {"text", "caption"} & {*fields} else "",
     )
 
 
@@ -140,6 +142,11 @@ def _write_span(span: Sequence[float], tokens: TokenCounts) -> str:
     return "{" + "".join(_write_coordinate("t", fraction, tokens.temporal) for fraction in span) + "}"
 
 
+def _write_end(span: Sequence[float], tokens: TokenCounts) -> str:
+    # Rounded up, so that the end is not before the start.
+    return format_coordinate_token("t", int(np.ceil(round(span[1] * (tokens.temporal - 1), 6))))
+
+
 def _write_box(box: Sequence[float], tokens: TokenCounts) -> str:
     edges = zip("xyxy", box, strict=True)
     return "[" + "".join(_write_coordinate(axis, edge, tokens.spatial) for axis, edge in edges) + "]"
@@ -160,4 +167,4 @@ def _write_coordinate(axis: str, fraction: float, num_tokens: int) -> str:
     return format_coordinate_token(axis, round(float(fraction) * (num_tokens - 1)))
 
 
-__all__ = ["ConstantAnswer", "fit_constant_answer"]
+__all__ = ["BlindBaseline", "fit_blind_baseline"]

@@ -2,10 +2,10 @@
 
 Spans are (start, end) in seconds, boxes (left, top, right, bottom) in pixels; any other unit serves as well, as long
 as truth and answer have the same, because a ratio has none. Tubes are `Tube` objects, matched at the frames that the
-model saw. What an answer is worth is a number from 0 to 1; the figures of a data set are means of such numbers over
+model saw. What an answer is worth is a number from 0 to 1; the metrics of a data set are means of such numbers over
 all of its items, where an answer that could not be read counts as 0.
 
-| figure | per item | over the items |
+| metric | per item | over the items |
 | --- | --- | --- |
 | m_tIoU | intersection over union of two spans, tIoU | mean |
 | m_sIoU | mean IoU of the boxes at the frames that both tubes have, sIoU | mean |
@@ -132,7 +132,7 @@ def compute_tube_iou(answer: Tube, truth: Tube, frame_indices: Sequence[int]) ->
         frame_indices (`Sequence[int]`): Indices in the file of the frames that the model saw.
 
     Returns:
-        `TubeIoU`: Both figures, from 0 to 1.
+        `TubeIoU`: Both values, from 0 to 1.
 
     Raises:
         `InputError`: If `frame_indices` is empty.

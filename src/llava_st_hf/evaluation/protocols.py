@@ -1,16 +1,19 @@
-"""What one answer is worth, task by task, and the figures of many: our own protocol and the published one.
+"""What one answer is worth, and the metrics of many: our own protocol and the published one.
 
 Both protocols compare a `GroundingResult` with a `GroundingResult`: spans in seconds, boxes and tubes in pixels, on
-the same clip or image. Our own reads the answer with `parse_answer` and counts every item; an answer that could not
-be read is worth 0, and `find_failure` says why. The published one is `reference_protocol`.
+the same clip or image. What of an answer is measured stands in the table of tasks. Our own protocol reads the answer
+with `parse_answer` and counts every item; an answer that could not be read is worth 0, and `find_failure` says why.
+The published one is `reference_protocol`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from ..processing.grounding_results_llava_st import GroundingResult, ProblemKind
-from ..processing.media_llava_st import InputError
+from ..processing.grounding_results_llava_st import Box, GroundingResult, ProblemKind, Span, Tube
+from ..processing.media_llava_st import InputError, MediaInfo
+from ..processing.tasks_llava_st import TASKS, get_task
 from . import reference_protocol
 from .metrics import (
     compute_box_iou,
@@ -21,16 +24,6 @@ from .metrics import (
     normalize_text,
 )
 
-# What an answer of each task must hold to be scored.
-_REQUIRED_PARTS: Mapping[str, tuple[str, ...]] = {
-    "tvg": ("span",),
-    "stvg": ("span", "tube"),
-    "svg": ("tube",),
-    "elc": ("span", "tube", "caption"),
-    "rec": ("box",),
-    "tr": ("text",),
-    "rc": ("text",),
-}
 # Problems for which a value was left out; they say more than that it is missing.
 _LOSING_PROBLEMS: frozenset[ProblemKind] = frozenset(
     (
@@ -46,44 +39,86 @@ _LOSING_PROBLEMS: frozenset[ProblemKind] = frozenset(
         "truncated_answer",
     )
 )
+_THRESHOLDS = (0.3, 0.5, 0.7)
 
 
 @dataclass(frozen=True)
 class Measure:
     """
-    One value per item, and the figures made of it.
+    One value per item, and the metrics made of it.
 
     Args:
         name (`str`): Name of the value in the scores of an item.
-        mean_name (`str`): Name of its mean.
+        part (`str`): The part of an answer that is compared with that of the truth, see `AnswerFormat.parts`.
+        compare (`Callable`): Compares the two; takes both parts and the medium, and returns 0 to 1.
+        mean_name (`str`): Name of the mean.
         threshold_name (`str`, *optional*, defaults to `""`): Beginning of the names of the shares, such as `"tIoU@"`.
         thresholds (`tuple[float, ...]`, *optional*, defaults to `()`): From which value on an item counts.
 
     Example:
 
     ```python
-    >>> Measure("iou", "m_IoU", "acc@", (0.5,)).thresholds
-    (0.5,)
+    >>> MEASURES["box_iou"].compute_metrics([0.4, 0.8])
+    {'m_IoU': 0.6, 'acc@0.5': 0.5}
     ```
     """
 
     name: str
+    part: str
+    compare: Callable[[Any, Any, MediaInfo], float]
     mean_name: str
     threshold_name: str = ""
     thresholds: tuple[float, ...] = ()
 
+    def score(self, answer: GroundingResult, truth: GroundingResult) -> float:
+        """Compare an answer with a truth that has the part; an answer without it is worth 0, of several the first."""
+        said, true = (_find_part(result, self.part) for result in (answer, truth))
+        return 0.0 if said is None else float(self.compare(said, true, truth.media))
 
-_TEMPORAL = Measure("tiou", "m_tIoU", "tIoU@", (0.3, 0.5, 0.7))
-_SPATIAL = Measure("siou", "m_sIoU", "sIoU@", (0.3, 0.5, 0.7))
-_VOLUME = Measure("viou", "m_vIoU", "vIoU@", (0.3, 0.5, 0.7))
-_MEASURES: Mapping[str, tuple[Measure, ...]] = {
-    "tvg": (replace(_TEMPORAL, threshold_name="R@"),),
-    "stvg": (_TEMPORAL, _SPATIAL, _VOLUME),
-    "svg": (_SPATIAL, _VOLUME),
-    "elc": (_TEMPORAL, _SPATIAL, _VOLUME, Measure("caption_match", "caption_exact_match")),
-    "rec": (Measure("iou", "m_IoU", "acc@", (0.5,)),),
-    "tr": (Measure("match", "exact_match"),),
-    "rc": (Measure("match", "exact_match"),),
+    def compute_metrics(self, values: Sequence[float]) -> dict[str, float]:
+        """Compute the mean, and the shares at the thresholds, from 0 to 1; no values at all is an `InputError`."""
+        shares = {f"{self.threshold_name}{t}": compute_recall(values, t) for t in self.thresholds}
+        return {self.mean_name: compute_mean(values), **shares}
+
+
+def _find_part(result: GroundingResult, part: str) -> Any:
+    """Return the first span, box or tube of a result, or the words of the whole or of its first caption, if any."""
+    if part == "text":
+        return result.plain_text.strip() or None
+    captions = [caption.text for caption in result.captions]
+    found = {"span": result.spans, "box": result.boxes, "tube": result.tubes, "caption": captions}[part]
+    return found[0] if found else None
+
+
+def _compare_spans(said: Span, true: Span, media: MediaInfo) -> float:
+    return compute_temporal_iou(*((span.start_seconds, span.end_seconds) for span in (said, true)))
+
+
+def _compare_boxes(said: Box, true: Box, media: MediaInfo) -> float:
+    return compute_box_iou(said.xyxy, true.xyxy)
+
+
+def _compare_shared_frames(said: Tube, true: Tube, media: MediaInfo) -> float:
+    return compute_tube_iou(said, true, media.frame_indices).spatial
+
+
+def _compare_all_frames(said: Tube, true: Tube, media: MediaInfo) -> float:
+    return compute_tube_iou(said, true, media.frame_indices).volume
+
+
+def _compare_words(said: str, true: str, media: MediaInfo) -> float:
+    return normalize_text(said) == normalize_text(true)
+
+
+# By the names that the table of tasks has for them.
+MEASURES: Mapping[str, Measure] = {
+    "temporal_iou": Measure("tiou", "span", _compare_spans, "m_tIoU", "tIoU@", _THRESHOLDS),
+    "temporal_recall": Measure("tiou", "span", _compare_spans, "m_tIoU", "R@", _THRESHOLDS),
+    "spatial_iou": Measure("siou", "tube", _compare_shared_frames, "m_sIoU", "sIoU@", _THRESHOLDS),
+    "volume_iou": Measure("viou", "tube", _compare_all_frames, "m_vIoU", "vIoU@", _THRESHOLDS),
+    "box_iou": Measure("iou", "box", _compare_boxes, "m_IoU", "acc@", (0.5,)),
+    "exact_match": Measure("match", "text", _compare_words, "exact_match"),
+    "caption_match": Measure("caption_match", "caption", _compare_words, "caption_exact_match"),
 }
 
 
@@ -112,13 +147,19 @@ class Protocol(ABC):
     """
     A way to score answers.
 
-    Args:
+    Attributes:
         name (`str`): Name on the command line.
-        measure_names (`Mapping[str, tuple[str, ...]]`): For each task that can be scored, the values of an item.
     """
 
     name: str
-    measure_names: Mapping[str, tuple[str, ...]]
+
+    @abstractmethod
+    def get_measure_names(self, task: str) -> tuple[str, ...]:
+        """Return the names of the values of an item of a task; none for a task that is not scored."""
+
+    @abstractmethod
+    def get_headline(self, task: str) -> tuple[str, ...]:
+        """Return the names of the metrics of a task that stand in a report."""
 
     @abstractmethod
     def score(
@@ -134,19 +175,24 @@ class Protocol(ABC):
             tokens (`TokenCounts`): The coordinate tokens of the model.
 
         Returns:
-            `dict[str, float | None]`: The values of `measure_names`; `None` for an item that the protocol leaves out.
+            `dict[str, float | None]`: The value of each of `get_measure_names`; `None` for an item that the protocol
+            leaves out.
 
         Raises:
             `InputError`: For a truth that the protocol cannot score.
         """
 
     @abstractmethod
-    def compute_figures(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
-        """Compute the figures of all items of a task; no items at all is an `InputError`."""
+    def compute_metrics(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
+        """Compute the metrics of all items of a task; no items at all is an `InputError`."""
+
+    def list_tasks(self) -> list[str]:
+        """Return the tasks that are scored."""
+        return [task for task in TASKS if self.get_measure_names(task)]
 
     def score_nothing(self, task: str) -> dict[str, float | None]:
         """Return the values of an item that could not be used: 0 each."""
-        return dict.fromkeys(self.measure_names[task], 0.0)
+        return dict.fromkeys(self.get_measure_names(task), 0.0)
 
 
 class DefaultProtocol(Protocol):
@@ -163,74 +209,77 @@ class DefaultProtocol(Protocol):
     """
 
     name = "default"
-    measure_names = {task: tuple(measure.name for measure in measures) for task, measures in _MEASURES.items()}
+
+    def get_measure_names(self, task: str) -> tuple[str, ...]:
+        """Return the names of the values of an item, see `Protocol.get_measure_names`."""
+        return tuple(MEASURES[name].name for name in get_task(task).measures)
+
+    def get_headline(self, task: str) -> tuple[str, ...]:
+        """Return the names of the metrics in a report."""
+        return get_task(task).headline
 
     def score(
         self, task: str, answer: GroundingResult, truth: GroundingResult, tokens: TokenCounts
     ) -> dict[str, float | None]:
         """Score one answer, see `Protocol.score`; of several spans, boxes or tubes the first counts."""
-        parts = _REQUIRED_PARTS[task]
-        scores: dict[str, float | None] = self.score_nothing(task)
-        if "text" in parts:
-            scores["match"] = float(normalize_text(answer.plain_text) == normalize_text(truth.plain_text))
-        if "span" in parts and answer.spans:
-            spans = [(item.spans[0].start_seconds, item.spans[0].end_seconds) for item in (answer, truth)]
-            scores["tiou"] = float(compute_temporal_iou(*spans))
-        if "box" in parts and answer.boxes:
-            scores["iou"] = float(compute_box_iou(answer.boxes[0].xyxy, truth.boxes[0].xyxy))
-        if "tube" in parts and answer.tubes:
-            ious = compute_tube_iou(answer.tubes[0], truth.tubes[0], truth.media.frame_indices)
-            scores["siou"], scores["viou"] = ious.spatial, ious.volume
-        if "caption" in parts and answer.captions:
-            said, wanted = (normalize_text(item.captions[0].text) for item in (answer, truth))
-            scores["caption_match"] = float(said == wanted)
-        return scores
+        measures = (MEASURES[name] for name in get_task(task).measures)
+        return {measure.name: measure.score(answer, truth) for measure in measures}
 
-    def compute_figures(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
+    def compute_metrics(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
         """Compute means, and shares at the thresholds, from 0 to 1."""
-        figures = {}
-        for measure in _MEASURES[task]:
-            values = [score[measure.name] for score in scores]
-            figures[measure.mean_name] = compute_mean(values)
-            for threshold in measure.thresholds:
-                figures[f"{measure.threshold_name}{threshold}"] = compute_recall(values, threshold)
-        return figures
+        metrics: dict[str, float] = {}
+        for measure in (MEASURES[name] for name in get_task(task).measures):
+            metrics |= measure.compute_metrics([score[measure.name] for score in scores])
+        return metrics
+
+
+_TUBE_VALUES = ("tiou", "siou", "viou")
+# What the published code measures, by the format of the answer: the values of an item, and the metrics of a report.
+_PUBLISHED: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "box": (("iou",), ("R1@(0.5)",)),
+    "span": (("tiou",), ("R1@(0.5)", "miou")),
+    "span_and_tube": (_TUBE_VALUES, ("mtiou", "msiou", "mstiou")),
+    "tube": (_TUBE_VALUES, ("msiou",)),
+    "end_caption_and_tube": (_TUBE_VALUES, ("mtiou",)),
+}
 
 
 class ReferenceProtocol(Protocol):
     """
-    The published protocol, faults included, see `reference_protocol`; figures have the published names and units.
+    The published protocol, faults included, see `reference_protocol`; metrics have the published names and units.
 
     Example:
 
     ```python
-    >>> ReferenceProtocol().compute_figures("rec", [{"iou": 0.6}, {"iou": None}])
+    >>> ReferenceProtocol().compute_metrics("rec", [{"iou": 0.6}, {"iou": None}])
     {'miou': 0.6, 'R1@(0.5)': 100.0}
     ```
     """
 
     name = "reference"
-    measure_names = {
-        "rec": ("iou",),
-        "tvg": ("tiou",),
-        "stvg": ("tiou", "siou", "viou"),
-        "svg": ("tiou", "siou", "viou"),
-        "elc": ("tiou", "siou", "viou"),
-    }
+
+    def get_measure_names(self, task: str) -> tuple[str, ...]:
+        """Return the names of the values of an item, see `Protocol.get_measure_names`."""
+        return _PUBLISHED.get(get_task(task).answer_format.name, ((), ()))[0]
+
+    def get_headline(self, task: str) -> tuple[str, ...]:
+        """Return the names of the metrics in a report."""
+        return _PUBLISHED.get(get_task(task).answer_format.name, ((), ()))[1]
 
     def score(
         self, task: str, answer: GroundingResult, truth: GroundingResult, tokens: TokenCounts
     ) -> dict[str, float | None]:
         """Score the text of one answer, see `Protocol.score`."""
-        if task == "rec":
+        parts = get_task(task).answer_format.parts
+        if parts == ("box",):
             # As the published code reads it from the annotations.
             box = [round(fraction, 3) for fraction in truth.boxes[0].fractions]
             return {"iou": reference_protocol.score_box(answer.text, box, tokens.spatial)}
-        if task == "tvg":
+        if parts == ("span",):
             return {"tiou": reference_protocol.score_span(answer.text, truth.spans[0].fractions, tokens.temporal)}
         first, last = truth.media.frame_indices[0], truth.media.frame_indices[-1]
         span = None
-        if task != "svg":
+        if "span" in parts:
             span = tuple(first + round(fraction * (last - first)) for fraction in truth.spans[0].fractions)
         published = reference_protocol.ReferenceTruth(
             boxes={entry.frame_index: entry.box.xyxy for entry in truth.tubes[0].boxes},
@@ -241,13 +290,13 @@ class ReferenceProtocol(Protocol):
         )
         return {**reference_protocol.score_tube(answer.text, published, tokens.temporal, tokens.spatial)}
 
-    def compute_figures(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
-        """Compute the figures under their published names: means from 0 to 1, shares in percent."""
-        if task == "rec":
-            return reference_protocol.compute_box_figures([score["iou"] for score in scores])
-        if task == "tvg":
-            return reference_protocol.compute_span_figures([score["tiou"] for score in scores])
-        return reference_protocol.compute_tube_figures(scores)
+    def compute_metrics(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
+        """Compute the metrics under their published names: means from 0 to 1, shares in percent."""
+        names = self.get_measure_names(task)
+        if names == _TUBE_VALUES:
+            return reference_protocol.compute_tube_metrics(scores)
+        compute = {"iou": reference_protocol.compute_box_metrics, "tiou": reference_protocol.compute_span_metrics}
+        return compute[names[0]]([score[names[0]] for score in scores])
 
 
 PROTOCOLS: Mapping[str, Protocol] = {protocol.name: protocol for protocol in (DefaultProtocol(), ReferenceProtocol())}
@@ -271,14 +320,7 @@ def find_failure(task: str, answer: GroundingResult) -> str | None:
     Returns:
         `str` or `None`: A kind of problem of `PROBLEM_KINDS` or `"empty_answer"`; `None` for an answer that has all.
     """
-    has_part = {
-        "text": bool(answer.plain_text.strip()),
-        "span": bool(answer.spans),
-        "box": bool(answer.boxes),
-        "tube": bool(answer.tubes),
-        "caption": bool(answer.captions),
-    }
-    missing = [part for part in _REQUIRED_PARTS[task] if not has_part[part]]
+    missing = [part for part in get_task(task).answer_format.parts if _find_part(answer, part) is None]
     if not missing:
         return None
     if not answer.text.strip() or missing[0] == "text":
@@ -288,6 +330,7 @@ def find_failure(task: str, answer: GroundingResult) -> str | None:
 
 
 __all__ = [
+    "MEASURES",
     "PROTOCOLS",
     "DefaultProtocol",
     "Measure",

@@ -1,4 +1,4 @@
-"""The published scorer, reproduced with its faults, so that figures can be set beside the published ones.
+"""The published scorer, reproduced with its faults, so that metrics can be set beside the published ones.
 
 It works on the text of an answer, in fractions rounded to 5 decimals, and differs from our own protocol in this:
 
@@ -89,7 +89,7 @@ def score_box(text: str | None, truth: Sequence[float], num_tokens: int = 100) -
         num_tokens (`int`, *optional*, defaults to 100): Tokens of width and height each.
 
     Returns:
-        `float` or `None`: `None` for an answer without a box, which `compute_box_figures` leaves out.
+        `float` or `None`: `None` for an answer without a box, which `compute_box_metrics` leaves out.
     """
     box = parse_box(convert_answer(text or "", num_tokens))
     return None if box is None else _box_iou(box, truth)
@@ -159,7 +159,7 @@ def score_tube(
     }
 
 
-def compute_box_figures(ious: Sequence[float | None]) -> dict[str, float]:
+def compute_box_metrics(ious: Sequence[float | None]) -> dict[str, float]:
     """Return `miou` and, in percent, `R1@(0.5)` of REC over the answers that have a box; 0 where none has."""
     _require_items(ious)
     parsed = [iou for iou in ious if iou is not None]
@@ -167,7 +167,7 @@ def compute_box_figures(ious: Sequence[float | None]) -> dict[str, float]:
     return {"miou": sum(parsed) / max(len(parsed), 1), "R1@(0.5)": hits / max(len(parsed), 1) * 100}
 
 
-def compute_span_figures(ious: Sequence[float | None]) -> dict[str, float]:
+def compute_span_metrics(ious: Sequence[float | None]) -> dict[str, float]:
     """Return `miou` and, in percent, `R1@(t)` of TVG for the three thresholds."""
     _require_items(ious)
     values = [iou or 0.0 for iou in ious]
@@ -175,16 +175,16 @@ def compute_span_figures(ious: Sequence[float | None]) -> dict[str, float]:
     return {"miou": sum(values) / len(values), **hits}
 
 
-def compute_tube_figures(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def compute_tube_metrics(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return `mtiou`, `msiou`, `mstiou` and, in percent, their shares for the three thresholds."""
     _require_items(scores)
-    figures = {}
+    metrics = {}
     for name, mean_name in (("tiou", "mtiou"), ("siou", "msiou"), ("viou", "mstiou")):
         values = [score[name] for score in scores]
-        figures[mean_name] = sum(values) / len(values)
+        metrics[mean_name] = sum(values) / len(values)
         for threshold in THRESHOLDS:
-            figures[f"{name}@{threshold}"] = sum(value >= threshold for value in values) / len(values) * 100
-    return figures
+            metrics[f"{name}@{threshold}"] = sum(value >= threshold for value in values) / len(values) * 100
+    return metrics
 
 
 def parse_span(converted: str) -> tuple[float, float]:
@@ -226,9 +226,9 @@ def _require_items(scores: Sequence[object]) -> None:
 __all__ = [
     "THRESHOLDS",
     "ReferenceTruth",
-    "compute_box_figures",
-    "compute_span_figures",
-    "compute_tube_figures",
+    "compute_box_metrics",
+    "compute_span_metrics",
+    "compute_tube_metrics",
     "convert_answer",
     "parse_box",
     "parse_span",

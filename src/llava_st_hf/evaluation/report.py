@@ -1,4 +1,4 @@
-"""What a run found: the figures of each task beside those of the best constant answer, and what failed."""
+"""What a run found: the metrics of each task beside those of the blind baseline, and what failed."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,21 +9,18 @@ from .protocols import Protocol
 _MAX_LISTED = 20  # unusable items in the report; metrics.json has them all
 
 
-def compute_metrics(
-    predictions: Sequence[Mapping[str, Any]], protocol: Protocol, headline: Mapping[str, tuple[str, ...]]
-) -> dict[str, Any]:
+def summarize_predictions(predictions: Sequence[Mapping[str, Any]], protocol: Protocol) -> dict[str, Any]:
     """
-    Compute the figures of all predictions.
+    Compute the metrics of all predictions.
 
     Args:
         predictions (`Sequence[Mapping[str, Any]]`): The lines of `predictions.jsonl`.
         protocol (`Protocol`): How they were scored.
-        headline (`Mapping[str, tuple[str, ...]]`): For each task the figures of the report.
 
     Returns:
-        `dict[str, Any]`: `tasks`, for each task `items`, `figures`, `baseline` (of the best constant answer, or
-        `None`), `headline`, `failures` by reason and `seconds`; and `unusable`, the items that could not be
-        asked or scored.
+        `dict[str, Any]`: `tasks`, for each task `items`, `metrics`, `baseline` (those of the blind baseline, or
+        `None`), `headline` (the names of those in the report), `failures` by reason and `seconds`; and `unusable`,
+        the items that could not be asked or scored.
     """
     by_task: dict[str, list[Mapping[str, Any]]] = {}
     for prediction in predictions:
@@ -33,9 +30,9 @@ def compute_metrics(
         baselines = [member["baseline"] for member in members]
         tasks[task] = {
             "items": len(members),
-            "figures": protocol.compute_figures(task, [member["scores"] for member in members]),
-            "baseline": None if None in baselines else protocol.compute_figures(task, baselines),
-            "headline": list(headline[task]),
+            "metrics": protocol.compute_metrics(task, [member["scores"] for member in members]),
+            "baseline": None if None in baselines else protocol.compute_metrics(task, baselines),
+            "headline": list(protocol.get_headline(task)),
             "failures": dict(Counter(member["failure"] for member in members if member["failure"]).most_common()),
             "seconds": round(sum(member["seconds"] for member in members), 3),
         }
@@ -49,20 +46,20 @@ def compute_metrics(
 
 def format_table(metrics: Mapping[str, Any]) -> str:
     """
-    Write the headline figures as a table that reads well on a screen and in Markdown.
+    Write the headline metrics as a table that reads well on a screen and in Markdown.
 
     Args:
-        metrics (`Mapping[str, Any]`): What `compute_metrics` returned.
+        metrics (`Mapping[str, Any]`): What `summarize_predictions` returned.
 
     Returns:
-        `str`: One row for each figure: the model's, that of the best constant answer, items, failures by reason.
+        `str`: One row for each metric: the model's, that of the blind baseline, items, failures by reason.
     """
-    rows = [("task", "figure", "model", "ignoring the clip", "items", "failures")]
+    rows = [("task", "metric", "model", "blind baseline", "items", "failures")]
     for task, found in metrics["tasks"].items():
         failures = ", ".join(f"{count} {reason}" for reason, count in found["failures"].items()) or "none"
         for name in found["headline"]:
             baseline = "" if found["baseline"] is None else f"{found['baseline'][name]:.3f}"
-            rows.append((task, name, f"{found['figures'][name]:.3f}", baseline, str(found["items"]), failures))
+            rows.append((task, name, f"{found['metrics'][name]:.3f}", baseline, str(found["items"]), failures))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     is_number = (False, False, True, True, True, False)
 
@@ -93,14 +90,14 @@ def format_report(metrics: Mapping[str, Any]) -> str:
         "",
         format_table(metrics),
         "",
-        'Every item counts: an answer that could not be read is worth 0 and is a failure, by its reason. "Ignoring '
-        'the clip" is the best answer that looks at the question only: one span and one box for all, the commonest '
+        "Every item counts: an answer that could not be read is worth 0 and is a failure, by its reason. The blind "
+        "baseline is the best answer that looks at the question only: one span and one box for all, the commonest "
         "words.",
     ]
     if settings["protocol"] == "reference":
         lines[-1] = (
             "Scored as the published code does, with its faults; names and units are the published ones (means from 0 "
-            'to 1, shares in percent). "Ignoring the clip" is the best answer that looks at the question only.'
+            "to 1, shares in percent). The blind baseline is the best answer that looks at the question only."
         )
     if unusable := metrics["unusable"]:
         lines += ["", f"## {len(unusable)} items could not be used and are worth 0", ""]
@@ -118,4 +115,4 @@ def format_report(metrics: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-__all__ = ["compute_metrics", "format_report", "format_table"]
+__all__ = ["format_report", "format_table", "summarize_predictions"]

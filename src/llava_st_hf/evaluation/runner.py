@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,16 +21,20 @@ from ..processing.answer_parsing_llava_st import parse_answer
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
-from ..processing.tasks_llava_st import TASKS
+from ..processing.tasks_llava_st import get_task
 from .answering import Answered, Answerer
 from .benchmarks.base import Benchmark
-from .blind_baseline import ConstantAnswer, fit_constant_answer
+from .blind_baseline import BlindBaseline, fit_blind_baseline
 from .protocols import find_failure, get_protocol
 from .questions import Question, read_question, read_truth
-from .report import compute_metrics, format_report
+from .report import format_report, summarize_predictions
 from .run_folder import RunFolder, write_json, write_text
 
 
+# Not accelerate's `PartialState`. Without a GPU each process takes itself for the only one there, unless it is made
+# with `cpu=True`, which every later `Accelerator` then shares. Its timeout is that of whoever makes it first: under an
+# `Accelerator` the first process to be done would give up after minutes. With GPUs its barrier is NCCL's, which keeps
+# those that wait busy. And an evaluation by one process needs no accelerate.
 @dataclass(frozen=True)
 class Processes:
     """
@@ -110,7 +114,7 @@ def evaluate(
         benchmark (`Benchmark`): What to ask.
         output_dir (`str` or `Path`): Folder for predictions and report.
         model_name (`str`, *optional*): Name for the report; by default where the model was loaded from.
-        protocol (`str`, *optional*, defaults to `"default"`): `"default"` or `"reference"`, see `scoring`.
+        protocol (`str`, *optional*, defaults to `"default"`): `"default"` or `"reference"`, see `protocols`.
         constrained (`bool`, *optional*, defaults to `False`): Whether answers must keep to the grammar of their task.
         batch_size (`int`, *optional*, defaults to 8): Questions asked at a time.
         max_new_tokens (`int`, *optional*, defaults to 1024): Longest answer in tokens.
@@ -129,37 +133,19 @@ def evaluate(
         raise InputError(f"batch_size is {batch_size}: give at least 1.")
     processes = processes or Processes.from_environment()
     runner = _Runner(benchmark, Answerer(model, processor, constrained, max_new_tokens, num_frames), protocol)
-    settings = {
-        **benchmark.get_settings(),
-        "model": model_name or model.name_or_path,
-        "weights": fingerprint_weights(model),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "protocol": protocol,
-        "constrained": constrained,
-        "max_new_tokens": max_new_tokens,
-        **({} if num_frames is None else {"sampled_frames": num_frames}),
-    }
+    settings = runner.get_settings(model_name or model.name_or_path)
     folder = RunFolder(output_dir, settings, processes.rank)
     with processes.joined():
         known = folder.read_predictions()
         todo = [index for index in processes.share(range(len(benchmark))) if benchmark.get_id(index) not in known]
-        with tqdm(
-            total=len(todo), desc=benchmark.name, unit="item", disable=True if quiet or processes.rank else None
-        ) as bar:
+        hidden = True if quiet or processes.rank else None
+        with tqdm(total=len(todo), desc=benchmark.name, unit="item", disable=hidden) as bar:
             for indices in _make_batches(todo, benchmark, batch_size):
                 folder.append(runner.predict(indices))
                 bar.update(len(indices))
     if processes.rank:
         return None
-    ids = [benchmark.get_id(index) for index in range(len(benchmark))]
-    metrics = compute_metrics(folder.merge(ids), runner.protocol, benchmark.headline[protocol])
-    metrics = {
-        **metrics,
-        "settings": settings,
-        "command": command,
-        "versions": {name: version(name) for name in ("llava-st-hf", "torch", "transformers", "numpy", "av")},
-        "device": str(model.device),
-    }
+    metrics = runner.summarize(folder, {"settings": settings, "command": command})
     write_json(folder.path / "metrics.json", metrics)
     write_text(folder.path / "report.md", format_report(metrics))
     return metrics
@@ -173,7 +159,31 @@ class _Runner:
         self.answerer = answerer
         self.protocol = get_protocol(protocol)
         benchmark.check_protocol(self.protocol)
-        self._constant_answers: dict[str, ConstantAnswer | None] = {}
+        self._baselines: dict[str, BlindBaseline | None] = {}
+
+    def get_settings(self, model_name: str) -> dict[str, Any]:
+        """Return what decides about the answers and their scores, as plain values."""
+        model, num_frames = self.answerer.model, self.answerer.num_frames
+        return {
+            **self.benchmark.get_settings(),
+            "model": model_name,
+            "weights": fingerprint_weights(model),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "protocol": self.protocol.name,
+            "constrained": self.answerer.constrained,
+            "max_new_tokens": self.answerer.max_new_tokens,
+            **({} if num_frames is None else {"sampled_frames": num_frames}),
+        }
+
+    def summarize(self, folder: RunFolder, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what `metrics.json` holds, facts about the run included."""
+        ids = [self.benchmark.get_id(index) for index in range(len(self.benchmark))]
+        return {
+            **summarize_predictions(folder.merge(ids), self.protocol),
+            **facts,
+            "versions": {name: version(name) for name in ("llava-st-hf", "torch", "transformers", "numpy", "av")},
+            "device": str(self.answerer.model.device),
+        }
 
     def predict(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Return the lines of `predictions.jsonl` of some items of one task."""
@@ -207,7 +217,7 @@ class _Runner:
             "result": None,
             "truth": None,
             "scores": scores,
-            "baseline": scores if self._get_constant_answer(task) else None,
+            "baseline": scores if self._get_baseline(task) else None,
             "failure": error.reason,
             "problems": [str(error)],
         }
@@ -228,30 +238,29 @@ class _Runner:
             "result": answered.result.to_dict(),
             "truth": truth_values,
             "scores": scores,
-            "baseline": self._score_constant_answer(question, truth),
+            "baseline": self._score_baseline(question, truth),
             "failure": find_failure(sample.task, answered.result),
             "problems": [problem.kind for problem in answered.result.problems],
         }
 
-    def _score_constant_answer(self, question: Question, truth: GroundingResult) -> dict[str, float | None] | None:
-        constant = self._get_constant_answer(question.task)
-        if constant is None:
+    def _score_baseline(self, question: Question, truth: GroundingResult) -> dict[str, float | None] | None:
+        baseline, tokens = self._get_baseline(question.task), self.answerer.tokens
+        if baseline is None:
             return None
-        tokens = self.answerer.tokens
         answer = parse_answer(
-            constant.write(question, truth.media, tokens),
+            baseline.write(question, truth.media, tokens),
             truth.media,
-            answer_format=TASKS[question.task].answer_format,
+            answer_format=get_task(question.task).answer_format,
             num_temporal_tokens=tokens.temporal,
             num_spatial_tokens=tokens.spatial,
             start_seconds=None if question.start is None else truth.media.seconds_at(question.start),
         )
         return self.protocol.score(question.task, answer, truth, tokens)
 
-    def _get_constant_answer(self, task: str) -> ConstantAnswer | None:
-        if task not in self._constant_answers:
-            self._constant_answers[task] = fit_constant_answer(task, self.benchmark.get_training_samples(task))
-        return self._constant_answers[task]
+    def _get_baseline(self, task: str) -> BlindBaseline | None:
+        if task not in self._baselines:
+            self._baselines[task] = fit_blind_baseline(task, self.benchmark.get_training_samples(task))
+        return self._baselines[task]
 
 
 def fingerprint_weights(model: PreTrainedModel) -> str:

@@ -23,6 +23,7 @@ from ..data.skips import SkippedRecord, SkipReport, read_skip_report
 from ..evaluation.benchmarks.base import Benchmark
 from ..evaluation.benchmarks.held_out_records import HeldOutRecords
 from ..evaluation.benchmarks.st_shapes import StShapes
+from ..evaluation.protocols import PROTOCOLS
 from ..evaluation.runner import Processes, evaluate
 from ..inference.loading import load_model, make_meta_model, prepare_base
 from ..processing.media_llava_st import InputError
@@ -345,8 +346,7 @@ def open_benchmark(data: DataArguments, args: LlavaSTTrainingConfig, eval_record
     # Clips of its own, of one question each.
     shapes = data.eval_st_shapes or data.st_shapes or {}
     settings = {name: shapes[name] for name in ("num_frames", "size", "difficulty") if name in shapes}
-    scored = StShapes.headline["default"]
-    tasks = [task for task in shapes.get("task_weights", scored) if task in scored]
+    tasks = [task for task in shapes.get("task_weights", ()) if task in StShapes.scored_tasks]
     return StShapes(data.grounding_clips, tasks or None, **settings)
 
 
@@ -357,12 +357,12 @@ def describe_benchmark(benchmark: Benchmark) -> str:
 
 
 def check_best_metric(args: LlavaSTTrainingConfig, benchmark: Benchmark | None) -> None:
-    """Raise `InputError` where the best checkpoint is to be told by a figure that no evaluation has."""
+    """Raise `InputError` where the best checkpoint is to be told by a metric that no evaluation has."""
     name = (args.metric_for_best_model or "loss").removeprefix("eval_")
     if args.process_index > 0 or name.startswith(LOSSES):
         return
     tasks = {benchmark.get_task(index) for index in range(len(benchmark))} if benchmark is not None else set()
-    known = [f"{task}_{figure}" for task in sorted(tasks) for figure in benchmark.headline["default"][task]]
+    known = [f"{task}_{metric}" for task in sorted(tasks) for metric in PROTOCOLS["default"].get_headline(task)]
     if name not in known:
         choices = ", ".join(["loss", *known])
         more = "" if known else " (with grounding_clips there are others)"
@@ -396,7 +396,7 @@ def make_grounding_evaluation(
         if args.world_size > 1:
             torch.distributed.broadcast_object_list(metrics)
         return {
-            f"{task}_{name}": found["figures"][name]
+            f"{task}_{name}": found["metrics"][name]
             for task, found in metrics[0]["tasks"].items()
             for name in found["headline"]
         }

@@ -41,7 +41,7 @@ def test_settings_tell_other_records_from_the_same():
 def test_no_record_that_can_be_scored_is_refused_with_the_reason():
     gone = SkippedRecord("x", "mine", "missing_media", "media is 'x', which does not exist")
     for records, message in (
-        (make_records("dvc"), "none of the 1 records has a task that can be scored: give some of stvg, "),
+        (make_records("dvc"), "none of the 1 records has a task that can be scored: give some of tvg, "),
         ([gone, gone], "2 of 2 records cannot be read, .*; the first: media is 'x', which does not exist"),
     ):
         with pytest.raises(InputError, match=message):
@@ -56,7 +56,7 @@ def test_a_record_whose_truth_cannot_be_scored_counts_and_is_listed(make_model, 
     records[1] = replace(records[1], messages=(records[1].messages[0], {"role": "assistant", "content": "never"}))
     metrics = evaluate(make_model(truths), processor, HeldOutRecords(records, 5), output_dir, quiet=True)
     found = metrics["tasks"]["tvg"]
-    assert found["figures"]["m_tIoU"] == pytest.approx(0.5, abs=0.01)
+    assert found["metrics"]["m_tIoU"] == pytest.approx(0.5, abs=0.01)
     assert (found["items"], found["failures"], found["baseline"]) == (2, {"invalid_field": 1}, None)
     (unusable,) = metrics["unusable"]
     assert unusable["id"] == f"{records[1].source}/{records[1].id}"

@@ -67,8 +67,6 @@ def test_tasks_without_a_published_scorer():
         StShapes(1, tasks=("tvg", "tr")).check_protocol(PROTOCOLS["reference"])
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_headline_figures_exist(protocol):
-    for task, names in StShapes.headline[protocol].items():
-        scores = PROTOCOLS[protocol].score_nothing(task)
-        assert set(names) <= set(PROTOCOLS[protocol].compute_figures(task, [scores]))
+def test_the_tasks_are_those_that_are_scored():
+    assert set(StShapes.list_tasks("default")) == set(StShapes.scored_tasks) == set(PROTOCOLS["default"].list_tasks())
+    assert StShapes.list_tasks("reference") == ["stvg", "tvg", "svg", "rec", "elc"]

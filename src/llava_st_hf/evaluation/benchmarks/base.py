@@ -1,7 +1,7 @@
-"""What a benchmark is: numbered items, each a record whose last answer is the truth, and the figures that matter."""
+"""What a benchmark is: numbered items, each a record whose last answer is the truth."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from ...data.samples import Sample
@@ -11,7 +11,7 @@ from ..protocols import Protocol
 
 class Benchmark(ABC):
     """
-    The items of a benchmark, read one by one, and what is reported of them.
+    The items of a benchmark, read one by one.
 
     An item is a `Sample`. All its messages but the last are asked as they stand, so the prompt is fixed by the record;
     the last one, the assistant's, is the truth. Answers are greedy. How they are scored is the protocol's.
@@ -20,20 +20,19 @@ class Benchmark(ABC):
 
     Attributes:
         name (`str`): Name on the command line and in reports.
-        headline (`Mapping[str, Mapping[str, tuple[str, ...]]]`):
-            For each protocol that applies and each task, the figures that stand in the report.
+        protocols (`tuple[str, ...]`): Names of the protocols that apply, by default our own alone.
 
     Example:
 
     ```python
     >>> class Kitchen(Benchmark):
     ...     name = "kitchen"
-    ...     headline = {"default": {"tvg": ("m_tIoU", "R@0.5")}}
+    ...     protocols = ("default", "reference")
     ```
     """
 
     name: str
-    headline: Mapping[str, Mapping[str, tuple[str, ...]]]
+    protocols: tuple[str, ...] = ("default",)
 
     @abstractmethod
     def __len__(self) -> int:
@@ -57,7 +56,7 @@ class Benchmark(ABC):
         """
 
     def get_training_samples(self, task: str) -> Iterable[Sample]:
-        """Return records of a task that are not in the benchmark, to find the best constant answer on; or none."""
+        """Return records of a task that are not in the benchmark, to fit the blind baseline on; or none."""
         return ()
 
     def get_settings(self) -> dict[str, Any]:
@@ -66,15 +65,16 @@ class Benchmark(ABC):
 
     def check_protocol(self, protocol: Protocol) -> None:
         """Raise `InputError` for a protocol that does not apply to the benchmark or to one of its tasks."""
-        if protocol.name not in self.headline:
+        if protocol.name not in self.protocols:
             raise InputError(
-                f"protocol is {protocol.name!r}: {self.name} is scored by {', '.join(self.headline)} only."
+                f"protocol is {protocol.name!r}: {self.name} is scored by {', '.join(self.protocols)} only."
             )
         tasks = {self.get_task(index) for index in range(len(self))}
-        if unknown := sorted(tasks - set(self.headline[protocol.name])):
+        scored = protocol.list_tasks()
+        if unknown := sorted(tasks - {*scored}):
             raise InputError(
-                f"tasks has {', '.join(unknown)}, which protocol {protocol.name!r} does not score on {self.name}: "
-                f"choose from {', '.join(self.headline[protocol.name])}."
+                f"tasks has {', '.join(unknown)}, which protocol {protocol.name!r} does not score: choose from "
+                f"{', '.join(scored)}."
             )
 
 

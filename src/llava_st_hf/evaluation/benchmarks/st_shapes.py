@@ -1,17 +1,18 @@
 """ST-Shapes as a benchmark: clips and images that are generated, so that none of them was ever trained on."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...data.samples import Sample
 from ...data.shapes import ShapesDataset
 from ...processing.media_llava_st import InputError
+from ..protocols import get_protocol
 from .base import Benchmark
 
 # Seeds from here on are for evaluation, those below for training.
 FIRST_EVALUATION_SEED = 1_000_000
 DEFAULT_NUM_FRAMES = 20
-NUM_TRAINING_SAMPLES = 500  # of each task, on which the best constant answer is found
+NUM_TRAINING_SAMPLES = 500  # of each task, on which the blind baseline is fitted
 _TRAINING_SEED = 0
 
 
@@ -24,7 +25,7 @@ class StShapes(Benchmark):
 
     Args:
         num_clips (`int`, *optional*, defaults to 500): Items of each task.
-        tasks (`Sequence[str]`, *optional*): Tasks to ask, see `headline`; by default all.
+        tasks (`Sequence[str]`, *optional*): Tasks to ask, out of `scored_tasks`; by default all of them.
         seed (`int`, *optional*, defaults to 1000000): Seed of the clips.
         num_frames (`int`, *optional*, defaults to 20): Frames of a clip.
         size (`int`, *optional*, defaults to 72): Height and width in pixels.
@@ -43,24 +44,8 @@ class StShapes(Benchmark):
     """
 
     name = "st-shapes"
-    headline: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-        "default": {
-            "stvg": ("m_tIoU", "m_sIoU", "m_vIoU"),
-            "tvg": ("R@0.5", "m_tIoU"),
-            "svg": ("m_sIoU",),
-            "rec": ("acc@0.5",),
-            "elc": ("m_tIoU", "caption_exact_match"),
-            "tr": ("exact_match",),
-            "rc": ("exact_match",),
-        },
-        "reference": {
-            "stvg": ("mtiou", "msiou", "mstiou"),
-            "tvg": ("R1@(0.5)", "miou"),
-            "svg": ("msiou",),
-            "rec": ("R1@(0.5)",),
-            "elc": ("mtiou",),
-        },
-    }
+    protocols = ("default", "reference")
+    scored_tasks = ("stvg", "tvg", "svg", "rec", "elc", "tr", "rc")
 
     def __init__(
         self,
@@ -71,10 +56,9 @@ class StShapes(Benchmark):
         size: int = 72,
         difficulty: str = "standard",
     ):
-        known = tuple(self.headline["default"])
-        self.tasks = known if tasks is None else tuple(tasks)
-        if not self.tasks or not set(self.tasks) <= set(known) or len(set(self.tasks)) < len(self.tasks):
-            raise InputError(f"tasks is {list(self.tasks)}: choose from {', '.join(known)}, each once.")
+        self.tasks = self.scored_tasks if tasks is None else tuple(tasks)
+        if not self.tasks or not set(self.tasks) <= set(self.scored_tasks) or len(set(self.tasks)) < len(self.tasks):
+            raise InputError(f"tasks is {list(self.tasks)}: choose from {', '.join(self.scored_tasks)}, each once.")
         if num_clips < 1:
             raise InputError(f"num_clips is {num_clips}: give at least 1.")
         if seed < FIRST_EVALUATION_SEED:
@@ -88,6 +72,11 @@ class StShapes(Benchmark):
         self._datasets = {
             task: ShapesDataset({task: 1.0}, num_clips, seed=seed, **self._options) for task in self.tasks
         }
+
+    @classmethod
+    def list_tasks(cls, protocol: str) -> list[str]:
+        """Return the tasks that a protocol scores, by its name."""
+        return [task for task in cls.scored_tasks if task in get_protocol(protocol).list_tasks()]
 
     def __len__(self) -> int:
         return len(self.tasks) * self.num_clips
