@@ -13,8 +13,8 @@ import time
 
 import av
 
-from llava_st_hf.data.shapes import ShapesDataset, encode_sample
-from llava_st_hf.processing.tasks_llava_st import TASKS
+from llava_st_hf.data.shapes import SHAPES_TASKS, ShapesDataset, encode_sample
+from llava_st_hf.processing.tasks_llava_st import get_task
 
 
 def decode(content: bytes) -> None:
@@ -50,7 +50,7 @@ def main() -> None:
         "size": options.size,
         "difficulty": options.difficulty,
     }
-    tasks = [name for name, task in TASKS.items() if task.media_type == "video"]
+    tasks = [name for name in SHAPES_TASKS if get_task(name).media_type == "video"]
     num_clips = options.clips * options.repeats
     dataset = ShapesDataset(tasks, num_clips, **settings)
     measure(dataset, 0, min(20, num_clips))

@@ -18,9 +18,8 @@ from PIL import Image
 from llava_st_hf.cli import main
 from llava_st_hf.data.readers.registry import open_reader
 from llava_st_hf.data.samples import Sample
-from llava_st_hf.data.shapes import ShapesDataset, write_shapes
+from llava_st_hf.data.shapes import SHAPES_TASKS, ShapesDataset, write_shapes
 from llava_st_hf.data.skips import read_skip_report
-from llava_st_hf.processing.tasks_llava_st import TASKS
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +172,7 @@ def test_show_prints_and_draws(data, shapes, tmp_path):
 
 
 def test_show_st_shapes_and_a_mixture(data, shapes, tmp_path):
-    sample = ShapesDataset(list(TASKS), num_samples=1000)[7]
+    sample = ShapesDataset(SHAPES_TASKS, num_samples=1000)[7]
     assert data("show", "st-shapes", 7)[1].startswith(f"id: {sample.id}\n")
     # A mixture is shown as it was chosen: five records, in their order.
     assert data("show", shapes.parent / "mixture.yaml", 4)[0] == 0

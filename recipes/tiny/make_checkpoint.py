@@ -23,9 +23,8 @@ from transformers import GenerationConfig, Qwen2Tokenizer, SiglipImageProcessorP
 
 from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration, LlavaSTProcessor, LlavaSTVideoProcessor
 from llava_st_hf.data.collator import LlavaSTDataCollator
-from llava_st_hf.data.shapes import ShapesDataset
+from llava_st_hf.data.shapes import SHAPES_TASKS, ShapesDataset
 from llava_st_hf.processing.prompt_expansion_llava_st import RAW_FAST_TOKENS
-from llava_st_hf.processing.tasks_llava_st import TASKS
 from llava_st_hf.processing.tokenization_llava_st import add_coordinate_tokens, add_media_tokens
 
 IMAGE_SIZE, PATCH_SIZE, NUM_FRAMES = 72, 9, 20
@@ -43,7 +42,7 @@ _COORDINATE = re.compile(r"<[txy]=[^<>]*>")
 
 def train_tokenizer(seed: int) -> Qwen2Tokenizer:
     """Train a byte-level tokenizer whose tokens are the words of ST-Shapes."""
-    samples = ShapesDataset(list(TASKS), NUM_TEXTS, seed=seed, num_frames=NUM_FRAMES, size=32)
+    samples = ShapesDataset(SHAPES_TASKS, NUM_TEXTS, seed=seed, num_frames=NUM_FRAMES, size=32)
     texts = [CHAT_WORDS] * NUM_TEXTS
     for index in range(NUM_TEXTS):
         for message in samples[index].messages:

@@ -17,7 +17,7 @@ from .data.mixture import MixtureSpec
 from .data.readers.base import Reader
 from .data.readers.registry import FORMATS, guess_format, list_options, open_reader
 from .data.samples import Sample
-from .data.shapes import ShapesDataset
+from .data.shapes import SHAPES_TASKS, ShapesDataset
 from .data.skips import SkippedRecord, SkipReport, TooManySkipsError, format_skip_table, read_skip_report
 from .data.tools.check import DECODE_LEVELS, CheckSummary, ChosenRecords, Records, check_records
 from .data.tools.convert import convert_annotations
@@ -237,7 +237,7 @@ class _Opened:
             flag = f"--{given[0].replace('_', '-')}"
             raise InputError(f"{flag} is given, but {options.path} says that itself: leave it out.")
         if options.path == SHAPES:
-            return ShapesDataset(list(TASKS), num_samples=_NUM_SHAPES)
+            return ShapesDataset(SHAPES_TASKS, num_samples=_NUM_SHAPES)
         if not Path(options.path).exists():
             raise InputError(f"{options.path}: no such file or folder; check the path.")
         if is_mixture:

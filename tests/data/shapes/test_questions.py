@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from llava_st_hf.data.shapes import ShapesDataset, shapes_vocabulary
+from llava_st_hf.data.shapes import SHAPES_TASKS, ShapesDataset, shapes_vocabulary
 from llava_st_hf.data.shapes.scenes import COLORS, EVENTS, SHAPES
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.grounding_text_llava_st import remove_coordinates
@@ -87,7 +87,7 @@ def changes_within(item, first, last):
 
 
 @pytest.mark.parametrize("difficulty", ["easy", "standard"])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", SHAPES_TASKS)
 def test_every_answer_reads_without_a_problem(asked, task, difficulty):
     questions = set()
     for _, messages in asked(task, difficulty):
@@ -326,7 +326,7 @@ def test_talk_is_true(asked):
 
 def test_the_vocabulary_is_that_of_the_texts(asked):
     used = set()
-    for task in TASKS:
+    for task in SHAPES_TASKS:
         for difficulty in ("easy", "standard"):
             for _, messages in asked(task, difficulty):
                 for message in messages:

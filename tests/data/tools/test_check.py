@@ -10,7 +10,7 @@ from llava_st_hf import LlavaSTProcessor
 from llava_st_hf.data.collator import LlavaSTDataCollator
 from llava_st_hf.data.mixture import MixtureSpec
 from llava_st_hf.data.samples import Media, Sample
-from llava_st_hf.data.shapes import ShapesDataset
+from llava_st_hf.data.shapes import SHAPES_TASKS, ShapesDataset
 from llava_st_hf.data.skips import RecordError, SkippedRecord, SkipReport, TooManySkipsError, read_skip_report
 from llava_st_hf.data.tools.check import (
     CheckSummary,
@@ -22,7 +22,6 @@ from llava_st_hf.data.tools.check import (
     summarize_counts,
 )
 from llava_st_hf.processing.media_llava_st import InputError
-from llava_st_hf.processing.tasks_llava_st import TASKS
 
 BLACK = (Media(frames=np.zeros((8, 8, 3), dtype=np.uint8)),)
 
@@ -90,7 +89,7 @@ def test_an_interrupted_check_says_what_it_saw(records):
     assert sum(done) == summary.num_used == 128
 
 
-@pytest.mark.parametrize("task", sorted(TASKS))
+@pytest.mark.parametrize("task", sorted(SHAPES_TASKS))
 def test_tokens_are_those_of_a_batch_for_training(processor, task):
     sample = ShapesDataset([task], num_samples=1, seed=3)[0]
     batch = LlavaSTDataCollator(processor)([sample])

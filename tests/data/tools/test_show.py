@@ -7,11 +7,10 @@ import pytest
 from PIL import Image
 
 from llava_st_hf.data.samples import Media, Sample
-from llava_st_hf.data.shapes import ShapesDataset
+from llava_st_hf.data.shapes import SHAPES_TASKS, ShapesDataset
 from llava_st_hf.data.tools.show import QUESTION_LABEL, draw_record, merge_turns
 from llava_st_hf.data.turns import probe_media, read_turns
 from llava_st_hf.processing.media_llava_st import InputError
-from llava_st_hf.processing.tasks_llava_st import TASKS
 from llava_st_hf.visualization import BOX_COLORS, SPAN_COLOR
 
 
@@ -51,7 +50,7 @@ def test_spans_of_a_question_are_drawn_where_the_answer_has_none(clip):
     assert [(span.fractions) for (span,) in spans] == [pytest.approx((0.25, 0.5)), pytest.approx((0.5, 1))]
 
 
-@pytest.mark.parametrize("task", sorted(TASKS))
+@pytest.mark.parametrize("task", sorted(SHAPES_TASKS))
 def test_each_task_is_drawn(task, tmp_path):
     sample = ShapesDataset([task], num_samples=1, seed=1)[0]
     pixels = draw(sample, tmp_path / "drawn.png")

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 from ...processing.media_llava_st import InputError
-from ...processing.tasks_llava_st import TASKS, get_task
+from ...processing.tasks_llava_st import get_task
 from ..readers.base import Reader
 from ..samples import Media, Sample
 from .encoding import encode_sample
-from .questions import add_questions, write_messages
+from .questions import SHAPES_TASKS, add_questions, write_messages
 from .random_stream import RandomStream
 from .rendering import render_scene
 from .scenes import DIFFICULTIES, Difficulty, Scene, SceneRequest, sample_scene
@@ -22,11 +23,12 @@ from .scenes import DIFFICULTIES, Difficulty, Scene, SceneRequest, sample_scene
 _SOURCE = "st-shapes"
 _MIN_FRAMES, _MIN_SIZE = 8, 32
 _ANNOTATIONS = "st_shapes.jsonl"
+_SINGLE_EVENT_TASK = "classification"  # its scenes are made for one question
 
 
 class ShapesDataset(Reader):
     """
-    Clips and images of moving coloured shapes with true answers for the 15 tasks, made when they are asked for.
+    Clips and images of moving coloured shapes with true answers for `SHAPES_TASKS`, made when they are asked for.
 
     Sample i is a pure function of the arguments and of i: the same pixels and texts on every machine and in every
     order. Another seed gives other clips; with the same seed, data sets of other tasks often show the same ones, so
@@ -79,7 +81,9 @@ class ShapesDataset(Reader):
         num_questions: int = 1,
         encode: bool = False,
     ):
-        self.task_weights = _check_weights(task_weights)
+        if isinstance(task_weights, str):
+            raise InputError(f"task_weights is {task_weights!r}: give a list of tasks, or a weight for each.")
+        self.task_weights = _check_weights("task_weights", "task", task_weights, SHAPES_TASKS)
         self.num_samples = _check_whole("num_samples", num_samples, 1, 2**63 - 1)
         self.seed = _check_whole("seed", seed, 0, 2**63 - 1)
         self.num_frames = _check_whole("num_frames", num_frames, _MIN_FRAMES, 10_000)
@@ -89,7 +93,8 @@ class ShapesDataset(Reader):
             raise InputError(f"frame_rate is {frame_rate}: give frames per second above 0.")
         self.frame_rate = float(frame_rate)
         self.difficulty = difficulty
-        self._difficulty_weights = _check_difficulty(difficulty)
+        difficulties = [difficulty] if isinstance(difficulty, str) else difficulty
+        self._difficulty_weights = _check_weights("difficulty", "difficulty", difficulties, DIFFICULTIES)
         self.num_questions = _check_whole("num_questions", num_questions, 1, 100)
         self.encode = encode
 
@@ -124,7 +129,7 @@ class ShapesDataset(Reader):
         """Choose task, scene and texts of a sample; the random numbers go on with the pixels."""
         rng = RandomStream(self.seed, index)
         task = _choose(self.task_weights, rng)
-        media_type = TASKS[task].media_type
+        media_type = get_task(task).media_type
         is_clip = rng.chance(0.5) if media_type == "any" else media_type == "video"
         height, width = self.size if is_clip else self.image_size
         request = SceneRequest(
@@ -132,7 +137,7 @@ class ShapesDataset(Reader):
             height=height,
             width=width,
             difficulty=self._choose_difficulty(index),
-            single_event=task == "classification",
+            single_event=task == _SINGLE_EVENT_TASK,
         )
         while True:
             scene = sample_scene(rng, request)
@@ -140,7 +145,7 @@ class ShapesDataset(Reader):
             messages = write_messages(task, scene, RandomStream(self.seed, index, stream=1))
             if messages is not None:
                 break
-        if self.num_questions > 1 and task != "classification":  # its scene is made for one question
+        if self.num_questions > 1 and task != _SINGLE_EVENT_TASK:
             tasks = [name for name in self.task_weights if self._suits(name, is_clip)]
             messages = add_questions(
                 messages, scene, tasks, self.num_questions, RandomStream(self.seed, index, stream=2)
@@ -148,7 +153,7 @@ class ShapesDataset(Reader):
         return task, scene, messages, rng
 
     def _suits(self, task: str, is_clip: bool) -> bool:
-        return task != "classification" and TASKS[task].media_type in ("any", "video" if is_clip else "image")
+        return task != _SINGLE_EVENT_TASK and get_task(task).media_type in ("any", "video" if is_clip else "image")
 
     def _choose_difficulty(self, index: int) -> Difficulty:
         return DIFFICULTIES[_choose(self._difficulty_weights, RandomStream(self.seed, index, stream=3))]
@@ -195,31 +200,15 @@ def _choose(weights: Mapping[str, float], rng: RandomStream) -> str:
     return names[bisect_right(reached, rng.uniform(0, reached[-1]), hi=len(names) - 1)]
 
 
-def _check_weights(task_weights: Mapping[str, float] | Sequence[str]) -> dict[str, float]:
-    """Return the weights above 0 in the order of `TASKS`."""
-    if isinstance(task_weights, str):
-        raise InputError(f"task_weights is {task_weights!r}: give a list of tasks, or a weight for each.")
-    weights = task_weights if isinstance(task_weights, Mapping) else dict.fromkeys(task_weights, 1.0)
-    for task in weights:
-        get_task(task)
-    return _keep_positive("task_weights", weights, TASKS)
-
-
-def _check_difficulty(difficulty: str | Mapping[str, float]) -> dict[str, float]:
-    """Return the weights above 0 of the difficulties, in their own order."""
-    weights = difficulty if isinstance(difficulty, Mapping) else {difficulty: 1.0}
-    for name in weights:
-        if name not in DIFFICULTIES:
-            raise InputError(f"difficulty is {name!r}: choose from {', '.join(DIFFICULTIES)}.")
-    return _keep_positive("difficulty", weights, DIFFICULTIES)
-
-
-def _keep_positive(field: str, weights: Mapping[str, float], order: Iterable[str]) -> dict[str, float]:
-    """Return the weights above 0 in a given order: that of the arguments does not matter."""
+def _check_weights(field: str, kind: str, given: Any, known: Iterable[str]) -> dict[str, float]:
+    """Return the weights above 0 of what is known, in its order: that of the argument does not matter."""
+    weights = given if isinstance(given, Mapping) else dict.fromkeys(given, 1.0)
     for name, weight in weights.items():
+        if name not in known:
+            raise InputError(f"{kind} is {name!r}: choose from {', '.join(known)}.")
         if not isinstance(weight, Real) or not math.isfinite(weight) or weight < 0:
             raise InputError(f"{field}[{name!r}] is {weight!r}: give a finite weight of 0 or more.")
-    chosen = {name: float(weights[name]) for name in order if weights.get(name, 0) > 0}
+    chosen = {name: float(weights[name]) for name in known if weights.get(name, 0) > 0}
     if not chosen:
         raise InputError(f"{field} is {dict(weights)!r}: give at least one of them a weight above 0.")
     return chosen

@@ -1,4 +1,4 @@
-"""The questions and true answers of the 15 tasks about a scene, in the published wording and answer forms.
+"""The questions and true answers of the tasks about a scene, in the published wording and answer forms.
 
 Each answer is the only right one, so that an exact match means something: `write_messages` returns `None` for a scene
 about which its question would have two right answers, and the scene is drawn again.
@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from ...processing.grounding_text_llava_st import format_box, format_span, format_tube
 from ...processing.notation_llava_st import format_coordinate
-from ...processing.tasks_llava_st import TASKS, get_task
+from ...processing.tasks_llava_st import get_task
 from .random_stream import RandomStream
 from .scenes import COLORS, EVENTS, SHAPES, Scene, SceneObject, Segment, are_alike, find_first_change
 
@@ -57,7 +57,7 @@ def write_messages(task: str, scene: Scene, rng: RandomStream) -> tuple[dict[str
     Write the conversation of a task about a scene.
 
     Args:
-        task (`str`): One of the 15 tasks.
+        task (`str`): One of `SHAPES_TASKS`.
         scene (`Scene`): A clip, or for a task about an image a scene of one frame.
         rng (`RandomStream`): Chooses what is asked and how.
 
@@ -115,10 +115,9 @@ def add_questions(
 
 def list_descriptions(item: SceneObject) -> list[Description]:
     """Return the stretches of an object's timeline that can be named: single segments, and two in a row."""
-    named = [segment for segment in item.segments if segment.is_event or segment.name == "appears"]
-    descriptions = [_describe(item, segment) for segment in named]
+    descriptions = [_describe(item, segment) for segment in item.named_segments]
     for segment, following in pairwise(item.segments):
-        if segment in named and (following.is_event or following.name == "stops"):
+        if segment.is_named and (following.is_event or following.name == "stops"):
             descriptions.append(_describe(item, segment, following))
     return descriptions
 
@@ -135,51 +134,19 @@ def shapes_vocabulary() -> tuple[str, ...]:
     Words are runs of letters, as written: "Describe" and "describe" are two. Coordinates, digits and punctuation are
     not among them.
     """
-    texts = [prompt for task in TASKS.values() for prompt in (*task.prompts, task.question_prompt or "")]
-    texts += [*COLORS, *SHAPES, *SHAPES.values(), *_NUMBERS, *_TEMPLATES]
+    tasks = [get_task(name) for name in SHAPES_TASKS]
+    texts = [prompt for task in tasks for prompt in (*task.prompts, task.question_prompt or "")]
+    texts += [task.answer_format.template for task in tasks]
+    texts += [*COLORS, *SHAPES, *SHAPES.values(), *_NUMBERS, _WORDS]
     texts += [words for event in EVENTS.values() for words in event[:3]]
     written = " ".join(re.sub(r"\{\w*\}", " ", text) for text in texts)
     return tuple(sorted(set(re.findall("[A-Za-z]+", written))))
 
 
 # The words of this module, beside those of the published prompts, the events, the colours and the shapes.
-_WHEN = "When does the {name} {event}?"
-_WHAT_AND_WHEN = "What does the {name} do, and when?"
-_WHEN_AND_WHERE = "When and where does the {name} {event}?"
-_WHERE_IS = "Where is the {name}?"
-_WHERE_ARE = "Where are the {names}?"
-_WHERE_NOW = "where is the {name}?"
-_WHAT_DOES = "What does the {name} do?"
-_WHICH = "Which shape {event}?"
-_IS_THERE_AT_THE_END = "Is the {name} there at the end?"
-_WHAT_FIRST = "What happens first: {first} or {second}?"
-_HOW_MANY = "How many shapes are there?"
-_WHAT_COLOR = "What color is the {shape}?"
-_WHAT_SHAPE = "What shape is {color}?"
-_IS_THERE = "Is there a {name}?"
-_WHICH_IS_LARGER = "Which is larger, the {first} or the {second}?"
-_LEFT_OR_RIGHT = "Is the {first} left or right of the {second}?"
-_END = "Ends in {time}, {sentence}. Object bounding box: {tube}"
-_OTHER_WORDS = "it the a shape shapes yes no left right appears then stops vanishes"
-_TEMPLATES = (
-    _WHEN,
-    _WHAT_AND_WHEN,
-    _WHEN_AND_WHERE,
-    _WHERE_IS,
-    _WHERE_ARE,
-    _WHERE_NOW,
-    _WHAT_DOES,
-    _WHICH,
-    _IS_THERE_AT_THE_END,
-    _WHAT_FIRST,
-    _HOW_MANY,
-    _WHAT_COLOR,
-    _WHAT_SHAPE,
-    _IS_THERE,
-    _WHICH_IS_LARGER,
-    _LEFT_OR_RIGHT,
-    _END,
-    _OTHER_WORDS,
+_WORDS = (
+    "When What Where Which Is How where when which there happens first many color shape shapes does do is are at "
+    "the end a or of and larger left right it yes no appears then stops vanishes"
 )
 
 
@@ -190,17 +157,38 @@ def _write_prompt(task: str, rng: RandomStream, **fields: str) -> str:
     return get_task(task).write_prompt(rng.integer(len(get_task(task).prompts)), **fields)
 
 
-def _write_span(scene: Scene, first_frame: int, last_frame: int) -> str:
-    return format_span(scene.get_time(first_frame), scene.get_time(last_frame))
+def _write_span(scene: Scene, stretch: Description | Segment) -> str:
+    return format_span(scene.get_time(stretch.first_frame), scene.get_time(stretch.last_frame))
 
 
-def _write_tube(scene: Scene, item: SceneObject, first_frame: int, last_frame: int) -> str:
-    frames = range(first_frame, last_frame + 1)
-    return format_tube([(scene.get_time(frame), scene.get_box(item, frame)) for frame in frames])
+def _write_box(scene: Scene, item: SceneObject, frame: int = 0) -> str:
+    return format_box(*scene.get_box(item, frame))
+
+
+def _write_tube(scene: Scene, asked: Description) -> str:
+    frames = range(asked.first_frame, asked.last_frame + 1)
+    return format_tube([(scene.get_time(frame), scene.get_box(asked.item, frame)) for frame in frames])
 
 
 def _write_time(scene: Scene, frame: int) -> str:
     return format_coordinate("t", round(scene.get_time(frame), 6))
+
+
+def _write_turn(name: str, scene: Scene, rng: RandomStream, asked: Description, query: str = "") -> list[Turn]:
+    """Write a question about a stretch: given is what the task needs, answered what its answers have."""
+    task = get_task(name)
+    writers = {
+        "query": lambda: query,
+        "span": lambda: _write_span(scene, asked),
+        "start": lambda: _write_time(scene, asked.first_frame),
+        "end": lambda: _write_time(scene, asked.last_frame),
+        "box": lambda: _write_box(scene, asked.item, asked.first_frame),
+        "tube": lambda: _write_tube(scene, asked),
+        "caption": lambda: f"{asked.sentence}.",
+        "text": lambda: f"{asked.sentence}.",
+    }
+    question = _write_prompt(name, rng, **{need: writers[need]() for need in task.needs})
+    return [Turn(question, task.answer_format.write(**{part: writers[part]() for part in task.answer_format.fields}))]
 
 
 def _sort_by_place(scene: Scene, items: Sequence[SceneObject]) -> list[SceneObject] | None:
@@ -223,6 +211,11 @@ def _list_all_descriptions(scene: Scene) -> list[Description]:
     return [description for item in scene.objects for description in list_descriptions(item)]
 
 
+def _list_simple(items: Sequence[SceneObject]) -> list[Description]:
+    """Return the descriptions of one segment each."""
+    return [_describe(item, segment) for item in items for segment in item.named_segments]
+
+
 def _choose_description(scene: Scene, rng: RandomStream) -> Description:
     """Choose a stretch of one segment more often than one of two."""
     simple = rng.chance(0.7)
@@ -234,20 +227,37 @@ def _list_events(scene: Scene) -> list[tuple[SceneObject, Segment]]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# When in a clip
+# When and where in a clip
 # ---------------------------------------------------------------------------------------------------------------------
 def _write_tvg(scene: Scene, rng: RandomStream) -> list[Turn]:
     asked = _choose_description(scene, rng)
-    prompt = _write_prompt("tvg", rng, query=asked.sentence)
-    return [Turn(prompt, _write_span(scene, asked.first_frame, asked.last_frame))]
+    return _write_turn("tvg", scene, rng, asked, asked.sentence)
+
+
+def _write_stvg(scene: Scene, rng: RandomStream) -> list[Turn]:
+    if rng.chance(0.25):
+        item, segment = rng.choose(_list_events(scene))
+        query = f"When and where does the {item.name} {EVENTS[segment.name].infinitive}?"
+        return _write_turn("stvg", scene, rng, _describe(item, segment), query)
+    asked = _choose_description(scene, rng)
+    return _write_turn("stvg", scene, rng, asked, asked.sentence)
+
+
+def _write_svg(scene: Scene, rng: RandomStream) -> list[Turn]:
+    asked = _choose_description(scene, rng)
+    name = f"the {asked.item.name}"
+    query = f"where is {name}?" if rng.chance(0.25) else name
+    return _write_turn("svg", scene, rng, asked, query)
+
+
+def _write_elc(scene: Scene, rng: RandomStream) -> list[Turn]:
+    # Its box names an object: objects hide too little of each other for two to have nearly the same.
+    return _write_turn("elc", scene, rng, _describe(*rng.choose(_list_events(scene))))
 
 
 def _write_tr(scene: Scene, rng: RandomStream) -> list[Turn] | None:
     asked = _choose_or_none(rng, [each for each in _list_all_descriptions(scene) if _is_alone(scene, each)])
-    if asked is None:
-        return None
-    prompt = _write_prompt("tr", rng, span=_write_span(scene, asked.first_frame, asked.last_frame))
-    return [Turn(prompt, f"{asked.sentence}.")]
+    return asked and _write_turn("tr", scene, rng, asked)
 
 
 def _is_alone(scene: Scene, description: Description) -> bool:
@@ -258,7 +268,7 @@ def _is_alone(scene: Scene, description: Description) -> bool:
         for segment in item.segments:
             # Of a stretch of rest only its first frame is a change; before it lies an event or nothing.
             last = segment.last_frame if segment.is_event else segment.first_frame
-            changes = segment.is_event or segment.name == "appears" or (segment.name == "absent" and last > 0)
+            changes = segment.is_named or (segment.name == "absent" and last > 0)
             if changes and segment.first_frame <= description.last_frame and last >= description.first_frame:
                 return False
     return True
@@ -272,71 +282,19 @@ def _write_dvc(scene: Scene, rng: RandomStream) -> list[Turn] | None:
     return [Turn(_write_prompt("dvc", rng), _write_sentences(scene, parts))]
 
 
-def _list_simple(items: Sequence[SceneObject]) -> list[Description]:
-    """Return the descriptions of one segment each."""
-    return [
-        _describe(item, segment)
-        for item in items
-        for segment in item.segments
-        if segment.is_event or segment.name == "appears"
-    ]
-
-
 def _write_sentences(scene: Scene, parts: Sequence[Description]) -> str:
-    return " ".join(f"{_write_span(scene, part.first_frame, part.last_frame)}, {part.sentence}." for part in parts)
+    return " ".join(f"{_write_span(scene, part)}, {part.sentence}." for part in parts)
 
 
 def _write_tgc(scene: Scene, rng: RandomStream) -> list[Turn]:
     if rng.chance(0.3):
         item = rng.choose(scene.actors)
-        question, parts = _WHAT_AND_WHEN.format(name=item.name), _list_simple([item])
+        question, parts = f"What does the {item.name} do, and when?", _list_simple([item])
     else:
         item, segment = rng.choose(_list_events(scene))
-        question = _WHEN.format(name=item.name, event=EVENTS[segment.name].infinitive)
+        question = f"When does the {item.name} {EVENTS[segment.name].infinitive}?"
         parts = [_describe(item, segment)]
     return [Turn(get_task("tgc").write_prompt(query=question), _write_sentences(scene, parts))]
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# When and where in a clip
-# ---------------------------------------------------------------------------------------------------------------------
-def _write_stvg(scene: Scene, rng: RandomStream) -> list[Turn]:
-    if rng.chance(0.25):
-        item, segment = rng.choose(_list_events(scene))
-        asked = _describe(item, segment)
-        query = _WHEN_AND_WHERE.format(name=item.name, event=EVENTS[segment.name].infinitive)
-    else:
-        asked = _choose_description(scene, rng)
-        query = asked.sentence
-    span = _write_span(scene, asked.first_frame, asked.last_frame)
-    tube = _write_tube(scene, asked.item, asked.first_frame, asked.last_frame)
-    return [Turn(_write_prompt("stvg", rng, query=query), f"{span} {tube}")]
-
-
-def _write_elc(scene: Scene, rng: RandomStream) -> list[Turn]:
-    # Its box names an object: objects hide too little of each other for two to have nearly the same.
-    item, segment = rng.choose(_list_events(scene))
-    prompt = _write_prompt(
-        "elc",
-        rng,
-        start=_write_time(scene, segment.first_frame),
-        box=format_box(*scene.get_box(item, segment.first_frame)),
-    )
-    answer = _END.format(
-        time=_write_time(scene, segment.last_frame),
-        sentence=_describe(item, segment).sentence,
-        tube=_write_tube(scene, item, segment.first_frame, segment.last_frame),
-    )
-    return [Turn(prompt, answer)]
-
-
-def _write_svg(scene: Scene, rng: RandomStream) -> list[Turn]:
-    asked = _choose_description(scene, rng)
-    name = f"the {asked.item.name}"
-    query = _WHERE_NOW.format(name=asked.item.name) if rng.chance(0.25) else name
-    span = _write_span(scene, asked.first_frame, asked.last_frame)
-    prompt = _write_prompt("svg", rng, query=query, span=span)
-    return [Turn(prompt, _write_tube(scene, asked.item, asked.first_frame, asked.last_frame))]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -351,7 +309,7 @@ def _write_video_captioning(scene: Scene, rng: RandomStream) -> list[Turn] | Non
 
 def _describe_whole(item: SceneObject) -> str:
     """Return all that happens to an object: "appears, then moves left, then stops"."""
-    words = [segment.name for segment in item.segments if segment.is_event or segment.name == "appears"]
+    words = [segment.name for segment in item.named_segments]
     if item.vanishes:
         words.append("vanishes")
     elif item.segments[-1].name == "stops":
@@ -378,7 +336,7 @@ def _write_video_qa(scene: Scene, rng: RandomStream) -> list[Turn] | None:
 def _ask_what_it_does(scene: Scene, rng: RandomStream) -> Turn | None:
     items = [item for item in scene.actors if len(item.events) == 1 and not item.appears and not item.vanishes]
     item = _choose_or_none(rng, items)
-    return item and Turn(_WHAT_DOES.format(name=item.name), f"it {item.events[0].name}.")
+    return item and Turn(f"What does the {item.name} do?", f"it {item.events[0].name}.")
 
 
 def _ask_which_shape(scene: Scene, rng: RandomStream) -> Turn | None:
@@ -386,20 +344,20 @@ def _ask_which_shape(scene: Scene, rng: RandomStream) -> Turn | None:
     item, segment = rng.choose(events)
     if any(other is not item and are_alike(each.name, segment.name) for other, each in events):
         return None
-    return Turn(_WHICH.format(event=segment.name), f"the {item.name}.")
+    return Turn(f"Which shape {segment.name}?", f"the {item.name}.")
 
 
 def _ask_whether_it_stays(scene: Scene, rng: RandomStream) -> Turn | None:
     stays = rng.chance(0.5)
     item = _choose_or_none(rng, [item for item in scene.actors if item.vanishes != stays])
-    return item and Turn(_IS_THERE_AT_THE_END.format(name=item.name), "yes." if stays else "no.")
+    return item and Turn(f"Is the {item.name} there at the end?", "yes." if stays else "no.")
 
 
 def _ask_what_is_first(scene: Scene, rng: RandomStream) -> Turn | None:
     pair = rng.shuffle([_describe(item, segment) for item, segment in _list_events(scene)])[:2]
     if len(pair) < 2 or abs(pair[0].first_frame - pair[1].first_frame) < scene.min_event_frames - 1:
         return None
-    question = _WHAT_FIRST.format(first=pair[0].sentence, second=pair[1].sentence)
+    question = f"What happens first: {pair[0].sentence} or {pair[1].sentence}?"
     return Turn(question, f"{min(pair, key=lambda part: part.first_frame).sentence}.")
 
 
@@ -412,7 +370,7 @@ def _write_rec(scene: Scene, rng: RandomStream) -> list[Turn]:
     names += [f"{item.color} shape"] if _is_only(scene, color=item.color) else []
     names += [item.shape] if _is_only(scene, shape=item.shape) else []
     prompt = _write_prompt("rec", rng, query=f"the {rng.choose(names)}")
-    return [Turn(prompt, format_box(*scene.get_box(item)))]
+    return [Turn(prompt, _write_box(scene, item))]
 
 
 def _is_only(scene: Scene, color: str | None = None, shape: str | None = None) -> bool:
@@ -422,7 +380,7 @@ def _is_only(scene: Scene, color: str | None = None, shape: str | None = None) -
 
 def _write_rc(scene: Scene, rng: RandomStream) -> list[Turn]:
     item = rng.choose(scene.objects)
-    return [Turn(_write_prompt("rc", rng, box=format_box(*scene.get_box(item))), f"a {item.name}.")]
+    return [Turn(_write_prompt("rc", rng, box=_write_box(scene, item)), f"a {item.name}.")]
 
 
 def _write_dgc(scene: Scene, rng: RandomStream) -> list[Turn] | None:
@@ -432,7 +390,7 @@ def _write_dgc(scene: Scene, rng: RandomStream) -> list[Turn] | None:
 
 def _write_boxed(scene: Scene, items: Sequence[SceneObject], article: str) -> str:
     """Return objects with their boxes, "the red circle [box], the blue circle [box]."."""
-    return ", ".join(f"{article} {item.name} {format_box(*scene.get_box(item))}" for item in items) + "."
+    return ", ".join(f"{article} {item.name} {_write_box(scene, item)}" for item in items) + "."
 
 
 def _write_igc(scene: Scene, rng: RandomStream) -> list[Turn] | None:
@@ -441,10 +399,10 @@ def _write_igc(scene: Scene, rng: RandomStream) -> list[Turn] | None:
     groups = [(names, items) for names, items in groups if len(items) > 1]
     if groups and rng.chance(0.5):
         names, items = rng.choose(groups)
-        items, question = _sort_by_place(scene, items), _WHERE_ARE.format(names=names)
+        items, question = _sort_by_place(scene, items), f"Where are the {names}?"
     else:
         items = [rng.choose(scene.objects)]
-        question = _WHERE_IS.format(name=items[0].name)
+        question = f"Where is the {items[0].name}?"
     return items and [Turn(get_task("igc").write_prompt(query=question), _write_boxed(scene, items, "the"))]
 
 
@@ -460,26 +418,26 @@ def _write_conversation(scene: Scene, rng: RandomStream) -> list[Turn] | None:
 
 def _ask_color(scene: Scene, rng: RandomStream) -> Turn | None:
     item = _choose_or_none(rng, [item for item in scene.objects if _is_only(scene, shape=item.shape)])
-    return item and Turn(_WHAT_COLOR.format(shape=item.shape), f"{item.color}.")
+    return item and Turn(f"What color is the {item.shape}?", f"{item.color}.")
 
 
 def _ask_shape(scene: Scene, rng: RandomStream) -> Turn | None:
     item = _choose_or_none(rng, [item for item in scene.objects if _is_only(scene, color=item.color)])
-    return item and Turn(_WHAT_SHAPE.format(color=item.color), f"a {item.shape}.")
+    return item and Turn(f"What shape is {item.color}?", f"a {item.shape}.")
 
 
 def _ask_whether_there(scene: Scene, rng: RandomStream) -> Turn:
     item = rng.choose(scene.objects)
     if rng.chance(0.5):
-        return Turn(_IS_THERE.format(name=item.name), "yes.")
+        return Turn(f"Is there a {item.name}?", "yes.")
     # An object that is not there, mostly with the colour or the shape of one that is.
     names = {other.name for other in scene.objects}
     near = [f"{item.color} {shape}" for shape in SHAPES] + [f"{color} {item.shape}" for color in COLORS]
-    return Turn(_IS_THERE.format(name=rng.choose([name for name in near if name not in names])), "no.")
+    return Turn(f"Is there a {rng.choose([name for name in near if name not in names])}?", "no.")
 
 
 def _ask_how_many(scene: Scene, rng: RandomStream) -> Turn:
-    return Turn(_HOW_MANY, f"{_NUMBERS[len(scene.objects) - 1]}.")
+    return Turn("How many shapes are there?", f"{_NUMBERS[len(scene.objects) - 1]}.")
 
 
 def _ask_which_is_larger(scene: Scene, rng: RandomStream) -> Turn | None:
@@ -488,14 +446,14 @@ def _ask_which_is_larger(scene: Scene, rng: RandomStream) -> Turn | None:
     if len(pair) < 2 or max(sides) < _MIN_SIDE_RATIO * min(sides):
         return None
     larger = pair[sides.index(max(sides))]
-    return Turn(_WHICH_IS_LARGER.format(first=pair[0].name, second=pair[1].name), f"the {larger.name}.")
+    return Turn(f"Which is larger, the {pair[0].name} or the {pair[1].name}?", f"the {larger.name}.")
 
 
 def _ask_left_or_right(scene: Scene, rng: RandomStream) -> Turn | None:
     pair = rng.shuffle(scene.objects)[:2]
     if len(pair) < 2 or (ordered := _sort_by_place(scene, pair)) is None:
         return None
-    question = _LEFT_OR_RIGHT.format(first=pair[0].name, second=pair[1].name)
+    question = f"Is the {pair[0].name} left or right of the {pair[1].name}?"
     return Turn(question, "left." if ordered[0] is pair[0] else "right.")
 
 
@@ -518,4 +476,15 @@ _WRITERS: dict[str, Callable[[Scene, RandomStream], list[Turn] | None]] = {
 }
 
 
-__all__ = ["Description", "Turn", "list_descriptions", "shapes_vocabulary", "write_messages"]
+SHAPES_TASKS = tuple(_WRITERS)
+
+
+__all__ = [
+    "SHAPES_TASKS",
+    "Description",
+    "Turn",
+    "add_questions",
+    "list_descriptions",
+    "shapes_vocabulary",
+    "write_messages",
+]

@@ -138,6 +138,11 @@ class Segment(NamedTuple):
         return self.name in EVENTS
 
     @property
+    def is_named(self) -> bool:
+        """Whether there is something to say of it: an event, or that the object appears."""
+        return self.is_event or self.name == "appears"
+
+    @property
     def num_frames(self) -> int:
         """Number of frames."""
         return self.last_frame - self.first_frame + 1
@@ -177,6 +182,11 @@ class SceneObject:
     def events(self) -> list[Segment]:
         """The segments in which something happens."""
         return [segment for segment in self.segments if segment.is_event]
+
+    @property
+    def named_segments(self) -> list[Segment]:
+        """The segments that there is something to say of."""
+        return [segment for segment in self.segments if segment.is_named]
 
     @property
     def appears(self) -> bool:
