@@ -109,6 +109,26 @@ def format_coordinate(axis: str, value: float, unit: str = "fraction") -> str:
     return f"<{axis}={number}{suffix}>"
 
 
+def write_time(fraction: float) -> str:
+    """Return `<t=0.1>`."""
+    return format_coordinate("t", fraction)
+
+
+def write_span(start_fraction: float, end_fraction: float) -> str:
+    """Return `{<t=0.1><t=0.5>}`."""
+    return f"{{{write_time(start_fraction)}{write_time(end_fraction)}}}"
+
+
+def write_box(box: tuple[float, float, float, float]) -> str:
+    """Return `[<x=0.1><y=0.2><x=0.5><y=0.6>]` of the fractions left, top, right, bottom."""
+    return "[" + "".join(format_coordinate(axis, value) for axis, value in zip(_BOX_AXES, box, strict=True)) + "]"
+
+
+def write_tube(entries: Sequence[tuple[float, tuple[float, float, float, float]]]) -> str:
+    """Return `<t=0.1>:[box], <t=0.2>:[box]` of fractions."""
+    return ", ".join(f"{write_time(time)}:{write_box(box)}" for time, box in entries)
+
+
 def format_coordinate_token(axis: str, index: int) -> str:
     """Return the vocabulary token of a bin, for example `"<t_41>"`."""
     return f"<{axis}_{index}>"
@@ -292,4 +312,8 @@ __all__ = [
     "format_coordinate",
     "format_coordinate_token",
     "read_coordinate",
+    "write_box",
+    "write_span",
+    "write_time",
+    "write_tube",
 ]

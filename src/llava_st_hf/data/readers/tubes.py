@@ -13,7 +13,7 @@ import numpy as np
 
 from ...processing.frame_sampling_llava_st import compute_frame_indices
 from ...processing.media_llava_st import InputError
-from ...processing.notation_llava_st import format_coordinate
+from ...processing.notation_llava_st import write_box, write_span, write_time, write_tube
 from ...processing.tasks_llava_st import TASKS, get_task
 from ..skips import RecordError, show
 
@@ -278,26 +278,6 @@ def interpolate_boxes(
 # --------------------------------------------------------------------------------------------------
 # Text
 # --------------------------------------------------------------------------------------------------
-def write_time(fraction: float) -> str:
-    """Return `<t=0.1>`."""
-    return format_coordinate("t", fraction)
-
-
-def write_span(start_fraction: float, end_fraction: float) -> str:
-    """Return `{<t=0.1><t=0.5>}`."""
-    return f"{{{write_time(start_fraction)}{write_time(end_fraction)}}}"
-
-
-def write_box(box: BoxValues) -> str:
-    """Return `[<x=0.1><y=0.2><x=0.5><y=0.6>]` of the fractions left, top, right, bottom."""
-    return "[" + "".join(format_coordinate(axis, value) for axis, value in zip("xyxy", box, strict=True)) + "]"
-
-
-def write_tube(entries: TubeEntries) -> str:
-    """Return `<t=0.1>:[box], <t=0.2>:[box]` of fractions."""
-    return ", ".join(f"{write_time(time)}:{write_box(box)}" for time, box in entries)
-
-
 def write_end_caption(end_fraction: float, caption: str, entries: TubeEntries) -> str:
     """Return the answer of event localization and captioning, in the published form."""
     return f"Ends in {write_time(end_fraction)}, {_close(caption)} Object bounding box: {write_tube(entries)}"
@@ -374,11 +354,7 @@ __all__ = [
     "require",
     "require_frame",
     "require_text",
-    "write_box",
     "write_end_caption",
     "write_grounding_turns",
-    "write_span",
-    "write_time",
-    "write_tube",
     "write_turns",
 ]
