@@ -29,6 +29,12 @@ def real_media_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def real_annotations_dir() -> Path:
+    """Excerpts of published annotation files."""
+    return require_shared("real_annotations")
+
+
+@pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory) -> Path:
     """A small randomly initialised checkpoint: model, tokenizer, processor."""
     return make_random_checkpoint(tmp_path_factory.mktemp("checkpoint"))

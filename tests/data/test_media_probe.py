@@ -3,8 +3,7 @@ import pytest
 from PIL import Image
 from video_files import encode, rotate_mp4
 
-from llava_st_hf.data.media_probe import find_media, probe_image, probe_video
-from llava_st_hf.data.readers.base import MediaFolder
+from llava_st_hf.data.media_probe import probe_image, probe_video
 from llava_st_hf.data.skips import RecordError
 from llava_st_hf.processing.image_loading_llava_st import open_image
 from llava_st_hf.processing.video_decoding_llava_st import read_video
@@ -71,28 +70,3 @@ def test_refuses_huge_frames(tmp_path, monkeypatch):
         with pytest.raises(RecordError) as raised:
             probe()
         assert raised.value.reason == "oversized_media"
-
-
-def test_finds_a_file_in_a_folder_below(tmp_path):
-    for name in ("b/clip.mp4", "a/clip.mp4", "a/other.avi"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    folder = MediaFolder(tmp_path)
-    assert find_media(folder, ["clip.mp4"], "video", "video")[0].path == str(tmp_path / "a/clip.mp4")
-    assert find_media(folder, ["other.mp4", "other.avi"], "video", "video")[0].path == str(tmp_path / "a/other.avi")
-    (tmp_path / "clip.mp4").touch()
-    assert find_media(folder, ["clip.mp4"], "video", "video")[0].path == str(tmp_path / "clip.mp4")
-    for name, reason in (("lost", "missing_media"), ("../x", "outside_root"), ("a\0", "invalid_field")):
-        with pytest.raises(RecordError) as raised:
-            find_media(folder, [name], "video", "video")
-        assert raised.value.reason == reason
-    # A folder beside it whose name only begins in the same way is outside too.
-    beside = tmp_path.with_name(tmp_path.name + "_private")
-    beside.mkdir()
-    (beside / "clip.mp4").touch()
-    for name in (f"../{beside.name}/clip.mp4", str(beside / "clip.mp4")):
-        with pytest.raises(RecordError, match="outside of") as raised:
-            folder.open_media(name, "video")
-        assert raised.value.reason == "outside_root"
-    with pytest.raises(RecordError, match="give data_folder"):
-        find_media(MediaFolder(None), ["clip.mp4"], "video", "video")

@@ -478,7 +478,7 @@ def collate(records):
 
 import datasets, pyarrow.parquet, yaml
 from torch.utils.data import DataLoader
-from llava_st_hf.data.readers import formats
+from llava_st_hf.data.readers import registry
 before, start = read_memory(), time.perf_counter()
 mixture = Mixture(path, batch_size=100, num_readers=max(int(num_workers), 1))
 sampler = MixtureBatchSampler(mixture, 100, first_batch=int(first_batch))

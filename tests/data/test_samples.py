@@ -47,7 +47,7 @@ def test_every_task_has_a_record(task):
         ({"source": "a" * 1001}, "invalid_field", "source", "1 to 1,000 characters"),
         ({"task": "everything"}, "invalid_field", "task", "choose one of video_captioning"),
         ({"task": ["tvg"]}, "invalid_field", "task", "task is ['tvg']"),
-        ({"task": "rec"}, "invalid_field", "media_type", "task 'rec' wants image"),
+        ({"task": "rec"}, "invalid_field", "media_type", "task 'rec' needs image"),
         ({"media_type": "sound"}, "invalid_field", "media_type", "choose one of video, image, text"),
         ({"media": ()}, "missing_media", "media", "give at least one"),
         ({"media_type": "text", "task": "conversation"}, "invalid_field", "media", "none for text"),
@@ -262,7 +262,7 @@ def test_messages_of_a_prompt_and_an_answer(checkpoint):
         ([{"type": "video"}], "messages[0].content holds {'type': 'video'}"),
         ([{"type": "video", "video": "a.mp4"}, {"type": "image", "image": "b.jpg"}], "hold 2 media"),
         ([{"type": "video", "video": "a.mp4"}] * 2, "give one video, or images alone"),
-        ([{"type": "video", "video": 3}], "media has the frames 3"),
+        ([{"type": "video", "video": 3}], "media is 3: give a uint8 array"),
     ],
 )
 def test_messages_that_are_no_record(content, words):

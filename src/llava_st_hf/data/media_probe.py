@@ -1,7 +1,6 @@
 """Size and times of media files without decoding them: what turns seconds and pixels into fractions."""
 
 import os
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -20,8 +19,6 @@ from ..processing.video_timeline_llava_st import (
     read_timeline,
     timeline_by_decoding,
 )
-from .readers.base import MediaFolder
-from .samples import Media
 from .skips import RecordError
 
 # EXIF says so of a picture that is shown with its sides exchanged.
@@ -64,31 +61,6 @@ def probe_image(path: str) -> MediaInfo:
     """
     width, height = _probe_image(path, *_get_version(path))
     return MediaInfo("image", width, height, source=path)
-
-
-def find_media(folder: MediaFolder, names: Sequence[str], media_type: str, field: str) -> tuple[Media, ...]:
-    """
-    Return the media under the first of some names that exists, in the folder or in a folder right below it.
-
-    Args:
-        folder (`MediaFolder`): The folder of the media.
-        names (`Sequence[str]`): Names to try, best first.
-        media_type (`str`): `"video"` or `"image"`.
-        field (`str`): Field of the record, for messages.
-
-    Raises:
-        `RecordError`: As `MediaFolder.open_media`; when none exists, about the first name.
-    """
-    if folder.path is not None:
-        for name in names:
-            if os.path.lexists(folder.path / name):
-                return folder.open_media(name, media_type, field)
-        entries = os.scandir(folder.path) if folder.path.is_dir() else ()
-        for part in sorted(entry.name for entry in entries if entry.is_dir()):
-            for name in names:
-                if os.path.lexists(folder.path / part / name):
-                    return folder.open_media(os.path.join(part, name), media_type, field)
-    return folder.open_media(names[0], media_type, field)
 
 
 def _get_version(path: str) -> tuple[int, int]:
@@ -150,4 +122,4 @@ def _probe_image(path: str, modified_ns: int, num_bytes: int) -> tuple[int, int]
     return (height, width) if is_turned else (width, height)
 
 
-__all__ = ["find_media", "probe_image", "probe_video"]
+__all__ = ["probe_image", "probe_video"]

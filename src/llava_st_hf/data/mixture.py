@@ -178,10 +178,8 @@ class SourceSpec:
 
             if "/" not in self.id and Path(self.id).exists():
                 raise InputError(f"id is {self.id!r}, which is a folder here: name it as json_path.")
-            split = self.split or "train"
-            return CanonicalReader.from_hub(
-                self.id, self.name, self.revision, split, self.data_folder, self.task, **options
-            )
+            options |= {"data_folder": self.data_folder, "task": self.task}
+            return CanonicalReader.from_hub(self.id, self.name, self.revision, self.split or "train", **options)
         from .readers.registry import FORMATS, guess_format, list_options, open_reader
 
         if self.data_folder is not None and not Path(self.data_folder).is_dir():

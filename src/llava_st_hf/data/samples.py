@@ -7,7 +7,7 @@ Parquet and in `datasets` it is a row of `get_features()`:
 | --- | --- | --- |
 | `id` | string | name of the record, unique within its source |
 | `source` | string | name of the data set that it comes from |
-| `task` | string | one of the 15 tasks (`TASKS`) |
+| `task` | string | one of `TASKS` |
 | `media_type` | string | `video`, `image`, or `text` where there is no medium |
 | `media` | list of {`bytes`, `path`} | the clip; or the images, in order; or the frames of a clip kept as pictures |
 | `frame_range` | list of 2 integers, or null | first and last frame of the clip that the record is about |
@@ -36,7 +36,7 @@ from ..processing.notation_llava_st import (
 )
 from ..processing.prompt_expansion_llava_st import check_encodable
 from ..processing.tasks_llava_st import TASKS
-from .skips import RecordError, show
+from .skips import RecordError, make_error, show
 
 MEDIA_TYPES = ("video", "image", "text")
 MAX_TEXT_CHARACTERS = 200_000  # of all messages together; far above what a context of 32,768 tokens holds
@@ -69,11 +69,7 @@ class Media:
         if self.path is None and self.content is None and self.frames is None:
             raise RecordError("missing_media", "media", "media has neither a path nor bytes: give one of them.")
         if not isinstance(self.path, (str, type(None))) or not isinstance(self.content, (bytes, type(None))):
-            raise _invalid(
-                "media",
-                f"media has the path {show(self.path)} and the content {show(self.content)}: give the path as text, "
-                "the content as bytes.",
-            )
+            raise make_error("media", [self.path, self.content], "give the path as text, the content as bytes")
         if self.path is not None:
             _check_encodable("media", self.path)
         if self.frames is not None:
@@ -89,10 +85,10 @@ class Media:
     def _check_frames(self) -> None:
         is_array = isinstance(self.frames, np.ndarray) and self.frames.dtype == np.uint8
         if not is_array or self.frames.ndim not in (3, 4) or self.frames.shape[-1] != 3:
-            raise _invalid(
+            raise make_error(
                 "media",
-                f"media has the frames {show(self.frames)}: give a uint8 array (frames, height, width, 3) of a clip "
-                "or (height, width, 3) of an image.",
+                self.frames,
+                "give a uint8 array (frames, height, width, 3) of a clip or (height, width, 3) of an image",
             )
 
 
@@ -104,7 +100,7 @@ class Sample:
     Args:
         id (`str`): Name of the record, unique within its source.
         source (`str`): Name of the data set it comes from.
-        task (`str`): One of the 15 tasks, see `TASKS`.
+        task (`str`): One of `TASKS`.
         media_type (`str`): `"video"`, `"image"` or `"text"`.
         media (`tuple[Media, ...]`): A clip, images, or the frames of a clip in order; empty for text.
         messages (`tuple[dict[str, str], ...]`):
@@ -145,19 +141,17 @@ class Sample:
         for name in ("id", "source"):
             value = getattr(self, name)
             if not isinstance(value, str) or not value.strip() or len(value) > 1000:
-                raise _invalid(name, f"{name} is {show(value)}: give a text of 1 to 1,000 characters.")
+                raise make_error(name, value, "give a text of 1 to 1,000 characters")
             _check_encodable(name, value)
         if not isinstance(self.task, str) or self.task not in TASKS:
-            raise _invalid("task", f"task is {show(self.task)}: choose one of {', '.join(TASKS)}.")
+            raise make_error("task", self.task, f"choose one of {', '.join(TASKS)}")
         self._check_media()
         self._check_frame_range()
         self._check_messages()
 
     def _check_media(self) -> None:
         if self.media_type not in MEDIA_TYPES:
-            raise _invalid(
-                "media_type", f"media_type is {show(self.media_type)}: choose one of {', '.join(MEDIA_TYPES)}."
-            )
+            raise make_error("media_type", self.media_type, f"choose one of {', '.join(MEDIA_TYPES)}")
         if bool(self.media) != (self.media_type != "text"):
             raise RecordError(
                 "missing_media" if not self.media else "invalid_field",
@@ -165,12 +159,9 @@ class Sample:
                 f"media has {len(self.media)} entries, but media_type is {self.media_type!r}: give at least one for a "
                 "video or an image, none for text.",
             )
-        wanted = TASKS[self.task].media_type
-        if wanted not in ("any", self.media_type):
-            raise _invalid(
-                "media_type",
-                f"media_type is {self.media_type!r}, but task {self.task!r} wants {wanted}: fix one of them.",
-            )
+        needed = TASKS[self.task].media_type
+        if needed not in ("any", self.media_type):
+            raise make_error("media_type", self.media_type, f"task {self.task!r} needs {needed}; fix one of the two")
 
     def _check_frame_range(self) -> None:
         if self.frame_range is None:
@@ -178,21 +169,19 @@ class Sample:
         numbers = self.frame_range if isinstance(self.frame_range, (tuple, list)) else ()
         is_whole = [isinstance(number, Integral) and not isinstance(number, bool) for number in numbers]
         if self.media_type != "video" or is_whole != [True, True] or not 0 <= numbers[0] <= numbers[1]:
-            raise _invalid(
+            raise make_error(
                 "frame_range",
-                f"frame_range is {show(self.frame_range)} for media_type {self.media_type!r}: give the first and the "
-                "last frame of a video as whole numbers, the first not after the last.",
+                self.frame_range,
+                "give the first and the last frame of a video as whole numbers, the first not after the last",
             )
 
     def _check_messages(self) -> None:
         if not isinstance(self.messages, (tuple, list)) or not all(isinstance(m, Mapping) for m in self.messages):
-            raise _invalid("messages", f"messages is {show(self.messages)}: give a list of role and content.")
+            raise make_error("messages", self.messages, "give a list of role and content")
         roles = [message.get("role") for message in self.messages]
         turns = roles[1:] if roles[:1] == ["system"] else roles
         if not turns or len(turns) % 2 or any(role != _ROLES[index % 2] for index, role in enumerate(turns)):
-            raise _invalid(
-                "messages", f"the roles of messages are {show(roles)}: user and assistant take turns, user first."
-            )
+            raise make_error("messages", roles, "user and assistant take turns, user first")
         if len(self.messages) > MAX_MESSAGES:
             raise RecordError(
                 "too_long",
@@ -203,7 +192,7 @@ class Sample:
         for index, message in enumerate(self.messages):
             name, content = f"messages[{index}].content", message.get("content")
             if not isinstance(content, str) or not content.strip():
-                raise _invalid(name, f"{name} is {show(content)}: give a text that is not empty.")
+                raise make_error(name, content, "give a text that is not empty")
             lengths += len(content)
             if lengths > MAX_TEXT_CHARACTERS:
                 raise RecordError(
@@ -212,24 +201,21 @@ class Sample:
                     f"messages hold more than {MAX_TEXT_CHARACTERS:,} characters: shorten or split the record.",
                 )
             if match := _CONTROL_TOKEN.search(content):
-                raise _invalid(name, f"{name} holds the control token {match.group()}: leave it out.")
+                raise RecordError(
+                    "invalid_field", name, f"{name} holds the control token {match.group()}: leave it out."
+                )
             _check_text(name, content, message["role"])
         self._check_placeholders()
 
     def _check_placeholders(self) -> None:
-        found = [token for message in self.messages for token in MEDIA_PLACEHOLDER.findall(message["content"])]
-        asked = [
-            token
-            for message in self.messages
-            if message["role"] == "user"
-            for token in MEDIA_PLACEHOLDER.findall(message["content"])
-        ]
-        wanted = ["<video>"] if self.media_type == "video" else ["<image>"] * len(self.media)
-        if found and (found != wanted or asked != wanted):
-            raise _invalid(
+        found = [(m["role"], token) for m in self.messages for token in MEDIA_PLACEHOLDER.findall(m["content"])]
+        expected = ["<video>"] if self.media_type == "video" else ["<image>"] * len(self.media)
+        if found and found != [("user", token) for token in expected]:
+            raise RecordError(
+                "invalid_field",
                 "messages",
-                f"messages hold the placeholders {show(found)}, but the media are {show(wanted)}: write one for "
-                "each medium in the turns of the user, or none at all.",
+                f"messages hold the placeholders {show([token for _, token in found])}, but the media are "
+                f"{show(expected)}: write one for each medium in the turns of the user, or none at all.",
             )
 
     def to_row(self) -> dict[str, Any]:
@@ -260,14 +246,14 @@ class Sample:
             `RecordError`: For a missing column, or one with a value that it cannot have.
         """
         if not isinstance(row, Mapping):
-            raise _invalid("record", f"the record is {show(row)}: give an object with fields.")
+            raise make_error("record", row, "give an object with fields")
         missing = [name for name in ("id", "source", "task", "media_type", "messages") if row.get(name) is None]
         if missing:
-            raise _invalid(missing[0], f"{missing[0]} is missing: a canonical record has it.")
+            raise RecordError("invalid_field", missing[0], f"{missing[0]} is missing: a canonical record has it.")
         media = row.get("media")
         media = [] if media is None else media
         if not isinstance(media, (list, tuple)) or not all(isinstance(item, Mapping) for item in media):
-            raise _invalid("media", f"media is {show(media)}: give a list of {{bytes, path}}.")
+            raise make_error("media", media, "give a list of {bytes, path}")
         frame_range = row.get("frame_range")
         return cls(
             id=row["id"],
@@ -332,7 +318,7 @@ class Sample:
                 (uint8), or for a video a list of these, its frames.
             id (`str`): Name of the record.
             source (`str`): Name of the data set.
-            task (`str`): One of the 15 tasks.
+            task (`str`): One of `TASKS`.
             frame_range (`tuple[int, int]`, *optional*): First and last frame; that of the video's block by default.
 
         Returns:
@@ -345,7 +331,9 @@ class Sample:
         blocks = [block for turn in blocks_of_turns for block in turn if block["type"] != "text"]
         kinds = {block["type"] for block in blocks}
         if len(kinds) > 1 or (kinds == {"video"} and len(blocks) > 1):
-            raise _invalid("messages", f"messages hold {len(blocks)} media: give one video, or images alone.")
+            raise RecordError(
+                "invalid_field", "messages", f"messages hold {len(blocks)} media: give one video, or images alone."
+            )
         first_turn = next(
             (turn for m, turn in zip(messages, blocks_of_turns, strict=True) if m.get("role") == "user"), []
         )
@@ -402,14 +390,14 @@ def _check_text(name: str, content: str, role: str) -> None:
         if len({coordinate.unit for coordinate in coordinates}) == 1:
             check_groups(content, coordinates, [coordinate.value for coordinate in coordinates])
     except (PromptError, InputError) as error:
-        raise _invalid(name, f"{name}: {error}") from error
+        raise RecordError("invalid_field", name, f"{name}: {error}") from error
 
 
 def _check_encodable(name: str, text: str) -> None:
     try:
         check_encodable(name, text)
     except PromptError as error:
-        raise _invalid(name, str(error)) from error
+        raise RecordError("invalid_field", name, str(error)) from error
 
 
 def _list_blocks(message: Mapping[str, Any], index: int) -> list[Mapping[str, Any]]:
@@ -419,9 +407,9 @@ def _list_blocks(message: Mapping[str, Any], index: int) -> list[Mapping[str, An
     for block in blocks if isinstance(blocks, (list, tuple)) else [blocks]:
         kind = block.get("type") if isinstance(block, Mapping) else None
         if kind not in ("text", "image", "video") or block.get(kind) is None:
-            raise _invalid(
-                f"messages[{index}].content",
-                f"messages[{index}].content holds {show(block)}: give blocks of type text, image or video.",
+            name = f"messages[{index}].content"
+            raise RecordError(
+                "invalid_field", name, f"{name} holds {show(block)}: give blocks of type text, image or video."
             )
     return list(blocks)
 
@@ -433,10 +421,6 @@ def _list_media(value: Any) -> list[Media]:
     if isinstance(value, bytes):
         return [Media(content=value)]
     return [Media(path=value)] if isinstance(value, str) else [Media(frames=value)]
-
-
-def _invalid(field: str, message: str) -> RecordError:
-    return RecordError("invalid_field", field, message)
 
 
 __all__ = [

@@ -70,6 +70,11 @@ def show(value: Any) -> str:
     return written if len(written) <= 80 else written[:77] + "..."
 
 
+def make_error(field: str, value: Any, fix: str) -> RecordError:
+    """Return the error of a field with a value that it cannot have."""
+    return RecordError("invalid_field", field, f"{field} is {show(value)}: {fix}.")
+
+
 @dataclass(frozen=True)
 class SkippedRecord:
     """
@@ -234,6 +239,7 @@ __all__ = [
     "SkippedRecord",
     "TooManySkipsError",
     "format_skip_table",
+    "make_error",
     "read_skip_report",
     "show",
 ]

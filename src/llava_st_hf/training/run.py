@@ -16,7 +16,7 @@ from transformers.trainer_utils import TrainOutput
 
 from ..data.collator import LlavaSTDataCollator
 from ..data.mixture import Mixture, MixtureSpec
-from ..data.readers.tubes import DEFAULT_NUM_FRAMES
+from ..data.sample_writing import DEFAULT_NUM_FRAMES
 from ..data.samples import Sample
 from ..data.shapes import ShapesDataset
 from ..data.skips import SkippedRecord, SkipReport, read_skip_report

@@ -43,9 +43,9 @@ def test_reads_the_release(clip, tmp_path):
     [
         ("circle 1.0##a.", "the line"),
         ("circle 3.0 1.0##a.", "ends before it starts"),
-        ("circle nan 1.0##a.", "start and end"),
+        ("circle nan 1.0##a.", "start, end is [nan, 1.0]"),
         ("circle x 1.0##a.", "start is 'x'"),
-        ("circle 9.0 10.0##a.", "start is 9"),
+        ("circle 9.0 10.0##a.", "start, end is [9.0, 10.0]: the time 9.0 s is outside"),
         ("circle 1.0 2.0## . ", "caption"),
         ("../circle 1.0 2.0##a.", "outside of"),
         ("lost 1.0 2.0##a.", "does not exist"),
@@ -95,6 +95,12 @@ def test_a_real_end_lies_behind_the_clip(real_media_dir, tmp_path):
     assert span.end_seconds == info.end_seconds < end - 1
     (sample,) = CharadesStaReader(tmp_path / "a.json", "charades", real_media_dir)
     assert sample.messages[1]["content"] == "{<t=0.7><t=1.0>}"
+
+
+def test_every_real_line_is_read(real_annotations_dir, tmp_path):
+    reader = CharadesStaReader(real_annotations_dir / "charades_sta_test_excerpt.txt", "charades", tmp_path)
+    assert len(reader) == 500
+    assert {record.reason for record in reader} == {"missing_media"}
 
 
 def test_refuses_a_file_that_is_no_text(tmp_path):

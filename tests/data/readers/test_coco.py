@@ -76,5 +76,5 @@ def test_an_annotation_that_is_no_object_is_reported(tmp_path):
 
 
 def test_refuses_other_tasks(tmp_path):
-    with pytest.raises(InputError, match="rec or rc"):
+    with pytest.raises(InputError, match="choose one of rec, rc"):
         open_coco(tmp_path, CONTENT, task="dgc")

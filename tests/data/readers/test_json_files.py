@@ -45,9 +45,6 @@ def test_any_element_is_found_wherever_a_chunk_ends(tmp_path, monkeypatch, chunk
         array = json.dumps(values, indent=draw.choice([None, 2])).replace("\n", draw.choice(["\n", "\r\n"]))
         assert list(JsonRecords(write(tmp_path / "a.json", mark + array.encode()))) == values
 
-        around = {"first": [1, [2]], "bß": {"c": 12}, "n": -1.5e3, "list": values, "last": 1}
-        assert list(JsonRecords(write(tmp_path / "o.json", mark + dump(around).encode()), key="list")) == values
-
         end = draw.choice(["\n", "\r\n"])
         lines = [line for value in values for line in [dump(value), *draw.choice([[], ["", " \t" * 9]])]]
         text = end.join(lines) + draw.choice(["", end, end + end])
@@ -108,24 +105,22 @@ def test_long_lines_are_read_up_to_the_limit(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "key", "expected"),
+    ("name", "content", "expected"),
     [
-        ("a.json", "", None, r"'\[' is expected, but 'the end of the file' found.*\(byte 0\)"),
-        ("a.json", "[1, 2", None, "is no JSON"),
-        ("a.json", "[1, 2,]", None, "is no JSON"),
-        ("a.json", "[1 2]", None, r"',' is expected, but '2' found; fix it \(byte 3\)"),
-        ("a.json", '[{"a": }]', None, "is no JSON: Expecting value at byte 7"),
-        ("a.json", "[" * 100_000, None, "nested too deeply"),
-        ("a.json", "[1]\n[2]", None, r"goes on after the end of its array: .*\.jsonl"),
-        ("a.json", '{"a": [1]}', None, "holds an object, not an array: give the key"),
-        ("a.json", '{"a": 1, "c": [2]}', "b", r"has no key 'b': its keys are 'a', 'c'"),
-        ("a.json", '{"b": 1}', "b", r"'\[' is expected, but '1' found"),
-        ("a.jsonl", '{"a": 1}'.encode("utf-16"), None, "is in UTF-16: save it as UTF-8"),
+        ("a.json", "", r"'\[' is expected, but 'the end of the file' found.*\(byte 0\)"),
+        ("a.json", "[1, 2", "is no JSON"),
+        ("a.json", "[1, 2,]", "is no JSON"),
+        ("a.json", "[1 2]", r"',' is expected, but '2' found; fix it \(byte 3\)"),
+        ("a.json", '[{"a": }]', "is no JSON: Expecting value at byte 7"),
+        ("a.json", "[" * 100_000, "nested too deeply"),
+        ("a.json", "[1]\n[2]", r"goes on after the end of its array: .*\.jsonl"),
+        ("a.json", '{"a": [1]}', "holds an object, not an array: name"),
+        ("a.jsonl", '{"a": 1}'.encode("utf-16"), "is in UTF-16: save it as UTF-8"),
     ],
 )
-def test_a_file_that_cannot_be_indexed_is_a_clear_error(tmp_path, name, content, key, expected):
+def test_a_file_that_cannot_be_indexed_is_a_clear_error(tmp_path, name, content, expected):
     with pytest.raises(InputError, match=expected) as caught:
-        JsonRecords(write(tmp_path / name, content), key=key)
+        JsonRecords(write(tmp_path / name, content))
     assert not isinstance(caught.value, RecordError)
     assert name in str(caught.value)
 
@@ -179,13 +174,6 @@ def test_the_index_is_made_once(tmp_path, monkeypatch, cache_folder):
         assert list(JsonRecords(path, cache_folder=cache_folder)) == [1, 2]
     assert len(scans) == 4
     assert [entry.suffix for entry in cache_folder.iterdir()] == [".npy"]
-
-
-def test_two_keys_of_one_file_have_two_indices(tmp_path, cache_folder):
-    path = write(tmp_path / "a.json", '{"a": [1, 2], "b": [3]}')
-    assert list(JsonRecords(path, key="a", cache_folder=cache_folder)) == [1, 2]
-    assert list(JsonRecords(path, key="b", cache_folder=cache_folder)) == [3]
-    assert list(JsonRecords(path, key="a", cache_folder=cache_folder)) == [1, 2]
 
 
 def test_a_small_file_leaves_nothing_in_the_cache(tmp_path):

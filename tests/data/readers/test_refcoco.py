@@ -110,5 +110,5 @@ def test_refuses_an_unknown_prompt_or_task(tmp_path):
     path = write_refcoco(tmp_path, [], [])
     with pytest.raises(InputError, match="prompt_variant is 4"):
         RefCocoReader(path, "r", prompt_variant=4)
-    with pytest.raises(InputError, match="can be read as rec"):
+    with pytest.raises(InputError, match="choose one of rec\\."):
         RefCocoReader(path, "r", task="rc")

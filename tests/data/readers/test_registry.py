@@ -28,7 +28,7 @@ VIDSTG = {
     "frame_count": 40,
     "width": 320,
     "height": 240,
-    "used_segment": {"begin_fid": 0, "end_fid": 40},
+    "used_segment": {"begin_fid": 0, "end_fid": 39},
     "temporal_gt": {"begin_fid": 0, "end_fid": 40},
     "captions": [{"description": "a dog", "target_id": 0}],
     "questions": [],

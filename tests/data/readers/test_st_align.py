@@ -266,31 +266,35 @@ def set_turn(position, **fields):
         (set_list("spatial_width_output_locations", 0.5), "variables.spatial_width_output_locations", "give a list"),
         (
             set_list("temporal_output_locations", [0.1, 0.2, "0.1", 0.2]),
-            "variables.temporal_output_locations",
+            "variables.temporal_output_locations[2]",
             r"locations\[2\] is '0.1': give a fraction from 0 to 1",
         ),
         (
             set_list("temporal_output_locations", [0.1, True, 0.1, 0.2]),
-            "variables.temporal_output_locations",
+            "variables.temporal_output_locations[1]",
             r"\[1\]",
         ),
-        (set_list("temporal_output_locations", [0.1, 1.5, 0.1, 0.2]), "variables.temporal_output_locations", "is 1.5"),
+        (
+            set_list("temporal_output_locations", [0.1, 1.5, 0.1, 0.2]),
+            "variables.temporal_output_locations[1]",
+            "is 1.5",
+        ),
         (
             set_list("temporal_output_locations", [-1e-9, 1, 0.1, 1]),
-            "variables.temporal_output_locations",
+            "variables.temporal_output_locations[0]",
             "is -1e-09",
         ),
         (
             set_list("temporal_output_locations", [10**400, 1, 1, 1]),
-            "variables.temporal_output_locations",
+            "variables.temporal_output_locations[0]",
             r"\[0\] is 1",
         ),
         (set_list("temporal_output_locations", [0.4, 0.2, 0.1, 0.2]), "messages[1].content", "ends before it starts"),
         (set_list("spatial_width_output_locations", [0.3, 0.1, 0.1, 0.3]), "messages[1].content", "has no area"),
         (change(variables=[1]), "variables", r"variables is \[1\]"),
-        (change(image="one.jpg"), "video", "video and image are both given"),
-        (change(video=["clip.mp4"]), "video", "video is a list of 1: give the path"),
-        (change(video=None, image=[]), "image", "image is a list of 0"),
+        (change(image="one.jpg"), "video", "image is given too"),
+        (change(video=["clip.mp4"]), "video", r"video is \['clip.mp4'\]: give the path"),
+        (change(video=None, image=[]), "image", r"image is \[\]"),
         (change(video=3), "video", "video is 3: give the path"),
         (change(video=None, image=["one.jpg", 3]), "image[1]", r"image\[1\] is 3"),
         (change(video="missing.mp4"), "video", "does not exist"),
@@ -298,7 +302,7 @@ def set_turn(position, **fields):
         (change(video="http://a.b/c.mp4"), "video", "download it"),
         (change(video=None, image="frames"), "image", "is the folder"),
         (change(id=[1]), "id", r"id is \[1\]"),
-        (change(id=""), "id", "1 to 1,000 characters"),
+        (change(id=""), "id", "give a text or a whole number"),
         (change(meta=[1]), "meta", r"meta is \[1\]: give an object"),
         (change(meta={"split": [1]}), "meta.split", r"meta.split is \[1\]: give the first and the last frame"),
         (change(meta={"split": [0, 1.5]}), "meta.split", "1.5"),
@@ -340,7 +344,7 @@ def test_a_skipped_record_keeps_its_id(tmp_path, folder):
 def test_a_given_task_is_kept_and_checked(tmp_path, folder):
     record = make_record("video_qa")
     assert open_reader(tmp_path, [record], task="classification")[0].task == "classification"
-    assert "task 'rec' wants image" in open_reader(tmp_path, [record], task="rec")[0].detail
+    assert "task 'rec' needs image" in open_reader(tmp_path, [record], task="rec")[0].detail
     with pytest.raises(InputError, match="task is 'vqa': choose one of"):
         open_reader(tmp_path, [record], task="vqa")
 

@@ -42,8 +42,8 @@ def make_item(**changes) -> dict:
         part = item
         *parents, last = name.split("__")
         for parent in parents:
-            part = part[parent]
-        part[last] = value
+            part = part[int(parent) if isinstance(part, list) else parent]
+        part[int(last) if isinstance(part, list) else last] = value
     return item
 
 
@@ -136,8 +136,8 @@ def test_counts_the_first_items_only(tmp_path):
         ({"meta__spatial_token": {"<bboxes>": {}}}, "<bboxes>"),
         ({"meta__spatial_token": {"<bboxes>": {"x": [1, 2, 3, 4]}}}, "<bboxes>"),
         ({"meta__spatial_token": {"<bboxes>": {"20": [1, 2, 3]}}}, "<bboxes>[20]"),
-        ({"meta__spatial_token": {"<bboxes>": {"20": [1, 2, -3, 4]}}}, "<bboxes> of frame 20"),
-        ({"meta__spatial_token": {"<bboxes>": {"20": [300, 2, 30, 4]}}}, "<bboxes> of frame 20"),
+        ({"meta__spatial_token": {"<bboxes>": {"20": [1, 2, -3, 4]}}}, "<bboxes>[20]"),
+        ({"meta__spatial_token": {"<bboxes>": {"20": [300, 2, 30, 4]}}}, "<bboxes>[20]"),
         ({"meta__spatial_token": {"<bboxes>": {"7": [1, 2, 30, 4]}}}, "<bboxes>"),
         ({"conversations": []}, "conversations"),
         ({"conversations": [{"from": "human", "value": "When?"}, {"from": "gpt", "value": 3}]}, "conversations[1]"),
@@ -153,6 +153,7 @@ def test_says_what_is_wrong(tmp_path, changes, field):
 
 
 def test_refuses_another_task_and_another_text(tmp_path):
-    with pytest.raises(InputError, match="stvg or svg or elc"):
+    with pytest.raises(InputError, match="choose one of stvg, svg, elc"):
         StAlignBenchmarkReader(write_benchmark(tmp_path, []), "b", tmp_path, task="tvg")
-    assert "without <e>" in read_one(tmp_path, make_item(), task="elc").detail
+    assert "give 'Ends in <e>, CAPTION" in read_one(tmp_path, make_item(), task="elc").detail
+    assert "with From <s> to <e>" in read_one(tmp_path, make_item(conversations__0__value="When?"), task="svg").detail

@@ -17,7 +17,7 @@ ENTRY = {
     "width": 200,
     "height": 100,
     "subject/objects": [{"tid": 0, "category": "dog"}, {"tid": 1, "category": "cat"}],
-    "used_segment": {"begin_fid": 10, "end_fid": 111},
+    "used_segment": {"begin_fid": 10, "end_fid": 110},
     "temporal_gt": {"begin_fid": 30, "end_fid": 61},
     "captions": [{"description": "a dog runs to a cat.", "type": "dog", "target_id": 0}],
     "questions": [{"description": "what does the dog run to?", "type": "cat", "target_id": 1}],
@@ -110,9 +110,9 @@ def test_takes_boxes_from_the_entry_itself(tmp_path):
         ({"vid": "516"}, "vid"),
         ({"frame_count": None}, "frame_count"),
         ({"frame_count": 100}, "used_segment"),
-        ({"used_segment": {"begin_fid": 10, "end_fid": 10}}, "used_segment"),
+        ({"used_segment": {"begin_fid": 10, "end_fid": 9}}, "used_segment"),
         ({"used_segment": None}, "used_segment"),
-        ({"temporal_gt": {"begin_fid": 5, "end_fid": 20}}, "temporal_gt.begin_fid"),
+        ({"temporal_gt": {"begin_fid": 5, "end_fid": 20}}, "temporal_gt is [5, 19]: frame 5 is outside of the clip"),
         ({"temporal_gt": {"begin_fid": 5}}, "temporal_gt.end_fid"),
         ({"width": None}, "width"),
         ({"captions": [{"description": "a dog"}]}, "captions[0].target_id"),
@@ -147,3 +147,59 @@ def test_refuses_another_file(tmp_path):
     (tmp_path / "b.json").write_text("{}")
     with pytest.raises(InputError, match="holds no list"):
         VidStgReader(tmp_path / "b.json", "vidstg")
+
+
+# ------------------------------------------------------------------------------------------------ the real file
+
+
+@pytest.fixture(scope="module")
+def real_records(real_annotations_dir, tmp_path_factory):
+    """The entries of the excerpt, and the records of their sentences; the videos are empty files."""
+    path = real_annotations_dir / "vidstg_val_excerpt.json"
+    entries, folder = json.loads(path.read_text()), tmp_path_factory.mktemp("videos")
+    for entry in entries:
+        (folder / f"{entry['vid']}.mp4").touch()
+    return entries, list(VidStgReader(path, "vidstg", folder, task="tvg"))
+
+
+def test_no_real_record_is_skipped_for_its_numbers(real_records):
+    entries, records = real_records
+    assert len(records) == sum(len(entry["captions"]) + len(entry["questions"]) for entry in entries) > 1000
+    assert [record for record in records if not isinstance(record, Sample)] == []
+    # Such as have the event up to the last frame of the segment, whose number the file has for its end.
+    by_entry = {record.id.rpartition(" ")[0]: record for record in records}
+    for number, entry in enumerate(entries):
+        record = by_entry[f"entry {number} captions"]
+        segment, event = entry["used_segment"], entry["temporal_gt"]
+        assert record.frame_range == (segment["begin_fid"], segment["end_fid"])
+        ends_together = event["end_fid"] == segment["end_fid"] + 1
+        assert record.messages[1]["content"].endswith("<t=1.0>}") == ends_together
+
+
+def test_fractions_are_the_published_ones(real_records):
+    entries, records = real_records
+    (number,) = (
+        number
+        for number, entry in enumerate(entries)
+        if entry["vid"] == "4240545211" and entry["used_segment"] == {"begin_fid": 0, "end_fid": 257}
+    )
+    (record,) = (record for record in records if record.id == f"entry {number} captions 0")
+    start, end = (coordinate.value for coordinate in record.find_coordinates()[1])
+    assert round(start, 3) == 0.591 and (start, end) == (152 / 257, 246 / 257)
+
+
+def test_real_spans_are_those_of_st_align(real_records, real_annotations_dir):
+    entries, records = real_records
+    derived = json.loads((real_annotations_dir / "st_align_stvg_truth_excerpt.json").read_text())
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for record in records:
+        entry = entries[int(record.id.split()[1])]
+        first, last = record.frame_range
+        frames = [first + coordinate.value * (last - first) for coordinate in record.find_coordinates()[1]]
+        spans.setdefault(f"{entry['vid']}.mp4", []).append(tuple(frame / entry["fps"] for frame in frames))
+    # Of these three videos the excerpt has every entry.
+    derived = [item for item in derived if item["path"] in ("3843663025.mp4", "4240545211.mp4", "8665030691.mp4")]
+    assert len(derived) > 10
+    for item in derived:
+        times = json.loads(item["solution"].removeprefix("<answer>").removesuffix("</answer>"))["time"]
+        assert any(span == pytest.approx(times, abs=1e-6) for span in spans[item["path"]]), item["problem"]

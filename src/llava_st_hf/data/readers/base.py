@@ -1,17 +1,22 @@
 """What every reader of annotations is: a sequence of records that can be read one by one, in any order."""
 
 import itertools
-import os
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from ..samples import Media, Sample, get_features
-from ..skips import RecordError, SkippedRecord, SkipReport
-
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?://|[^\\/])")  # http://..., data:..., not C:\
+from ...processing.media_llava_st import InputError
+from ...processing.tasks_llava_st import TASKS
+from ..annotation_checks import check_count
+from ..annotations import Annotation
+from ..media_folder import MediaFolder
+from ..sample_writing import DEFAULT_NUM_FRAMES, choose_variant, make_sample
+from ..samples import Sample, get_features
+from ..skips import RecordError, SkippedRecord, SkipReport, make_error, show
+from .json_files import JsonRecords
 
 
 class Reader(ABC):
@@ -105,101 +110,97 @@ def _generate_rows(reader: Reader, parts: list[tuple[int, int]], report: SkipRep
                 report.note(record)
 
 
-class MediaFolder:
+@dataclass(eq=False)
+class FileReader(Reader):
     """
-    The folder in which the media of a source lie; no path of a record leads out of it.
+    The records of a file of annotations.
+
+    A format is a subclass, itself a dataclass, that says what its file means: `list_entries` returns the entries of
+    the file, one for each record, and `annotate` turns an entry into an `Annotation`. An option of the format is a
+    field with a default. The fields `num_frames` and `vary_prompts` have their meaning here: a format that takes them
+    declares them, another one has the values below.
 
     Args:
-        path (`str` or `Path`, *optional*): The folder; without one, records must bring their media as bytes.
+        path (`str` or `Path`): The file.
+        source (`str`): Name of the data set.
+        data_folder (`str` or `Path`, *optional*): Folder of the media; no record may name media outside of it.
+        task (`str`, *optional*): Task of the records, one of `tasks`; `default_task` by default.
+        num_frames (`int`, *optional*, defaults to 100): How many frames of a clip are sampled.
+        vary_prompts (`bool`, *optional*, defaults to `False`):
+            Whether a record's name chooses one of the published prompts of its task, instead of the first.
+
+    Raises:
+        `InputError`: For a file that cannot be read as this format, or an option with a value that it cannot have.
     """
 
-    def __init__(self, path: str | Path | None):
-        self.path = None if path is None else Path(os.path.realpath(path))
+    path: str | Path
+    source: str
+    data_folder: str | Path | None = None
+    task: str | None = None
 
-    def resolve(self, name: Any, field: str = "media") -> str:
+    # What the records may be read as, and what they are if nothing is said; `None` where each record tells.
+    tasks: ClassVar[tuple[str, ...]] = tuple(TASKS)
+    default_task: ClassVar[str | None] = None
+    # Not annotated, so no fields yet.
+    num_frames = DEFAULT_NUM_FRAMES
+    vary_prompts = False
+
+    def __post_init__(self):
+        self.task = self.default_task if self.task is None else self.task
+        if self.task is not None and self.task not in self.tasks:
+            raise InputError(f"task is {show(self.task)}: choose one of {', '.join(self.tasks)}.")
+        self.num_frames = check_count("num_frames", self.num_frames)
+        self.folder = MediaFolder(self.data_folder)
+        self.entries = self.list_entries()
+
+    def list_entries(self) -> Sequence[Any]:
+        """Return the entries of the file, one for each record; those of a JSON or JSONL file by default."""
+        return JsonRecords(self.path)
+
+    def annotate(self, entry: Any) -> Annotation:
         """
-        Return the absolute path of a file or folder that a record names.
-
-        Args:
-            name (`str`): Path as written in the record, relative to the folder, or absolute and inside it.
-            field (`str`, *optional*, defaults to `"media"`): Field of the record, for messages.
-
-        Returns:
-            `str`: Absolute path with links followed.
+        Return what an entry says.
 
         Raises:
-            `RecordError`: For a path that leaves the folder, also through a link; that is an address; that does not
-                exist; or that is no text.
+            `RecordError`: With the field, its value and the fix.
         """
-        if not isinstance(name, str) or not name.strip() or "\0" in name or len(name) > 4096:
-            raise RecordError("invalid_field", field, f"{field} is {repr(name)[:80]}: give the path of a file.")
-        if _ADDRESS.match(name):
-            raise RecordError(
-                "network_media", field, f"{field} is {name[:200]!r}: download it and give the path of the file."
-            )
-        if self.path is None:
-            raise RecordError(
-                "outside_root", field, f"{field} is {name[:200]!r}, but no folder of media is set: give data_folder."
-            )
+        raise NotImplementedError
+
+    def get_entry_id(self, entry: Any) -> Any:
+        """Return the name of an entry as the file has it, a text or a number; `None` where it has none."""
+        return entry.get("id") if isinstance(entry, Mapping) else None
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def get_id(self, index: int) -> str:
+        """Return the name of a record, or its number where it has none or cannot be read."""
         try:
-            path = Path(os.path.realpath(self.path / name))
-            exists = path.exists()
-        except (OSError, ValueError) as error:  # names that no file system takes
-            raise RecordError("invalid_field", field, f"{field} is {name[:200]!r}: {error}.") from error
-        if not path.is_relative_to(self.path):
-            raise RecordError(
-                "outside_root",
-                field,
-                f"{field} is {name[:200]!r}, which lies outside of {self.path}: media are read from there only.",
-            )
-        if not exists:
-            raise RecordError(
-                "missing_media",
-                field,
-                f"{field} is {name[:200]!r}, which does not exist in {self.path}: fix the path, or the folder of the "
-                "media.",
-            )
-        return str(path)
+            return self.read_id(self.entries[index], index)
+        except RecordError:
+            return super().get_id(index)
 
-    def open_media(self, name: Any, media_type: str, field: str = "media") -> tuple[Media, ...]:
-        """
-        Return the media that one name stands for: a file, or the pictures of a folder that holds a clip's frames.
+    def read_id(self, entry: Any, index: int) -> str:
+        """Return the name of an entry; raises `RecordError` for one that cannot be a name."""
+        value = self.get_entry_id(entry)
+        if value is None:
+            return super().get_id(index)
+        if isinstance(value, bool) or not isinstance(value, (str, Integral)) or not str(value).strip():
+            raise make_error("id", value, "give a text or a whole number, or leave it out")
+        return str(value)
 
-        Raises:
-            `RecordError`: As `resolve`; for a folder that is no video, or holds no pictures.
-        """
-        path = self.resolve(name, field)
-        if not os.path.isdir(path):
-            return (Media(path=path),)
-        frames = sorted(
-            (entry.name for entry in os.scandir(path) if entry.name.lower().endswith(_PICTURE_ENDINGS)),
-            key=_natural_key,
+    def read(self, index: int) -> Sample:
+        """Read one record; raises `RecordError` if it cannot be used."""
+        entry = self.entries[index]
+        record_id = self.read_id(entry, index)
+        annotation = self.annotate(entry)
+        return make_sample(
+            annotation, record_id, self.source, self.num_frames, self.choose_variant(annotation.task, record_id)
         )
-        if media_type != "video" or not frames:
-            raise RecordError(
-                "empty_media" if media_type == "video" else "invalid_field",
-                field,
-                f"{field} is the folder {str(name)[:200]!r} with {len(frames)} pictures: give a file, or for a video "
-                "a folder with its frames as pictures.",
-            )
-        return tuple(Media(path=self.resolve(os.path.join(path, frame), field)) for frame in frames)
+
+    def choose_variant(self, task: str, record_id: str) -> int:
+        """Return which prompt of its task a record gets."""
+        return choose_variant(task, self.source, record_id) if self.vary_prompts else 0
 
 
-_PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-
-
-def _natural_key(name: str) -> list[Any]:
-    """Sort frame2 before frame10."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
-
-
-def require_object(raw: Any) -> Mapping[str, Any]:
-    """Return an element of an annotation file if it is an object, else raise `RecordError`."""
-    if not isinstance(raw, Mapping):
-        raise RecordError(
-            "invalid_json", "record", f"the record is {' '.join(repr(raw)[:80].split())}: give an object {{...}}."
-        )
-    return raw
-
-
-__all__ = ["MediaFolder", "Reader", "require_object"]
+__all__ = ["FileReader", "Reader"]

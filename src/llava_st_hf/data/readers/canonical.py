@@ -7,22 +7,21 @@ import bisect
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
-from huggingface_hub import HfFileSystem
 from huggingface_hub.errors import HfHubHTTPError
 
 from ...processing.media_llava_st import InputError
-from ...processing.tasks_llava_st import get_task
+from ..annotation_checks import require_object
 from ..epoch_order import NUM_BLOCKS_IN_WINDOW
 from ..samples import Sample
-from ..skips import RecordError
-from .base import MediaFolder, Reader, require_object
+from ..skips import RecordError, make_error
+from .base import FileReader
 from .json_files import JsonRecords
 
 _COLUMNS = ("id", "source", "task", "media_type", "media", "frame_range", "messages")
@@ -44,19 +43,20 @@ class Rows(Protocol):
         """Return how many rows each part holds that is read as a whole; `None` if there is none."""
 
 
-class CanonicalReader(Reader):
+@dataclass(eq=False)
+class CanonicalReader(FileReader):
     """
     Canonical records, see `Sample`, from JSONL, JSON or Parquet.
 
+    The path is a file; a folder, of which all Parquet files are read, or else all JSONL files; or a pattern such as
+    `data/train-*.parquet`. Addresses that fsspec knows, `hf://datasets/owner/name/data`, work for Parquet; of them
+    only what is read is fetched. The source takes the place of what the records say, the task is that of records that
+    name none, and `data_folder` holds the media of those that have no bytes of them.
+
     Args:
-        path (`str` or `Path`):
-            A file; a folder, of which all Parquet files are read, or else all JSONL files; or a pattern such as
-            `data/train-*.parquet`. Addresses that fsspec knows, `hf://datasets/owner/name/data`, work for Parquet.
-        source (`str`): Name of the data set; it takes the place of what the records say.
-        data_folder (`str` or `Path`, *optional*): Folder of the media of records that have no bytes of them.
-        task (`str`, *optional*): Task of records that name none.
         keep_sources (`bool`, *optional*, defaults to `False`):
             Whether records that name a source keep it, as those of a data set that was published from several do.
+        split (`str`, *optional*): Of a folder, the Parquet files of this split only, named as the Hub names them.
 
     Raises:
         `InputError`: For a path without files, or files that are not canonical.
@@ -70,76 +70,36 @@ class CanonicalReader(Reader):
     ```
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        source: str,
-        data_folder: str | Path | None = None,
-        task: str | None = None,
-        keep_sources: bool = False,
-    ):
-        try:
-            self._open(*_list_files(str(path)), source, data_folder, task, keep_sources)
-        except _NETWORK_ERRORS as error:
-            raise InputError(f"{path} cannot be read: {error}. Fix the path, or check the connection.") from error
+    keep_sources: bool = False
+    split: str | None = None
 
     @classmethod
     def from_hub(
-        cls,
-        id: str,
-        source: str,
-        revision: str | None = None,
-        split: str = "train",
-        data_folder: str | Path | None = None,
-        task: str | None = None,
-        keep_sources: bool = False,
+        cls, id: str, source: str, revision: str | None = None, split: str = "train", **options: Any
     ) -> "CanonicalReader":
         """
-        Open a data set of the Hub, of which only what is read is fetched.
+        Open a data set of the Hub.
 
         Args:
             id (`str`): Name of the data set, `owner/name`.
             source (`str`): Name of the source.
             revision (`str`, *optional*): Branch, tag or commit; give a commit for a run that can be repeated.
             split (`str`, *optional*, defaults to `"train"`): Part of the data set.
-            data_folder (`str` or `Path`, *optional*): As for the class.
-            task (`str`, *optional*): As for the class.
-            keep_sources (`bool`, *optional*, defaults to `False`): As for the class.
+            options: `data_folder`, `task` and `keep_sources`, as for the class.
 
         Raises:
             `InputError`: If the data set or its split cannot be found, or the Hub cannot be reached.
         """
-        filesystem = HfFileSystem()
-        folder = f"datasets/{id}" + (f"@{quote(revision, safe='')}" if revision else "")
+        address = f"hf://datasets/{id}" + (f"@{quote(revision, safe='')}" if revision else "")
+        return cls(address, source, split=split, **options)
+
+    def list_entries(self) -> Rows:
+        """Return the rows of all files."""
         try:
-            files = filesystem.glob(f"{folder}/**/*.parquet")
-            reader = cls.__new__(cls)
-            reader._open(filesystem, select_split(files, folder, split), source, data_folder, task, keep_sources)
+            filesystem, files = _list_files(str(self.path), self.split)
+            return ParquetRows(files, filesystem) if files[0].endswith(".parquet") else JsonRows(files)
         except _NETWORK_ERRORS as error:
-            raise InputError(
-                f"the data set {id!r} cannot be read from the Hub: {error}. Check its id, its revision {revision!r} "
-                "and the connection, or download it and give json_path."
-            ) from error
-        return reader
-
-    def _open(
-        self,
-        filesystem: Any,
-        files: Sequence[str],
-        source: str,
-        data_folder: str | Path | None,
-        task: str | None,
-        keep_sources: bool,
-    ) -> None:
-        self.source = source
-        self.keep_sources = keep_sources
-        self.task = None if task is None else get_task(task).name
-        self._folder = MediaFolder(data_folder)
-        is_parquet = files[0].endswith(".parquet")
-        self._rows: Rows = ParquetRows(files, filesystem) if is_parquet else JsonRows(files)
-
-    def __len__(self) -> int:
-        return len(self._rows)
+            raise InputError(f"{self.path} cannot be read: {error}. Fix the path, or check the connection.") from error
 
     @property
     def source_names(self) -> tuple[str, ...]:
@@ -148,24 +108,11 @@ class CanonicalReader(Reader):
 
     def get_block_sizes(self) -> list[int] | None:
         """Return the rows per row group of Parquet; `None` for JSONL."""
-        return self._rows.get_block_sizes()
-
-    def get_id(self, index: int) -> str:
-        """Return the `id` of a record, or its number if it has none that can be read."""
-        try:
-            value = require_object(self._rows[index]).get("id")
-        except RecordError:
-            value = None
-        return value if isinstance(value, str) and value else super().get_id(index)
+        return self.entries.get_block_sizes()
 
     def read(self, index: int) -> Sample:
-        """
-        Read one record.
-
-        Raises:
-            `RecordError`: With the field, its value and the fix.
-        """
-        row = dict(require_object(self._rows[index]))
+        """Read one record, which is canonical already; raises `RecordError` if it cannot be used."""
+        row = dict(require_object(self.entries[index]))
         if not self.keep_sources or row.get("source") is None:
             row["source"] = self.source
         if row.get("task") is None:
@@ -183,11 +130,9 @@ class CanonicalReader(Reader):
         """Return a medium with its absolute path, the frames of a folder one by one; bytes bring themselves."""
         name, content = item.get("path"), item.get("bytes")
         if content is None and name is not None:
-            return [{"path": medium.path} for medium in self._folder.open_media(name, media_type, f"{field}.path")]
+            return [{"path": medium.path} for medium in self.folder.open_media(name, media_type, f"{field}.path")]
         if not isinstance(content, (bytes, type(None))) or not isinstance(name, (str, type(None))):
-            raise RecordError(
-                "invalid_field", field, f"{field} is {repr(dict(item))[:80]}: give path as text, bytes as binary data."
-            )
+            raise make_error(field, dict(item), "give path as text, bytes as binary data")
         return [item]
 
 
@@ -311,7 +256,7 @@ class ParquetRows:
             raise InputError(message) from error
 
 
-def _list_files(path: str) -> tuple[Any, list[str]]:
+def _list_files(path: str, split: str | None) -> tuple[Any, list[str]]:
     """Return the file system and the files that a path stands for."""
     try:
         filesystem, root = fsspec.core.url_to_fs(path)
@@ -321,6 +266,7 @@ def _list_files(path: str) -> tuple[Any, list[str]]:
         found = filesystem.find(root)
         files = [file for file in found if file.endswith(".parquet")]
         files = files or [file for file in found if file.endswith((".jsonl", ".ndjson"))]
+        files = files if split is None else select_split(files, root, split)
     elif filesystem.isfile(root):
         files = [root]
     else:

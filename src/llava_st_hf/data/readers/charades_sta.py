@@ -1,26 +1,18 @@
 """Charades-STA: when a described event happens, in the form of its release and in the JSON form with fractions."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ...processing.media_llava_st import InputError, MediaError
-from ...processing.tasks_llava_st import get_task
-from ..media_probe import find_media, probe_video
-from ..samples import Media, Sample
-from ..skips import RecordError, show
-from .base import MediaFolder, Reader, require_object
-from .json_files import JsonRecords
-from .tubes import (
-    DEFAULT_NUM_FRAMES,
-    check_count,
-    check_task,
-    check_times,
-    make_error,
-    require,
-    require_text,
-    write_span,
-    write_turns,
-)
+from ...processing.media_llava_st import InputError
+from ..annotation_checks import check_numbers, require, require_object, require_text
+from ..annotations import AnnotatedSpan, Annotation
+from ..sample_writing import DEFAULT_NUM_FRAMES
+from ..samples import Media
+from ..skips import make_error
+from .base import FileReader
 
 _LINE = re.compile(r"(?P<video>\S+)\s+(?P<start>\S+)\s+(?P<end>[^\s#]+)\s*##(?P<caption>.*)")
 # A larger end is in seconds, or wrong.
@@ -28,30 +20,20 @@ MAX_END_FRACTION = 1.1
 _ENDINGS = (".mp4", ".avi", ".mkv", ".webm")
 
 
-class CharadesStaReader(Reader):
+@dataclass(eq=False)
+class CharadesStaReader(FileReader):
     """
     The records of Charades-STA, as temporal video grounding (tvg).
 
-    The form of the release is a text file with a line `VIDEO start end##sentence` for each record, times in seconds.
-    They become fractions by the time stamps of the video, which must be there. An end after the last frame means the
-    last frame: some ends of the release lie a second or more behind the video.
+    The form of the release is a text file (`.txt`) with a line `VIDEO start end##sentence` for each record, times in
+    seconds. They become fractions by the time stamps of the video, which must be there. An end after the last frame
+    means the last frame: some ends of the release lie a second or more behind the video.
 
     The JSON form is a list of {`image_id`, `caption`, `timestamp`} with `timestamp` = [start, end] as fractions of
     the video; for the same reason an end up to `MAX_END_FRACTION` means 1. A prefix `v_` of `image_id` is no part of
     the file's name, unless a file has it.
 
     The sentence is written as in the published evaluation: in lower case, without the full stop.
-
-    Args:
-        path (`str` or `Path`): The text file (`.txt`), or the JSON file (`.json` or `.jsonl`).
-        source (`str`): Name of the data set.
-        data_folder (`str` or `Path`, *optional*): Folder of the videos.
-        task (`str`, *optional*): Only `"tvg"`.
-        num_frames (`int`, *optional*, defaults to 100):
-            How many frames are sampled; seconds become fractions between their first and their last one.
-
-    Raises:
-        `InputError`: If a text file is no UTF-8.
 
     Example:
 
@@ -62,74 +44,50 @@ class CharadesStaReader(Reader):
     ```
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        source: str,
-        data_folder: str | Path | None = None,
-        task: str | None = None,
-        num_frames: int = DEFAULT_NUM_FRAMES,
-    ):
-        self.source = source
-        self.task = check_task(task, ("tvg",), "charades_sta")
-        self.num_frames = check_count("num_frames", num_frames)
-        self._folder = MediaFolder(data_folder)
-        self._is_text = str(path).lower().endswith(".txt")
-        self._records = _read_lines(path) if self._is_text else JsonRecords(path)
+    num_frames: int = DEFAULT_NUM_FRAMES
+    tasks = ("tvg",)
+    default_task = "tvg"
 
-    def __len__(self) -> int:
-        return len(self._records)
+    @property
+    def _is_text(self) -> bool:
+        return str(self.path).lower().endswith(".txt")
 
-    def read(self, index: int) -> Sample:
-        """Read one record; raises `RecordError` if it cannot be used."""
-        read = self._read_line if self._is_text else self._read_object
-        media, span, caption = read(self._records[index])
+    def list_entries(self) -> Sequence[Any]:
+        """Return the lines of the text file, or the objects of the JSON file."""
+        return _read_lines(self.path) if self._is_text else super().list_entries()
+
+    def annotate(self, entry: Any) -> Annotation:
+        """Return what a line or an object says."""
+        media, span, caption = self._read_line(entry) if self._is_text else self._read_object(entry)
         # Parity: inference/src/datasets.py strips full stops first and blanks then, so "a. " keeps its full stop.
         query = caption.strip(".").strip().lower()
         if not query:
             raise make_error("caption", caption, "give a sentence")
-        return Sample(
-            id=self.get_id(index),
-            source=self.source,
-            task=self.task,
-            media_type="video",
-            media=media,
-            messages=write_turns(get_task(self.task).write_prompt(query=query), write_span(*span)),
-        )
+        return Annotation(task="tvg", media_type="video", media=media, query=query, spans=(span,))
 
-    def _read_line(self, line: str) -> tuple[tuple[Media, ...], tuple[float, float], str]:
+    def _read_line(self, line: str) -> tuple[tuple[Media, ...], AnnotatedSpan, str]:
         match = _LINE.fullmatch(line.strip())
         if match is None:
-            raise RecordError(
-                "invalid_field", "record", f"the line is {show(line)}: write VIDEO start end##sentence, in seconds."
-            )
-        numbers = []
+            raise make_error("the line", line, "write VIDEO start end##sentence, in seconds")
+        times = []
         for name in ("start", "end"):
             try:
-                numbers.append(float(match[name]))
+                times.append(float(match[name]))
             except ValueError as error:
                 raise make_error(name, match[name], "give a number of seconds") from error
-        start, end = check_times(numbers, "start and end", "[start, end] in seconds")
-        media = find_media(self._folder, [match["video"] + e for e in ("", *_ENDINGS)], "video", "video")
-        if len(media) > 1:
-            raise make_error("video", match["video"], "it is a folder of pictures, which has no seconds; give a file")
-        info = probe_video(media[0].path, self.num_frames)
-        try:
-            span = (info.fraction_at(start), info.fraction_at(min(end, info.end_seconds)))
-        except MediaError as error:
-            raise RecordError("invalid_field", "start", f"start is {start:g}: {error}") from error
-        return media, span, match["caption"]
+        names = [match["video"] + ending for ending in ("", *_ENDINGS)]
+        media = self.folder.find_media(names, "video", "video")
+        return media, AnnotatedSpan(times, field="start, end"), match["caption"]
 
-    def _read_object(self, raw: object) -> tuple[tuple[Media, ...], tuple[float, float], str]:
+    def _read_object(self, raw: Any) -> tuple[tuple[Media, ...], AnnotatedSpan, str]:
         raw = require_object(raw)
-        wanted = "[start, end] as fractions of the video, from 0 to 1"
-        start, end = check_times(require(raw, "timestamp"), "timestamp", wanted)
-        if not 0 <= start <= 1 or end > MAX_END_FRACTION:
-            raise make_error("timestamp", raw["timestamp"], f"give {wanted}")
+        times = require(raw, "timestamp")
+        start, end = check_numbers(times, 2, "timestamp", "[start, end] as fractions of the video, from 0 to 1")
+        span = AnnotatedSpan([start, min(end, 1) if end <= MAX_END_FRACTION else end], "fraction", field="timestamp")
         name = require_text(raw, "image_id")
         names = [name, name.removeprefix("v_")]
-        media = find_media(self._folder, [*names, *(n + e for n in names for e in _ENDINGS)], "video", "image_id")
-        return media, (start, min(end, 1.0)), require_text(raw, "caption")
+        names += [part + ending for part in names for ending in _ENDINGS]
+        return self.folder.find_media(names, "video", "image_id"), span, require_text(raw, "caption")
 
 
 def _read_lines(path: str | Path) -> list[str]:

@@ -2,6 +2,9 @@
 
 The file is scanned once for the byte at which each element starts. That index is kept in the cache of the user, where
 the workers of a run and later runs map it into memory, so that neither the file nor its index is ever held whole.
+
+Streaming parsers such as ijson do not tell at which byte an element starts, so with one of them a file of millions of
+records would have to be held in memory or copied to be read in any order; and one NaN in it would end the whole file.
 """
 
 import hashlib
@@ -9,7 +12,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -22,13 +26,11 @@ from ..skips import RecordError
 MAX_RECORD_BYTES = 64 * 2**20
 _CHUNK_BYTES = 4 * 2**20
 _MIN_CACHED_BYTES = 2**20  # scanning a smaller file takes no time worth a cache
-_STARTS_AT_ONCE = 65_536
-_INDEX_VERSION = 1
+_INDEX_VERSION = 2
 _LINE_SUFFIXES = (".jsonl", ".ndjson")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _WHITESPACE = " \t\r\n"
 _NUMBER_GOES_ON = ("", *"0123456789.eE+-")
-_IS_VISIBLE = ~np.isin(np.arange(256), list(_WHITESPACE.encode()))
 
 
 class JsonRecords:
@@ -36,11 +38,10 @@ class JsonRecords:
     The elements of a JSON file, read by their number; the file is never held in memory.
 
     A file named `.jsonl` or `.ndjson` has one element per line, where empty lines do not count. Any other file holds
-    one array, or an object with a list under `key`.
+    one array.
 
     Args:
         path (`str` or `Path`): The file, in UTF-8, with or without a byte order mark.
-        key (`str`, *optional*): Name of the list, for a file that holds one object.
         cache_folder (`str` or `Path`, *optional*):
             Where the index of a large file is kept; defaults to a folder under `HF_HOME`. If it cannot be written,
             each process scans the file itself.
@@ -57,9 +58,8 @@ class JsonRecords:
     ```
     """
 
-    def __init__(self, path: str | Path, key: str | None = None, cache_folder: str | Path | None = None):
+    def __init__(self, path: str | Path, cache_folder: str | Path | None = None):
         self.path = Path(os.path.abspath(path))
-        self.key = key
         self._cache_folder = Path(cache_folder or Path(constants.HF_HOME) / "llava_st_hf" / "json_index")
         self._stamp = self._get_stamp()
         self._load_index()
@@ -138,7 +138,7 @@ class JsonRecords:
         self._is_cached = cached is not None
         if cached is None:
             with self._open() as file:
-                cached = _index_lines(file, self.path) if self._has_lines else _index_list(file, self.path, self.key)
+                cached = _index_lines(file, self.path) if self._has_lines else _index_list(file, self.path)
                 if _read_stamp(file) != self._stamp:
                     raise self._changed()
             if size_bytes >= _MIN_CACHED_BYTES and _write_index(self._cache_path, self._header, cached):
@@ -155,8 +155,8 @@ class JsonRecords:
 
     @property
     def _cache_path(self) -> Path:
-        name = json.dumps([os.path.realpath(self.path), self.key])
-        return self._cache_folder / f"{hashlib.sha256(name.encode('utf-8', 'backslashreplace')).hexdigest()[:32]}.npy"
+        name = os.path.realpath(self.path).encode("utf-8", "backslashreplace")
+        return self._cache_folder / f"{hashlib.sha256(name).hexdigest()[:32]}.npy"
 
 
 def _read_stamp(file: BinaryIO) -> tuple[int, int]:
@@ -213,43 +213,35 @@ def _write_index(path: Path, header: tuple[int, ...], index: np.ndarray) -> bool
 
 def _index_lines(file: BinaryIO, path: Path) -> np.ndarray:
     """Return whether there are blank lines, the start of each other line, and the end of the file."""
-    starts, num_blank_lines = [], 0
-    base = _skip_byte_order_mark(file, path)
-    open_start, open_is_visible = base, False  # the line that the last chunk left open
-    while chunk := file.read(_CHUNK_BYTES):
-        codes = np.frombuffer(chunk, dtype=np.uint8)
-        breaks = np.flatnonzero(codes == ord("\n"))
-        lines = np.concatenate([[0], breaks + 1])
-        is_open = lines[-1] < len(codes)
-        lines = lines if is_open else lines[:-1]
-        is_visible = _IS_VISIBLE[codes[lines]]
-        if not is_visible.all():  # some lines begin with white space: look at the rest of them
-            is_visible = np.logical_or.reduceat(_IS_VISIBLE[codes], lines)
-        is_visible[0] |= open_is_visible
-        absolute = (base + lines).astype(np.uint64)
-        absolute[0] = open_start
-        num_closed = len(breaks)
-        starts.append(absolute[:num_closed][is_visible[:num_closed]])
-        num_blank_lines += num_closed - len(starts[-1])
-        base += len(chunk)
-        open_start, open_is_visible = (int(absolute[-1]), bool(is_visible[-1])) if is_open else (base, False)
-    last = [open_start] if open_is_visible else []
-    return np.concatenate([np.array([num_blank_lines > 0], np.uint64), *starts, np.array([*last, base], np.uint64)])
+    starts = array("Q", [0])
+    position = start = _skip_byte_order_mark(file, path)
+    is_visible = False
+    while piece := file.readline(_CHUNK_BYTES):  # a line, or a part of one that is very long
+        position += len(piece)
+        is_visible = is_visible or bool(piece.strip(_WHITESPACE.encode()))
+        if piece.endswith(b"\n"):
+            if is_visible:
+                starts.append(start)
+            else:
+                starts[0] = 1
+            start, is_visible = position, False
+    if is_visible:
+        starts.append(start)
+    starts.append(position)
+    return np.array(starts, np.uint64)
 
 
-def _index_list(file: BinaryIO, path: Path, key: str | None) -> np.ndarray:
+def _index_list(file: BinaryIO, path: Path) -> np.ndarray:
     """Return 0 (no blank lines), the start of each element of a list, and the end of the last one."""
     scanner = _Scanner(file, path)
-    if key is not None:
-        scanner.enter(key)
-    elif scanner.peek() == "{":
-        raise scanner.make_error(
-            "holds an object, not an array: give the key of its list, or name a file with one record per line .jsonl"
-        )
-    starts = list(scanner.scan_list())
-    if key is None and scanner.peek():
+    if scanner.peek() == "{":
+        raise scanner.make_error("holds an object, not an array: name a file with one record per line .jsonl")
+    starts = array("Q", [0])
+    starts.extend(scanner.scan_list())
+    if scanner.peek():
         raise scanner.make_error("goes on after the end of its array: name a file with one record per line .jsonl")
-    return np.concatenate([np.zeros(1, np.uint64), *starts, np.array([scanner.end], np.uint64)])
+    starts.append(scanner.end)
+    return np.array(starts, np.uint64)
 
 
 def _skip_byte_order_mark(file: BinaryIO, path: Path) -> int:
@@ -293,42 +285,15 @@ class _Scanner:
             if not self._slide():
                 return ""
 
-    def scan_list(self) -> Iterator[np.ndarray]:
-        """Step over a list; give the first byte of each element, some thousands at a time."""
+    def scan_list(self) -> Iterator[int]:
+        """Step over a list; give the first byte of each element."""
         self._take("[")
-        starts: list[int] = []
-        if self.peek() == "]":
-            self._take("]")
-            return
-        while True:
-            starts.append(self._take_value()[0])
-            if len(starts) == _STARTS_AT_ONCE:
-                yield np.array(starts, np.uint64)
-                starts = []
-            if self.peek() == "]":
-                break
-            self._take(",")
-        self._take("]")
-        yield np.array(starts, np.uint64)
-
-    def enter(self, key: str) -> None:
-        """Go to the value of a key of the object that comes next."""
-        names = []
-        wanted = key.encode("utf-8", "backslashreplace").decode("latin-1")
-        self._take("{")
-        while self.peek() not in ("}", ""):
-            names.append(self._take_value()[1])
-            self._take(":")
-            if names[-1] == wanted:
-                return
-            if self.peek() == "[":
-                for _ in self.scan_list():
-                    pass
-            else:
-                self._take_value()
-            if self.peek() != "}":
+        if self.peek() != "]":
+            yield self._take_value()
+            while self.peek() != "]":
                 self._take(",")
-        raise self.make_error(f"has no key {key!r}: its keys are {', '.join(map(repr, names[:20])) or 'none'}")
+                yield self._take_value()
+        self._take("]")
 
     def _take(self, character: str) -> None:
         if self.peek() != character:
@@ -336,14 +301,14 @@ class _Scanner:
             raise self.make_error(f"is no JSON: {character!r} is expected, but {found!r} found; fix it")
         self._position += 1
 
-    def _take_value(self) -> tuple[int, Any]:
-        """Step over one value; return its first byte and the value, whose texts are Latin-1."""
+    def _take_value(self) -> int:
+        """Step over one value; return its first byte."""
         self.peek()
         is_whole = False
         while True:
             problem = "the file ends"
             try:
-                value, end = self._decoder.raw_decode(self._window, self._position)
+                _, end = self._decoder.raw_decode(self._window, self._position)
             except json.JSONDecodeError as error:
                 problem = f"{error.msg} at byte {self._base + error.pos}"
             except RecursionError as error:
@@ -362,7 +327,7 @@ class _Scanner:
         start = self._base + self._position
         self._position = end
         self.end = self._base + end
-        return start, value
+        return start
 
     def _slide(self) -> bool:
         """Move the window to the current place and let in more of the file; return whether there was more."""
@@ -374,4 +339,29 @@ class _Scanner:
         return bool(chunk)
 
 
-__all__ = ["MAX_RECORD_BYTES", "JsonRecords"]
+def load_json(path: str | Path) -> Any:
+    """
+    Return what a whole JSON file holds.
+
+    Raises:
+        `InputError`: If it cannot be read, or is no JSON.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return json.load(file)
+    except (OSError, ValueError, RecursionError) as error:
+        # Of a file that is named so already, another format is meant.
+        is_lines = getattr(error, "msg", "") == "Extra data" and Path(path).suffix.lower() == ".json"
+        fix = " Name a file with one record per line .jsonl." if is_lines else ""
+        raise InputError(f"{path} cannot be read as a JSON file: {error}.{fix}") from error
+
+
+def get_list(content: Any, name: str, path: str | Path) -> list[Any]:
+    """Return a list of a JSON file that is one object; `InputError` where it has none of this name."""
+    values = content.get(name) if isinstance(content, Mapping) else None
+    if not isinstance(values, list):
+        raise InputError(f"{path} has no list {name!r}: give a file of the form {{'{name}': [...], ...}}.")
+    return values
+
+
+__all__ = ["MAX_RECORD_BYTES", "JsonRecords", "get_list", "load_json"]

@@ -1,24 +1,32 @@
 """The formats of annotations that can be read, by name."""
 
-import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ...processing.media_llava_st import InputError
 from ..skips import RecordError, show
-from .base import Reader
+from .base import FileReader, Reader
 from .canonical import CanonicalReader
 from .charades_sta import CharadesStaReader
 from .coco import CocoReader
 from .hc_stvg import HcStvgReader
-from .json_files import JsonRecords
-from .refcoco import RefCocoReader, load_json
+from .json_files import JsonRecords, load_json
+from .refcoco import RefCocoReader
 from .st_align import StAlignReader
 from .st_align_benchmark import StAlignBenchmarkReader
 from .user_jsonl import RECORD_FIELDS, UserJsonlReader
 from .vidstg import VidStgReader
+
+
+def _has_part(first: Mapping[str, Any], name: str, keys: set[str]) -> bool:
+    """Return whether the first element of a list, or the first value of an object, has all of some keys."""
+    part = first.get(name)
+    part = part[0] if isinstance(part, list) and part else part
+    return isinstance(part, Mapping) and keys <= part.keys()
 
 
 class Format(NamedTuple):
@@ -26,30 +34,90 @@ class Format(NamedTuple):
     A format of annotations.
 
     Args:
+        name (`str`): Name, as in `format: coco` of a mixture.
         description (`str`): What it is, in one line.
-        make_reader (`Callable`): Opens a file of it: path, source, data_folder, task, and options of its own.
+        reader (`type[FileReader]`): What reads it.
+        is_meant (`Callable[[Mapping[str, Any]], bool]`):
+            Tells the format by the first record of a file, or by the whole of one that is a single object.
+        endings (`tuple[str, ...]`, *optional*, defaults to `()`): Endings of files that are always of this format.
     """
 
+    name: str
     description: str
-    make_reader: Callable[..., Reader]
+    reader: type[FileReader]
+    is_meant: Callable[[Mapping[str, Any]], bool]
+    endings: tuple[str, ...] = ()
 
 
-FORMATS: Mapping[str, Format] = MappingProxyType(
-    {
-        "st_align": Format(
-            "ST-Align release: conversations with placeholders and variables (JSON, JSONL)", StAlignReader
+# In the order in which they are tried, as a format may have all the keys of a later one.
+_FORMATS = (
+    Format(
+        "st_align",
+        "ST-Align release: conversations with placeholders and variables (JSON, JSONL)",
+        StAlignReader,
+        lambda first: "conversations" in first and "video_path" not in first,
+    ),
+    Format(
+        "canonical",
+        "records in the canonical form (JSONL, Parquet)",
+        CanonicalReader,
+        lambda first: {"task", "media_type", "messages"} <= first.keys(),
+        endings=(".parquet",),
+    ),
+    Format(
+        "st_align_benchmark",
+        "ST-Align benchmark: stvg.json, svg.json, elc.json",
+        StAlignBenchmarkReader,
+        lambda first: (
+            {"video_path", "conversations"} <= first.keys()
+            and _has_part(first, "meta", {"time_token", "spatial_token"})
         ),
-        "canonical": Format("records in the canonical form (JSONL, Parquet)", CanonicalReader),
-        "st_align_benchmark": Format("ST-Align benchmark: stvg.json, svg.json, elc.json", StAlignBenchmarkReader),
-        "charades_sta": Format("Charades-STA: lines of the release (.txt), or JSON with fractions", CharadesStaReader),
-        "refcoco": Format("RefCOCO, RefCOCO+, RefCOCOg: images with a caption, a box for each (JSON)", RefCocoReader),
-        "vidstg": Format("VidSTG annotations, with the boxes of VidOR (JSON)", VidStgReader),
-        "hc_stvg": Format("HC-STVG annotations, version 1 and 2 (JSON)", HcStvgReader),
-        "user_jsonl": Format("your own annotations in seconds and pixels (JSONL)", UserJsonlReader),
-        "coco": Format("COCO-style boxes of named objects (JSON)", CocoReader),
-    }
+    ),
+    Format(
+        "charades_sta",
+        "Charades-STA: lines of the release (.txt), or JSON with fractions",
+        CharadesStaReader,
+        lambda first: {"image_id", "caption", "timestamp"} <= first.keys(),
+        endings=(".txt",),
+    ),
+    Format(
+        "refcoco",
+        "RefCOCO, RefCOCO+, RefCOCOg: images with a caption, a box for each (JSON)",
+        RefCocoReader,
+        lambda first: (
+            {"images", "annotations"} <= first.keys() and _has_part(first, "images", {"file_name", "caption"})
+        ),
+    ),
+    Format(
+        "vidstg",
+        "VidSTG annotations, with the boxes of VidOR (JSON)",
+        VidStgReader,
+        lambda first: {"vid", "used_segment", "temporal_gt"} <= first.keys(),
+    ),
+    Format(
+        "hc_stvg",
+        "HC-STVG annotations, version 1 and 2 (JSON)",
+        HcStvgReader,
+        lambda first: bool(first) and _has_part(first, min(first), {"bbox", "st_frame"}),
+    ),
+    Format(
+        "user_jsonl",
+        "your own annotations in seconds and pixels (JSONL)",
+        UserJsonlReader,
+        lambda first: (
+            not first.keys().isdisjoint(("video", "image"))
+            and not first.keys().isdisjoint({"caption", *chain(*RECORD_FIELDS.values())})
+        ),
+    ),
+    Format(
+        "coco",
+        "COCO-style boxes of named objects (JSON)",
+        CocoReader,
+        lambda first: {"images", "annotations"} <= first.keys(),
+    ),
 )
-_COMMON_OPTIONS = ("path", "source", "data_folder", "task")
+FORMATS: Mapping[str, Format] = MappingProxyType({format.name: format for format in _FORMATS})
+_COMMON_OPTIONS = {field.name for field in fields(FileReader)}
 
 
 def open_reader(
@@ -87,17 +155,17 @@ def open_reader(
     """
     if not isinstance(format, str) or format not in FORMATS:
         raise InputError(f"format is {show(format)}: choose one of {', '.join(FORMATS)}.")
-    make_reader, known = FORMATS[format].make_reader, list_options(format)
+    known = list_options(format)
     if unknown := [name for name in options if name not in known]:
         raise InputError(
             f"{unknown[0]} is no option of the format {format}: it takes {', '.join(known) or 'no options'}."
         )
-    return make_reader(path, source, data_folder=data_folder, task=task, **options)
+    return FORMATS[format].reader(path, source, data_folder=data_folder, task=task, **options)
 
 
 def list_options(format: str) -> list[str]:
     """Return the names of the options that the reader of a format takes, such as `num_frames`."""
-    return [name for name in inspect.signature(FORMATS[format].make_reader).parameters if name not in _COMMON_OPTIONS]
+    return [field.name for field in fields(FORMATS[format].reader) if field.name not in _COMMON_OPTIONS]
 
 
 def guess_format(path: str | Path) -> str:
@@ -120,53 +188,25 @@ def guess_format(path: str | Path) -> str:
     'charades_sta'
     ```
     """
-    is_address = "://" in str(path)
-    path = Path(path)
-    if is_address or path.is_dir() or path.suffix.lower() == ".parquet":
+    if "://" in str(path) or Path(path).is_dir():
         return "canonical"
-    if path.suffix.lower() == ".txt":
-        return "charades_sta"
-    first, keys = _read_first(path)
-    for name, is_meant in _SIGNS.items():
-        if is_meant(first, keys):
-            return name
-    seen = ", ".join(sorted(keys)[:20]) or "none"
+    path = Path(path)
+    for format in FORMATS.values():
+        if path.suffix.lower() in format.endings:
+            return format.name
+    first = _read_first(path)
+    for format in FORMATS.values():
+        if format.is_meant(first):
+            return format.name
+    seen = ", ".join(sorted(first)[:20]) or "none"
     raise InputError(
         f"the format of {path} cannot be told; the keys of its first record are {seen}. Give format=..., one of "
         f"{', '.join(FORMATS)}."
     )
 
 
-def _has_part(first: Mapping[str, Any], name: str, keys: set[str]) -> bool:
-    """Return whether the first element of a list, or the first value of an object, has all of some keys."""
-    part = first.get(name)
-    part = part[0] if isinstance(part, list) and part else part
-    return isinstance(part, Mapping) and keys <= part.keys()
-
-
-# In this order, as a format may have all the keys of another one.
-_SIGNS: dict[str, Callable[[Mapping[str, Any], set[str]], bool]] = {
-    "canonical": lambda first, keys: {"task", "media_type", "messages"} <= keys,
-    "st_align_benchmark": lambda first, keys: (
-        {"video_path", "conversations"} <= keys and _has_part(first, "meta", {"time_token", "spatial_token"})
-    ),
-    "st_align": lambda first, keys: "conversations" in keys and "video_path" not in keys,
-    "charades_sta": lambda first, keys: {"image_id", "caption", "timestamp"} <= keys,
-    "vidstg": lambda first, keys: {"vid", "used_segment", "temporal_gt"} <= keys,
-    "refcoco": lambda first, keys: (
-        {"images", "annotations"} <= keys and _has_part(first, "images", {"file_name", "caption"})
-    ),
-    "coco": lambda first, keys: {"images", "annotations"} <= keys,
-    "hc_stvg": lambda first, keys: bool(keys) and _has_part(first, min(keys), {"bbox", "st_frame"}),
-    "user_jsonl": lambda first, keys: (
-        bool(keys & {"video", "image"})
-        and bool(keys & {"caption", *(f for fields in RECORD_FIELDS.values() for f in fields)})
-    ),
-}
-
-
-def _read_first(path: Path) -> tuple[Mapping[str, Any], set[str]]:
-    """Return the first record of a file, or the whole of one that is an object, and its keys."""
+def _read_first(path: Path) -> Mapping[str, Any]:
+    """Return the first record of a file, or the whole of one that is an object; no keys for anything else."""
     try:
         with open(path, "rb") as file:
             head = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -183,8 +223,7 @@ def _read_first(path: Path) -> tuple[Mapping[str, Any], set[str]]:
         raise InputError(
             f"the format of {path} cannot be told, as its first record cannot be read: {error} Or give format=..."
         ) from error
-    first = first if isinstance(first, Mapping) else {}
-    return first, set(first)
+    return first if isinstance(first, Mapping) else {}
 
 
 __all__ = ["FORMATS", "Format", "guess_format", "list_options", "open_reader"]

@@ -17,17 +17,17 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from numbers import Integral, Real
+from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from ...processing.media_llava_st import InputError
 from ...processing.notation_llava_st import COORDINATE_PATTERN, format_coordinate, read_coordinate
-from ...processing.tasks_llava_st import get_task
+from ..annotation_checks import require_object
 from ..samples import MEDIA_PLACEHOLDER, Media, Sample
-from ..skips import RecordError, show
-from .base import MediaFolder, Reader, require_object
-from .json_files import JsonRecords
+from ..skips import RecordError, make_error
+from .base import FileReader
 
 _AXES = {"TEMP": "t", "HEIGHT": "y", "WIDTH": "x"}
 _NAMES = {axis: name for name, axis in _AXES.items()}
@@ -44,18 +44,10 @@ _LEADING_MEDIA = re.compile(r"(?:(?:<image>|<video>)\n)+")
 _COORDINATE = re.compile(COORDINATE_PATTERN)
 
 
-class StAlignReader(Reader):
+@dataclass(eq=False)
+class StAlignReader(FileReader):
     """
-    Records of the ST-Align release, from JSON or JSONL.
-
-    Args:
-        path (`str` or `Path`): The annotation file.
-        source (`str`): Name of the data set.
-        data_folder (`str` or `Path`, *optional*): The folder of the media; text-only records need none.
-        task (`str`, *optional*): Task of all records; by default that of each is inferred, see `infer_task`.
-
-    Raises:
-        `InputError`: For a file that cannot be read, or an unknown task.
+    Records of the ST-Align release, from JSON or JSONL; without `task`, that of each is inferred, see `infer_task`.
 
     Example:
 
@@ -66,34 +58,14 @@ class StAlignReader(Reader):
     ```
     """
 
-    def __init__(self, path: str | Path, source: str, data_folder: str | Path | None = None, task: str | None = None):
-        self.source = source
-        self.task = None if task is None else get_task(task).name
-        self._records = JsonRecords(path)
-        self._folder = MediaFolder(data_folder)
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def get_id(self, index: int) -> str:
-        """Return the `id` of a record, or its number in the file if it has none that can be read."""
-        try:
-            return _read_id(require_object(self._records[index]), index)
-        except RecordError:
-            return super().get_id(index)
-
     def read(self, index: int) -> Sample:
-        """
-        Read one record.
-
-        Raises:
-            `RecordError`: With the field, its value and the fix.
-        """
-        record = require_object(self._records[index])
+        """Read one record, which is a conversation already; raises `RecordError` if it cannot be used."""
+        record = require_object(self.entries[index])
+        record_id = self.read_id(record, index)
         media_type, media = self._read_media(record)
         messages = _read_messages(record, media_type, 1 if media_type == "video" else len(media))
         return Sample(
-            id=_read_id(record, index),
+            id=record_id,
             source=self.source,
             task=infer_task(messages, media_type) if self.task is None else self.task,
             media_type=media_type,
@@ -107,30 +79,21 @@ class StAlignReader(Reader):
         if not given:
             return "text", ()
         if len(given) > 1:
-            raise _invalid("video", "video and image are both given: a record is about one of them.")
+            raise make_error("video", record["video"], "image is given too; a record is about one of them")
         media_type, names = given[0], record[given[0]]
         if isinstance(names, list):
             if media_type == "video" or not names:
-                raise _invalid(
+                raise make_error(
                     media_type,
-                    f"{media_type} is a list of {len(names)}: give the path of one clip, or of a folder with its "
-                    "frames; only image may be a list of paths.",
+                    names,
+                    "give the path of one clip, or of a folder with its frames; only image may be a list of paths",
                 )
             return media_type, tuple(
                 medium
                 for position, name in enumerate(names)
-                for medium in self._folder.open_media(name, media_type, f"image[{position}]")
+                for medium in self.folder.open_media(name, media_type, f"image[{position}]")
             )
-        return media_type, self._folder.open_media(names, media_type, media_type)
-
-
-def _read_id(record: Mapping[str, Any], index: int) -> str:
-    value = record.get("id")
-    if value is None:
-        return f"record {index}"
-    if isinstance(value, bool) or not isinstance(value, (str, Integral)):
-        raise _invalid("id", f"id is {show(value)}: give a text or a whole number.")
-    return str(value)
+        return media_type, self.folder.open_media(names, media_type, media_type)
 
 
 def _read_split(record: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -138,28 +101,28 @@ def _read_split(record: Mapping[str, Any]) -> tuple[int, int] | None:
     if meta is None:
         return None
     if not isinstance(meta, Mapping):
-        raise _invalid("meta", f"meta is {show(meta)}: give an object, or leave it out.")
+        raise make_error("meta", meta, "give an object, or leave it out")
     split = meta.get("split")
     if split is None:
         return None
     numbers = split if isinstance(split, list) and len(split) == 2 else [None]
     if not all(_is_number(number) and float(number).is_integer() for number in numbers):
-        raise _invalid("meta.split", f"meta.split is {show(split)}: give the first and the last frame.")
+        raise make_error("meta.split", split, "give the first and the last frame")
     return int(numbers[0]), int(numbers[1])
 
 
 def _read_messages(record: Mapping[str, Any], media_type: str, num_media: int) -> tuple[dict[str, str], ...]:
     turns = record.get("conversations")
     if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
-        raise _invalid("conversations", f"conversations is {show(turns)}: give a list of objects with from and value.")
+        raise make_error("conversations", turns, "give a list of objects with from and value")
     values = _Variables(record.get("variables"))
     messages = []
     for position, turn in enumerate(turns):
         name, speaker, text = f"conversations[{position}]", turn.get("from"), turn.get("value")
         if not isinstance(speaker, str) or speaker not in _ROLES:
-            raise _invalid(f"{name}.from", f"{name}.from is {show(speaker)}: give 'human' or 'gpt'.")
+            raise make_error(f"{name}.from", speaker, "give 'human' or 'gpt'")
         if not isinstance(text, str):
-            raise _invalid(f"{name}.value", f"{name}.value is {show(text)}: give a text.")
+            raise make_error(f"{name}.value", text, "give a text")
         messages.append({"role": _ROLES[speaker], "content": values.write_into(text, name, speaker)})
     values.check_all_taken()
     _remove_leading_media(messages, media_type, num_media)
@@ -186,20 +149,17 @@ class _Variables:
     def __init__(self, variables: Any):
         variables = {} if variables is None else variables
         if not isinstance(variables, Mapping):
-            raise _invalid("variables", f"variables is {show(variables)}: give an object with six lists.")
+            raise make_error("variables", variables, "give an object with six lists")
         self._values: dict[str, list[Any]] = {}
         self._counts = dict.fromkeys(_LISTS.values(), 0)
         for name in _LISTS.values():
             values = variables.get(name)
             values = [] if values is None else values
             if not isinstance(values, list):
-                raise _invalid(f"variables.{name}", f"variables.{name} is {show(values)}: give a list of numbers.")
+                raise make_error(f"variables.{name}", values, "give a list of numbers")
             for position, value in enumerate(values):
                 if not _is_number(value) or not 0 <= value <= 1:
-                    raise _invalid(
-                        f"variables.{name}",
-                        f"variables.{name}[{position}] is {show(value)}: give a fraction from 0 to 1.",
-                    )
+                    raise make_error(f"variables.{name}[{position}]", value, "give a fraction from 0 to 1")
             self._values[name] = values
 
     def write_into(self, text: str, turn: str, speaker: str) -> str:
@@ -210,7 +170,8 @@ class _Variables:
             if direction is None:
                 return f"<{axis}_{bin_index}>"
             if direction != _DIRECTIONS.get(speaker):
-                raise _invalid(
+                raise RecordError(
+                    "invalid_field",
                     f"{turn}.value",
                     f"{turn}.value, from {speaker!r}, holds {match.group()}: INPUT belongs to 'human', OUTPUT to "
                     "'gpt'.",
@@ -228,7 +189,8 @@ class _Variables:
         for (axis, direction), name in _LISTS.items():
             num_values, num_places = len(self._values[name]), self._counts[name]
             if num_values != num_places:
-                raise _invalid(
+                raise RecordError(
+                    "invalid_field",
                     f"variables.{name}",
                     f"variables.{name} has {num_values} value{'s' * (num_values != 1)}, but the text has {num_places} "
                     f"<{axis}-{direction}>: give one value for each.",
@@ -239,10 +201,6 @@ def _is_number(value: Any) -> bool:
     # A whole number with hundreds of digits is no float.
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     return is_number and (not isinstance(value, float) or math.isfinite(value)) and abs(value) < 2**53
-
-
-def _invalid(field: str, message: str) -> RecordError:
-    return RecordError("invalid_field", field, message)
 
 
 _TIME = r"<t(?:=|_)[^<>]*>"

@@ -1,45 +1,40 @@
 """The ST-Align benchmark: stvg.json, svg.json and elc.json, with the published questions."""
 
-from collections.abc import Mapping
-from pathlib import Path
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from ...processing.notation_llava_st import write_box, write_span, write_time
 from ...processing.tasks_llava_st import ANSWER_REQUESTS
-from ..samples import Sample
-from ..skips import RecordError, show
-from .base import MediaFolder, Reader, require_object
-from .json_files import JsonRecords
-from .tubes import (
-    DEFAULT_NUM_FRAMES,
-    SampledFrames,
+from ..annotation_checks import (
     check_count,
     check_frame,
     check_numbers,
-    check_task,
     compute_box_fractions,
-    convert_xywh,
-    make_error,
     require,
     require_frame,
+    require_object,
     require_text,
-    write_box,
-    write_span,
-    write_time,
-    write_tube,
-    write_turns,
 )
+from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
+from ..sample_writing import DEFAULT_NUM_FRAMES
+from ..skips import make_error
+from .base import FileReader
 
-_TASKS = ("stvg", "svg", "elc")
-_XYWH = "[left, top, width, height] in pixels"
+_BOXES = "meta.spatial_token.<bboxes>"
+_CAPTION = re.compile(r"Ends in <e>, (?P<caption>.*) Object bounding box: <bboxes>", re.DOTALL)
 # Parity: the published pipeline opens the question of svg with "At" or "Between" by chance; this is the form of
 # `TASKS["svg"]`. The spaces around a span, a time and a box are those that the weights were trained with.
-_PROMPT_FORMS = {
+_QUESTION_FORMS = {
+    "stvg": (),
     "svg": (("From <s> to <e>", "Between  {span} "),),
     "elc": (("Starts in <s>", " Starts in {start} "), ("<first_bbox>", " {box}")),
 }
 
 
-class StAlignBenchmarkReader(Reader):
+@dataclass(eq=False)
+class StAlignBenchmarkReader(FileReader):
     """
     The records of one file of the ST-Align benchmark.
 
@@ -52,16 +47,11 @@ class StAlignBenchmarkReader(Reader):
       `"<first_bbox>"`, by default the first of them.
 
     The question is the published one. Its coordinates have the three decimals that the published pipeline gives them.
-    The answer is exact. Its boxes are those at sampled frames, as in the published evaluation.
+    The answer is exact. Its boxes are those at sampled frames, as in the published evaluation. Without `task`, each
+    record's question says whether it is `"stvg"`, `"svg"` or `"elc"`.
 
     Args:
-        path (`str` or `Path`): `stvg.json`, `svg.json` or `elc.json`, or a part of one.
-        source (`str`): Name of the data set.
-        data_folder (`str` or `Path`, *optional*): Folder of the videos.
-        task (`str`, *optional*):
-            `"stvg"`, `"svg"` or `"elc"`. By default each record's question says which it is.
         max_items (`int`, *optional*, defaults to 2000): How many records count, from the first one on.
-        num_frames (`int`, *optional*, defaults to 100): How many frames of a clip are sampled.
 
     Example:
 
@@ -72,63 +62,54 @@ class StAlignBenchmarkReader(Reader):
     ```
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        source: str,
-        data_folder: str | Path | None = None,
-        task: str | None = None,
-        max_items: int = 2000,
-        num_frames: int = DEFAULT_NUM_FRAMES,
-    ):
-        self.source = source
-        self.task = None if task is None else check_task(task, _TASKS, "st_align_benchmark")
-        self.num_frames = check_count("num_frames", num_frames)
-        self._max_items = check_count("max_items", max_items)
-        self._records = JsonRecords(path)
-        self._folder = MediaFolder(data_folder)
+    max_items: int = 2000
+    num_frames: int = DEFAULT_NUM_FRAMES
+    tasks = tuple(_QUESTION_FORMS)
+
+    def list_entries(self) -> Sequence[Any]:
+        """Return the records of the file, also those that do not count."""
+        check_count("max_items", self.max_items)
+        return super().list_entries()
 
     def __len__(self) -> int:
-        return min(len(self._records), self._max_items)
+        return min(len(self.entries), self.max_items)
 
-    def read(self, index: int) -> Sample:
-        """Read one record; raises `RecordError` if it cannot be used."""
-        raw = require_object(self._records[index])
+    def annotate(self, entry: Any) -> Annotation:
+        """Return what a record says."""
+        raw = require_object(entry)
         question, answer = _get_turns(raw)
         task = self.task or _guess_task(question)
         meta = require(raw, "meta")
-        split = require(meta, "split", "meta.")
-        first, last = (check_frame(frame, "meta.split") for frame in check_numbers(split, 2, "meta.split", "frames"))
+        split = check_numbers(require(meta, "split", "meta."), 2, "meta.split", "the first and the last frame")
+        first, last = (check_frame(frame, "meta.split") for frame in split)
         if first > last:
             raise make_error("meta.split", split, "it ends before it starts; give the first and the last frame")
-        clip = SampledFrames(first, last, self.num_frames)
         times = require(meta, "time_token", "meta.")
-        start, end = (require_frame(times, name, "meta.time_token.") for name in ("<s>", "<e>"))
-        if start > end:
-            raise make_error("meta.time_token", times, "it ends before it starts; give <s> not after <e>")
-        span = tuple(clip.compute_fraction(frame, "meta.time_token") for frame in (start, end))
-        boxes, first_box = _read_boxes(meta)
-        width, height = _read_size(meta)
-        tube = write_tube(clip.compute_tube(boxes, width, height, "meta.spatial_token.<bboxes>"))
-        if task == "elc":
-            answer = _fill(answer, (("<e>", write_time(span[1])), ("<bboxes>", tube)))
-        else:
-            answer = f"{write_span(*span)} {tube}" if task == "stvg" else tube
+        event = [require_frame(times, name, "meta.time_token.") for name in ("<s>", "<e>")]
+        tube, first_box = _read_boxes(meta)
+        size = (require_frame(meta, "width", "meta."), require_frame(meta, "height", "meta."))
+        caption = _CAPTION.fullmatch(answer.strip())
+        if task == "elc" and caption is None:
+            raise make_error(
+                "conversations[1].value", answer, "give 'Ends in <e>, CAPTION Object bounding box: <bboxes>'"
+            )
         # Parity: inference/src/datasets.py writes the coordinates of a question with three decimals.
-        box = compute_box_fractions(first_box, width, height, "meta.spatial_token.<first_bbox>", clip=True)
-        inputs = {
-            "span": write_span(*(round(time, 3) for time in span)),
-            "start": write_time(round(span[0], 3)),
+        start, end = (round((frame - first) / max(last - first, 1), 3) for frame in event)
+        box = compute_box_fractions(first_box.xyxy, *size, first_box.field, clip=True)
+        written = {
+            "span": write_span(start, end),
+            "start": write_time(start),
             "box": write_box(tuple(round(value, 3) for value in box)),
         }
-        forms = ((mark, form.format(**inputs)) for mark, form in _PROMPT_FORMS.get(task, ()))
-        return Sample(
-            id=str(raw.get("id", self.get_id(index))),
-            source=self.source,
+        return Annotation(
             task=task,
             media_type="video",
-            media=self._folder.open_media(require_text(raw, "video_path"), "video", "video_path"),
-            messages=write_turns(_fill(question, forms) + ANSWER_REQUESTS[task], answer),
+            media=self.folder.open_media(require_text(raw, "video_path"), "video", "video_path"),
+            prompt=_fill(question, task, written) + ANSWER_REQUESTS[task],
+            answer=None if caption is None else caption["caption"],
+            spans=(AnnotatedSpan(event, "frames", field="meta.time_token"),),
+            tubes=(tube,),
+            size=size,
             frame_range=(first, last),
         )
 
@@ -136,10 +117,8 @@ class StAlignBenchmarkReader(Reader):
 def _get_turns(raw: Mapping[str, Any]) -> tuple[str, str]:
     """Return the question, without the placeholder at its front, and the answer."""
     turns = require(raw, "conversations")
-    if not isinstance(turns, list) or [turn.get("from") for turn in turns if isinstance(turn, Mapping)] != [
-        "human",
-        "gpt",
-    ]:
+    speakers = [turn.get("from") for turn in turns if isinstance(turn, Mapping)] if isinstance(turns, list) else []
+    if speakers != ["human", "gpt"]:
         raise make_error("conversations", turns, "give a turn of human and one of gpt")
     question, answer = (require_text(turn, "value", f"conversations[{index}].") for index, turn in enumerate(turns))
     return question.removeprefix("<video>").removeprefix("\n"), answer
@@ -151,38 +130,29 @@ def _guess_task(question: str) -> str:
     return "svg" if "<s>" in question else "stvg"
 
 
-def _fill(text: str, forms: Any) -> str:
-    """Replace each mark of a text by what it stands for."""
-    for mark, written in forms:
-        if mark not in text:
-            raise RecordError(
-                "invalid_field",
-                "conversations",
-                f"conversations hold {show(text)}, without {mark}: give the text of the published benchmark.",
-            )
-        text = text.replace(mark, written)
-    return text
+def _fill(question: str, task: str, written: Mapping[str, str]) -> str:
+    """Replace each mark of a question by what it stands for."""
+    for mark, form in _QUESTION_FORMS[task]:
+        if mark not in question:
+            raise make_error("conversations[0].value", question, f"give the text of the benchmark, with {mark}")
+        question = question.replace(mark, form.format(**written))
+    return question
 
 
-def _read_boxes(meta: Mapping[str, Any]) -> tuple[dict[int, list[float]], list[float]]:
-    """Return left, top, right, bottom by frame, and the box of a question."""
+def _read_boxes(meta: Mapping[str, Any]) -> tuple[AnnotatedTube, AnnotatedBox]:
+    """Return the boxes by frame, and the box of a question."""
     spatial = require(meta, "spatial_token", "meta.")
-    field = "meta.spatial_token.<bboxes>"
     given = require(spatial, "<bboxes>", "meta.spatial_token.")
     if not isinstance(given, Mapping) or not given:
-        raise make_error(field, given, "give a box for each of some frames")
+        raise make_error(_BOXES, given, "give a box for each of some frames")
     boxes = {
-        check_frame(frame, field): convert_xywh(check_numbers(box, 4, f"{field}[{frame}]", _XYWH))
+        check_frame(frame, _BOXES): AnnotatedBox(box, "xywh", field=f"{_BOXES}[{frame}]")
         for frame, box in given.items()
     }
-    if spatial.get("<first_bbox>") is None:
-        return boxes, boxes[min(boxes)]
-    first = check_numbers(spatial["<first_bbox>"], 4, "meta.spatial_token.<first_bbox>", _XYWH)
-    return boxes, convert_xywh(first)
-
-
-def _read_size(meta: Mapping[str, Any]) -> tuple[int, int]:
-    return require_frame(meta, "width", "meta."), require_frame(meta, "height", "meta.")
+    first_box = boxes[min(boxes)]
+    if spatial.get("<first_bbox>") is not None:
+        first_box = AnnotatedBox(spatial["<first_bbox>"], "xywh", field="meta.spatial_token.<first_bbox>")
+    return AnnotatedTube(boxes, "frames", interpolate=False, field=_BOXES), first_box
 
 
 __all__ = ["StAlignBenchmarkReader"]

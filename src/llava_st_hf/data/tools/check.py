@@ -30,7 +30,7 @@ from ...processing.video_processing_llava_st import LlavaSTVideoProcessor
 from ...processing.video_timeline_llava_st import check_source, open_container, open_stream
 from ..media_loading import MAX_FILE_BYTES, MAX_PIXELS, check_file, reasons_of_errors
 from ..mixture import MixtureSpec, open_sources
-from ..readers.tubes import DEFAULT_NUM_FRAMES
+from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..samples import Sample
 from ..skips import RecordError, SkippedRecord, SkipReport
 from ..turns import Turn, make_stand_in, probe_media, read_turns

@@ -1,0 +1,143 @@
+"""What an annotation file says about one clip or image, in its own units: seconds or frames, pixels or fractions.
+
+A reader gives these; `make_sample` turns them into records.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from .annotation_checks import check_numbers
+from .samples import Media
+from .skips import make_error
+
+TimeUnit = Literal["seconds", "frames", "fraction"]
+
+
+@dataclass(frozen=True)
+class AnnotatedSpan:
+    """
+    When something happens; making one checks it.
+
+    Args:
+        times (`Sequence[float]`): Start and end, as the file has them.
+        unit (`str`, *optional*, defaults to `"seconds"`):
+            `"seconds"` of the file; `"frames"`, counted from 0, the last one included; or `"fraction"` of the clip.
+        caption (`str`, *optional*): What happens then, where each span has words of its own.
+        field (`str`, *optional*, defaults to `"span"`): Field of the file, for messages.
+
+    Raises:
+        `RecordError`: For anything but two numbers in order.
+    """
+
+    times: Sequence[float]
+    unit: TimeUnit = "seconds"
+    caption: str | None = None
+    field: str = "span"
+
+    def __post_init__(self):
+        expected = f"[start, end] in {self.unit}" if self.unit != "fraction" else "[start, end] as fractions, 0 to 1"
+        times = check_numbers(self.times, 2, self.field, expected)
+        if times[0] > times[1]:
+            raise make_error(self.field, list(times), f"it ends before it starts; give {expected}")
+        if self.unit == "fraction" and not (times[0] >= 0 and times[1] <= 1):
+            raise make_error(self.field, list(times), f"give {expected}")
+        object.__setattr__(self, "times", times)
+
+
+@dataclass(frozen=True)
+class AnnotatedBox:
+    """
+    Where something is in a frame; making one checks that it holds four numbers.
+
+    Args:
+        values (`Sequence[float]`): The numbers, as the file has them.
+        form (`str`, *optional*, defaults to `"xyxy"`):
+            `"xyxy"` for left, top, right, bottom; `"xywh"` for left, top, width, height.
+        unit (`str`, *optional*, defaults to `"pixels"`): `"pixels"`, or `"fraction"` of the frame.
+        field (`str`, *optional*, defaults to `"box"`): Field of the file, for messages.
+
+    Raises:
+        `RecordError`: For anything but four numbers.
+    """
+
+    values: Sequence[float]
+    form: Literal["xyxy", "xywh"] = "xyxy"
+    unit: Literal["pixels", "fraction"] = "pixels"
+    field: str = "box"
+
+    def __post_init__(self):
+        sides = "right, bottom" if self.form == "xyxy" else "width, height"
+        values = check_numbers(self.values, 4, self.field, f"[left, top, {sides}] in {self.unit}")
+        object.__setattr__(self, "values", values)
+
+    @property
+    def xyxy(self) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom."""
+        left, top, right, bottom = self.values
+        return (left, top, right, bottom) if self.form == "xyxy" else (left, top, left + right, top + bottom)
+
+
+@dataclass(frozen=True)
+class AnnotatedTube:
+    """
+    Where something is in a clip, by time.
+
+    Args:
+        boxes (`Mapping[float, AnnotatedBox | None]`): Boxes by time; `None` where the object is not to be seen.
+        unit (`str`, *optional*, defaults to `"seconds"`): Of the times: `"seconds"` or `"frames"`.
+        interpolate (`bool`, *optional*, defaults to `True`):
+            Whether boxes at some times tell where the object is between them, see `interpolate_boxes`. If not, it is
+            only where a frame has a box.
+        field (`str`, *optional*, defaults to `"boxes"`): Field of the file, for messages.
+    """
+
+    boxes: Mapping[float, AnnotatedBox | None]
+    unit: Literal["seconds", "frames"] = "seconds"
+    interpolate: bool = True
+    field: str = "boxes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotation:
+    """
+    What a file says about one clip or image.
+
+    Args:
+        task (`str`): The task that it is a record of.
+        media_type (`str`): `"video"` or `"image"`.
+        media (`tuple[Media, ...]`): The clip, the image, or the frames of a clip.
+        query (`str`, *optional*): The question, or what is described.
+        answer (`str`, *optional*): The caption or answer. Seconds and pixels in the texts become fractions.
+        answer_field (`str`, *optional*, defaults to `"answer"`): Field of the answer in the file, for messages.
+        prompt (`str`, *optional*): The whole question, where the file has it; the task's own otherwise.
+        spans (`tuple[AnnotatedSpan, ...]`, *optional*): When it happens.
+        boxes (`tuple[AnnotatedBox, ...]`, *optional*): Where it is in an image.
+        tubes (`tuple[AnnotatedTube, ...]`, *optional*): Where it is in a clip.
+        size (`tuple[int, int]`, *optional*): Width and height of the frames; the file is asked by default.
+        frame_range (`tuple[int, int]`, *optional*): First and last frame of the part of the video that is meant.
+        frame_count (`int`, *optional*): Frames of the video, as the annotations count them.
+        frame_rate (`float`, *optional*): Frames per second, where frames are to be compared with seconds.
+        cut_overhang (`bool`, *optional*, defaults to `True`):
+            Whether a box that reaches over the frame by any length, and an end in seconds behind the clip, as data
+            sets have them, are cut off and not refused.
+    """
+
+    task: str
+    media_type: str
+    media: tuple[Media, ...]
+    query: str | None = None
+    answer: str | None = None
+    answer_field: str = "answer"
+    prompt: str | None = None
+    spans: tuple[AnnotatedSpan, ...] = ()
+    boxes: tuple[AnnotatedBox, ...] = ()
+    tubes: tuple[AnnotatedTube, ...] = ()
+    size: tuple[int, int] | None = None
+    frame_range: tuple[int, int] | None = None
+    frame_count: int | None = None
+    frame_rate: float | None = None
+    cut_overhang: bool = True
+
+
+__all__ = ["AnnotatedBox", "AnnotatedSpan", "AnnotatedTube", "Annotation", "TimeUnit"]

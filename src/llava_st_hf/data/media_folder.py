@@ -1,0 +1,125 @@
+"""The folder of a source's media: what a record names is found there, and no path leads out of it."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from .samples import Media
+from .skips import RecordError, make_error
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?://|[^\\/])")  # http://..., data:..., not C:\
+_PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+class MediaFolder:
+    """
+    The folder in which the media of a source lie; no path of a record leads out of it.
+
+    Args:
+        path (`str` or `Path`, *optional*): The folder; without one, records must bring their media as bytes.
+    """
+
+    def __init__(self, path: str | Path | None):
+        self.path = None if path is None else Path(os.path.realpath(path))
+
+    def resolve(self, name: Any, field: str = "media") -> str:
+        """
+        Return the absolute path of a file or folder that a record names.
+
+        Args:
+            name (`str`): Path as written in the record, relative to the folder, or absolute and inside it.
+            field (`str`, *optional*, defaults to `"media"`): Field of the record, for messages.
+
+        Returns:
+            `str`: Absolute path with links followed.
+
+        Raises:
+            `RecordError`: For a path that leaves the folder, also through a link; that is an address; that does not
+                exist; or that is no text.
+        """
+        if not isinstance(name, str) or not name.strip() or "\0" in name or len(name) > 4096:
+            raise make_error(field, name, "give the path of a file")
+        if _ADDRESS.match(name):
+            raise RecordError(
+                "network_media", field, f"{field} is {name[:200]!r}: download it and give the path of the file."
+            )
+        if self.path is None:
+            raise RecordError(
+                "outside_root", field, f"{field} is {name[:200]!r}, but no folder of media is set: give data_folder."
+            )
+        try:
+            path = Path(os.path.realpath(self.path / name))
+            exists = path.exists()
+        except (OSError, ValueError) as error:  # names that no file system takes
+            raise RecordError("invalid_field", field, f"{field} is {name[:200]!r}: {error}.") from error
+        if not path.is_relative_to(self.path):
+            raise RecordError(
+                "outside_root",
+                field,
+                f"{field} is {name[:200]!r}, which lies outside of {self.path}: media are read from there only.",
+            )
+        if not exists:
+            raise RecordError(
+                "missing_media",
+                field,
+                f"{field} is {name[:200]!r}, which does not exist in {self.path}: fix the path, or the folder of the "
+                "media.",
+            )
+        return str(path)
+
+    def open_media(self, name: Any, media_type: str, field: str = "media") -> tuple[Media, ...]:
+        """
+        Return the media that one name stands for: a file, or the pictures of a folder that holds a clip's frames.
+
+        Raises:
+            `RecordError`: As `resolve`; for a folder that is no video, or holds no pictures.
+        """
+        path = self.resolve(name, field)
+        if not os.path.isdir(path):
+            return (Media(path=path),)
+        frames = sorted(
+            (entry.name for entry in os.scandir(path) if entry.name.lower().endswith(_PICTURE_ENDINGS)),
+            key=_natural_key,
+        )
+        if media_type != "video" or not frames:
+            raise RecordError(
+                "empty_media" if media_type == "video" else "invalid_field",
+                field,
+                f"{field} is the folder {str(name)[:200]!r} with {len(frames)} pictures: give a file, or for a video "
+                "a folder with its frames as pictures.",
+            )
+        return tuple(Media(path=self.resolve(os.path.join(path, frame), field)) for frame in frames)
+
+    def find_media(self, names: Sequence[str], media_type: str, field: str = "media") -> tuple[Media, ...]:
+        """
+        Return the media under the first of some names that exists, in the folder or in a folder right below it.
+
+        Args:
+            names (`Sequence[str]`): Names to try, best first.
+            media_type (`str`): `"video"` or `"image"`.
+            field (`str`, *optional*, defaults to `"media"`): Field of the record, for messages.
+
+        Raises:
+            `RecordError`: As `open_media`; when none exists, about the first name.
+        """
+        for place in self._list_places():
+            for name in names:
+                if os.path.lexists(place / name):
+                    return self.open_media(str(place / name), media_type, field)
+        return self.open_media(names[0], media_type, field)
+
+    def _list_places(self) -> Iterator[Path]:
+        """List the folder, and the folders right below it where nothing was found in it."""
+        if self.path is not None and self.path.is_dir():
+            yield self.path
+            yield from sorted(Path(entry) for entry in os.scandir(self.path) if entry.is_dir())
+
+
+def _natural_key(name: str) -> list[Any]:
+    """Sort frame2 before frame10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+
+__all__ = ["MediaFolder"]

@@ -1,0 +1,407 @@
+"""From an annotation to a record: the one way in which questions and answers are written from spans, boxes and texts.
+
+Times become fractions of the sampled clip, boxes fractions of the frame, and a tube has a box at each sampled frame.
+Fractions are written by `repr`, so that what is read again is the same number.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from ..processing.answer_parsing_llava_st import parse_answer
+from ..processing.frame_sampling_llava_st import compute_frame_indices
+from ..processing.media_llava_st import InputError, MediaError, MediaInfo, PromptError
+from ..processing.notation_llava_st import (
+    InlineCoordinate,
+    compute_fraction,
+    find_coordinates,
+    format_coordinate,
+    write_box,
+    write_span,
+    write_time,
+    write_tube,
+)
+from ..processing.tasks_llava_st import Task, get_task
+from .annotation_checks import BoxValues, compute_box_fractions
+from .annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
+from .media_probe import probe_image, probe_video
+from .samples import Sample
+from .skips import RecordError, make_error, show
+
+# How long a box holds where no second one tells how it moves on.
+HOLD_SECONDS = 0.5
+# Frames that the published system samples of each clip.
+DEFAULT_NUM_FRAMES = 100
+# Frames at the very edge of a span count as inside, whatever the last digit of its fractions.
+_EDGE = 1e-7
+# Whether an answer can be read does not depend on the medium.
+_ANY_MEDIUM = {
+    "image": MediaInfo("image", 1000, 1000),
+    "video": MediaInfo("video", 1000, 1000, (0, 999), (0.0, 999.0)),
+}
+
+TubeEntries = Sequence[tuple[float, BoxValues]]
+
+
+def make_sample(
+    annotation: Annotation, id: str, source: str, num_frames: int = DEFAULT_NUM_FRAMES, variant: int = 0
+) -> Sample:
+    """
+    Write the record of an annotation.
+
+    Where the annotations count the frames of the video (`frame_range` or `frame_count` is given), times are fractions
+    of those. Otherwise they are fractions of the file's own time line, which is read from its header.
+
+    Args:
+        annotation (`Annotation`): What the file says.
+        id (`str`): Name of the record.
+        source (`str`): Name of the data set.
+        num_frames (`int`, *optional*, defaults to 100): How many frames of a clip are sampled.
+        variant (`int`, *optional*, defaults to 0): Which of the task's prompts is written.
+
+    Returns:
+        `Sample`: The record.
+
+    Raises:
+        `RecordError`: With the field, its value and the fix, for what does not fit the medium or the task.
+
+    Example:
+
+    ```python
+    >>> annotation = Annotation(
+    ...     task="tvg",
+    ...     media_type="video",
+    ...     media=(Media(path="clip.mp4"),),
+    ...     query="she cuts the carrots",
+    ...     spans=(AnnotatedSpan((25, 50), "frames"),),
+    ...     frame_count=101,
+    ... )
+    >>> make_sample(annotation, id="1", source="kitchen").messages[1]["content"]
+    '{<t=0.25><t=0.5>}'
+    ```
+    """
+    try:
+        messages = _Conversation(annotation, num_frames).write(variant)
+    except PromptError as error:
+        raise RecordError("invalid_field", "query", f"the record cannot be written: {error}") from error
+    return Sample(
+        id=id,
+        source=source,
+        task=annotation.task,
+        media_type=annotation.media_type,
+        media=annotation.media,
+        messages=messages,
+        frame_range=annotation.frame_range,
+    )
+
+
+def choose_variant(task: str, source: str, record_id: str) -> int:
+    """Return which prompt of a task a record gets: it depends on its name only."""
+    digest = hashlib.sha256(f"{source}\n{record_id}".encode("utf-8", "backslashreplace")).digest()
+    return int.from_bytes(digest[:8], "big") % len(get_task(task).prompts)
+
+
+def find_text_coordinates(text: str, field: str) -> list[InlineCoordinate]:
+    """Return the coordinates of a text of a record; one that cannot be read is a `RecordError`."""
+    try:
+        return find_coordinates(text)
+    except InputError as error:
+        raise RecordError("invalid_field", field, f"{field}: {error}") from error
+
+
+def interpolate_boxes(
+    boxes_by_time: Mapping[float, BoxValues | None], times: Sequence[float], hold: float = HOLD_SECONDS
+) -> list[BoxValues | None]:
+    """
+    Return the box at each of some times.
+
+    Between two boxes it moves evenly from one to the other. Before the first, after the last and beside a `None`,
+    which says that there is no box at that time, the nearest box holds for a while.
+
+    Args:
+        boxes_by_time (`Mapping[float, BoxValues | None]`): Boxes by time, in any order.
+        times (`Sequence[float]`): Times at which boxes are asked for, in the same unit.
+        hold (`float`, *optional*, defaults to 0.5): How long the nearest box holds.
+
+    Returns:
+        `list[BoxValues | None]`: A box for each time, `None` where there is none.
+    """
+    known = sorted(boxes_by_time)
+    boxes = [boxes_by_time[time] for time in known]
+    found: list[BoxValues | None] = []
+    for time in times:
+        after = int(np.searchsorted(known, time))  # first time not before it
+        if after < len(known) and known[after] == time:
+            found.append(boxes[after])
+            continue
+        neighbours = [(known[i], boxes[i]) for i in (after - 1, after) if 0 <= i < len(known) and boxes[i] is not None]
+        if len(neighbours) == 2:
+            (start, first), (end, last) = neighbours
+            share = (time - start) / (end - start)
+            found.append(tuple((1 - share) * a + share * b for a, b in zip(first, last, strict=True)))
+        else:
+            found.append(next((box for near, box in neighbours if abs(time - near) <= hold), None))
+    return found
+
+
+# --------------------------------------------------------------------------------------------------
+# The clip
+# --------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class SampledClip:
+    """
+    The moments that the model sees of a clip, and fractions of it.
+
+    Args:
+        unit (`str`): Of the times: `"frames"` or `"seconds"`.
+        end (`float`): Time of the last frame.
+        moments (`Sequence[tuple[float, float]]`): Time and fraction of each sampled frame, each once.
+        compute_fraction (`Callable`): Time to fraction; raises `MediaError` for one outside of the clip.
+
+    Example:
+
+    ```python
+    >>> clip = SampledClip.of_frames(100, 200, num_frames=5)
+    >>> clip.moments[1], clip.compute_fraction(150)
+    ((125, 0.25), 0.5)
+    ```
+    """
+
+    unit: Literal["seconds", "frames"]
+    end: float
+    moments: Sequence[tuple[float, float]]
+    compute_fraction: Callable[[float], float]
+
+    @classmethod
+    def of_frames(cls, first: int, last: int, num_frames: int) -> "SampledClip":
+        """Return the clip between two frames; a short one has some of its sampled frames twice."""
+
+        def compute_frame_fraction(frame: float) -> float:
+            if not first <= frame <= last:
+                raise MediaError(f"frame {frame:g} is outside of the clip; give frames from {first} to {last}.")
+            return (frame - first) / max(last - first, 1)
+
+        frames = np.unique(compute_frame_indices(num_frames, first, max(first, last))).tolist()
+        moments = [(frame, (frame - first) / max(last - first, 1)) for frame in frames]
+        return cls("frames", last, moments, compute_frame_fraction)
+
+    @classmethod
+    def of_file(cls, info: MediaInfo) -> "SampledClip":
+        """Return the clip of a video's own time line."""
+        fractions = info.frame_fractions.tolist()
+        moments = dict(zip(info.frame_indices, zip(info.frame_seconds, fractions, strict=True), strict=True))
+        return cls("seconds", info.end_seconds, list(moments.values()), info.fraction_at)
+
+
+class _Conversation:
+    """An annotation while it is written; the medium is looked into only when it is needed."""
+
+    def __init__(self, annotation: Annotation, num_frames: int):
+        self.annotation = annotation
+        self.num_frames = num_frames
+
+    # ----------------------------------------------------------------------------------------------
+    # Fractions
+    # ----------------------------------------------------------------------------------------------
+    @cached_property
+    def info(self) -> MediaInfo:
+        """Size and times of the medium."""
+        media = self.annotation.media
+        if self.annotation.media_type == "image":
+            return probe_image(media[0].path)
+        if len(media) > 1:
+            raise make_error("video", f"a folder of {len(media)} pictures", "it has no seconds; give a video file")
+        return probe_video(media[0].path, self.num_frames)
+
+    @cached_property
+    def clip(self) -> SampledClip:
+        """The sampled frames: of the frames that the annotations count, or else of the file."""
+        if self.annotation.frame_range is not None:
+            return SampledClip.of_frames(*self.annotation.frame_range, self.num_frames)
+        if self.annotation.frame_count is not None:
+            return SampledClip.of_frames(0, self.annotation.frame_count - 1, self.num_frames)
+        return SampledClip.of_file(self.info)
+
+    @cached_property
+    def spans(self) -> list[tuple[float, float]]:
+        """Start and end of each span."""
+        return [self._compute_span(span) for span in self.annotation.spans]
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Start and end of the one span."""
+        return self._take_one("spans", self.spans)
+
+    @cached_property
+    def tube(self) -> TubeEntries:
+        """Time and box of the one tube, at each sampled frame that has one."""
+        return self._compute_tube(self._take_one("tubes", self.annotation.tubes))
+
+    @property
+    def box(self) -> BoxValues:
+        """The box of an image, or the first one of the tube."""
+        if self.annotation.media_type == "video":
+            return self.tube[0][1]
+        return self._compute_box(self._take_one("boxes", self.annotation.boxes))
+
+    def _take_one(self, name: str, values: Sequence[Any]) -> Any:
+        if len(values) != 1:
+            task = self.annotation.task
+            raise RecordError("invalid_field", name, f"the record has {len(values)} {name}: task {task!r} needs one.")
+        return values[0]
+
+    def _convert_time(self, time: float, unit: str, field: str) -> float:
+        """Return a time in the unit of the clip."""
+        if unit == self.clip.unit:
+            return time
+        rate = self.annotation.frame_rate
+        if not rate:
+            raise make_error(field, time, f"it is in {unit}, which need frame_rate to be compared with the video")
+        return time / rate if unit == "frames" else time * rate
+
+    def _compute_time(self, time: float, field: str, value: Any) -> float:
+        try:
+            return self.clip.compute_fraction(time)
+        except MediaError as error:
+            raise RecordError("invalid_field", field, f"{field} is {show(value)}: {error}") from error
+
+    def _compute_span(self, span: AnnotatedSpan) -> tuple[float, float]:
+        if span.unit == "fraction":
+            return float(span.times[0]), float(span.times[1])
+        start, end = (self._convert_time(time, span.unit, span.field) for time in span.times)
+        if self.annotation.cut_overhang and self.clip.unit == "seconds":
+            end = min(end, self.clip.end)
+        value = list(span.times)
+        return self._compute_time(start, span.field, value), self._compute_time(end, span.field, value)
+
+    def _compute_box(self, box: AnnotatedBox) -> BoxValues:
+        size = (1, 1) if box.unit == "fraction" else self.annotation.size
+        if size is None:
+            size = self.info.width, self.info.height
+        return compute_box_fractions(box.xyxy, *size, box.field, clip=self.annotation.cut_overhang)
+
+    def _compute_tube(self, tube: AnnotatedTube) -> TubeEntries:
+        given = {self._convert_time(time, tube.unit, tube.field): box for time, box in tube.boxes.items()}
+        if tube.interpolate:
+            entries = self._interpolate(tube, given)
+        else:
+            boxes = [(fraction, given.get(time)) for time, fraction in self.clip.moments]
+            entries = [(fraction, self._compute_box(box)) for fraction, box in boxes if box is not None]
+        if not entries:
+            raise RecordError(
+                "invalid_field",
+                tube.field,
+                f"{tube.field} has {len(given)} boxes, none of them at or near a sampled frame of the event: give "
+                "more boxes, or a larger num_frames.",
+            )
+        return entries
+
+    def _interpolate(self, tube: AnnotatedTube, given: Mapping[float, AnnotatedBox | None]) -> TubeEntries:
+        """Return the entries of a tube at the sampled frames between the start and the end of the span."""
+        start, end = self.span
+        moments = [moment for moment in self.clip.moments if start - _EDGE <= moment[1] <= end + _EDGE]
+        if not moments:
+            (span,) = self.annotation.spans
+            raise make_error(
+                span.field,
+                list(span.times),
+                f"none of the {self.num_frames} sampled frames lies in it; widen it, or raise num_frames",
+            )
+        if not self.annotation.cut_overhang:
+            for time in given:
+                self._compute_time(time, tube.field, time)
+        boxes = {time: None if box is None else self._compute_box(box) for time, box in given.items()}
+        hold = HOLD_SECONDS if self.clip.unit == "seconds" else HOLD_SECONDS * (self.annotation.frame_rate or 0)
+        found = interpolate_boxes(boxes, [time for time, _ in moments], hold)
+        return [(fraction, box) for (_, fraction), box in zip(moments, found, strict=True) if box is not None]
+
+    # ----------------------------------------------------------------------------------------------
+    # Text
+    # ----------------------------------------------------------------------------------------------
+    def write(self, variant: int) -> tuple[dict[str, str], ...]:
+        """Return the question and the answer, in the published form."""
+        task = get_task(self.annotation.task)
+        _ = self.spans  # checked also where the answer has none
+        prompt = self.annotation.prompt
+        if prompt is None:
+            prompt = task.write_prompt(variant, **{name: self._write_input(name) for name in task.needs})
+        answer = self._write_answer(task)
+        return ({"role": "user", "content": prompt}, {"role": "assistant", "content": answer})
+
+    def _write_input(self, name: str) -> str:
+        """Return one of the fields that a prompt needs."""
+        if name == "query":
+            return self._convert_text("query", self.annotation.query)
+        if name == "span":
+            return write_span(*self.span)
+        return write_time(self.span[0]) if name == "start" else write_box(self.box)
+
+    def _write_answer(self, task: Task) -> str:
+        form = task.answer_format
+        if form == "box":
+            return write_box(self.box)
+        if form == "span":
+            return write_span(*self.span)
+        if form == "tube":
+            return write_tube(self.tube)
+        if form == "span_and_tube":
+            return f"{write_span(*self.span)} {write_tube(self.tube)}"
+        if form == "sentences_with_spans" and self.annotation.answer is None:
+            captions = [_close(span.caption or "") for span in self.annotation.spans]
+            return " ".join(f"{write_span(*span)}, {text}" for span, text in zip(self.spans, captions, strict=True))
+        answer = self._convert_text(self.annotation.answer_field, self.annotation.answer)
+        if form == "end_caption_and_tube":
+            return f"Ends in {write_time(self.span[1])}, {_close(answer)} Object bounding box: {write_tube(self.tube)}"
+        if form != "text":
+            self._check_answer(task, answer)
+        return answer
+
+    def _convert_text(self, field: str, text: str | None) -> str:
+        """Return a text with the seconds and pixels in it as fractions."""
+        if text is None:
+            raise RecordError("invalid_field", field, f"{field} is missing: task {self.annotation.task!r} needs it.")
+        pieces, end = [], 0
+        for coordinate in find_text_coordinates(text, field):
+            if coordinate.unit not in ("seconds", "pixels"):
+                continue
+            if coordinate.unit == "seconds" and self.annotation.media_type == "image":
+                raise make_error(field, text[coordinate.start : coordinate.end], "an image has no time; leave it out")
+            try:
+                fraction = compute_fraction(coordinate, [self.info], num_bins=1)
+            except (PromptError, MediaError) as error:
+                raise RecordError("invalid_field", field, f"{field}: {error}") from error
+            pieces += [text[end : coordinate.start], format_coordinate(coordinate.axis, fraction)]
+            end = coordinate.end
+        return "".join([*pieces, text[end:]])
+
+    def _check_answer(self, task: Task, answer: str) -> None:
+        """Raise `RecordError` for a written answer that cannot be read as one of its task."""
+        medium = _ANY_MEDIUM[self.annotation.media_type]
+        problems = parse_answer(answer, medium, answer_format=task.answer_format).problems
+        if problems:
+            raise make_error(
+                self.annotation.answer_field,
+                answer,
+                f"{problems[0].message} Task {task.name!r} has answers such as {task.example_answer!r}; fix it",
+            )
+
+
+def _close(caption: str) -> str:
+    """End a sentence with a full stop, unless it ends already."""
+    caption = caption.strip()
+    return caption if caption.endswith((".", "!", "?")) else caption + "."
+
+
+__all__ = [
+    "DEFAULT_NUM_FRAMES",
+    "HOLD_SECONDS",
+    "SampledClip",
+    "choose_variant",
+    "find_text_coordinates",
+    "interpolate_boxes",
+    "make_sample",
+]
