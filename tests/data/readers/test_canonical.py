@@ -175,6 +175,14 @@ def test_select_split():
         select_split(files, "datasets/o/n@main", "dev")
 
 
+def test_a_split_is_of_a_folder(shards):
+    assert len(CanonicalReader(shards, "mine", split="train")) == 11
+    with pytest.raises(InputError, match="has no Parquet files of the split 'test'"):
+        CanonicalReader(shards, "mine", split="test")
+    with pytest.raises(InputError, match="split is 'train', but .* is no folder"):
+        CanonicalReader(shards + "/train-*.parquet", "mine", split="train")
+
+
 def test_a_data_set_of_the_hub(tmp_path, monkeypatch):
     memory = fsspec.filesystem("memory")
     folder = "datasets/owner/name@refs%2Fpr%2F1"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 import fsspec
@@ -30,17 +30,6 @@ _LINE_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _NUM_FOOTER_THREADS = 8
 # What huggingface_hub's HTTP client raises, whichever that is, when there is no network.
 _NETWORK_ERRORS = (OSError, *HfHubHTTPError.__bases__)
-
-
-class Rows(Protocol):
-    """Rows of a table that can be read one by one."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Any: ...
-
-    def get_block_sizes(self) -> list[int] | None:
-        """Return how many rows each part holds that is read as a whole; `None` if there is none."""
 
 
 @dataclass(eq=False)
@@ -93,7 +82,7 @@ class CanonicalReader(FileReader):
         address = f"hf://datasets/{id}" + (f"@{quote(revision, safe='')}" if revision else "")
         return cls(address, source, split=split, **options)
 
-    def list_entries(self) -> Rows:
+    def list_entries(self) -> "JsonRows | ParquetRows":
         """Return the rows of all files."""
         try:
             filesystem, files = _list_files(str(self.path), self.split)
@@ -108,7 +97,7 @@ class CanonicalReader(FileReader):
 
     def get_block_sizes(self) -> list[int] | None:
         """Return the rows per row group of Parquet; `None` for JSONL."""
-        return self.entries.get_block_sizes()
+        return self.entries.sizes if isinstance(self.entries, ParquetRows) else None
 
     def read(self, index: int) -> Sample:
         """Read one record, which is canonical already; raises `RecordError` if it cannot be used."""
@@ -155,9 +144,6 @@ class JsonRows:
         number = bisect.bisect_right(self._ends, index)
         return self._files[number][index - self._ends[number] + len(self._files[number])]
 
-    def get_block_sizes(self) -> None:
-        """Return `None`: each element is read alone."""
-
 
 class ParquetRows:
     """
@@ -179,11 +165,11 @@ class ParquetRows:
         self._open_groups: OrderedDict[int, Any] = OrderedDict()
         with ThreadPoolExecutor(_NUM_FOOTER_THREADS) as pool:
             sizes_by_file = list(pool.map(self._read_footer, files))
-        self._sizes = [size for sizes in sizes_by_file for size in sizes]
+        self.sizes = [size for sizes in sizes_by_file for size in sizes]  # rows of each row group
         self._groups = [
             (file, group) for file, sizes in zip(files, sizes_by_file, strict=True) for group in range(len(sizes))
         ]
-        self._ends = list(accumulate(self._sizes))
+        self._ends = list(accumulate(self.sizes))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -203,14 +189,10 @@ class ParquetRows:
             if len(self._open_groups) > self._num_open_groups:
                 self._open_groups.popitem(last=False)
         self._open_groups.move_to_end(number)
-        return table.slice(index - self._ends[number] + self._sizes[number], 1).to_pylist()[0]
+        return table.slice(index - self._ends[number] + self.sizes[number], 1).to_pylist()[0]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open_groups": OrderedDict()}
-
-    def get_block_sizes(self) -> list[int]:
-        """Return how many rows each row group has."""
-        return self._sizes
 
     def _read_footer(self, file: str) -> list[int]:
         import pyarrow
@@ -271,6 +253,8 @@ def _list_files(path: str, split: str | None) -> tuple[Any, list[str]]:
         files = [root]
     else:
         files = filesystem.glob(root)
+    if split is not None and not filesystem.isdir(root):
+        raise InputError(f"split is {split!r}, but {path} is no folder: leave it out, or give the folder.")
     files = sorted(files)
     if not files:
         raise InputError(f"{path} has no Parquet or JSONL files: give a file, a folder or a pattern.")

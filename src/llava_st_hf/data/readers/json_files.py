@@ -138,7 +138,7 @@ class JsonRecords:
         self._is_cached = cached is not None
         if cached is None:
             with self._open() as file:
-                cached = _index_lines(file, self.path) if self._has_lines else _index_list(file, self.path)
+                cached = _index_lines(file, self.path) if self._has_lines else _index_array(file, self.path)
                 if _read_stamp(file) != self._stamp:
                     raise self._changed()
             if size_bytes >= _MIN_CACHED_BYTES and _write_index(self._cache_path, self._header, cached):
@@ -231,13 +231,18 @@ def _index_lines(file: BinaryIO, path: Path) -> np.ndarray:
     return np.array(starts, np.uint64)
 
 
-def _index_list(file: BinaryIO, path: Path) -> np.ndarray:
-    """Return 0 (no blank lines), the start of each element of a list, and the end of the last one."""
+def _index_array(file: BinaryIO, path: Path) -> np.ndarray:
+    """Return 0 (no blank lines), the start of each element of an array, and the end of the last one."""
     scanner = _Scanner(file, path)
     if scanner.peek() == "{":
         raise scanner.make_error("holds an object, not an array: name a file with one record per line .jsonl")
     starts = array("Q", [0])
-    starts.extend(scanner.scan_list())
+    scanner.take("[")
+    while scanner.peek() != "]":
+        if len(starts) > 1:
+            scanner.take(",")
+        starts.append(scanner.take_value())
+    scanner.take("]")
     if scanner.peek():
         raise scanner.make_error("goes on after the end of its array: name a file with one record per line .jsonl")
     starts.append(scanner.end)
@@ -254,7 +259,7 @@ def _skip_byte_order_mark(file: BinaryIO, path: Path) -> int:
 
 class _Scanner:
     """
-    Finds the values of a JSON text through a window that slides over its file.
+    Steps over the values of a JSON text through a window that slides over its file.
 
     The bytes are decoded as Latin-1: each is one character then, and the ends of JSON values are where they are in
     UTF-8.
@@ -280,28 +285,17 @@ class _Scanner:
         """Return the next character that is no white space; an empty string at the end of the file."""
         while True:
             self._position = self._space.match(self._window, self._position).end()
-            if self._position < len(self._window):
-                return self._window[self._position]
-            if not self._slide():
-                return ""
+            if self._position < len(self._window) or not self._slide():
+                return self._window[self._position : self._position + 1]
 
-    def scan_list(self) -> Iterator[int]:
-        """Step over a list; give the first byte of each element."""
-        self._take("[")
-        if self.peek() != "]":
-            yield self._take_value()
-            while self.peek() != "]":
-                self._take(",")
-                yield self._take_value()
-        self._take("]")
-
-    def _take(self, character: str) -> None:
+    def take(self, character: str) -> None:
+        """Step over a character that has to come next."""
         if self.peek() != character:
             found = self.peek() or "the end of the file"
             raise self.make_error(f"is no JSON: {character!r} is expected, but {found!r} found; fix it")
         self._position += 1
 
-    def _take_value(self) -> int:
+    def take_value(self) -> int:
         """Step over one value; return its first byte."""
         self.peek()
         is_whole = False
@@ -316,7 +310,8 @@ class _Scanner:
             else:
                 # A number at the end of the window may go on behind it: of "2." only the 2 is read.
                 if is_whole or self._window[end : end + 1] not in _NUMBER_GOES_ON:
-                    break
+                    start, self._position, self.end = self._base + self._position, end, self._base + end
+                    return start
             if is_whole:
                 raise self.make_error(f"is no JSON: {problem}; fix it")
             if len(self._window) - self._position > MAX_RECORD_BYTES:
@@ -324,10 +319,6 @@ class _Scanner:
                     f"has an element that is no JSON, or longer than {MAX_RECORD_BYTES:,} bytes: {problem}; fix it"
                 )
             is_whole = not self._slide()
-        start = self._base + self._position
-        self._position = end
-        self.end = self._base + end
-        return start
 
     def _slide(self) -> bool:
         """Move the window to the current place and let in more of the file; return whether there was more."""

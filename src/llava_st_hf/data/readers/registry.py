@@ -22,13 +22,6 @@ from .user_jsonl import RECORD_FIELDS, UserJsonlReader
 from .vidstg import VidStgReader
 
 
-def _has_part(first: Mapping[str, Any], name: str, keys: set[str]) -> bool:
-    """Return whether the first element of a list, or the first value of an object, has all of some keys."""
-    part = first.get(name)
-    part = part[0] if isinstance(part, list) and part else part
-    return isinstance(part, Mapping) and keys <= part.keys()
-
-
 class Format(NamedTuple):
     """
     A format of annotations.
@@ -49,6 +42,19 @@ class Format(NamedTuple):
     endings: tuple[str, ...] = ()
 
 
+def _has(*keys: str, **parts: set[str]) -> Callable[[Mapping[str, Any]], bool]:
+    """Tell a format by keys, and by those of the first element of a list, or of an object, that stands under a key."""
+
+    def is_meant(first: Mapping[str, Any]) -> bool:
+        found = {name: first.get(name) for name in parts}
+        found = {name: part[0] if isinstance(part, list) and part else part for name, part in found.items()}
+        return set(keys) <= first.keys() and all(
+            isinstance(part, Mapping) and parts[name] <= part.keys() for name, part in found.items()
+        )
+
+    return is_meant
+
+
 # In the order in which they are tried, as a format may have all the keys of a later one.
 _FORMATS = (
     Format(
@@ -61,59 +67,53 @@ _FORMATS = (
         "canonical",
         "records in the canonical form (JSONL, Parquet)",
         CanonicalReader,
-        lambda first: {"task", "media_type", "messages"} <= first.keys(),
+        _has("task", "media_type", "messages"),
         endings=(".parquet",),
     ),
     Format(
         "st_align_benchmark",
         "ST-Align benchmark: stvg.json, svg.json, elc.json",
         StAlignBenchmarkReader,
-        lambda first: (
-            {"video_path", "conversations"} <= first.keys()
-            and _has_part(first, "meta", {"time_token", "spatial_token"})
-        ),
+        _has("video_path", "conversations", meta={"time_token", "spatial_token"}),
     ),
     Format(
         "charades_sta",
         "Charades-STA: lines of the release (.txt), or JSON with fractions",
         CharadesStaReader,
-        lambda first: {"image_id", "caption", "timestamp"} <= first.keys(),
+        _has("image_id", "caption", "timestamp"),
         endings=(".txt",),
     ),
     Format(
         "refcoco",
         "RefCOCO, RefCOCO+, RefCOCOg: images with a caption, a box for each (JSON)",
         RefCocoReader,
-        lambda first: (
-            {"images", "annotations"} <= first.keys() and _has_part(first, "images", {"file_name", "caption"})
-        ),
+        _has("annotations", images={"file_name", "caption"}),
     ),
     Format(
         "vidstg",
         "VidSTG annotations, with the boxes of VidOR (JSON)",
         VidStgReader,
-        lambda first: {"vid", "used_segment", "temporal_gt"} <= first.keys(),
+        _has("vid", "used_segment", "temporal_gt"),
     ),
     Format(
         "hc_stvg",
         "HC-STVG annotations, version 1 and 2 (JSON)",
         HcStvgReader,
-        lambda first: bool(first) and _has_part(first, min(first), {"bbox", "st_frame"}),
+        lambda first: bool(first) and _has(**{min(first): {"bbox", "st_frame"}})(first),
     ),
     Format(
         "user_jsonl",
         "your own annotations in seconds and pixels (JSONL)",
         UserJsonlReader,
         lambda first: (
-            not first.keys().isdisjoint(("video", "image"))
-            and not first.keys().isdisjoint({"caption", *chain(*RECORD_FIELDS.values())})
+            {"video", "image"} & first.keys() and {"caption", *chain(*RECORD_FIELDS.values())} & first.keys()
         ),
     ),
     Format(
         "coco",
         "COCO-style boxes of named objects (JSON)",
         CocoReader,
-        lambda first: {"images", "annotations"} <= first.keys(),
+        _has("images", "annotations"),
     ),
 )
 FORMATS: Mapping[str, Format] = MappingProxyType({format.name: format for format in _FORMATS})
