@@ -201,9 +201,7 @@ class Sample:
                     f"messages hold more than {MAX_TEXT_CHARACTERS:,} characters: shorten or split the record.",
                 )
             if match := _CONTROL_TOKEN.search(content):
-                raise RecordError(
-                    "invalid_field", name, f"{name} holds the control token {match.group()}: leave it out."
-                )
+                raise make_error(name, match.group(), "leave out the control token", "holds")
             _check_text(name, content, message["role"])
         self._check_placeholders()
 
@@ -331,9 +329,8 @@ class Sample:
         blocks = [block for turn in blocks_of_turns for block in turn if block["type"] != "text"]
         kinds = {block["type"] for block in blocks}
         if len(kinds) > 1 or (kinds == {"video"} and len(blocks) > 1):
-            raise RecordError(
-                "invalid_field", "messages", f"messages hold {len(blocks)} media: give one video, or images alone."
-            )
+            given = [block["type"] for block in blocks]
+            raise make_error("messages", given, "give one video, or images alone", "hold")
         first_turn = next(
             (turn for m, turn in zip(messages, blocks_of_turns, strict=True) if m.get("role") == "user"), []
         )
@@ -407,10 +404,7 @@ def _list_blocks(message: Mapping[str, Any], index: int) -> list[Mapping[str, An
     for block in blocks if isinstance(blocks, (list, tuple)) else [blocks]:
         kind = block.get("type") if isinstance(block, Mapping) else None
         if kind not in ("text", "image", "video") or block.get(kind) is None:
-            name = f"messages[{index}].content"
-            raise RecordError(
-                "invalid_field", name, f"{name} holds {show(block)}: give blocks of type text, image or video."
-            )
+            raise make_error(f"messages[{index}].content", block, "give blocks of type text, image or video", "holds")
     return list(blocks)
 
 

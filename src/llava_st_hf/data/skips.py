@@ -70,9 +70,9 @@ def show(value: Any) -> str:
     return written if len(written) <= 80 else written[:77] + "..."
 
 
-def make_error(field: str, value: Any, fix: str) -> RecordError:
-    """Return the error of a field with a value that it cannot have."""
-    return RecordError("invalid_field", field, f"{field} is {show(value)}: {fix}.")
+def make_error(field: str, value: Any, fix: str, verb: str = "is") -> RecordError:
+    """Return the error of a field that has, or `verb`="holds", a value that it cannot have."""
+    return RecordError("invalid_field", field, f"{field} {verb} {show(value)}: {fix}.")
 
 
 @dataclass(frozen=True)

@@ -314,8 +314,12 @@ def set_turn(position, **fields):
         (set_turn(0, **{"from": "bot"}), "conversations[0].from", "is 'bot': give 'human' or 'gpt'"),
         (set_turn(0, **{"from": []}), "conversations[0].from", "give 'human' or 'gpt'"),
         (set_turn(1, value=None), "conversations[1].value", "is None: give a text"),
-        (set_turn(1, value=OUT_SPAN.replace("OUT", "IN")), "conversations[1].value", "from 'gpt', holds <TEMP-INPUT>"),
-        (set_turn(0, value=OUT_SPAN), "conversations[0].value", "from 'human', holds <TEMP-OUTPUT>"),
+        (
+            set_turn(1, value=OUT_SPAN.replace("OUT", "IN")),
+            "conversations[1].value",
+            "holds '<TEMP-INPUT>': 'gpt' says it",
+        ),
+        (set_turn(0, value=OUT_SPAN), "conversations[0].value", "holds '<TEMP-OUTPUT>': 'human' says it"),
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path, folder, apply, field, message):

@@ -170,12 +170,8 @@ class _Variables:
             if direction is None:
                 return f"<{axis}_{bin_index}>"
             if direction != _DIRECTIONS.get(speaker):
-                raise RecordError(
-                    "invalid_field",
-                    f"{turn}.value",
-                    f"{turn}.value, from {speaker!r}, holds {match.group()}: INPUT belongs to 'human', OUTPUT to "
-                    "'gpt'.",
-                )
+                fix = f"{speaker!r} says it; INPUT belongs to 'human', OUTPUT to 'gpt'"
+                raise make_error(f"{turn}.value", match.group(), fix, "holds")
             name = _LISTS[match[1], direction]
             position = self._counts[name]
             self._counts[name] += 1
