@@ -25,7 +25,7 @@ from ..processing.notation_llava_st import (
     write_time,
     write_tube,
 )
-from ..processing.tasks_llava_st import Task, get_task
+from ..processing.tasks_llava_st import get_task
 from .annotation_checks import BoxValues, compute_box_fractions
 from .annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from .media_probe import probe_image, probe_video
@@ -203,6 +203,7 @@ class _Conversation:
     def __init__(self, annotation: Annotation, num_frames: int):
         self.annotation = annotation
         self.num_frames = num_frames
+        self.task = get_task(annotation.task)
 
     # ----------------------------------------------------------------------------------------------
     # Fractions
@@ -324,41 +325,31 @@ class _Conversation:
     # ----------------------------------------------------------------------------------------------
     def write(self, variant: int) -> tuple[dict[str, str], ...]:
         """Return the question and the answer, in the published form."""
-        task = get_task(self.annotation.task)
-        _ = self.spans  # checked also where the answer has none
+        _ = self.spans  # checked also where the texts have none
         prompt = self.annotation.prompt
         if prompt is None:
-            prompt = task.write_prompt(variant, **{name: self._write_input(name) for name in task.needs})
-        answer = self._write_answer(task)
+            prompt = self.task.write_prompt(variant, **{name: self._write(name) for name in self.task.needs})
+        form = self.task.answer_format
+        answer = form.write(**{name: self._write(name) for name in form.fields})
+        if form.several:
+            self._check_answer(answer)
         return ({"role": "user", "content": prompt}, {"role": "assistant", "content": answer})
 
-    def _write_input(self, name: str) -> str:
-        """Return one of the fields that a prompt needs."""
+    def _write(self, name: str) -> str:
+        """Return what stands at one of the fields of a prompt or of an answer."""
         if name == "query":
             return self._convert_text("query", self.annotation.query)
-        if name == "span":
-            return write_span(*self.span)
-        return write_time(self.span[0]) if name == "start" else write_box(self.box)
-
-    def _write_answer(self, task: Task) -> str:
-        form = task.answer_format
-        if form == "box":
-            return write_box(self.box)
-        if form == "span":
-            return write_span(*self.span)
-        if form == "tube":
-            return write_tube(self.tube)
-        if form == "span_and_tube":
-            return f"{write_span(*self.span)} {write_tube(self.tube)}"
-        if form == "sentences_with_spans" and self.annotation.answer is None:
+        if name == "text" and self.annotation.answer is None and "span" in self.task.answer_format.several:
             captions = [_close(span.caption or "") for span in self.annotation.spans]
             return " ".join(f"{write_span(*span)}, {text}" for span, text in zip(self.spans, captions, strict=True))
-        answer = self._convert_text(self.annotation.answer_field, self.annotation.answer)
-        if form == "end_caption_and_tube":
-            return f"Ends in {write_time(self.span[1])}, {_close(answer)} Object bounding box: {write_tube(self.tube)}"
-        if form != "text":
-            self._check_answer(task, answer)
-        return answer
+        if name in ("text", "caption"):
+            text = self._convert_text(self.annotation.answer_field, self.annotation.answer)
+            return text if name == "text" else _close(text)
+        if name in ("start", "end"):
+            return write_time(self.span[name == "end"])
+        if name == "span":
+            return write_span(*self.span)
+        return write_box(self.box) if name == "box" else write_tube(self.tube)
 
     def _convert_text(self, field: str, text: str | None) -> str:
         """Return a text with the seconds and pixels in it as fractions."""
@@ -378,16 +369,13 @@ class _Conversation:
             end = coordinate.end
         return "".join([*pieces, text[end:]])
 
-    def _check_answer(self, task: Task, answer: str) -> None:
+    def _check_answer(self, answer: str) -> None:
         """Raise `RecordError` for a written answer that cannot be read as one of its task."""
         medium = _ANY_MEDIUM[self.annotation.media_type]
-        problems = parse_answer(answer, medium, answer_format=task.answer_format).problems
+        problems = parse_answer(answer, medium, answer_format=self.task.answer_format).problems
         if problems:
-            raise make_error(
-                self.annotation.answer_field,
-                answer,
-                f"{problems[0].message} Task {task.name!r} has answers such as {task.example_answer!r}; fix it",
-            )
+            fix = f"{problems[0].message} Task {self.task.name!r} has answers such as {self.task.example_answer!r}"
+            raise make_error(self.annotation.answer_field, answer, fix)
 
 
 def _close(caption: str) -> str:

@@ -179,7 +179,7 @@ def test_a_split_is_of_a_folder(shards):
     assert len(CanonicalReader(shards, "mine", split="train")) == 11
     with pytest.raises(InputError, match="has no Parquet files of the split 'test'"):
         CanonicalReader(shards, "mine", split="test")
-    with pytest.raises(InputError, match="split is 'train', but .* is no folder"):
+    with pytest.raises(InputError, match=r"split is 'train', but .* is no folder"):
         CanonicalReader(shards + "/train-*.parquet", "mine", split="train")
 
 

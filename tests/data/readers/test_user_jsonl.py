@@ -7,7 +7,7 @@ from PIL import Image
 from video_files import encode, rotate_mp4
 
 from llava_st_hf.data.media_probe import probe_image, probe_video
-from llava_st_hf.data.readers.user_jsonl import RECORD_FIELDS, UserJsonlReader
+from llava_st_hf.data.readers.user_jsonl import UserJsonlReader
 from llava_st_hf.data.samples import Sample
 from llava_st_hf.data.skips import SkipReport, TooManySkipsError, read_skip_report
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
@@ -58,10 +58,11 @@ def with_media(task: str) -> dict:
 
 
 def test_the_fields_of_a_record_follow_from_its_task():
-    assert set(RECORD_FIELDS) == set(RECORDS) == set(TASKS)
-    for task, fields in RECORD_FIELDS.items():
-        assert set(fields) == {"answer" if name == "caption" else name for name in RECORDS[task]} - {"task"}
-        assert all(f"`{field}`" in UserJsonlReader.__doc__ for field in fields)
+    assert set(RECORDS) == set(TASKS)
+    for name, task in TASKS.items():
+        given = {"answer" if field == "caption" else field for field in RECORDS[name]} - {"task"}
+        assert set(task.record_fields) == given
+        assert all(f"`{field}`" in UserJsonlReader.__doc__ for field in given)
 
 
 @pytest.mark.parametrize("task", RECORDS)

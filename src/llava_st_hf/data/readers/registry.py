@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ...processing.media_llava_st import InputError
+from ...processing.tasks_llava_st import TASKS
 from ..skips import RecordError, show
 from .base import FileReader, Reader
 from .canonical import CanonicalReader
@@ -18,7 +19,7 @@ from .json_files import JsonRecords, load_json
 from .refcoco import RefCocoReader
 from .st_align import StAlignReader
 from .st_align_benchmark import StAlignBenchmarkReader
-from .user_jsonl import RECORD_FIELDS, UserJsonlReader
+from .user_jsonl import UserJsonlReader
 from .vidstg import VidStgReader
 
 
@@ -106,7 +107,8 @@ _FORMATS = (
         "your own annotations in seconds and pixels (JSONL)",
         UserJsonlReader,
         lambda first: (
-            {"video", "image"} & first.keys() and {"caption", *chain(*RECORD_FIELDS.values())} & first.keys()
+            {"video", "image"} & first.keys()
+            and {"caption", *chain(*(task.record_fields for task in TASKS.values()))} & first.keys()
         ),
     ),
     Format(

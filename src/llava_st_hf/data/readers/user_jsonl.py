@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from ...processing.tasks_llava_st import TASKS, Task
@@ -13,34 +12,11 @@ from ..sample_writing import DEFAULT_NUM_FRAMES, find_text_coordinates
 from ..skips import RecordError, make_error
 from .base import FileReader
 
-# These answers hold times or boxes in their text; without any they are another task's.
-_AXIS_OF_TEXT = {"sentences_with_spans": "t", "phrases_with_boxes": "x"}
+_AXES = {"span": "t", "box": "x"}
 _FIELDS = ("query", "answer", "span_seconds", "boxes", "box", "start_seconds")
 _KEYS = ("video", "image", "task", "id", "caption", *_FIELDS)
 # How much a key has to look like one of these to be taken for a slip: `bbox` does, `boxer` does not.
 _MIN_LIKENESS = 0.85
-
-
-def _list_fields(task: Task) -> tuple[str, ...]:
-    """Return what a record of a task has beside its medium."""
-    needs, parts = task.needs, task.answer_format
-    return tuple(
-        name
-        for name, is_needed in (
-            ("query", "query" in needs),
-            ("span_seconds", "span" in needs or "start" in needs or parts in ("span", "span_and_tube")),
-            ("boxes", "tube" in parts),
-            ("box", parts == "box" or ("box" in needs and "tube" not in parts)),
-            ("answer", "text" in parts or "caption" in parts or parts in _AXIS_OF_TEXT),
-        )
-        if is_needed
-    )
-
-
-# Fields of a record beside its medium, by task.
-RECORD_FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {name: _list_fields(task) for name, task in TASKS.items()}
-)
 
 
 @dataclass(eq=False)
@@ -57,8 +33,8 @@ class UserJsonlReader(FileReader):
     - `box`: [left, top, right, bottom] in pixels of the displayed image;
     - `boxes`: the same by time in a video, `{"3.1": [10, 20, 50, 80], "4.0": null}`; `null` says that the object is
       not to be seen at that time;
-    - `task`: may be left out where the fields say it. `RECORD_FIELDS` says which fields each task has; of several that
-      have the same, the first one is meant, and one with spans or boxes in its answer if the answer has some;
+    - `task`: may be left out where the fields say it; each of `TASKS` has its `record_fields`. Of several tasks with
+      the same, the first is meant, or one with spans or boxes in its answers if the answer has some;
     - `id`: name of the record, by default its number;
     - `start_seconds`: for `elc`, the time that the question names, by default the start of the span.
 
@@ -117,12 +93,12 @@ class UserJsonlReader(FileReader):
         task = TASKS[name]
         if task.media_type not in ("any", media_type):
             raise make_error("task", name, f"it is about {task.media_type}s, but {media_type} is given; fix one")
-        missing = [field for field in RECORD_FIELDS[name] if field not in fields]
+        missing = [field for field in task.record_fields if field not in fields]
         if missing:
             raise RecordError(
                 "invalid_field",
                 missing[0],
-                f"{' and '.join(missing)} missing: task {name!r} needs {', '.join(RECORD_FIELDS[name])}.",
+                f"{' and '.join(missing)} missing: task {name!r} needs {', '.join(task.record_fields)}.",
             )
         return task
 
@@ -133,13 +109,14 @@ def _guess_task(media_type: str, fields: Mapping[str, Any], answer_field: str) -
     possible = [task for task in TASKS.values() if task.media_type in ("any", media_type)]
     found = []
     for task in possible:
-        axis = _AXIS_OF_TEXT.get(task.answer_format)
+        # Times or boxes in the text of an answer; without any it is another task's.
+        axis = next((_AXES[part] for part in task.answer_format.several if part in _AXES), None)
         # A field that the task would not use says that another one may be meant.
         given = set(fields) - ({"start_seconds"} if "start" in task.needs else set())
-        if given == set(RECORD_FIELDS[task.name]) and (axis is None or axis in axes):
+        if given == set(task.record_fields) and (axis is None or axis in axes):
             found.append((axis is None, task))
     if not found:
-        options = "; ".join(f"{task.name}: {', '.join(RECORD_FIELDS[task.name])}" for task in possible)
+        options = "; ".join(f"{task.name}: {', '.join(task.record_fields)}" for task in possible)
         raise RecordError(
             "invalid_field",
             "task",
@@ -200,4 +177,4 @@ def _read_tube(given: Any) -> AnnotatedTube:
     return AnnotatedTube(boxes)
 
 
-__all__ = ["RECORD_FIELDS", "UserJsonlReader"]
+__all__ = ["UserJsonlReader"]
