@@ -156,6 +156,7 @@ def test_a_caption_ends_with_one_full_stop():
         ({"task": "tvg", "spans": [(0, 1), (2, 3)]}, "the record has 2 spans"),
         ({"spans": [(0, 1)]}, "the record has 0 tubes"),
         ({"task": "rec", "media_type": "image"}, "the record has 0 boxes"),
+        ({"task": "rec", "media_type": "image", "spans": [(0, 1)], "frame_count": None}, "it has no time"),
         ({"task": "tr", "spans": [(0, 1)]}, "answer is missing: task 'tr' needs it"),
         ({"task": "tvg", "query": None, "spans": [(0, 1)]}, "query is missing"),
         ({"task": "svg", "prompt": "Where?", "spans": [(0, 101)], "tubes": [{0: BOX}]}, "frame 101 is outside"),

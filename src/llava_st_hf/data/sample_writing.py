@@ -225,6 +225,8 @@ class _Conversation:
             return SampledClip.of_frames(*self.annotation.frame_range, self.num_frames)
         if self.annotation.frame_count is not None:
             return SampledClip.of_frames(0, self.annotation.frame_count - 1, self.num_frames)
+        if self.annotation.media_type == "image":
+            raise make_error("image", self.annotation.media[0].path, "it has no time; leave out spans and tubes")
         return SampledClip.of_file(self.info)
 
     @cached_property

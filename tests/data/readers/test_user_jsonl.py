@@ -186,6 +186,17 @@ def test_the_start_may_be_named(folder):
     assert sample.messages[1]["content"].partition("box: ")[2].startswith(f"<t={20 / 39!r}>:")
 
 
+def test_fields_that_a_named_task_does_not_use_are_left_alone(folder):
+    samples = read_all(
+        folder,
+        {**with_media("rec"), "span_seconds": [0, 99], "task": "rec"},
+        {**with_media("tvg"), "start_seconds": 2.0, "boxes": 3, "task": "tvg"},
+        with_media("rec"),
+        with_media("tvg"),
+    )
+    assert [sample.messages for sample in samples[:2]] == [sample.messages for sample in samples[2:]]
+
+
 def test_names_and_tasks_may_be_given(folder):
     samples = read_all(
         folder,

@@ -70,6 +70,7 @@ class UserJsonlReader(FileReader):
         for name in {"query", "answer"} & fields.keys():
             require_text(fields, name)
         task = self._choose_task(raw.get("task"), media_type, fields, answer_field)
+        used = task.record_fields
         return Annotation(
             task=task.name,
             media_type=media_type,
@@ -77,9 +78,9 @@ class UserJsonlReader(FileReader):
             query=fields.get("query"),
             answer=fields.get("answer"),
             answer_field=answer_field,
-            spans=(_read_span(fields),) if "span_seconds" in fields else (),
-            boxes=(AnnotatedBox(fields["box"]),) if "box" in fields else (),
-            tubes=(_read_tube(fields["boxes"]),) if "boxes" in fields else (),
+            spans=(_read_span(fields, "start" in task.needs),) if "span_seconds" in used else (),
+            boxes=(AnnotatedBox(fields["box"]),) if "box" in used else (),
+            tubes=(_read_tube(fields["boxes"]),) if "boxes" in used else (),
             cut_overhang=False,
         )
 
@@ -148,10 +149,10 @@ def _get_media_type(raw: Mapping[str, Any]) -> str:
     return given[0]
 
 
-def _read_span(fields: Mapping[str, Any]) -> AnnotatedSpan:
-    """Return the span; for elc from the time on that its question names."""
+def _read_span(fields: Mapping[str, Any], has_start: bool) -> AnnotatedSpan:
+    """Return the span; of a task whose question names a start, from `start_seconds` on."""
     span = AnnotatedSpan(fields["span_seconds"], field="span_seconds")
-    if "start_seconds" not in fields:
+    if not has_start or "start_seconds" not in fields:
         return span
     (start,) = check_numbers([fields["start_seconds"]], 1, "start_seconds", "in seconds")
     if not span.times[0] <= start <= span.times[1]:
