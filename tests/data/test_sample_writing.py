@@ -7,7 +7,6 @@ from llava_st_hf.data.annotations import AnnotatedBox, AnnotatedSpan, AnnotatedT
 from llava_st_hf.data.sample_writing import (
     HOLD_SECONDS,
     SampledClip,
-    choose_variant,
     interpolate_boxes,
     make_sample,
 )
@@ -16,7 +15,6 @@ from llava_st_hf.data.skips import RecordError
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.media_llava_st import MediaError, MediaInfo
 from llava_st_hf.processing.notation_llava_st import find_coordinates, write_box
-from llava_st_hf.processing.tasks_llava_st import TASKS
 
 BOX = AnnotatedBox([0, 0, 50, 20])
 
@@ -167,9 +165,3 @@ def test_says_what_a_task_lacks(fields, found):
     tubes = tuple(AnnotatedTube(boxes, "frames", interpolate=False) for boxes in fields.pop("tubes", ()))
     with pytest.raises(RecordError, match=found):
         answer(spans=spans, tubes=tubes, **fields)
-
-
-def test_the_prompt_depends_on_the_name_alone():
-    variants = [choose_variant("rec", "a", str(number)) for number in range(50)]
-    assert variants == [choose_variant("rec", "a", str(number)) for number in range(50)]
-    assert set(variants) == set(range(len(TASKS["rec"].prompts)))

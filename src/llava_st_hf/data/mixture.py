@@ -36,6 +36,7 @@ from fractions import Fraction
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from torch.utils.data import Dataset, Sampler
@@ -178,8 +179,9 @@ class SourceSpec:
 
             if "/" not in self.id and Path(self.id).exists():
                 raise InputError(f"id is {self.id!r}, which is a folder here: name it as json_path.")
-            options |= {"data_folder": self.data_folder, "task": self.task}
-            return CanonicalReader.from_hub(self.id, self.name, self.revision, self.split or "train", **options)
+            address = f"hf://datasets/{self.id}" + (f"@{quote(self.revision, safe='')}" if self.revision else "")
+            options["split"] = self.split or "train"
+            return CanonicalReader(address, self.name, self.data_folder, self.task, **options)
         from .readers.registry import FORMATS, guess_format, list_options, open_reader
 
         if self.data_folder is not None and not Path(self.data_folder).is_dir():

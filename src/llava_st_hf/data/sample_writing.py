@@ -4,11 +4,9 @@ Times become fractions of the sampled clip, boxes fractions of the frame, and a 
 Fractions are written by `repr`, so that what is read again is the same number.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -99,12 +97,6 @@ def make_sample(
     )
 
 
-def choose_variant(task: str, source: str, record_id: str) -> int:
-    """Return which prompt of a task a record gets: it depends on its name only."""
-    digest = hashlib.sha256(f"{source}\n{record_id}".encode("utf-8", "backslashreplace")).digest()
-    return int.from_bytes(digest[:8], "big") % len(get_task(task).prompts)
-
-
 def find_text_coordinates(text: str, field: str) -> list[InlineCoordinate]:
     """Return the coordinates of a text of a record; one that cannot be read is a `RecordError`."""
     try:
@@ -151,30 +143,13 @@ def interpolate_boxes(
 # --------------------------------------------------------------------------------------------------
 # The clip
 # --------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class SampledClip:
-    """
-    The moments that the model sees of a clip, and fractions of it.
+class SampledClip(NamedTuple):
+    """The moments that the model sees of a clip, in frames or in seconds, and the way from there to fractions."""
 
-    Args:
-        unit (`str`): Of the times: `"frames"` or `"seconds"`.
-        end (`float`): Time of the last frame.
-        moments (`Sequence[tuple[float, float]]`): Time and fraction of each sampled frame, each once.
-        compute_fraction (`Callable`): Time to fraction; raises `MediaError` for one outside of the clip.
-
-    Example:
-
-    ```python
-    >>> clip = SampledClip.of_frames(100, 200, num_frames=5)
-    >>> clip.moments[1], clip.compute_fraction(150)
-    ((125, 0.25), 0.5)
-    ```
-    """
-
-    unit: Literal["seconds", "frames"]
-    end: float
-    moments: Sequence[tuple[float, float]]
-    compute_fraction: Callable[[float], float]
+    unit: Literal["frames", "seconds"]
+    end: float  # time of the last frame
+    moments: Sequence[tuple[float, float]]  # time and fraction of each sampled frame, each once
+    compute_fraction: Callable[[float], float]  # raises MediaError for a time outside of the clip
 
     @classmethod
     def of_frames(cls, first: int, last: int, num_frames: int) -> "SampledClip":
@@ -390,7 +365,6 @@ __all__ = [
     "DEFAULT_NUM_FRAMES",
     "HOLD_SECONDS",
     "SampledClip",
-    "choose_variant",
     "find_text_coordinates",
     "interpolate_boxes",
     "make_sample",

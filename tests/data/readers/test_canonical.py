@@ -189,7 +189,7 @@ def test_a_data_set_of_the_hub(tmp_path, monkeypatch):
     write_parquet(f"memory://{folder}/data/test-0.parquet", [make_row(5)])
     write_parquet(f"memory://{folder}/data/train-0.parquet", [make_row(6)])
     monkeypatch.setattr(fsspec.core, "url_to_fs", lambda address: (memory, address.removeprefix("hf:/")))
-    reader = CanonicalReader.from_hub("owner/name", "mine", revision="refs/pr/1", split="test")
+    reader = CanonicalReader("hf://datasets/owner/name@refs%2Fpr%2F1", "mine", split="test")
     assert [sample.id for sample in reader] == ["5"]
     memory.rm("/datasets", recursive=True)
 
@@ -197,7 +197,7 @@ def test_a_data_set_of_the_hub(tmp_path, monkeypatch):
 def test_offline_names_the_data_set(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match=r"hf://datasets/nobody/nothing cannot be read: .*check the connection"):
-        CanonicalReader.from_hub("nobody/nothing", "mine")
+        CanonicalReader("hf://datasets/nobody/nothing", "mine", split="train")
     with pytest.raises(InputError, match=r"hf://datasets/nobody/nothing/data cannot be read: .*check the connection"):
         CanonicalReader("hf://datasets/nobody/nothing/data", "mine")
 

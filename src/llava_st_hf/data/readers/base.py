@@ -1,5 +1,6 @@
 """What every reader of annotations is: a sequence of records that can be read one by one, in any order."""
 
+import hashlib
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from ...processing.tasks_llava_st import TASKS
 from ..annotation_checks import check_count
 from ..annotations import Annotation
 from ..media_folder import MediaFolder
-from ..sample_writing import DEFAULT_NUM_FRAMES, choose_variant, make_sample
+from ..sample_writing import DEFAULT_NUM_FRAMES, make_sample
 from ..samples import Sample, get_features
 from ..skips import RecordError, SkippedRecord, SkipReport, make_error, show
 from .json_files import JsonRecords
@@ -199,8 +200,11 @@ class FileReader(Reader):
         )
 
     def choose_variant(self, task: str, record_id: str) -> int:
-        """Return which prompt of its task a record gets."""
-        return choose_variant(task, self.source, record_id) if self.vary_prompts else 0
+        """Return which prompt of its task a record gets: the first, or one that depends on its name only."""
+        if not self.vary_prompts:
+            return 0
+        digest = hashlib.sha256(f"{self.source}\n{record_id}".encode("utf-8", "backslashreplace")).digest()
+        return int.from_bytes(digest[:8], "big") % len(TASKS[task].prompts)
 
 
 __all__ = ["FileReader", "Reader"]

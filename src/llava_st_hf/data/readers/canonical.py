@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
-from urllib.parse import quote
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -61,26 +60,6 @@ class CanonicalReader(FileReader):
 
     keep_sources: bool = False
     split: str | None = None
-
-    @classmethod
-    def from_hub(
-        cls, id: str, source: str, revision: str | None = None, split: str = "train", **options: Any
-    ) -> "CanonicalReader":
-        """
-        Open a data set of the Hub.
-
-        Args:
-            id (`str`): Name of the data set, `owner/name`.
-            source (`str`): Name of the source.
-            revision (`str`, *optional*): Branch, tag or commit; give a commit for a run that can be repeated.
-            split (`str`, *optional*, defaults to `"train"`): Part of the data set.
-            options: `data_folder`, `task` and `keep_sources`, as for the class.
-
-        Raises:
-            `InputError`: If the data set or its split cannot be found, or the Hub cannot be reached.
-        """
-        address = f"hf://datasets/{id}" + (f"@{quote(revision, safe='')}" if revision else "")
-        return cls(address, source, split=split, **options)
 
     def list_entries(self) -> "JsonRows | ParquetRows":
         """Return the rows of all files."""
