@@ -155,13 +155,15 @@ class SampledClip(NamedTuple):
     def of_frames(cls, first: int, last: int, num_frames: int) -> "SampledClip":
         """Return the clip between two frames; a short one has some of its sampled frames twice."""
 
+        length = max(last - first, 1)
+
         def compute_frame_fraction(frame: float) -> float:
             if not first <= frame <= last:
                 raise MediaError(f"frame {frame:g} is outside of the clip; give frames from {first} to {last}.")
-            return (frame - first) / max(last - first, 1)
+            return (frame - first) / length
 
         frames = np.unique(compute_frame_indices(num_frames, first, max(first, last))).tolist()
-        moments = [(frame, (frame - first) / max(last - first, 1)) for frame in frames]
+        moments = [(frame, (frame - first) / length) for frame in frames]
         return cls("frames", last, moments, compute_frame_fraction)
 
     @classmethod
@@ -179,6 +181,8 @@ class _Conversation:
         self.annotation = annotation
         self.num_frames = num_frames
         self.task = get_task(annotation.task)
+        # Start and end of each span, checked also where the texts have none.
+        self.spans = [self._compute_span(span) for span in annotation.spans]
 
     # ----------------------------------------------------------------------------------------------
     # Fractions
@@ -203,11 +207,6 @@ class _Conversation:
         if self.annotation.media_type == "image":
             raise make_error("image", self.annotation.media[0].path, "it has no time; leave out spans and tubes")
         return SampledClip.of_file(self.info)
-
-    @cached_property
-    def spans(self) -> list[tuple[float, float]]:
-        """Start and end of each span."""
-        return [self._compute_span(span) for span in self.annotation.spans]
 
     @property
     def span(self) -> tuple[float, float]:
@@ -302,7 +301,6 @@ class _Conversation:
     # ----------------------------------------------------------------------------------------------
     def write(self, variant: int) -> tuple[dict[str, str], ...]:
         """Return the question and the answer, in the published form."""
-        _ = self.spans  # checked also where the texts have none
         prompt = self.annotation.prompt
         if prompt is None:
             prompt = self.task.write_prompt(variant, **{name: self._write(name) for name in self.task.needs})

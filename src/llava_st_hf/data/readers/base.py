@@ -132,6 +132,22 @@ class FileReader(Reader):
 
     Raises:
         `InputError`: For a file that cannot be read as this format, or an option with a value that it cannot have.
+
+    Example:
+
+    ```python
+    >>> @dataclass(eq=False)
+    ... class EventsReader(FileReader):
+    ...     num_frames: int = DEFAULT_NUM_FRAMES
+    ...     tasks = ("tvg",)
+    ...     default_task = "tvg"
+    ...
+    ...     def annotate(self, entry):  # {"clip": "a.mp4", "event": "a dog runs", "seconds": [1.0, 2.5]}
+    ...         span = AnnotatedSpan(require(entry, "seconds"), field="seconds")
+    ...         media = self.folder.open_media(require(entry, "clip"), "video", "clip")
+    ...         query = require_text(entry, "event")
+    ...         return Annotation(task="tvg", media_type="video", media=media, query=query, spans=(span,))
+    ```
     """
 
     path: str | Path
