@@ -26,3 +26,29 @@ def test_a_box_is_four_numbers():
     assert AnnotatedBox([1, 2, 3, 4], "xywh").xyxy == (1, 2, 4, 6)
     with pytest.raises(RecordError, match=r"bbox is \[1, 2, 3\]: give 4 numbers, \[left, top, width, height\]"):
         AnnotatedBox([1, 2, 3], "xywh", field="bbox")
+
+
+def test_a_box_may_reach_over_the_edge_a_little():
+    assert AnnotatedBox([-2, 0, 100, 51]).compute_fractions((100, 50)) == (0.0, 0.0, 1.0, 1.0)
+    assert AnnotatedBox([-9.9, 0, 1000, 500]).compute_fractions((1000, 500)) == (0.0, 0.0, 1.0, 1.0)  # 1 % of the side
+    with pytest.raises(RecordError, match=r"box is \[-2.1, 0, 100, 50\]: it reaches far out"):
+        AnnotatedBox([-2.1, 0, 100, 50]).compute_fractions((100, 50))
+    with pytest.raises(RecordError, match="reaches far out"):
+        AnnotatedBox([0, 0, 100, 52.1]).compute_fractions((100, 50))
+    assert AnnotatedBox([-80, 0, 100, 90]).compute_fractions((100, 50), cut_overhang=True) == (0.0, 0.0, 1.0, 1.0)
+
+
+def test_a_box_in_fractions_is_not_taken_for_pixels():
+    for box in ([0.1, 0.2, 0.5, 0.6], [0, 0, 1, 1]):
+        with pytest.raises(RecordError, match="in the first pixel of the frame of 100 x 50 pixels; give pixels"):
+            AnnotatedBox(box).compute_fractions((100, 50), cut_overhang=True)
+    assert AnnotatedBox([0.5, 0, 1.5, 1]).compute_fractions((100, 50)) == (0.005, 0.0, 0.015, 0.02)
+    assert AnnotatedBox([0, 0, 1, 1]).compute_fractions((1, 1)) == (0.0, 0.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "box", [[5, 0, 5, 9], [5, 9, 6, 9], [6, 0, 5, 9], [-9, 0, 0, 9], [100, 0, 110, 9], [0, 50, 9, 60], [0, -9, 9, 0]]
+)
+def test_a_box_without_area_in_the_frame_is_an_error(box):
+    with pytest.raises(RecordError):
+        AnnotatedBox(box).compute_fractions((100, 50), cut_overhang=True)

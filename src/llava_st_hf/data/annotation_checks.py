@@ -1,18 +1,12 @@
-"""Checked values of annotation files: fields that are there, whole numbers, boxes that lie in their frame."""
+"""Checked values of annotation files: fields that are there, texts, whole numbers, lists of numbers."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
 from ..processing.media_llava_st import InputError
 from .skips import RecordError, make_error, show
-
-# How far a box may reach over the edge of the frame, as hand-drawn ones do: the larger of the two counts.
-MAX_OVERHANG_PIXELS = 2.0
-MAX_OVERHANG_SHARE = 0.01
-
-BoxValues = tuple[float, float, float, float]
 
 
 def require_object(raw: Any) -> Mapping[str, Any]:
@@ -94,60 +88,10 @@ def check_count(name: str, value: Any) -> int:
     return int(value)
 
 
-def compute_box_fractions(
-    box_pixels: Sequence[float], width: float, height: float, field: str, clip: bool = False
-) -> BoxValues:
-    """
-    Turn a box into fractions of its frame.
-
-    Args:
-        box_pixels (`Sequence[float]`): Left, top, right, bottom in pixels.
-        width (`float`): Width of the frame in pixels.
-        height (`float`): Height of the frame in pixels.
-        field (`str`): Field of the record, for messages.
-        clip (`bool`, *optional*, defaults to `False`):
-            Whether a box may reach over the edge of the frame by any length, and not by `MAX_OVERHANG_PIXELS` or
-            `MAX_OVERHANG_SHARE` of the side only. What reaches over is cut off.
-
-    Returns:
-        `tuple[float, float, float, float]`: Left, top, right, bottom in [0, 1].
-
-    Raises:
-        `RecordError`: For a box that has no area, or lies outside of the frame, or reaches over by too much; or that
-            lies in the first pixel, as one in fractions does.
-    """
-    x1, y1, x2, y2 = box_pixels
-    size = f"the frame of {width:g} x {height:g} pixels"
-    if not (width > 0 and height > 0):
-        raise make_error(field, list(box_pixels), f"{size} has no area; fix width and height")
-    if x1 >= x2 or y1 >= y2:
-        raise make_error(field, list(box_pixels), "it has no area; give left, top, right, bottom in pixels")
-    if min(x1, y1) >= 0 and max(x2, y2) <= 1 < min(width, height):
-        raise make_error(
-            field, list(box_pixels), f"it lies in the first pixel of {size}; give pixels, not fractions of the frame"
-        )
-    for low, high, side in ((x1, x2, width), (y1, y2, height)):
-        if min(high, side) <= max(low, 0):
-            raise make_error(field, list(box_pixels), f"it lies outside of {size}; give pixels of the displayed frame")
-        if not clip and max(-low, high - side) > max(MAX_OVERHANG_PIXELS, MAX_OVERHANG_SHARE * side):
-            raise make_error(
-                field, list(box_pixels), f"it reaches far out of {size}; give pixels of the displayed frame"
-            )
-    sides = (width, height, width, height)
-    fractions = tuple(min(max(value / side, 0.0), 1.0) for value, side in zip(box_pixels, sides, strict=True))
-    if fractions[0] >= fractions[2] or fractions[1] >= fractions[3]:  # thinner than the last digit of a fraction
-        raise make_error(field, list(box_pixels), "it has no area; give left, top, right, bottom in pixels")
-    return fractions
-
-
 __all__ = [
-    "MAX_OVERHANG_PIXELS",
-    "MAX_OVERHANG_SHARE",
-    "BoxValues",
     "check_count",
     "check_frame",
     "check_numbers",
-    "compute_box_fractions",
     "require",
     "require_frame",
     "require_object",

@@ -11,7 +11,12 @@ from .annotation_checks import check_numbers
 from .samples import Media
 from .skips import make_error
 
+# How far a box may reach over the edge of the frame, as hand-drawn ones do: the larger of the two counts.
+MAX_OVERHANG_PIXELS = 2.0
+MAX_OVERHANG_SHARE = 0.01
+
 TimeUnit = Literal["seconds", "frames", "fraction"]
+BoxValues = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,48 @@ class AnnotatedBox:
         object.__setattr__(self, "values", values)
 
     @property
-    def xyxy(self) -> tuple[float, float, float, float]:
+    def xyxy(self) -> BoxValues:
         """Left, top, right, bottom."""
         left, top, right, bottom = self.values
         return (left, top, right, bottom) if self.form == "xyxy" else (left, top, left + right, top + bottom)
+
+    def compute_fractions(self, size: tuple[float, float], cut_overhang: bool = False) -> BoxValues:
+        """
+        Return the box as fractions of its frame, in [0, 1].
+
+        Args:
+            size (`tuple[float, float]`): Width and height of the frame in pixels.
+            cut_overhang (`bool`, *optional*, defaults to `False`):
+                Whether the box may reach over the edge of the frame by any length, and not by `MAX_OVERHANG_PIXELS`
+                or `MAX_OVERHANG_SHARE` of the side only. What reaches over is cut off.
+
+        Raises:
+            `RecordError`: For a box that has no area, or lies outside of the frame, or reaches over by too much; or
+                that lies in the first pixel, as one in fractions does.
+        """
+        x1, y1, x2, y2 = self.xyxy
+        width, height = (1, 1) if self.unit == "fraction" else size
+        frame, fix = f"the frame of {width:g} x {height:g} pixels", None
+        if not (width > 0 and height > 0):
+            fix = f"{frame} has no area; fix width and height"
+        elif x1 >= x2 or y1 >= y2:
+            fix = "it has no area; give left, top, right, bottom in pixels"
+        elif min(x1, y1) >= 0 and max(x2, y2) <= 1 < min(width, height):
+            fix = f"it lies in the first pixel of {frame}; give pixels, not fractions of the frame"
+        elif min(x2, width) <= max(x1, 0) or min(y2, height) <= max(y1, 0):
+            fix = f"it lies outside of {frame}; give pixels of the displayed frame"
+        elif not cut_overhang and any(
+            overhang > max(MAX_OVERHANG_PIXELS, MAX_OVERHANG_SHARE * side)
+            for overhang, side in ((max(-x1, x2 - width), width), (max(-y1, y2 - height), height))
+        ):
+            fix = f"it reaches far out of {frame}; give pixels of the displayed frame"
+        if fix is not None:
+            raise make_error(self.field, list(self.xyxy), fix)
+        sides = (width, height, width, height)
+        box = tuple(min(max(value / side, 0.0), 1.0) for value, side in zip(self.xyxy, sides, strict=True))
+        if box[0] >= box[2] or box[1] >= box[3]:  # thinner than the last digit of a fraction
+            raise make_error(self.field, list(self.xyxy), "it has no area; give left, top, right, bottom in pixels")
+        return box
 
 
 @dataclass(frozen=True)
@@ -140,4 +183,13 @@ class Annotation:
     cut_overhang: bool = True
 
 
-__all__ = ["AnnotatedBox", "AnnotatedSpan", "AnnotatedTube", "Annotation", "TimeUnit"]
+__all__ = [
+    "MAX_OVERHANG_PIXELS",
+    "MAX_OVERHANG_SHARE",
+    "AnnotatedBox",
+    "AnnotatedSpan",
+    "AnnotatedTube",
+    "Annotation",
+    "BoxValues",
+    "TimeUnit",
+]

@@ -24,8 +24,7 @@ from ..processing.notation_llava_st import (
     write_tube,
 )
 from ..processing.tasks_llava_st import get_task
-from .annotation_checks import BoxValues, compute_box_fractions
-from .annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
+from .annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation, BoxValues
 from .media_probe import probe_image, probe_video
 from .samples import Sample
 from .skips import RecordError, make_error, show
@@ -256,10 +255,10 @@ class _Conversation:
         return self._compute_time(start, span.field, value), self._compute_time(end, span.field, value)
 
     def _compute_box(self, box: AnnotatedBox) -> BoxValues:
-        size = (1, 1) if box.unit == "fraction" else self.annotation.size
+        size = self.annotation.size
         if size is None:
-            size = self.info.width, self.info.height
-        return compute_box_fractions(box.xyxy, *size, box.field, clip=self.annotation.cut_overhang)
+            size = (1, 1) if box.unit == "fraction" else (self.info.width, self.info.height)
+        return box.compute_fractions(size, self.annotation.cut_overhang)
 
     def _compute_tube(self, tube: AnnotatedTube) -> TubeEntries:
         given = {self._convert_time(time, tube.unit, tube.field): box for time, box in tube.boxes.items()}

@@ -304,7 +304,11 @@ def set_turn(position, **fields):
         (change(id=[1]), "id", r"id is \[1\]"),
         (change(id=""), "id", "give a text or a whole number"),
         (change(meta=[1]), "meta", r"meta is \[1\]: give an object"),
-        (change(meta={"split": [1]}), "meta.split", r"meta.split is \[1\]: give the first and the last frame"),
+        (
+            change(meta={"split": [1]}),
+            "meta.split",
+            r"meta.split is \[1\]: give 2 numbers, the first",
+        ),
         (change(meta={"split": [0, 1.5]}), "meta.split", "1.5"),
         (change(meta={"split": [9, 3]}), "frame_range", "the first not after the last"),
         (change(conversations="hello"), "conversations", "give a list of objects"),

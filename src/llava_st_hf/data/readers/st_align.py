@@ -24,7 +24,7 @@ from typing import Any
 
 from ...processing.media_llava_st import InputError
 from ...processing.notation_llava_st import COORDINATE_PATTERN, format_coordinate, read_coordinate
-from ..annotation_checks import require_object
+from ..annotation_checks import check_frame, check_numbers, require_object
 from ..samples import MEDIA_PLACEHOLDER, Media, Sample
 from ..skips import RecordError, make_error
 from .base import FileReader
@@ -105,10 +105,8 @@ def _read_split(record: Mapping[str, Any]) -> tuple[int, int] | None:
     split = meta.get("split")
     if split is None:
         return None
-    numbers = split if isinstance(split, list) and len(split) == 2 else [None]
-    if not all(_is_number(number) and float(number).is_integer() for number in numbers):
-        raise make_error("meta.split", split, "give the first and the last frame")
-    return int(numbers[0]), int(numbers[1])
+    first, last = check_numbers(split, 2, "meta.split", "the first and the last frame")
+    return check_frame(first, "meta.split"), check_frame(last, "meta.split")
 
 
 def _read_messages(record: Mapping[str, Any], media_type: str, num_media: int) -> tuple[dict[str, str], ...]:

@@ -11,7 +11,6 @@ from ..annotation_checks import (
     check_count,
     check_frame,
     check_numbers,
-    compute_box_fractions,
     require,
     require_frame,
     require_object,
@@ -95,7 +94,7 @@ class StAlignBenchmarkReader(FileReader):
             )
         # Parity: inference/src/datasets.py writes the coordinates of a question with three decimals.
         start, end = (round((frame - first) / max(last - first, 1), 3) for frame in event)
-        box = compute_box_fractions(first_box.xyxy, *size, first_box.field, clip=True)
+        box = first_box.compute_fractions(size, cut_overhang=True)
         written = {
             "span": write_span(start, end),
             "start": write_time(start),

@@ -30,7 +30,7 @@ class VidStgReader(FileReader):
     """
     The sentences of an annotation file of VidSTG, one record each: captions and questions.
 
-    The file is held in memory. Read are, of an entry: `vid`; `fps`, `frame_count`, `width`, `height`; `used_segment`,
+    The file is held in memory. Read are, of an entry: `vid`; `frame_count`, `width`, `height`; `used_segment`,
     {`begin_fid`, `end_fid`}, the clip, where the end is its last frame; `temporal_gt`, the event in it, where the end
     is the frame after its last one; and `captions` and `questions`, lists of {`description`, `target_id`}.
 
