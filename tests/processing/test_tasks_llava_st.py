@@ -27,9 +27,9 @@ def write(name, **fields):
     return task.write_prompt(**{field: FIELDS[field] for field in task.needs}, **fields)
 
 
-def test_there_are_the_fifteen_tasks():
+def test_the_published_tasks_come_first():
     names = "video_captioning tvg dvc tr rec dgc rc tgc igc stvg elc svg conversation video_qa classification"
-    assert list(TASKS) == names.split()
+    assert list(TASKS)[: len(names.split())] == names.split()
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -17,7 +17,7 @@ from llava_st_hf import LlavaSTProcessor
 from llava_st_hf.data.collator import LlavaSTDataCollator
 from llava_st_hf.data.media_loading import load_media
 from llava_st_hf.data.samples import Media, Sample
-from llava_st_hf.data.shapes.dataset import ShapesDataset
+from llava_st_hf.data.shapes import SHAPES_TASKS, ShapesDataset
 from llava_st_hf.data.turns import probe_media, read_turns
 from llava_st_hf.evaluation import metrics
 from llava_st_hf.evaluation.blind_baseline import fit_blind_baseline
@@ -53,7 +53,7 @@ def load_published_processor(folder: Path, temporal_stride: int, num_frames: int
 
 
 def list_tasks() -> dict[str, dict]:
-    """Return for each task what is fixed about it."""
+    """Return for each task of ST-Shapes what is fixed about it."""
     return {
         task.name: {
             "title": task.title,
@@ -64,7 +64,7 @@ def list_tasks() -> dict[str, dict]:
             "answer_format": task.answer_format.name,
             "example_answer": task.example_answer,
         }
-        for task in TASKS.values()
+        for task in map(TASKS.get, SHAPES_TASKS)
     }
 
 

@@ -21,7 +21,6 @@ from .samples import Sample
 from .skips import RecordError, SkippedRecord, SkipReport
 
 IGNORED = -100
-_TASK_IDS = {name: index for index, name in enumerate(TASKS)}
 # How an open group at the end of a text looks: a span or box that is not closed, with the time of a tube before it.
 _OPEN_GROUP = re.compile(r"(?:<t_\d+>(?:\s*:)?\s*)?[\[{](?:<[txy]_\d+>|[\s,;])*\Z|<t_\d+>(?:\s*:)?\s*\Z")
 
@@ -115,7 +114,7 @@ class LlavaSTDataCollator:
             if isinstance(record, Sample):
                 try:
                     encoded.append(self._encode(record))
-                    task_ids.append(_TASK_IDS[record.task])
+                    task_ids.append(list(TASKS).index(record.task))
                     self.skip_report.count_used()
                     continue
                 except RecordError as error:

@@ -93,7 +93,7 @@ class SpatialTemporalGroundingPipeline(Pipeline):
             query (`str` or `Sequence[str]`, *optional*):
                 The event, the object or the question. Several queries about one medium share its reading and
                 encoding; several about a list of media are one for each.
-            kwargs: `media_type` ("video" or "image", where `media` does not tell), `task` (one of the 15; default
+            kwargs: `media_type` ("video" or "image", where `media` does not tell), `task` (one of `TASKS`; default
                 `stvg` for a video and `rec` for an image), what the task needs (`span`, `box`, `start_seconds`, or
                 the same as fractions), how to read the clip (`num_frames`, `fps`, `time_range` in seconds,
                 `frame_range`), how to answer (`max_new_tokens`, 1024; `constrained`, `True`: the answer keeps to the

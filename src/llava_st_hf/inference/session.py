@@ -97,7 +97,7 @@ class GroundingSession:
         Answer a question.
 
         Args:
-            task (`str`): One of the 15 tasks.
+            task (`str`): Name of the task, one of `TASKS`.
             constrained (`bool`, *optional*, defaults to `True`):
                 Whether the answer must keep to its grammar. Without beams it is then also refined below the bins of
                 the coordinates, with a confidence for each.

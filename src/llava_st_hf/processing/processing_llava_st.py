@@ -470,7 +470,7 @@ class LlavaSTProcessor(ProcessorMixin):
         variant: int = 0,
     ) -> list[dict[str, Any]]:
         """
-        Write the chat messages of one of the 15 tasks in the wording that the model was trained with.
+        Write the chat messages of a task in the wording that the model was trained with.
 
         Args:
             task (`str`): Name of the task, see `TASKS`.

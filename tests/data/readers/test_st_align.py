@@ -83,7 +83,7 @@ def make_record(task, draw=None, **fields):
 # ------------------------------------------------------------------------------------------------ the whole way
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", RECORDS)
 def test_every_task_there_and_back(tmp_path, folder, task):
     record = make_record(task)
     sample = open_reader(tmp_path, [record])[0]
@@ -116,7 +116,7 @@ def test_values_are_consumed_in_the_order_of_the_text(tmp_path, folder):
 
 def test_a_thousand_records_there_and_back(tmp_path, folder):
     draw = random.Random(1)
-    records = [make_record(draw.choice(list(TASKS)), draw, id=str(number)) for number in range(1000)]
+    records = [make_record(draw.choice(list(RECORDS)), draw, id=str(number)) for number in range(1000)]
     for record in records:
         if "video" in record and draw.random() < 0.5:
             record["meta"] = {"split": [draw.randint(0, 9), draw.randint(10, 99)]}

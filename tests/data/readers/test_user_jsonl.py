@@ -58,10 +58,9 @@ def with_media(task: str) -> dict:
 
 
 def test_the_fields_of_a_record_follow_from_its_task():
-    assert set(RECORDS) == set(TASKS)
-    for name, task in TASKS.items():
-        given = {"answer" if field == "caption" else field for field in RECORDS[name]} - {"task"}
-        assert set(task.record_fields) == given
+    for name, record in RECORDS.items():
+        given = {"answer" if field == "caption" else field for field in record} - {"task"}
+        assert set(TASKS[name].record_fields) == given
         assert all(f"`{field}`" in UserJsonlReader.__doc__ for field in given)
 
 

@@ -68,5 +68,5 @@ def test_tasks_without_a_published_scorer():
 
 
 def test_the_tasks_are_those_that_are_scored():
-    assert set(StShapes.list_tasks("default")) == set(StShapes.scored_tasks) == set(PROTOCOLS["default"].list_tasks())
+    assert set(StShapes.list_tasks("default")) == set(StShapes.scored_tasks) <= set(PROTOCOLS["default"].list_tasks())
     assert StShapes.list_tasks("reference") == ["stvg", "tvg", "svg", "rec", "elc"]
