@@ -94,12 +94,12 @@ class Answerer:
         """How many coordinate tokens the model has."""
         return TokenCounts(self.processor.num_temporal_tokens, self.processor.num_spatial_tokens)
 
-    def answer(self, samples: Sequence[Sample]) -> list[Answered | RecordError]:
+    def answer(self, samples: Sequence[Sample | RecordError]) -> list[Answered | RecordError]:
         """
         Answer the last question of records of one task.
 
         Args:
-            samples (`Sequence[Sample]`): The records, all of one task.
+            samples (`Sequence[Sample | RecordError]`): The records, all of one task, or why one could not be read.
 
         Returns:
             `list[Answered | RecordError]`: For each record its answer, or why it could not be asked: media that
@@ -115,7 +115,9 @@ class Answerer:
         answers = iter(self._ask(usable))
         return [next(answers) if isinstance(media, LoadedMedia) else media for media in loaded]
 
-    def _load(self, sample: Sample) -> LoadedMedia | RecordError:
+    def _load(self, sample: Sample | RecordError) -> LoadedMedia | RecordError:
+        if isinstance(sample, RecordError):
+            return sample
         try:
             return load_media(sample, self.processor.video_processor, self.num_frames)
         except RecordError as error:

@@ -189,19 +189,13 @@ class _Runner:
         """Return the lines of `predictions.jsonl` of some items of one task."""
         begin = time.perf_counter()
         records = [self._read(index) for index in indices]
-        samples = [record for record in records if isinstance(record, Sample)]
-        answers = iter(self.answerer.answer(samples))
-        seconds = (time.perf_counter() - begin) / len(indices)
-        lines = []
-        for index, record in zip(indices, records, strict=True):
-            line = {"id": self.benchmark.get_id(index), "task": self.benchmark.get_task(index)}
-            answered = next(answers) if isinstance(record, Sample) else record
-            if isinstance(answered, RecordError):
-                line.update(self._score_unusable(line["task"], answered))
-            else:
-                line.update(self._score(record, answered))
-            lines.append({**line, "seconds": round(seconds, 4)})
-        return lines
+        answers = self.answerer.answer(records)
+        seconds = round((time.perf_counter() - begin) / len(indices), 4)
+        task = self.benchmark.get_task(indices[0])
+        return [
+            {"id": self.benchmark.get_id(index), "task": task, **self._score(task, record, answer), "seconds": seconds}
+            for index, record, answer in zip(indices, records, answers, strict=True)
+        ]
 
     def _read(self, index: int) -> Sample | RecordError:
         try:
@@ -222,13 +216,15 @@ class _Runner:
             "problems": [str(error)],
         }
 
-    def _score(self, sample: Sample, answered: Answered) -> dict[str, Any]:
+    def _score(self, task: str, sample: Sample, answered: Answered | RecordError) -> dict[str, Any]:
+        if isinstance(answered, RecordError):
+            return self._score_unusable(task, answered)
         question = read_question(sample, answered.media, self.answerer.tokens)
         try:
             truth = read_truth(sample, answered.media)
-            scores = self.protocol.score(sample.task, answered.result, truth, self.answerer.tokens)
+            scores = self.protocol.score(task, answered.result, truth, self.answerer.tokens)
         except InputError as error:  # the truth is at fault
-            unusable = self._score_unusable(sample.task, as_record_error(error, "messages"))
+            unusable = self._score_unusable(task, as_record_error(error, "messages"))
             return {**unusable, "question": question.text, "answer": answered.result.text}
         truth_values = truth.to_dict()
         del truth_values["media"]  # it is with the result
@@ -239,7 +235,7 @@ class _Runner:
             "truth": truth_values,
             "scores": scores,
             "baseline": self._score_baseline(question, truth),
-            "failure": find_failure(sample.task, answered.result),
+            "failure": find_failure(task, answered.result),
             "problems": [problem.kind for problem in answered.result.problems],
         }
 
