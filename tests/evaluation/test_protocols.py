@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from llava_st_hf.evaluation.protocols import PROTOCOLS, TokenCounts, find_failure, get_protocol
+from llava_st_hf.evaluation.protocols import MEASURES, PROTOCOLS, TokenCounts, find_failure, get_protocol
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.grounding_results_llava_st import GroundingResult
 from llava_st_hf.processing.media_llava_st import InputError, MediaInfo
@@ -104,6 +104,16 @@ def test_names_of_metrics():
     assert set(protocol.compute_metrics("rec", [{"iou": 0.5}])) == {"m_IoU", "acc@0.5"}
     with pytest.raises(InputError, match="at least one"):
         protocol.compute_metrics("rec", [])
+
+
+def test_what_the_table_of_tasks_names_exists():
+    for task in TASKS.values():
+        assert {MEASURES[name].part for name in task.measures} <= set(task.answer_format.parts)
+    for protocol in PROTOCOLS.values():
+        for task in protocol.list_tasks():
+            assert set(protocol.get_headline(task)) <= set(
+                protocol.compute_metrics(task, [protocol.score_nothing(task)])
+            )
 
 
 def test_reference_protocol_has_the_published_faults():
