@@ -13,7 +13,7 @@ from typing import Any
 
 from ..processing.grounding_results_llava_st import Box, GroundingResult, ProblemKind, Span, Tube
 from ..processing.media_llava_st import InputError, MediaInfo
-from ..processing.tasks_llava_st import TASKS, get_task
+from ..processing.tasks_llava_st import TASKS, Task, get_task
 from . import reference_protocol
 from .metrics import (
     compute_box_iou,
@@ -154,12 +154,16 @@ class Protocol(ABC):
     name: str
 
     @abstractmethod
+    def _list_names(self, task: Task) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the names of the values of an item, and of the metrics in a report; none where it is not scored."""
+
     def get_measure_names(self, task: str) -> tuple[str, ...]:
         """Return the names of the values of an item of a task; none for a task that is not scored."""
+        return self._list_names(get_task(task))[0]
 
-    @abstractmethod
     def get_headline(self, task: str) -> tuple[str, ...]:
         """Return the names of the metrics of a task that stand in a report."""
+        return self._list_names(get_task(task))[1]
 
     @abstractmethod
     def score(
@@ -210,13 +214,8 @@ class DefaultProtocol(Protocol):
 
     name = "default"
 
-    def get_measure_names(self, task: str) -> tuple[str, ...]:
-        """Return the names of the values of an item, see `Protocol.get_measure_names`."""
-        return tuple(MEASURES[name].name for name in get_task(task).measures)
-
-    def get_headline(self, task: str) -> tuple[str, ...]:
-        """Return the names of the metrics in a report."""
-        return get_task(task).headline
+    def _list_names(self, task: Task) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return tuple(MEASURES[name].name for name in task.measures), task.headline
 
     def score(
         self, task: str, answer: GroundingResult, truth: GroundingResult, tokens: TokenCounts
@@ -258,13 +257,8 @@ class ReferenceProtocol(Protocol):
 
     name = "reference"
 
-    def get_measure_names(self, task: str) -> tuple[str, ...]:
-        """Return the names of the values of an item, see `Protocol.get_measure_names`."""
-        return _PUBLISHED.get(get_task(task).answer_format.name, ((), ()))[0]
-
-    def get_headline(self, task: str) -> tuple[str, ...]:
-        """Return the names of the metrics in a report."""
-        return _PUBLISHED.get(get_task(task).answer_format.name, ((), ()))[1]
+    def _list_names(self, task: Task) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return _PUBLISHED.get(task.answer_format.name, ((), ()))
 
     def score(
         self, task: str, answer: GroundingResult, truth: GroundingResult, tokens: TokenCounts
