@@ -1,11 +1,13 @@
 """Another task that is answered in a known format is one entry of the table: all else follows from it."""
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from llava_st_hf.data.collator import LlavaSTDataCollator
+from llava_st_hf.data.readers.user_jsonl import UserJsonlReader
 from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.turns import probe_media, read_turns
 from llava_st_hf.evaluation.benchmarks.held_out_records import HeldOutRecords
@@ -137,6 +139,21 @@ def test_it_is_listed_and_says_what_a_record_has(case):
     assert describe_tasks().splitlines()[-1].split() == ["another", "video", "Do", "something", "else."]
     assert case.task.record_fields == case.record_fields
     assert ("another" in PROTOCOLS["default"].list_tasks()) == bool(case.metrics)
+
+
+def test_its_records_are_read_from_ones_own_file(case, clip, tmp_path):
+    values = {
+        "query": "it turns",
+        "span_seconds": [1.0, 2.0],
+        "box": [10, 20, 50, 60],
+        "boxes": {"1.0": [10, 20, 50, 60], "2.0": [20, 20, 60, 60]},
+        "answer": "{<t=1s><t=2s>}, it turns." if "span" in case.task.answer_format.several else "To the left.",
+    }
+    record = {"video": clip.name, "task": "another"} | {field: values[field] for field in case.record_fields}
+    (tmp_path / "mine.jsonl").write_text(json.dumps(record))
+    (sample,) = UserJsonlReader(tmp_path / "mine.jsonl", "mine", clip.parent)
+    (turn,) = read_turns(sample, probe_media(sample))
+    assert (sample.task, turn.answer.problems) == ("another", ())
 
 
 def test_a_model_answers_it_in_its_grammar(case, processor, checkpoint):

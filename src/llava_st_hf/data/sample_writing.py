@@ -219,8 +219,8 @@ class _Conversation:
 
     @property
     def box(self) -> BoxValues:
-        """The box of an image, or the first one of the tube."""
-        if self.annotation.media_type == "video":
+        """The one box, or where there is a tube its first."""
+        if self.annotation.tubes:
             return self.tube[0][1]
         return self._compute_box(self._take_one("boxes", self.annotation.boxes))
 
