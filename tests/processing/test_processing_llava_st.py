@@ -506,7 +506,7 @@ def test_too_many_tokens_end_before_decoding(mp4, options, error, words, monkeyp
     def decode(*args):
         raise AssertionError("a frame was decoded")
 
-    monkeypatch.setattr("llava_st_hf.processing.video_decoding_llava_st._collect_by_seeking", decode)
+    monkeypatch.setattr("llava_st_hf.processing.video_decoding_llava_st.FrameDecoder.decode_chosen", decode)
     processor = make_processor()
     if options == {"num_frames": None}:
         processor.tokenizer.model_max_length = 100

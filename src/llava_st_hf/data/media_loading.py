@@ -4,24 +4,23 @@ Nothing is read that is no regular file, and nothing from the network. The frame
 so that the memory they take does not depend on the size of the frames in the file.
 """
 
-import io
 import os
 import stat
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from ..processing.image_loading_llava_st import is_url, open_image
-from ..processing.media_llava_st import EmptyMediaError, OversizedMediaError
+from ..processing.image_loading_llava_st import is_url, load_images, open_image, open_picture
+from ..processing.media_llava_st import EmptyMediaError, MediaInfo, OversizedMediaError
 from ..processing.notation_llava_st import format_coordinate
-from ..processing.video_processing_llava_st import LlavaSTVideoMetadata, LlavaSTVideoProcessor
+from ..processing.video_processing_llava_st import DEFAULT_FPS, LlavaSTVideoMetadata, LlavaSTVideoProcessor
 from .samples import Media, Sample
 from .skips import RecordError
 
@@ -59,6 +58,13 @@ class LoadedMedia:
     blocks: list[Any] = field(default_factory=list)
     video_metadata: list[LlavaSTVideoMetadata] = field(default_factory=list)
 
+    def get_infos(self) -> tuple[MediaInfo, ...]:
+        """Return size and time line of each medium."""
+        if not self.video_metadata:
+            return tuple(load_images(self.blocks)[1])
+        timed = (replace(metadata, fps=metadata.fps or DEFAULT_FPS) for metadata in self.video_metadata)
+        return tuple(metadata.to_media_info() for metadata in timed)
+
 
 def load_media(
     sample: Sample,
@@ -78,7 +84,7 @@ def load_media(
         max_frames (`int`, *optional*): Most frames to sample of a clip; more are refused before any is decoded.
         max_pixels (`int`, *optional*, defaults to 134,217,728):
             Most pixels of the images of the record together, or of one picture that is a frame of a clip. (A frame of
-            a video file has a limit of its own, `MAX_FRAME_PIXELS` of `video_file_llava_st`.)
+            a video file has a limit of its own, `MAX_FRAME_PIXELS` of `video_timeline_llava_st`.)
         max_file_bytes (`int`, *optional*, defaults to 4,294,967,296): Most bytes of one file.
 
     Returns:
@@ -97,8 +103,7 @@ def load_media(
     if num_frames is not None:
         request["num_frames"] = num_frames
     item = sample.media[0]
-    if len(sample.media) > 1 or (item.frames is not None and item.frame_rate is None):
-        _check_no_seconds(sample)
+    check_no_seconds(sample)
     if len(sample.media) > 1:
         return _load_pictures_of_clip(sample.media, video_processor, request, max_pixels)
     with reasons_of_errors(item, "media[0]"):
@@ -149,8 +154,11 @@ def _load_pictures_of_clip(
     return LoadedMedia([torch.cat([resized[place] for place in places.tolist()])], [metadata])
 
 
-def _check_no_seconds(sample: Sample) -> None:
-    """Refuse times in seconds of frames that nobody knows the rate of."""
+def check_no_seconds(sample: Sample) -> None:
+    """Refuse times in seconds of a clip whose frames nobody knows the rate of, with a `RecordError`."""
+    item = sample.media[0]
+    if len(sample.media) == 1 and (item.frames is None or item.frame_rate is not None):
+        return
     for message, coordinates in zip(sample.messages, sample.find_coordinates(), strict=True):
         for coordinate in coordinates:
             if coordinate.unit == "seconds":
@@ -212,16 +220,20 @@ def _open_picture(item: Media, name: str, num_pixels_before: int, max_pixels: in
     """Open one picture, if what its header claims fits into the limit."""
     if item.frames is not None:
         return item.frames
-    source = item.path if item.content is None else io.BytesIO(item.content)
-    with reasons_of_errors(item, name), Image.open(source) as picture:
-        num_pixels = num_pixels_before + picture.width * picture.height
-        if num_pixels > max_pixels:
-            before = f", {num_pixels:,} with the images before it" if num_pixels_before else ""
-            raise OversizedMediaError(
-                f"it has {picture.width}x{picture.height} pixels{before}, more than max_pixels={max_pixels:,}: scale "
-                "it down, or raise the limit."
-            )
+    with reasons_of_errors(item, name), open_picture(item.source) as picture:
+        check_num_pixels(*picture.size, max_pixels, num_pixels_before)
         return open_image(picture)
+
+
+def check_num_pixels(width: int, height: int, max_pixels: int, num_pixels_before: int = 0) -> None:
+    """Raise `OversizedMediaError` for a picture that does not fit into a limit, with the images before it."""
+    num_pixels = num_pixels_before + width * height
+    if num_pixels > max_pixels:
+        before = f", {num_pixels:,} with the images before it" if num_pixels_before else ""
+        raise OversizedMediaError(
+            f"it has {width}x{height} pixels{before}, more than max_pixels={max_pixels:,}: scale it down, or raise "
+            "the limit."
+        )
 
 
 def _get_size(picture: Any) -> tuple[int, int]:
@@ -256,4 +268,13 @@ def _describe(item: Media) -> str:
     return written if len(written) <= 200 else f"{written[:97]}...{written[-100:]}"
 
 
-__all__ = ["MAX_FILE_BYTES", "MAX_PIXELS", "LoadedMedia", "check_file", "load_media", "reasons_of_errors"]
+__all__ = [
+    "MAX_FILE_BYTES",
+    "MAX_PIXELS",
+    "LoadedMedia",
+    "check_file",
+    "check_no_seconds",
+    "check_num_pixels",
+    "load_media",
+    "reasons_of_errors",
+]
