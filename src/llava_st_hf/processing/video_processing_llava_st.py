@@ -6,7 +6,7 @@ in `LlavaSTVideoMetadata`, so that an answer can be put back onto the clip.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
@@ -432,6 +432,39 @@ def _list_requests(options: dict[str, Any], num_videos: int) -> list[dict[str, A
     return requests
 
 
+def list_block_requests(conversations: Sequence[Any], defaults: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return which frames the blocks of videos ask for, listed for each video, where any of them does."""
+    blocks = [
+        block
+        for messages in conversations
+        for message in messages
+        if not isinstance(message.get("content"), (str, type(None)))
+        for block in message["content"]
+        if block.get("type") == "video"
+    ]
+    listed = {
+        name: [defaults.get(name) if block.get(name) is None else block[name] for block in blocks]
+        for name in REQUEST_FIELDS
+        if any(block.get(name) is not None for block in blocks)
+    }
+    # One video's number of frames must not take the other videos' default from them, nor meet its own rate.
+    if "num_frames" in listed or "fps" in listed:
+        for name, other in (("num_frames", "fps"), ("fps", "num_frames")):
+            listed[name] = [
+                block.get(name) if block.get(name) is not None or block.get(other) is not None else defaults.get(name)
+                for block in blocks
+            ]
+    return listed
+
+
+def refuse_video_options(kwargs: Mapping[str, Any]) -> None:
+    """Raise `MediaError` for an option that chooses frames, where a call has no video to choose them from."""
+    given = {**(kwargs.get("videos_kwargs") or {}), **kwargs}
+    for name in REQUEST_FIELDS:
+        if given.get(name) is not None:
+            raise MediaError(f"{name} is {given[name]!r}, but there is no video: leave it out or give a video.")
+
+
 def _to_tensor(values: Any) -> torch.Tensor:
     """Return an array or a picture as a tensor; without a copy, unless torch cannot share its memory."""
     if isinstance(values, torch.Tensor):
@@ -490,4 +523,10 @@ def _complete_metadata(given: LlavaSTVideoMetadata | None, frames: torch.Tensor)
     return metadata
 
 
-__all__ = ["LlavaSTVideoMetadata", "LlavaSTVideoProcessor", "LlavaSTVideoProcessorKwargs"]
+__all__ = [
+    "LlavaSTVideoMetadata",
+    "LlavaSTVideoProcessor",
+    "LlavaSTVideoProcessorKwargs",
+    "list_block_requests",
+    "refuse_video_options",
+]

@@ -216,7 +216,6 @@ class TokenCounter:
 
     def __init__(self, processor: LlavaSTProcessor):
         self.processor = processor
-        self._counts: dict[tuple[str, int], int] = {}  # tokens of an image, or of a clip of so many frames
 
     def count(self, sample: Sample, num_frames: int | None = None) -> int:
         """
@@ -241,9 +240,9 @@ class TokenCounter:
             num_frames = num_frames or self.processor.video_processor.num_frames
             if num_frames is None:
                 num_frames = len(probe_media(sample, None, self.processor.video_processor)[0].frame_indices)
-            num_tokens += self._count_media("video", num_frames) - 1
+            num_tokens += sum(processor.media_token_counter.count_video(num_frames)) - 1
         elif sample.media_type == "image":
-            num_tokens += (self._count_media("image", 1) - 1) * len(sample.media)
+            num_tokens += (processor.media_token_counter.count_image() - 1) * len(sample.media)
         limit = processor.tokenizer.model_max_length
         if num_tokens > limit:
             raise RecordError(
@@ -253,20 +252,6 @@ class TokenCounter:
                 "shorten it, or give fewer frames or images.",
             )
         return num_tokens
-
-    def _count_media(self, media_type: str, num_frames: int) -> int:
-        key = (media_type, num_frames)
-        if key not in self._counts:
-            is_image = media_type == "image"
-            size = (self.processor.image_processor if is_image else self.processor.video_processor).size
-            # Only the shape counts, so no pixels are made: (frames, 3, height, width).
-            pixels = np.broadcast_to(np.uint8(0), (num_frames, 3, size["height"], size["width"]))
-            if is_image:
-                written = self.processor.replace_image_token({"pixel_values": pixels}, 0)
-            else:
-                written = self.processor.replace_video_token({"pixel_values_videos": [pixels]}, 0)
-            self._counts[key] = written.count("<")
-        return self._counts[key]
 
 
 def check_media(
