@@ -5,7 +5,6 @@ so that the memory they take does not depend on the size of the frames in the fi
 """
 
 import os
-import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -17,8 +16,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..processing.image_loading_llava_st import is_url, load_images, open_image, open_picture
-from ..processing.media_llava_st import EmptyMediaError, MediaInfo, OversizedMediaError
+from ..processing.image_loading_llava_st import (
+    check_source,
+    describe_source,
+    is_url,
+    load_images,
+    open_image,
+    open_picture,
+)
+from ..processing.media_llava_st import EmptyMediaError, MediaInfo, MissingMediaError, OversizedMediaError
 from ..processing.notation_llava_st import format_coordinate
 from ..processing.video_processing_llava_st import DEFAULT_FPS, LlavaSTVideoMetadata, LlavaSTVideoProcessor
 from .samples import Media, Sample
@@ -183,30 +189,13 @@ def check_file(item: Media, name: str, max_file_bytes: int) -> None:
     Raises:
         `RecordError`: If it is missing, empty, larger, on the network or no regular file.
     """
-    if item.content is not None:
-        num_bytes = len(item.content)
-    elif is_url(item.path) or item.path.startswith("data:"):
+    if item.content is None and (is_url(item.path) or item.path.startswith("data:")):
         raise RecordError(
             "network_media", name, f"{name} is {_describe(item)}: download it and give the path of the file."
         )
-    else:
-        try:
-            status = os.stat(item.path)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise RecordError(
-                "missing_media", name, f"{name} is {_describe(item)}, which does not exist: get it, or fix the path."
-            ) from error
-        except (OSError, ValueError) as error:  # ValueError: a null character, or half of one
-            raise RecordError(
-                "unreadable_media", name, f"{name} is {_describe(item)}, which cannot be opened ({error}): fix it."
-            ) from error
-        if not stat.S_ISREG(status.st_mode):  # a pipe or a device would be read without end
-            raise RecordError(
-                "unreadable_media", name, f"{name} is {_describe(item)}, which is no regular file: give a file."
-            )
-        num_bytes = status.st_size
-    if not num_bytes:
-        raise RecordError("empty_media", name, f"{name} is {_describe(item)}, which is empty: get it again.")
+    with reasons_of_errors(item, name):
+        check_source(item.source)
+        num_bytes = os.stat(item.path).st_size if item.content is None else len(item.content)
     if num_bytes > max_file_bytes:
         raise RecordError(
             "oversized_media",
@@ -248,6 +237,8 @@ def reasons_of_errors(item: Media, name: str) -> Iterator[None]:
         yield
     except (OversizedMediaError, Image.DecompressionBombError, MemoryError) as error:
         raise _make_error("oversized_media", item, name, error) from error
+    except MissingMediaError as error:
+        raise _make_error("missing_media", item, name, error) from error
     except EmptyMediaError as error:
         raise _make_error("empty_media", item, name, error) from error
     except _DECODER_ERRORS as error:
@@ -255,17 +246,16 @@ def reasons_of_errors(item: Media, name: str) -> Iterator[None]:
 
 
 def _make_error(reason: str, item: Media, name: str, error: Exception) -> RecordError:
-    return RecordError(reason, name, f"{name} is {_describe(item)}: {str(error) or type(error).__name__}")
+    described, message = _describe(item), str(error) or type(error).__name__
+    # Some errors say already which file it is.
+    return RecordError(
+        reason, name, f"{name}{':' if message.startswith(described) else f' is {described}:'} {message}"
+    )
 
 
 def _describe(item: Media) -> str:
     """Return what a medium is, for messages."""
-    if item.frames is not None:
-        return f"an array of shape {item.frames.shape}"
-    if item.content is not None:
-        return f"a file of {len(item.content):,} bytes"
-    written = repr(item.path)
-    return written if len(written) <= 200 else f"{written[:97]}...{written[-100:]}"
+    return f"an array of shape {item.frames.shape}" if item.frames is not None else describe_source(item.source)
 
 
 __all__ = [

@@ -24,7 +24,7 @@ from huggingface_hub.utils import httpx
 from PIL import Image, ImageOps
 from transformers.image_utils import get_image_size, load_image
 
-from .media_llava_st import EmptyMediaError, MediaError, MediaInfo, OversizedMediaError
+from .media_llava_st import EmptyMediaError, MediaError, MediaInfo, MissingMediaError, OversizedMediaError
 
 BYTES_TYPES = (bytes, bytearray, memoryview)
 FILE_TYPES = (str, os.PathLike, *BYTES_TYPES)
@@ -69,6 +69,32 @@ def refuse_url(media: Any, allow_url: bool) -> None:
         )
 
 
+def check_source(source: Any, allow_url: bool = False) -> None:
+    """
+    Check that a source may be opened: that it is the bytes or the path of one file, or an address that is allowed.
+
+    Raises:
+        `MediaError`: When it is none of these, does not exist or is empty.
+    """
+    name = describe_source(source)
+    refuse_url(source, allow_url)
+    if isinstance(source, BYTES_TYPES) and not len(source):
+        raise EmptyMediaError(f"{name}: there is nothing in it; give the whole file's bytes.")
+    if is_url(source) or (name_of_file := get_source_path(source)) is None:
+        return
+    if "\0" in name_of_file:
+        raise MediaError(f"{name} holds a null character, as no path does: check it.")
+    path = Path(name_of_file)
+    if not path.exists():
+        raise MissingMediaError(f"{name} does not exist: check the path.")
+    if path.is_dir():
+        raise MediaError(f"{name} is a directory: give the path of a file.")
+    if not path.is_file():  # a pipe or a device would be waited for without end
+        raise MediaError(f"{name} is no regular file: copy what is in it to one.")
+    if path.stat().st_size == 0:
+        raise EmptyMediaError(f"{name} is an empty file: copy or download it again.")
+
+
 def get_source_path(media: Any) -> str | None:
     """Return the path or address of media, or `None` for what has none."""
     if isinstance(media, os.PathLike):
@@ -79,7 +105,8 @@ def get_source_path(media: Any) -> str | None:
 def describe_source(media: Any) -> str:
     """Return the name of media for messages, on one line: the path or address, or what it was given as."""
     if (path := get_source_path(media)) is not None:
-        return " ".join(path.split())
+        written = " ".join(path.split())
+        return written if len(written) <= 200 else f"{written[:97]}...{written[-100:]}"
     if isinstance(media, str):
         return "the data: URI"
     return f"the file of {len(media)} bytes" if isinstance(media, BYTES_TYPES) else f"the {type(media).__name__}"
@@ -115,36 +142,31 @@ def guess_media_type(media: Any) -> str:
 
 def flatten_images(images: Any) -> list[Any]:
     """Return the single images of any nesting of lists; `None` is left out, an array of four dimensions is a list."""
-    if images is None:
-        return []
     if isinstance(images, dict):
         return flatten_images(_open_struct(images))
-    num_dimensions = getattr(images, "ndim", None)  # of an array or a tensor
-    if isinstance(images, (*FILE_TYPES, Image.Image)) or num_dimensions in (2, 3):
+    if isinstance(images, FILE_TYPES) or _is_frame(images):
         return [images]
-    if isinstance(images, (list, tuple)) or num_dimensions == 4:
-        return [image for item in images for image in flatten_images(item)]
+    if images is None or isinstance(images, (list, tuple)) or getattr(images, "ndim", None) == 4:
+        return [image for item in (() if images is None else images) for image in flatten_images(item)]
     raise MediaError(f"an image is a {type(images).__name__}: give a path, bytes, a PIL image or an array.")
 
 
 def flatten_videos(videos: Any) -> list[Any]:
     """Return the single videos of any nesting of lists; a list of frames is one video, `None` is left out."""
-    if videos is None:
-        return []
     if isinstance(videos, dict):
         return flatten_videos(_open_struct(videos))
-    num_dimensions = getattr(videos, "ndim", None)
+    num_dimensions = getattr(videos, "ndim", None)  # of an array or a tensor
     if isinstance(videos, FILE_TYPES) or num_dimensions == 4:
         return [videos]
     if _is_frame(videos):
         return [[videos]]
     if isinstance(videos, (list, tuple)) and videos and all(map(_is_frame, videos)):
         return [list(videos)]
-    if isinstance(videos, (list, tuple)) or num_dimensions == 5:
-        return [video for item in videos for video in flatten_videos(item)]
+    if videos is None or isinstance(videos, (list, tuple)) or num_dimensions == 5:
+        return [video for item in (() if videos is None else videos) for video in flatten_videos(item)]
     raise MediaError(
-        f"a video is a {type(videos).__name__}: give a path, bytes, an array (frames, height, width, 3) or a list of "
-        "frames."
+        f"a {type(videos).__name__} is not a video: give a path, bytes, an array (frames, height, width, 3) or a list "
+        "of frames."
     )
 
 
@@ -221,14 +243,12 @@ def probe_image(source: "str | os.PathLike | bytes") -> tuple[int, int]:
 @contextmanager
 def open_picture(source: Any, allow_url: bool = False) -> Iterator[Image.Image]:
     """Give a picture of which only the header was read; what Pillow raises for it becomes `MediaError`."""
-    refuse_url(source, allow_url)
     name = describe_source(source)
     try:
+        check_source(source, allow_url)
         yield _open_file(source)
     except MediaError:
         raise  # it is a ValueError too, and has its message already
-    except FileNotFoundError as error:
-        raise MediaError(f"{name} does not exist: check the path.") from error
     except binascii.Error as error:
         raise MediaError(f"{name} is no valid base64: give data:image/...;base64, and the encoded file.") from error
     except Image.DecompressionBombError as error:
@@ -321,6 +341,7 @@ def _get_array_size(array: Any) -> tuple[int, int]:
 __all__ = [
     "BYTES_TYPES",
     "FILE_TYPES",
+    "check_source",
     "count_per_sample",
     "describe_source",
     "flatten_images",

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers.processing_utils import MultiModalData, ProcessingKwargs, ProcessorMixin
+from transformers.processing_utils import MultiModalData, ProcessorMixin
 from transformers.video_processing_utils import VideoProcessorMixin
 
 from .batch_feature_llava_st import GroundingContext, LlavaSTBatchFeature
@@ -19,25 +19,17 @@ from .prompt_expansion_llava_st import (
     choose_padding,
 )
 from .tokenization_llava_st import get_coordinate_token_offset, require_token
-from .video_processing_llava_st import LlavaSTVideoProcessorKwargs, refuse_video_options
+from .video_processing_llava_st import refuse_video_options
 
 CHAT_TEMPLATE_FILE = "chat_template_llava_st.jinja"
 
 
-class LlavaSTProcessorKwargs(ProcessingKwargs, total=False):
-    """Keyword arguments of the processor; those that choose frames may be listed, one for each video."""
-
-    videos_kwargs: LlavaSTVideoProcessorKwargs
-
-
 class ModelInputsProcessor(ProcessorMixin):
     """
-    What transformers asks of a processor: sub-processors, sizes, and a call that makes the model's inputs.
+    A processor that makes the model's inputs; its arguments are those of `LlavaSTProcessor`.
 
-    Its arguments are those of `LlavaSTProcessor`, which adds chat, tasks and answers.
+    That class says what a placeholder becomes, and adds chat, tasks and answers.
     """
-
-    valid_processor_kwargs = LlavaSTProcessorKwargs
 
     def __init__(
         self,
@@ -106,19 +98,6 @@ class ModelInputsProcessor(ProcessorMixin):
             _get_fixed_size(self.image_processor, images_kwargs),
             _get_fixed_size(self.video_processor, videos_kwargs),
         )
-
-    def replace_image_token(self, image_inputs: Mapping[str, Any], image_idx: int, **kwargs) -> str:
-        """Return what the placeholder of one image becomes: a token per patch."""
-        size = image_inputs["pixel_values"][image_idx].shape[-2:]
-        return self.image_token * self.media_token_counter.count_image(size)
-
-    def replace_video_token(self, video_inputs: Mapping[str, Any], video_idx: int, **kwargs) -> str:
-        """Return what the placeholder of one video becomes: its fast tokens, then its slow ones."""
-        frames = video_inputs["pixel_values_videos"][video_idx]  # (frames, 3, height, width)
-        num_frames = video_inputs.get("video_num_frames")
-        num_frames = len(frames) if num_frames is None else int(num_frames[video_idx])
-        num_fast, num_slow = self.media_token_counter.count_video(num_frames, frames.shape[-2:])
-        return self._get_writer().write_video(num_fast, num_slow)
 
     def _get_num_multimodal_tokens(
         self,
@@ -306,4 +285,4 @@ def _read_default_chat_template() -> str | None:
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
-__all__ = ["LlavaSTProcessorKwargs", "ModelInputsProcessor"]
+__all__ = ["ModelInputsProcessor"]

@@ -9,7 +9,7 @@ Three things go beyond an ordinary processor of transformers:
 - two quirks that the published weights were trained with are switches, `splice_fast_tokens` and `embed_width_inputs`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from inspect import signature
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase, SiglipImageProcessorPil
+from transformers.processing_utils import ProcessingKwargs
 from transformers.video_processing_utils import VideoProcessorMixin
 
 from .answer_grammar_llava_st import AnswerGrammar, GrammarVocabulary, find_time_limits
@@ -30,9 +31,15 @@ from .notation_llava_st import check_prompt_coordinates
 from .prompt_expansion_llava_st import check_query
 from .published_layout_llava_st import convert_published_tokenizer, find_published_tokenizer, load_published_config
 from .tasks_llava_st import choose_medium, get_task, unpack_units, write_values
-from .video_processing_llava_st import LlavaSTVideoProcessor, list_block_requests
+from .video_processing_llava_st import LlavaSTVideoProcessor, LlavaSTVideoProcessorKwargs, list_block_requests
 
 _HUB_KEYS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
+
+
+class LlavaSTProcessorKwargs(ProcessingKwargs, total=False):
+    """Keyword arguments of the processor; those that choose frames may be listed, one for each video."""
+
+    videos_kwargs: LlavaSTVideoProcessorKwargs
 
 
 class LlavaSTProcessor(ModelInputsProcessor):
@@ -73,6 +80,7 @@ class LlavaSTProcessor(ModelInputsProcessor):
     ```
     """
 
+    valid_processor_kwargs = LlavaSTProcessorKwargs
     _auto_class = "AutoProcessor"  # save_pretrained copies the code, it loads where this package is not installed
 
     @classmethod
@@ -154,6 +162,19 @@ class LlavaSTProcessor(ModelInputsProcessor):
                 )
         tokenizer.chat_template = processor.chat_template
         return processor
+
+    def replace_image_token(self, image_inputs: Mapping[str, Any], image_idx: int, **kwargs) -> str:
+        """Return what the placeholder of one image becomes: a token per patch."""
+        size = image_inputs["pixel_values"][image_idx].shape[-2:]
+        return self.image_token * self.media_token_counter.count_image(size)
+
+    def replace_video_token(self, video_inputs: Mapping[str, Any], video_idx: int, **kwargs) -> str:
+        """Return what the placeholder of one video becomes: its fast tokens, then its slow ones."""
+        frames = video_inputs["pixel_values_videos"][video_idx]  # (frames, 3, height, width)
+        num_frames = video_inputs.get("video_num_frames")
+        num_frames = len(frames) if num_frames is None else int(num_frames[video_idx])
+        num_fast, num_slow = self.media_token_counter.count_video(num_frames, frames.shape[-2:])
+        return self._get_writer().write_video(num_fast, num_slow)
 
     def apply_chat_template(
         self,

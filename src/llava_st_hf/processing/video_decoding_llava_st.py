@@ -39,31 +39,17 @@ MIN_FRAMES_FOR_SEEK = 12
 
 
 class VideoFrame(NamedTuple):
-    """
-    A decoded frame.
+    """A decoded frame of a file."""
 
-    Args:
-        index (`int`): Its place in the file, in presentation order.
-        seconds (`float`): Its time.
-        image (`np.ndarray`): RGB as it is displayed, `uint8`, shape (height, width, 3), contiguous.
-    """
-
-    index: int
+    index: int  # in presentation order
     seconds: float
-    image: np.ndarray
+    image: np.ndarray  # RGB as it is displayed, uint8, (height, width, 3), contiguous
 
 
 class VideoProbe(NamedTuple):
-    """
-    What is known of a video file before its frames are decoded.
+    """What is known of a video file before its frames are decoded."""
 
-    Args:
-        width (`int`): Width in pixels of the first frame as it is displayed.
-        height (`int`): Height in pixels of the first frame as it is displayed.
-        timeline (`Timeline`): When each of its frames is.
-    """
-
-    width: int
+    width: int  # of the first frame as it is displayed, in pixels
     height: int
     timeline: Timeline
 

@@ -11,19 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .image_loading_llava_st import (
-    BYTES_TYPES,
-    FILE_TYPES,
-    describe_source,
-    is_image_file,
-    is_url,
-    refuse_url,
-)
+from .image_loading_llava_st import BYTES_TYPES, FILE_TYPES, check_source, describe_source, is_image_file, is_url
 from .media_llava_st import EmptyMediaError, MediaError, OversizedMediaError
 
 try:
@@ -169,7 +161,7 @@ def open_video(
         raise MediaError(f"a video of type {type(source).__name__} cannot be read; give a path or the file's bytes.")
     file = VideoFile(source, num_threads, allow_url)
     try:
-        _check_source(source, file.name, allow_url)
+        check_source(source, allow_url)
         file.reopen()
         yield file
     except (av.error.FFmpegError, OSError) as error:
@@ -184,28 +176,8 @@ def open_video(
         file.close()
 
 
-def _check_source(source: "str | os.PathLike | bytes", name: str, allow_url: bool) -> None:
-    """Raise `MediaError` for a source that is not the bytes or the path of one file, or an address that is allowed."""
-    if isinstance(source, BYTES_TYPES):
-        if not len(source):
-            raise EmptyMediaError(f"{name}: there is nothing in it; give the whole file's bytes.")
-        return
-    refuse_url(source, allow_url)
-    if is_url(source):
-        return
-    path = Path(source)
-    if "\0" in str(path) or not path.exists():
-        raise MediaError(f"{name}: no such file; check the path.")
-    if path.is_dir():
-        raise MediaError(f"{name}: is a directory; give the path of a video file.")
-    if not path.is_file():  # a pipe or a device would be waited for without end
-        raise MediaError(f"{name}: is not a regular file; copy the video to a file.")
-    if path.stat().st_size == 0:
-        raise EmptyMediaError(f"{name}: is an empty file; copy or download it again.")
-
-
 def _open_container(source: "str | os.PathLike | bytes", allow_url: bool) -> "av.container.InputContainer":
-    """Open a source that `_check_source` let through; FFmpeg may open that one file or address and nothing else."""
+    """Open a source that `check_source` let through; FFmpeg may open that one file or address and nothing else."""
     protocols = "file"
     if isinstance(source, BYTES_TYPES):
         file = io.BytesIO(source)
