@@ -24,13 +24,6 @@ def make_parts(frames: int) -> tuple[LlavaSTForConditionalGeneration, LlavaSTPro
     """Build the model and its processor."""
     small = LlavaSTProcessor.from_pretrained(SHIPPED_CHECKPOINT)
     tokenizer = small.tokenizer
-    size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
-    processor = LlavaSTProcessor(
-        image_processor=small.image_processor,
-        tokenizer=tokenizer,
-        video_processor=LlavaSTVideoProcessor(size=size, num_frames=frames),
-        patch_size=PATCH_SIZE,
-    )
     config = LlavaSTConfig(
         vision_config={
             "model_type": "siglip_vision_model",
@@ -49,14 +42,17 @@ def make_parts(frames: int) -> tuple[LlavaSTForConditionalGeneration, LlavaSTPro
             "num_hidden_layers": 9,
             "num_attention_heads": 28,
             "num_key_value_heads": 4,
-            "vocab_size": processor.coordinate_token_offset,
+            "vocab_size": small.coordinate_token_offset,
         },
-        image_token_id=processor.image_token_id,
-        video_token_id=processor.video_token_id,
+        image_token_id=small.image_token_id,
+        video_token_id=small.video_token_id,
         packer_hidden_size=128,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
+    size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+    video_processor = LlavaSTVideoProcessor(size=size, num_frames=frames)
+    processor = LlavaSTProcessor.from_config(config, tokenizer, video_processor=video_processor)
     return LlavaSTForConditionalGeneration(config).eval(), processor
 
 

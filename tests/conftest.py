@@ -35,6 +35,12 @@ def real_annotations_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def hard_media_dir() -> Path:
+    """Small files whose clock or geometry is easily got wrong."""
+    return require_shared("hard_media")
+
+
+@pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory) -> Path:
     """A small randomly initialised checkpoint: model, tokenizer, processor."""
     return make_random_checkpoint(tmp_path_factory.mktemp("checkpoint"))

@@ -7,10 +7,13 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from shared_data import SHARED
+
+from llava_st_hf import LlavaSTConfig, LlavaSTProcessor
 
 AXES = (("TEMP", "temporal"), ("HEIGHT", "spatial_height"), ("WIDTH", "spatial_width"))
 
@@ -21,17 +24,38 @@ class ParityModel:
 
     folder: Path
 
+    def read_json(self, name: str) -> dict[str, Any]:
+        return json.loads((self.folder / name).read_text())
+
+    def load_config(self, **settings) -> LlavaSTConfig:
+        """Load the published config.json, with what the recording changed in literals of the published code."""
+        return LlavaSTConfig.from_pretrained(self.folder, **self.literals, **settings)
+
+    def load_processor(self, **settings) -> LlavaSTProcessor:
+        """Load the processor likewise."""
+        temporal_stride = self.literals["temporal_stride"]
+        processor = LlavaSTProcessor.from_pretrained(self.folder, temporal_stride=temporal_stride, **settings)
+        processor.video_processor.num_frames = self.read_json("tiny_overrides.json")["fast_frame_num"]
+        return processor
+
+    @cached_property
+    def literals(self) -> dict[str, int]:
+        values = self.read_json("tiny_overrides.json")
+        return {"temporal_stride": values["temporal_scale_factor"], "packer_num_heads": values["packer_num_heads"]}
+
     @cached_property
     def token_ids(self) -> dict[str, int]:
-        return json.loads((self.folder / "special_tokens.json").read_text())["ids"]
+        """Ids of all tokens that are no ordinary text; a tokenizer may know <image> already."""
+        added = self.read_json("tokenizer/tokenizer.json")["added_tokens"]
+        return {**{token["content"]: token["id"] for token in added}, **self.read_json("special_tokens.json")["ids"]}
 
     @cached_property
     def coordinate_base(self) -> dict[str, int]:
-        return json.loads((self.folder / "special_tokens.json").read_text())["coordinate_base"]
+        return self.read_json("special_tokens.json")["coordinate_base"]
 
     @cached_property
     def axis_sizes(self) -> dict[str, int]:
-        facts = json.loads((self.folder / "special_tokens.json").read_text())
+        facts = self.read_json("special_tokens.json")
         spatial = facts["num_spatial_tokens"]
         return {"TEMP": facts["num_temporal_tokens"], "HEIGHT": spatial, "WIDTH": spatial}
 
@@ -41,20 +65,22 @@ class ParityModel:
 
     @cached_property
     def feature_facts(self) -> dict[str, dict]:
-        return json.loads((self.folder / "features.json").read_text())
+        return self.read_json("features.json")
 
     @cached_property
     def pixels(self) -> dict[str, torch.Tensor]:
         stored = load_file(self.folder / "pixels_int8.safetensors")
         return {name: tensor.float() / 127.5 for name, tensor in stored.items()}
 
+    def get_stored(self, name: str, tokens: torch.Tensor) -> torch.Tensor:
+        """Return those of the tokens of a medium, (frames, tokens, hidden), of which the recording keeps features."""
+        facts = self.feature_facts[name]
+        frames = facts["frames_stored_for_vision_projected_lape"]
+        return tokens[frames][:, :: facts["token_stride_for_vision_projected_lape"]]
+
     def case(self, name: str) -> "ParityCase":
-        return ParityCase(
-            self,
-            name,
-            json.loads((self.folder / "cases" / f"{name}.json").read_text()),
-            load_file(self.folder / "cases" / f"{name}.safetensors"),
-        )
+        tensors = load_file(self.folder / "cases" / f"{name}.safetensors")
+        return ParityCase(self, name, self.read_json(f"cases/{name}.json"), tensors)
 
 
 @dataclass(frozen=True)
@@ -73,6 +99,22 @@ class ParityCase:
     @property
     def embed_width_inputs(self) -> bool:
         return self.facts["width_input_fix"]
+
+    @property
+    def samples(self) -> list[dict[str, Any]]:
+        """The recorded samples; what a recording leaves null of their variables is empty here."""
+        return [{**sample, "variables": fill_variables(sample["variables"])} for sample in self.facts["samples"]]
+
+    @property
+    def variables(self) -> list[dict[str, list[float]]]:
+        """The variables that the model was passed for each sample, likewise."""
+        passed = self.facts["variables_passed"] or [None] * len(self.facts["samples"])
+        return [fill_variables(variables) for variables in passed]
+
+    @property
+    def has_all_variables(self) -> bool:
+        """Whether the published code took its path with soft targets (llava_qwen.py:186), which needs them all."""
+        return bool(self.facts["variables_passed"]) and all(self.facts["variables_passed"])
 
     def media(self) -> dict[str, torch.Tensor]:
         """Pixels of the case, as the model's arguments."""
@@ -102,14 +144,14 @@ class ParityCase:
         return inputs
 
     def _place_coordinates(self, row: int, input_ids: torch.Tensor, labels, offsets: torch.Tensor) -> None:
-        variables = (self.facts["variables_passed"] or [{}] * input_ids.shape[0])[row]
+        variables = self.variables[row]
         for axis, key in AXES:
             for direction in ("INPUT", "OUTPUT"):
                 if axis == "WIDTH" and direction == "INPUT" and not self.embed_width_inputs:
                     continue  # the reference leaves the raw token there
                 template = self.model.token_ids[f"<{axis}-{direction}>"]
                 places = (input_ids[row] == template).nonzero().flatten().tolist()
-                fractions = variables.get(f"{key}_{direction.lower()}_locations", [])
+                fractions = variables[f"{key}_{direction.lower()}_locations"]
                 for place, fraction in zip(places, fractions, strict=False):
                     exact = min(max(fraction, 0.0), 1.0) * (self.model.axis_sizes[axis] - 1)
                     token_id = self.model.coordinate_base[axis] + int(exact)
@@ -132,6 +174,12 @@ class ParityCase:
                 row_ids[first : last + 1] = ids[placeholder]
 
 
+def fill_variables(variables: dict[str, list[float] | None] | None) -> dict[str, list[float]]:
+    """Return variables with a list for each axis and direction."""
+    names = [f"{key}_{direction}_locations" for _, key in AXES for direction in ("input", "output")]
+    return {name: (variables or {}).get(name) or [] for name in names}
+
+
 def parity_models() -> list[ParityModel]:
     folders = sorted(path.parent for path in SHARED.glob("parity/*/*/model.safetensors"))
     return [ParityModel(folder) for folder in folders]
@@ -142,7 +190,7 @@ def parity_cases(prefix: str = "") -> list[tuple[ParityModel, str]]:
         (model, path.stem)
         for model in parity_models()
         for path in sorted((model.folder / "cases").glob("*.json"))
-        if path.stem.startswith(prefix)
+        if path.stem.startswith(prefix) and not json.loads(path.read_text())["use_downsample_image"]
     ]
 
 

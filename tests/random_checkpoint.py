@@ -6,7 +6,7 @@ import av
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GenerationConfig, Qwen2Tokenizer, SiglipImageProcessorPil
+from transformers import GenerationConfig, Qwen2Tokenizer
 
 from llava_st_hf.modeling.configuration_llava_st import LlavaSTConfig
 from llava_st_hf.modeling.modeling_llava_st import LlavaSTForConditionalGeneration
@@ -102,12 +102,8 @@ def make_random_checkpoint(directory: str | Path, seed: int = 0) -> Path:
     model.generation_config = GenerationConfig(do_sample=False, **special)
     model.save_pretrained(directory)
     size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
-    LlavaSTProcessor(
-        image_processor=SiglipImageProcessorPil(size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3),
-        tokenizer=tokenizer,
-        video_processor=LlavaSTVideoProcessor(size=size, num_frames=20),
-        patch_size=PATCH_SIZE,
-    ).save_pretrained(directory)
+    video_processor = LlavaSTVideoProcessor(size=size, num_frames=20)
+    LlavaSTProcessor.from_config(config, tokenizer, video_processor=video_processor).save_pretrained(directory)
     return directory
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from parity_cases import AXES, ParityCase, case_id, parity_cases, parity_models
 
-from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration, LlavaSTProcessor
+from llava_st_hf import LlavaSTForConditionalGeneration
 
 pytestmark = pytest.mark.skipif(not parity_models(), reason="no recordings of the published code beside the checkout")
 LETTERS = {"TEMP": "t", "HEIGHT": "y", "WIDTH": "x"}
@@ -16,7 +16,7 @@ LETTERS = {"TEMP": "t", "HEIGHT": "y", "WIDTH": "x"}
 
 def to_messages(case: ParityCase) -> list[dict]:
     """Write the recorded conversation as chat messages with coordinates in the text."""
-    (sample,), (modality,) = case.facts["samples"], case.facts["modalities"]
+    (sample,), (modality,) = case.samples, case.facts["modalities"]
     fractions: dict[str, Iterator[float]] = {
         f"{axis}-{direction.upper()}": iter(sample["variables"][f"{key}_{direction}_locations"])
         for axis, key in AXES
@@ -45,8 +45,8 @@ def to_messages(case: ParityCase) -> list[dict]:
 def test_logits_from_text(parity, name):
     case = parity.case(name)
     switches = {"splice_fast_tokens": case.splice_fast_tokens}
-    processor = LlavaSTProcessor.from_pretrained(parity.folder, **switches, embed_width_inputs=case.embed_width_inputs)
-    config = LlavaSTConfig.from_pretrained(parity.folder, **switches)
+    processor = parity.load_processor(**switches, embed_width_inputs=case.embed_width_inputs)
+    config = parity.load_config(**switches)
     model = LlavaSTForConditionalGeneration.from_pretrained(parity.folder, config=config).eval()
     inputs = processor.apply_chat_template(
         to_messages(case),

@@ -341,6 +341,20 @@ def test_images_are_turned_as_their_exif_data_says(tmp_path):
     assert draw_on_image(Image.open(tmp_path / "turned.png"), GroundingResult("")).size == (40, 60)
 
 
+@pytest.mark.parametrize("name", ["cat.ts", "b.avi"])
+def test_what_is_drawn_has_the_clock_of_the_reader(hard_media_dir, name, tmp_path):
+    """Time stamps that start again, or that the container does not give: 60 frames at 10 a second all the same."""
+    source = hard_media_dir / name
+    assert read_video(source).frame_seconds == pytest.approx([index / 10 for index in range(60)])
+    spans, boxes = (Span(3.0, 6.0),), (Box(16, 26, 48, 36),)
+    write_annotated_video(source, GroundingResult("", spans=spans, boxes=boxes), tmp_path / "box.mp4")
+    write_annotated_video(source, GroundingResult("", spans=spans), tmp_path / "plain.mp4")
+    (seconds, drawn, _), (_, plain, _) = decode(tmp_path / "box.mp4"), decode(tmp_path / "plain.mp4")
+    assert seconds == pytest.approx([index / 10 for index in range(60)], abs=1e-4)
+    has_box = [np.abs(after - before)[26:36, 14:18].mean() > 20 for after, before in zip(drawn, plain, strict=True)]
+    assert has_box == [False] * 30 + [True] * 30
+
+
 def test_an_answer_goes_from_text_to_pixels(clip_path, tmp_path):
     video = read_video(clip_path, num_frames=30)
     media = MediaInfo("video", video.width, video.height, video.frame_indices, video.frame_seconds)

@@ -63,21 +63,8 @@ def train_tokenizer(seed: int) -> Qwen2Tokenizer:
     )
 
 
-def make_processor(tokenizer: Qwen2Tokenizer) -> LlavaSTProcessor:
-    """Make the processor around a tokenizer that has the media and coordinate tokens."""
-    size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
-    return LlavaSTProcessor(
-        image_processor=SiglipImageProcessorPil(size=size, **PIXELS),
-        tokenizer=tokenizer,
-        video_processor=LlavaSTVideoProcessor(size=size, num_frames=NUM_FRAMES, **PIXELS),
-        patch_size=PATCH_SIZE,
-        **STRIDES,
-    )
-
-
-def make_config(processor: LlavaSTProcessor) -> LlavaSTConfig:
-    """Make the config for the token ids of a processor."""
-    tokenizer = processor.tokenizer
+def make_config(tokenizer: Qwen2Tokenizer, coordinate_token_offset: int) -> LlavaSTConfig:
+    """Make the config for the ids of a tokenizer that has the media and coordinate tokens."""
     special = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
     return LlavaSTConfig(
         vision_config={
@@ -97,20 +84,31 @@ def make_config(processor: LlavaSTProcessor) -> LlavaSTConfig:
             "num_hidden_layers": 5,
             "num_attention_heads": 4,
             "num_key_value_heads": 4,
-            "vocab_size": processor.coordinate_token_offset,
+            "vocab_size": coordinate_token_offset,
             "max_position_embeddings": 4096,
             "initializer_range": 0.08,  # about width ** -0.5: at the usual 0.02 attention starts out blind
             "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},  # as that of the 7B model
             **special,
         },
-        image_token_id=processor.image_token_id,
-        video_token_id=processor.video_token_id,
-        coordinate_token_offset=processor.coordinate_token_offset,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        video_token_id=tokenizer.convert_tokens_to_ids("<video>"),
+        coordinate_token_offset=coordinate_token_offset,
         packer_hidden_size=96,
         **STRIDES,
         vision_chunk_size=1024,
         loss_chunk_size=4096,
         **special,
+    )
+
+
+def make_processor(config: LlavaSTConfig, tokenizer: Qwen2Tokenizer) -> LlavaSTProcessor:
+    """Make the processor of the model around its tokenizer."""
+    pixels = {"size": {"height": IMAGE_SIZE, "width": IMAGE_SIZE}, **PIXELS}
+    return LlavaSTProcessor.from_config(
+        config,
+        tokenizer,
+        image_processor=SiglipImageProcessorPil(**pixels),
+        video_processor=LlavaSTVideoProcessor(**pixels, num_frames=NUM_FRAMES),
     )
 
 
@@ -169,10 +167,10 @@ def make_checkpoint(directory: Path, steps: int, seed: int, bf16: bool) -> None:
     tokenizer = train_tokenizer(seed)
     add_media_tokens(tokenizer)
     tokenizer.add_tokens([AddedToken(token, special=True) for token in RAW_FAST_TOKENS])  # for the ablation without it
-    add_coordinate_tokens(tokenizer)
-    processor = make_processor(tokenizer)
+    config = make_config(tokenizer, add_coordinate_tokens(tokenizer))
+    processor = make_processor(config, tokenizer)
     torch.manual_seed(seed)
-    model = LlavaSTForConditionalGeneration(make_config(processor))
+    model = LlavaSTForConditionalGeneration(config)
     nn.init.normal_(model.get_input_embeddings().weight)  # as large as features and coordinate rows
     set_copying_heads(model)
     smooth_patch_positions(model)
@@ -180,9 +178,8 @@ def make_checkpoint(directory: Path, steps: int, seed: int, bf16: bool) -> None:
     normalize_projector(model, processor, seed)
     pretrain_vision_tower(model, processor, steps, seed, bf16)
     set_language_heads(model, torch.cat([find_rows(model, processor, names) for names in NAMES]))
-    config = model.config.text_config
     model.generation_config = GenerationConfig(
-        do_sample=False, pad_token_id=config.pad_token_id, eos_token_id=config.eos_token_id
+        do_sample=False, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id
     )
     model.save_pretrained(directory)
     processor.save_pretrained(directory)

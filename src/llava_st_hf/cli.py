@@ -24,13 +24,12 @@ from .inference.pipeline import (
     DEFAULT_TASKS,
     SpatialTemporalGroundingPipeline,
     check_model_type,
-    guess_media_type,
     load_pipeline,
 )
 from .modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from .processing.frame_sampling_llava_st import check_sampling
 from .processing.grounding_results_llava_st import Box, GroundingResult, Span
-from .processing.image_loading_llava_st import open_image
+from .processing.image_loading_llava_st import guess_media_type, open_image
 from .processing.media_llava_st import InputError
 from .processing.tasks_llava_st import TASKS, choose_medium, describe_tasks, get_task, write_values
 from .visualization import draw_on_image, write_annotated_video, write_contact_sheet

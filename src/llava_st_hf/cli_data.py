@@ -13,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from .data.media_probe import probe_media
 from .data.mixture import MixtureSpec
 from .data.readers.base import Reader
 from .data.readers.registry import FORMATS, guess_format, list_options, open_reader
@@ -24,7 +25,7 @@ from .data.tools.convert import convert_annotations
 from .data.tools.publish import find_unlicensed, prepare_push, publish_dataset, push_dataset
 from .data.tools.show import check_output, draw_record
 from .data.tools.stats import collect_statistics, write_statistics
-from .data.turns import Turn, probe_media, read_turns
+from .data.turns import Turn, read_turns
 from .hub.cards import UNKNOWN_LICENSE, SourceFacts
 from .processing.grounding_results_llava_st import Box, GroundingResult
 from .processing.media_llava_st import InputError

@@ -25,8 +25,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from .processing.grounding_results_llava_st import Box, GroundingResult, Span
 from .processing.image_loading_llava_st import describe_source
 from .processing.media_llava_st import InputError, MediaError
-from .processing.video_decoding_llava_st import read_video
-from .processing.video_timeline_llava_st import Decoder, check_source, open_container, open_stream
+from .processing.video_decoding_llava_st import iterate_frames, probe_video, read_video
+from .processing.video_timeline_llava_st import Timeline
 
 Color = tuple[int, int, int]
 
@@ -89,14 +89,6 @@ class _Timeline(NamedTuple):
         return any(s.start_seconds - tolerance <= seconds <= s.end_seconds + tolerance for s in self.spans)
 
 
-class _Frame(NamedTuple):
-    """A decoded frame: RGB of shape (height, width, 3), upright, its time stamp in units of the stream and seconds."""
-
-    image: np.ndarray
-    pts: int
-    seconds: float
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Public functions
 # ---------------------------------------------------------------------------------------------------------------------
@@ -151,25 +143,20 @@ def write_annotated_video(
     Raises:
         `MediaError`: If the clip cannot be read or the output cannot be written.
     """
-    name = describe_source(source_path)
     with _writing(source_path, output_path, ".mp4") as temporary:
-        encoder = None
+        video = probe_video(source_path)
+        encoder = _Encoder(temporary, video.timeline, (video.width, video.height))
+        annotator = _Annotator(result, encoder.size, _timeline_of_file(result, video.timeline))
         try:
-            for frame, stream in _decode_frames(source_path, name):
-                if encoder is None:
-                    encoder = _Encoder(temporary, stream, frame)
-                    annotator = _Annotator(result, encoder.size, _timeline_of_file(result, stream))
+            for frame in iterate_frames(source_path, video.timeline):
                 image = encoder.fit(frame.image)
                 annotator.draw(image, frame.seconds)
-                encoder.write(image, frame.pts)
+                encoder.write(image, frame.seconds)
                 if progress is not None:
-                    progress(encoder.num_frames, stream.frames or None)
-            if encoder is None:
-                raise MediaError(f"{name}: not one frame of it could be decoded; copy, download or convert it again.")
+                    progress(encoder.num_frames, len(video.timeline))
             encoder.finish()
         finally:
-            if encoder is not None:
-                encoder.close()
+            encoder.close()
 
 
 def write_contact_sheet(
@@ -201,7 +188,7 @@ def write_contact_sheet(
             f"columns is {columns} and rows {rows}: give at least one of each and {_MAX_SHEET_CELLS} in all."
         )
     with _writing(source_path, output_path, ".png") as temporary:
-        probe = read_video(source_path, num_frames=1)
+        probe = probe_video(source_path)
         scale = _CELL_PIXELS / max(probe.width, probe.height)
         size = (max(1, round(probe.width * scale)), max(1, round(probe.height * scale)))
         media = result.media if result.media and result.media.media_type == "video" else None
@@ -505,50 +492,29 @@ def _writing(source: str | os.PathLike, output: str | os.PathLike, suffix: str) 
             Path(temporary).unlink(missing_ok=True)
 
 
-def _decode_frames(source: str | os.PathLike, name: str) -> Iterator[tuple[_Frame, "av.VideoStream"]]:
-    """Yield the frames of a file in presentation order, with time stamps that increase."""
-    check_source(source, name, allow_url=False)
-    with open_container(source, allow_url=False) as container:
-        stream = open_stream(container, name, num_threads=0)
-        converter = av.video.reformatter.VideoReformatter()
-        step = max(1, round(1 / (stream.average_rate or 25) / stream.time_base))
-        last_pts = None
-        for frame in Decoder(container, stream).decode_all():
-            pts = frame.pts
-            if pts is None or (last_pts is not None and pts <= last_pts):
-                pts = 0 if last_pts is None else last_pts + step  # no stamps, or the same one twice
-            last_pts = pts
-            image = converter.reformat(frame, format="rgb24").to_ndarray()  # (height, width, 3)
-            image = np.rot90(image, round(frame.rotation / 90) % 4)
-            yield _Frame(image, pts, float(pts * stream.time_base)), stream
-
-
-def _timeline_of_file(result: GroundingResult, stream: "av.VideoStream") -> _Timeline:
-    """The time line of the whole file; its stated length is stretched to what the result speaks of."""
-    container = stream.container
-    start = (container.start_time or 0) / av.time_base
-    end = start + (container.duration or 0) / av.time_base
+def _timeline_of_file(result: GroundingResult, timeline: Timeline) -> _Timeline:
+    """The time line of the whole file, stretched to what the result speaks of."""
+    end = timeline.end_seconds
     if result.media is not None and result.media.media_type == "video":
         end = max(end, result.media.end_seconds)
     end = max([end, *(span.end_seconds for span in result.spans), *(tube.end_seconds for tube in result.tubes)])
-    return _Timeline(min(start, 0.0), end, result.spans)
+    return _Timeline(min(float(timeline.seconds[0]), 0.0), end, result.spans)
 
 
 class _Encoder:
-    """Writes pictures as H.264 in MP4 with the time stamps of the source stream."""
+    """Writes pictures as H.264 in MP4 with the times of the source."""
 
-    def __init__(self, path: str, source: "av.VideoStream", first: _Frame):
-        height, width = first.image.shape[:2]
-        self.original_size = (width, height)
+    def __init__(self, path: str, timeline: Timeline, size: tuple[int, int]):
+        width, height = self.original_size = size
         self.size = (width + width % 2, height + height % 2)  # yuv420p has one colour for 2 x 2 pixels
-        self.num_frames = 0
-        self.unit = source.time_base
+        self.num_frames, self.last_pts = 0, None
+        self.unit = timeline.time_base
         # The track counts in the unit of the source, so that every time stamp stays exact.
         unit = str(self.unit.denominator)
         options = {"movflags": "+faststart", "video_track_timescale": unit, "movie_timescale": unit}
         self.container = av.open(path, "w", format="mp4", options=options)
         codec = "libx264" if "libx264" in av.codecs_available else "h264"
-        rate = Fraction(source.average_rate or 25).limit_denominator(60000)
+        rate = Fraction(timeline.fps or 25).limit_denominator(60000)
         self.stream = self.container.add_stream(codec, rate=rate, options={"crf": "20", "preset": "veryfast"})
         self.stream.width, self.stream.height = self.size
         self.stream.pix_fmt = "yuv420p"
@@ -563,9 +529,12 @@ class _Encoder:
             image = np.pad(image, ((0, below), (0, right), (0, 0)), mode="edge")
         return Image.fromarray(np.ascontiguousarray(image))
 
-    def write(self, image: Image.Image, pts: int) -> None:
+    def write(self, image: Image.Image, seconds: float) -> None:
         frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")
-        frame.pts, frame.time_base = pts, self.unit
+        pts = round(seconds / self.unit)
+        if self.last_pts is not None:
+            pts = max(pts, self.last_pts + 1)
+        frame.pts, frame.time_base, self.last_pts = pts, self.unit, pts
         self.container.mux(self.stream.encode(frame))
         self.num_frames += 1
 

@@ -3,7 +3,8 @@ import pytest
 from PIL import Image
 from video_files import encode, rotate_mp4
 
-from llava_st_hf.data.media_probe import probe_image, probe_video
+from llava_st_hf.data.media_probe import probe_image, probe_media, probe_video
+from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.skips import RecordError
 from llava_st_hf.processing.image_loading_llava_st import open_image
 from llava_st_hf.processing.video_decoding_llava_st import read_video
@@ -70,3 +71,30 @@ def test_refuses_huge_frames(tmp_path, monkeypatch):
         with pytest.raises(RecordError) as raised:
             probe()
         assert raised.value.reason == "oversized_media"
+
+
+def make(task, media_type, media, question, answer, **fields):
+    messages = ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
+    return Sample(id="1", source="s", task=task, media_type=media_type, media=media, messages=messages, **fields)
+
+
+def test_media_in_every_form(clip, pictures, array_clip):
+    in_memory = make("video_qa", "video", (Media(frames=array_clip, frame_rate=2.0),), "What?", "Noise.")
+    (info,) = probe_media(in_memory, num_frames=6)
+    assert (info.width, info.height, info.frame_seconds) == (45, 31, (0, 0.5, 1.0, 1.5, 2.0, 2.5))
+    kept = make("video_qa", "video", tuple(Media(path=path) for path in pictures), "What?", "Colours.")
+    (info,) = probe_media(kept)
+    assert (info.width, info.height, info.frame_indices) == (60, 40, (0, 2))
+    content = make("video_qa", "video", (Media(content=clip.read_bytes()),), "What?", "A circle.")
+    assert probe_media(content)[0].frame_indices == (0, 39)
+    images = make("conversation", "image", tuple(Media(path=path) for path in pictures), "What?", "Colours.")
+    assert [(info.width, info.height) for info in probe_media(images)] == [(60, 40)] * 3
+
+
+def test_a_turned_photograph_is_measured_as_it_is_shown(tmp_path):
+    picture = Image.new("RGB", (60, 40))
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "turned.jpg", exif=exif)
+    sample = make("conversation", "image", (Media(path=str(tmp_path / "turned.jpg")),), "What?", "Nothing.")
+    assert (probe_media(sample)[0].width, probe_media(sample)[0].height) == (40, 60)

@@ -227,11 +227,11 @@ def test_ids_labels_and_soft_targets_are_the_published_ones(parity, name, tmp_pa
     # One recording has a box at random bins, reversed. The published code learns it, a canonical record refuses it.
     monkeypatch.setattr("llava_st_hf.data.samples.check_groups", lambda *arguments: None)
     case = parity.case(name)
-    processor = LlavaSTProcessor.from_pretrained(
-        parity.folder, splice_fast_tokens=case.splice_fast_tokens, embed_width_inputs=case.embed_width_inputs
+    processor = parity.load_processor(
+        splice_fast_tokens=case.splice_fast_tokens, embed_width_inputs=case.embed_width_inputs
     )
     records = []
-    for index, (medium, published) in enumerate(zip(case.facts["modalities"], case.facts["samples"], strict=True)):
+    for index, (medium, published) in enumerate(zip(case.facts["modalities"], case.samples, strict=True)):
         record = {"id": index, medium: {"video": "clip.mp4", "image": "photo.jpg"}[medium]}
         record["conversations"], record["variables"] = published["templated_conversation"], published["variables"]
         records.append(record)
@@ -239,7 +239,7 @@ def test_ids_labels_and_soft_targets_are_the_published_ones(parity, name, tmp_pa
     for sample, published in zip(read_records(tmp_path, records), case.facts["samples"], strict=True):
         shape = parity.pixels[published["media"]].shape  # frames, 3, height, width
         samples.append(put_into_memory(sample, np.zeros((shape[0], *shape[2:], 3), dtype=np.uint8)))
-    collator = LlavaSTDataCollator(processor, SkipReport(required_sources=["release"]), num_frames=10)
+    collator = LlavaSTDataCollator(processor, SkipReport(required_sources=["release"]))
     batch, expected = collator(samples), case.inputs()
 
     mask = batch["attention_mask"].bool()

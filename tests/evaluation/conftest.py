@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from llava_st_hf.data.turns import probe_media
+from llava_st_hf.data.media_probe import probe_media
 from llava_st_hf.evaluation.benchmarks import st_shapes
 from llava_st_hf.evaluation.benchmarks.base import Benchmark
 from llava_st_hf.evaluation.blind_baseline import fit_blind_baseline

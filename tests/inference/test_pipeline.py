@@ -13,7 +13,7 @@ from llava_st_hf import (
     LlavaSTForConditionalGeneration,
     SpatialTemporalGroundingPipeline,
 )
-from llava_st_hf.inference.pipeline import guess_media_type, load_pipeline
+from llava_st_hf.inference.pipeline import load_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -122,13 +122,6 @@ def test_bad_input_is_one_documented_exception(ground, clip, arguments, options,
         ground(*arguments, **options)
 
 
-def test_first_bytes_count_more_than_the_ending(tmp_path, photograph, clip):
-    (tmp_path / "picture.mp4").write_bytes(photograph.read_bytes())
-    (tmp_path / "film.png").write_bytes(clip.read_bytes())
-    assert guess_media_type(tmp_path / "picture.mp4") == "image"
-    assert guess_media_type(str(tmp_path / "film.png")) == "video"
-
-
 def test_both_forms_of_the_published_checkpoint_load(parity_dir, tmp_path, clip):
     for number, folder in enumerate(sorted(path.parent for path in parity_dir.glob("*/*/model.safetensors"))):
         for form in ("config.json", "config.released_style.json"):
@@ -147,28 +140,6 @@ def test_another_kind_of_model_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(InputError, match="of the type 'bert'"):
         load_pipeline(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("media", "expected"),
-    [
-        ("a.mp4", "video"),
-        ("a.webm", "video"),
-        ("noending", "video"),
-        ("a.JPG", "image"),
-        ("a.mpg", "video"),
-        ("a.gif", "video"),
-        (b"\x89PNG\r\n\x1a\n", "image"),
-        ({"bytes": b"\xff\xd8\xff\xe0", "path": None}, "image"),
-        ({"bytes": None, "path": "a.mp4"}, "video"),
-        (Image.new("RGB", (1, 1)), "image"),
-        (np.zeros((4, 4, 3)), "image"),
-        (np.zeros((2, 4, 4, 3)), "video"),
-        ([Image.new("RGB", (1, 1))], "video"),
-    ],
-)
-def test_media_type_is_guessed(media, expected):
-    assert guess_media_type(media) == expected
 
 
 @pytest.mark.parametrize("model_type", ["llava_qwen", "llava"])

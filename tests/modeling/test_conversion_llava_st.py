@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
+from huggingface_hub.errors import OfflineModeIsEnabled
 from published_checkpoint import make_published_checkpoint, read_tensors, rename_as_published, shard_file
 from safetensors.torch import save_file
 from transformers import (
@@ -17,7 +19,11 @@ from transformers import (
 )
 
 from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration, LlavaSTModel, LlavaSTProcessor
-from llava_st_hf.modeling.conversion_llava_st import open_safetensors
+from llava_st_hf.modeling import conversion_llava_st
+from llava_st_hf.modeling.conversion_llava_st import compute_stride, open_safetensors
+from llava_st_hf.modeling.packer_llava_st import split_axis
+from llava_st_hf.processing.media_llava_st import InputError
+from llava_st_hf.processing.prompt_expansion_llava_st import MediaTokenCounter
 
 LAYOUTS = [("", 1), ("tokenizer", 1), ("", 3)]
 
@@ -224,6 +230,95 @@ def test_damaged_checkpoint_is_named(one_file, damage, words):
     with pytest.raises(ValueError, match=words) as caught:
         LlavaSTConfig.from_pretrained(one_file)
     assert "\n" not in str(caught.value)
+
+
+def test_strides_give_the_cells_that_are_asked_for():
+    """For every pair of sizes up to 64 the packer of the model and the processor's count agree with what is asked."""
+    num_possible = 0
+    for cells in range(1, 65):
+        for packed in range(1, cells + 1):
+            possible = packed in {-(-cells // stride) for stride in range(1, cells + 1)}
+            num_possible += possible
+            if not possible:
+                with pytest.raises(ValueError, match=f"sides asks for {packed} cells per side"):
+                    compute_stride("sides", cells, packed)
+                continue
+            stride = compute_stride("sides", cells, packed)
+            weights, _ = split_axis(cells, stride, torch.device("cpu"))
+            assert len(weights) == packed
+            counter = MediaTokenCounter(1, stride, 1, 1, video_size=(cells, cells))
+            assert counter.count_video(1) == (packed**2, packed**2)
+    assert num_possible == 652
+
+
+@pytest.mark.parametrize(
+    ("image_size", "latents", "fast_latents", "strides"),
+    [(54, 9, 1, (3, 3)), (156, 81, 9, (3, 3)), (156, 81, 4, (3, 5)), (60, 100, 25, (1, 2)), (60, 16, 1, (3, 4))],
+)
+def test_the_processor_has_the_strides_of_the_config(one_file, image_size, latents, fast_latents, strides):
+    """26 cells to 9: regions of 3, of which the last has 2. Regions of 2, the quotient rounded down, would make 13."""
+    edit_json(one_file / "config.json", mm_perceiver_latents=latents, mm_perceiver_latents_fast=fast_latents)
+    edit_json(one_file / "vision_tower_config.json", image_size=image_size)
+    config, processor = LlavaSTConfig.from_pretrained(one_file), LlavaSTProcessor.from_pretrained(one_file)
+    assert (config.spatial_stride, config.fast_spatial_stride) == strides
+    assert (processor.spatial_stride, processor.fast_spatial_stride) == strides
+    assert processor.media_token_counter.count_video(10) == (10 * fast_latents, 2 * latents)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"mm_vision_tower": "unknown"}, "vision_tower_config.json"),
+        ({"mm_perceiver_latents": 8}, "mm_perceiver_latents is 8"),
+        ({"mm_perceiver_latents": "9"}, "mm_perceiver_latents is '9'"),
+        ({"mm_perceiver_latents": 49}, "mm_perceiver_latents asks for 7 cells per side"),
+        ({"mm_perceiver_latents_fast": 16}, "mm_perceiver_latents_fast asks for 4 cells per side"),
+    ],
+)
+def test_sizes_that_do_not_fit(one_file, change, words):
+    edit_json(one_file / "config.json", **change)
+    if "mm_vision_tower" in change:
+        (one_file / "vision_tower_config.json").unlink()
+    for load, error in ((LlavaSTConfig.from_pretrained, ValueError), (LlavaSTProcessor.from_pretrained, InputError)):
+        with pytest.raises(error, match=words):
+            load(one_file)
+
+
+def edit_json(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_of_a_repository_no_weights_are_fetched_for_the_sizes(one_file, monkeypatch):
+    tensors = {
+        name: SimpleNamespace(shape=list(tensor.shape)) for name, tensor in load_published_tensors(one_file).items()
+    }
+    expected = LlavaSTConfig.from_pretrained(one_file).to_dict()
+    (one_file / "model.safetensors").unlink()
+    asked = []
+
+    def get_metadata(repository, **options):
+        asked.append((repository, options))
+        return SimpleNamespace(files_metadata={"model.safetensors": SimpleNamespace(tensors=tensors)})
+
+    monkeypatch.setattr(conversion_llava_st, "get_safetensors_metadata", get_metadata)
+    files = conversion_llava_st.SourceFiles("somebody/llava-st", {})
+    monkeypatch.setattr(conversion_llava_st.SourceFiles, "find", lambda self, name: find_in(one_file, name))
+    config = conversion_llava_st.convert_published_config(
+        json.loads((one_file / "config.json").read_text()), "somebody/llava-st", revision="1" * 40
+    )
+    assert asked == [("somebody/llava-st", {"revision": "1" * 40})]
+    assert LlavaSTConfig(**config).to_dict() | {"name_or_path": ""} == expected | {"name_or_path": ""}
+    monkeypatch.setattr(conversion_llava_st, "get_safetensors_metadata", fail_offline)
+    with pytest.raises(ValueError, match=r"model\.safetensors is missing from somebody"):
+        files.tensor_shapes()
+
+
+def find_in(folder, name):
+    return str(folder / name) if (folder / name).is_file() else None
+
+
+def fail_offline(repository, **options):
+    raise OfflineModeIsEnabled
 
 
 def test_header_length_may_look_like_a_pickle(tmp_path):

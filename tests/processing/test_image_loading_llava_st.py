@@ -8,9 +8,11 @@ from PIL import Image
 from llava_st_hf.processing.image_loading_llava_st import (
     describe_source,
     get_source_path,
+    guess_media_type,
     is_url,
     load_images,
     open_image,
+    probe_image,
     refuse_url,
 )
 from llava_st_hf.processing.media_llava_st import MediaError, OversizedMediaError
@@ -144,3 +146,41 @@ def test_a_picture_that_is_larger_than_pillow_opens_is_named_so():
     header = b"P6 100000 100000 255\n"  # 10 billion pixels in 21 bytes
     with pytest.raises(OversizedMediaError, match="scale it down first"):
         open_image(header)
+
+
+@pytest.mark.parametrize(
+    ("media", "expected"),
+    [
+        ("a.mp4", "video"),
+        ("a.webm", "video"),
+        ("noending", "video"),
+        ("a.JPG", "image"),
+        ("a.mpg", "video"),
+        ("a.gif", "video"),
+        (b"\x89PNG\r\n\x1a\n", "image"),
+        ({"bytes": b"\xff\xd8\xff\xe0", "path": None}, "image"),
+        ({"bytes": None, "path": "a.mp4"}, "video"),
+        (Image.new("RGB", (1, 1)), "image"),
+        (np.zeros((4, 4, 3)), "image"),
+        (np.zeros((2, 4, 4, 3)), "video"),
+        ([Image.new("RGB", (1, 1))], "video"),
+    ],
+)
+def test_media_type_is_guessed(media, expected):
+    assert guess_media_type(media) == expected
+
+
+def test_first_bytes_count_more_than_the_ending(tmp_path, clip):
+    (tmp_path / "picture.mp4").write_bytes(write(Image.new("RGB", (1, 1)), "jpeg"))
+    (tmp_path / "film.png").write_bytes(clip.read_bytes())
+    assert guess_media_type(tmp_path / "picture.mp4") == "image"
+    assert guess_media_type(str(tmp_path / "film.png")) == "video"
+
+
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+def test_the_size_of_a_picture_is_that_of_the_opened_one(orientation):
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    content = write(Image.new("RGB", (30, 20)), "jpeg", exif=exif)
+    assert probe_image(content) == open_image(content).size

@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from parity_cases import ParityModel, fill_variables
 from PIL import Image
 from safetensors.numpy import load_file
 from tokenizers import pre_tokenizers
@@ -20,6 +21,7 @@ from transformers import AutoProcessor, PreTrainedConfig, Qwen2Tokenizer, Siglip
 from transformers.dynamic_module_utils import get_imports
 from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 
+from llava_st_hf import LlavaSTConfig
 from llava_st_hf.processing import processing_llava_st
 from llava_st_hf.processing.batch_feature_llava_st import GroundingContext, LlavaSTBatchFeature
 from llava_st_hf.processing.grounding_results_llava_st import Box, Span
@@ -120,18 +122,10 @@ def find_models(parity_dir):
     return models
 
 
-def load_published(model, **kwargs):
-    """The processor of a recorded model, with the literals of the reference that the recording overrides."""
-    overrides = json.loads((model / "tiny_overrides.json").read_text())
-    published = LlavaSTProcessor.from_pretrained(model, temporal_stride=overrides["temporal_scale_factor"], **kwargs)
-    published.video_processor.num_frames = overrides["fast_frame_num"]
-    return published
-
-
 def write_inline(conversation, variables):
     """Write the fractions of a recorded conversation into the places of its template tokens."""
     axes = {"TEMP": ("temporal", "t"), "HEIGHT": ("spatial_height", "y"), "WIDTH": ("spatial_width", "x")}
-    left = {name: iter(values) for name, values in variables.items()}
+    left = {name: iter(values) for name, values in fill_variables(variables).items()}
 
     def fill(match):
         name, letter = axes[match[1]]
@@ -202,8 +196,8 @@ def test_every_recorded_case(parity_dir):
                 continue
             switches = (case["fast_overwrite_fix"], case["width_input_fix"])
             if switches not in processors:
-                processors[switches] = load_published(
-                    model, splice_fast_tokens=switches[0], embed_width_inputs=switches[1]
+                processors[switches] = ParityModel(model).load_processor(
+                    splice_fast_tokens=switches[0], embed_width_inputs=switches[1]
                 )
             published = processors[switches]
             ids = load_file(path.with_suffix(".safetensors"))["input_ids"].tolist()
@@ -234,7 +228,7 @@ def test_every_recorded_text(parity_dir):
         recorded = json.loads(path.read_text())
         model = (path.parent / recorded["tokenizer"]).resolve().parent
         special = json.loads((model / "special_tokens.json").read_text())
-        published = load_published(model)
+        published = ParityModel(model).load_processor()
         for case in recorded["cases"]:
             # As the published code moved and cleaned it; the template has a medium only where it is given.
             conversation = [
@@ -266,12 +260,12 @@ def test_published_sizes(parity_dir):
     for model in find_models(parity_dir):
         special = json.loads((model / "special_tokens.json").read_text())
         overrides = json.loads((model / "tiny_overrides.json").read_text())
-        published = load_published(model)
-        frames, size = overrides["fast_frame_num"], published.image_processor.size["height"]
-        fast, slow = published._count_video_tokens(frames, size, size)
+        published = ParityModel(model).load_processor()
+        frames = overrides["fast_frame_num"]
+        fast, slow = published.media_token_counter.count_video(frames)
         placeholder = special["placeholder"]
         assert (fast, slow) == (placeholder["fast_tokens"], placeholder["slow_tokens"])
-        assert published._count_image_tokens(size, size) == placeholder["image_tokens"]
+        assert published.media_token_counter.count_image() == placeholder["image_tokens"]
         assert published.coordinate_token_offset == special["coordinate_base"]["TEMP"]
         assert (published.splice_fast_tokens, published.embed_width_inputs) == (False, False)
 
@@ -305,7 +299,7 @@ def test_published_numbers_of_tokens():
         patch_size=14,
         fast_spatial_stride=3,
     )
-    assert full._count_video_tokens(100, 384, 384) == (900, 1620)
+    assert full.media_token_counter.count_video(100) == (900, 1620)
     data = full._get_num_multimodal_tokens(image_sizes=[(480, 640)], video_sizes=[(100, 360, 640), (1, 9, 9)])
     assert data["num_image_tokens"] == [729] and data["num_image_patches"] == [1]
     assert data["num_video_tokens"] == [2520, 9 + 81]
@@ -506,7 +500,7 @@ def test_too_many_tokens_end_before_decoding(mp4, options, error, words, monkeyp
     def decode(*args):
         raise AssertionError("a frame was decoded")
 
-    monkeypatch.setattr("llava_st_hf.processing.video_decoding_llava_st._collect_by_seeking", decode)
+    monkeypatch.setattr("llava_st_hf.processing.video_decoding_llava_st.FrameDecoder.decode_chosen", decode)
     processor = make_processor()
     if options == {"num_frames": None}:
         processor.tokenizer.model_max_length = 100
@@ -864,37 +858,39 @@ def test_published_processor_saves_as_a_new_one(parity_dir, tmp_path):
     assert tokenizer.convert_tokens_to_ids("<t_0>") == published.coordinate_token_offset
 
 
-def copy_published(model, tmp_path, config):
-    (tmp_path / "tokenizer").mkdir()
-    for path in (model / "tokenizer").iterdir():
-        (tmp_path / "tokenizer" / path.name).write_bytes(path.read_bytes())
-    settings = json.loads((model / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**settings, **config}))
-
-
-def test_published_sizes_from_the_name_of_the_tower(parity_dir, tmp_path):
-    tower = {"mm_vision_tower": "google/siglip-so400m-patch14-384"}
-    copy_published(
-        find_models(parity_dir)[0], tmp_path, {**tower, "mm_perceiver_latents": 81, "mm_perceiver_latents_fast": 9}
-    )
-    published = LlavaSTProcessor.from_pretrained(tmp_path)
-    assert (published.patch_size, published.image_processor.size["height"]) == (14, 384)
-    assert (published.spatial_stride, published.fast_spatial_stride, published.temporal_stride) == (3, 3, 5)
-    assert published._count_video_tokens(100, 384, 384) == (900, 1620)
+def test_sizes_and_ids_are_those_of_the_config(checkpoint):
+    config, tokenizer = LlavaSTConfig.from_pretrained(checkpoint), Qwen2Tokenizer.from_pretrained(checkpoint)
+    made = LlavaSTProcessor.from_config(config, tokenizer)
+    names = ("spatial_stride", "fast_spatial_stride", "temporal_stride", "num_temporal_tokens", "num_spatial_tokens")
+    names += ("coordinate_token_offset", "image_token_id", "video_token_id", "splice_fast_tokens")
+    for name in names:
+        assert getattr(made, name) == getattr(config, name), name
+    assert made.patch_size == config.vision_config.patch_size
+    assert dict(made.image_processor.size) == dict(made.video_processor.size) == {"height": 54, "width": 54}
+    assert made.video_processor.num_frames == config.num_temporal_tokens
+    for part in (made.image_processor, made.video_processor):
+        assert list(part.image_mean) == list(part.image_std) == [0.5] * 3
+    assert tokenizer.chat_template == made.chat_template
+    assert LlavaSTProcessor.from_config(config, tokenizer, temporal_stride=2).temporal_stride == 2
 
 
 @pytest.mark.parametrize(
-    ("config", "words"),
+    ("change", "words"),
     [
-        ({"mm_vision_tower": "unknown"}, "vision_tower_config.json"),
-        ({"mm_vision_tower": "x-patch14-384", "mm_perceiver_latents": 80}, "mm_perceiver_latents is 80"),
-        ({"mm_vision_tower": "x-patch14-384", "mm_perceiver_latents": 400}, "20 cells per side"),
+        ({"coordinate_token_offset": 3}, "coordinate_token_offset is 3 in the config and"),
+        ({"image_token_id": 4}, "image_token_id is 4 in the config and"),
+        ({"num_temporal_tokens": 7}, "do not have consecutive ids"),
+        ({"num_spatial_tokens": 101}, "lacks 2 coordinate tokens"),
+        ({"video_processor": LlavaSTVideoProcessor()}, "LlavaSTVideoProcessor has the size .*384.* needs .*54"),
     ],
 )
-def test_published_sizes_that_do_not_fit(parity_dir, tmp_path, config, words):
-    copy_published(find_models(parity_dir)[0], tmp_path, config)
+def test_a_processor_that_does_not_fit_the_model(checkpoint, change, words):
+    config, tokenizer = LlavaSTConfig.from_pretrained(checkpoint), Qwen2Tokenizer.from_pretrained(checkpoint)
+    parts = {"video_processor": change.pop("video_processor")} if "video_processor" in change else {}
+    for name, value in change.items():
+        setattr(config, name, value)
     with pytest.raises(InputError, match=words):
-        LlavaSTProcessor.from_pretrained(tmp_path)
+        LlavaSTProcessor.from_config(config, tokenizer, **parts)
 
 
 # ------------------------------------------------------------------------------------------------- tasks

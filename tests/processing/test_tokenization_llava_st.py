@@ -15,8 +15,6 @@ from llava_st_hf.processing.notation_llava_st import (
 from llava_st_hf.processing.tokenization_llava_st import (
     add_coordinate_tokens,
     add_media_tokens,
-    convert_published_tokenizer,
-    count_coordinate_tokens,
     get_coordinate_token_offset,
     list_coordinate_tokens,
 )
@@ -30,12 +28,6 @@ def make_tokenizer(vocabulary: tuple[str, ...] = ()) -> Qwen2Tokenizer:
     tokenizer = Qwen2Tokenizer(vocab=letters, merges=[], eos_token="<|im_end|>", pad_token="<|endoftext|>")
     tokenizer.add_tokens(list(vocabulary))
     return tokenizer
-
-
-def find_tokenizers(parity_dir):
-    found = sorted(path.parent for path in parity_dir.glob("*/*/tokenizer/tokenizer.json"))
-    assert found, "no tokenizer among the recorded data"
-    return found
 
 
 # ------------------------------------------------------------------------------------------------ bins
@@ -219,7 +211,7 @@ def test_adds_consecutive_plain_tokens(tmp_path):
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     assert loaded("a<t_3>b<x_4>").input_ids == ids
     assert loaded.decode(ids, skip_special_tokens=True) == "a<t_3>b<x_4>"
-    assert count_coordinate_tokens(loaded) == (7, 5)
+    assert get_coordinate_token_offset(loaded, 7, 5) == offset
 
 
 def test_refuses_scattered_coordinate_tokens():
@@ -230,56 +222,6 @@ def test_refuses_scattered_coordinate_tokens():
 def test_refuses_missing_coordinate_tokens():
     with pytest.raises(InputError, match="add_coordinate_tokens"):
         get_coordinate_token_offset(make_tokenizer(("<t_0>", "<t_1>")), 2, 2)
-
-
-def test_published_tokenizer_keeps_every_id(parity_dir):
-    names = {"<im_patch>": "<image>", "<slow_vid_start>": "<video>"}
-    for folder in find_tokenizers(parity_dir):
-        special = json.loads((folder.parent / "special_tokens.json").read_text())
-        old = Qwen2Tokenizer.from_pretrained(folder)
-        new = convert_published_tokenizer(folder)
-        assert len(old) == len(new) == special["tokenizer_len"]
-        assert new.model_max_length == old.model_max_length
-        assert new.special_tokens_map == old.special_tokens_map
-        for name, token_id in old.get_vocab().items():
-            converted = new.convert_ids_to_tokens(token_id)
-            axis, _, number = name.strip("<>").partition("-")
-            if number.isdecimal():
-                axis = {"TEMP": "t", "HEIGHT": "y", "WIDTH": "x"}[axis]
-                assert converted == f"<{axis}_{int(number)}>"
-                assert not new.added_tokens_decoder[token_id].special
-            else:
-                assert converted == names.get(name, name)
-        for axis, name in {"t": "TEMP", "y": "HEIGHT", "x": "WIDTH"}.items():
-            assert new.convert_tokens_to_ids(f"<{axis}_0>") == special["coordinate_base"][name]
-
-
-def test_published_tokenizer_survives_saving(parity_dir, tmp_path):
-    new = convert_published_tokenizer(find_tokenizers(parity_dir)[0])
-    new.save_pretrained(tmp_path)
-    loaded = AutoTokenizer.from_pretrained(tmp_path)
-    text = "a <t_1> [<x_2><y_3>]<image><video><WIDTH-INPUT>\n\n"
-    assert loaded.get_vocab() == new.get_vocab()
-    assert loaded(text).input_ids == new(text).input_ids
-    assert "<t_1> [<x_2><y_3>]" in loaded.decode(loaded(text).input_ids, skip_special_tokens=True)
-
-
-def test_published_tokenizer_that_knows_image_keeps_it(tmp_path):
-    published = ["<image>", "<im_patch>", "<slow_vid_start>", "<WIDTH-INPUT>"]
-    published += [f"<{axis}-{index:03d}>" for axis in ("TEMP", "HEIGHT", "WIDTH") for index in range(2)]
-    tokenizer = make_tokenizer(tuple(published))
-    tokenizer.save_pretrained(tmp_path)
-    new = convert_published_tokenizer(tmp_path)
-    for name in ("<image>", "<im_patch>"):
-        assert new.convert_tokens_to_ids(name) == tokenizer.convert_tokens_to_ids(name)
-    assert new.convert_tokens_to_ids("<video>") == tokenizer.convert_tokens_to_ids("<slow_vid_start>")
-    assert count_coordinate_tokens(new) == (2, 2)
-
-
-def test_refuses_another_tokenizer(tmp_path):
-    make_tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="TEMP-000"):
-        convert_published_tokenizer(tmp_path)
 
 
 def test_list_is_in_the_order_of_ids():

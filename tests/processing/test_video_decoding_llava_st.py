@@ -11,7 +11,7 @@ from llava_st_hf.processing import video_decoding_llava_st as reading
 from llava_st_hf.processing import video_timeline_llava_st as video_timeline
 from llava_st_hf.processing.frame_sampling_llava_st import compute_frame_indices
 from llava_st_hf.processing.media_llava_st import MediaError
-from llava_st_hf.processing.video_decoding_llava_st import read_video, resize_frames
+from llava_st_hf.processing.video_decoding_llava_st import iterate_frames, probe_video, read_video, resize_frames
 
 UNEVEN_PTS = [int(p) for p in np.cumsum(np.random.default_rng(0).integers(1, 40, 40))]
 FAST_VPX = {"deadline": "realtime", "cpu-used": "8"}
@@ -87,6 +87,17 @@ def test_frames_are_those_of_a_full_decode(sound_file, name, request_name):
         assert video.frame_seconds == tuple(seconds[index] for index in expected)
     else:
         assert np.allclose(np.diff(sorted(set(video.frame_seconds))), np.diff(sorted(set(expected))) / 25, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", SOUND_FILES)
+def test_one_by_one_they_are_the_same(sound_file, name):
+    path, frames, _ = sound_file(name)
+    video, probe = read_video(path), probe_video(path)
+    one_by_one = list(iterate_frames(path))
+    assert tuple(frame.index for frame in one_by_one) == video.frame_indices
+    assert tuple(frame.seconds for frame in one_by_one) == video.frame_seconds == tuple(probe.timeline.seconds)
+    assert (np.stack([frame.image for frame in one_by_one]).transpose(0, 3, 1, 2) == frames).all()
+    assert (probe.width, probe.height) == (video.width, video.height)
 
 
 def test_edit_list_hides_frames(sound_file):
@@ -173,7 +184,7 @@ def four_hours(tmp_path_factory):
 def test_of_a_long_clip_only_the_needed_parts_are_decoded(four_hours, monkeypatch, use_index, request_, most_packets):
     path, every_frame = four_hours
     if not use_index:
-        monkeypatch.setattr(video_timeline, "_timeline_from_index", lambda container, stream: None)
+        monkeypatch.setattr(video_timeline, "_timeline_from_index", lambda file: None)
     video = read_video(path, **request_)
     assert video.total_num_frames == 14400
     assert video.duration_seconds == pytest.approx(4 * 3600)
@@ -200,33 +211,26 @@ def test_a_long_clip_is_not_scanned_where_its_index_will_do(four_hours, monkeypa
 
 def test_an_index_that_lies_is_found_out(sound_file, monkeypatch):
     path, frames, _ = sound_file("variable_rate.mp4")
-    original = video_timeline._build_timeline
 
-    def invent_index(container, stream):
+    def invent_index(file):
         stamps = np.arange(40, dtype=np.int64) * 300  # a constant rate, which the file has not
-        timeline = original(container, stream, stamps, stamps[:1], [])
-        timeline.grid_step = 300
-        return timeline
+        return video_timeline._make_timeline(file, stamps, key_stamps=stamps[:1], grid_step=300)
 
     monkeypatch.setattr(video_timeline, "_timeline_from_index", invent_index)
     assert (read_video(path).frames.numpy() == frames).all()
 
 
-def test_each_packet_is_decoded_once_and_disposable_frames_are_skipped(sound_file):
+def test_each_packet_is_decoded_once_and_disposable_frames_are_skipped(sound_file, monkeypatch):
     path, _, _ = sound_file("one_long_gop.mp4")
     assert read_video(path, num_frames=500).num_decoded_packets == 100
     decoded = []
-    original = reading._FrameCollector.add
-
-    def count(self, frame, stamp, shown_stamp=None):
-        decoded.append(stamp)
-        original(self, frame, stamp, shown_stamp)
-
-    reading._FrameCollector.add = count
-    try:
-        read_video(path, num_frames=500)
-    finally:
-        reading._FrameCollector.add = original
+    original = reading.FrameDecoder._make_frame
+    monkeypatch.setattr(
+        reading.FrameDecoder,
+        "_make_frame",
+        lambda self, index, frame: decoded.append(index) or original(self, index, frame),
+    )
+    read_video(path, num_frames=500)
     assert len(decoded) == len(set(decoded)) == 100
 
 
@@ -322,6 +326,22 @@ def test_a_cut_file_without_an_index_is_reported(tmp_path):
     video = read_video(path, num_frames=4)
     assert video.frames.shape[0] == 4
     assert video.problems and not any("\n" in problem for problem in video.problems)
+
+
+def test_undecodable_frames_are_left_out_one_by_one(tmp_path):
+    path = files.encode(tmp_path / "damaged.mp4", num_frames=48, params="keyint=12:scenecut=0:bframes=0")
+    files.damage_packets(path, 24, 35)
+    decoded = decode_past_damage(path)
+    frames = {frame.index: frame.image for frame in iterate_frames(path)}
+    assert list(frames) == sorted(decoded)
+    assert all((frames[index].transpose(2, 0, 1) == decoded[index]).all() for index in decoded)
+
+
+def test_what_is_said_of_the_end_is_true_of_the_times_given(hard_media_dir):
+    """The stamps of the second half are those of the first: what follows from them says nothing of the file."""
+    video = read_video(hard_media_dir / "cat.ts")
+    assert (video.total_num_frames, video.duration_seconds) == (60, pytest.approx(6.0))
+    assert not any("its pictures end at" in problem for problem in video.problems)
 
 
 # ----------------------------------------------------------------------------------------------------

@@ -235,7 +235,7 @@ def test_input_arrays_are_not_changed(processor, frames):
 @pytest.mark.parametrize(
     ("videos", "options", "words"),
     [
-        pytest.param("nothing.mp4", {}, "no such file", id="missing_file"),
+        pytest.param("nothing.mp4", {}, "does not exist", id="missing_file"),
         pytest.param("http://127.0.0.1:9/clip.mp4", {}, "allow_url=True", id="address"),
         pytest.param([], {}, "is not a video", id="empty_list"),
         pytest.param(None, {}, "is not a video", id="nothing"),

@@ -23,10 +23,10 @@ def make_unusable(folder: Path) -> dict:
     files.encode(folder / "audio_only.mp4", audio="only")
     Image.new("RGB", (8, 8)).save(folder / "picture.png")
     return {
-        "missing": (folder / "nothing.mp4", "no such file"),
+        "missing": (folder / "nothing.mp4", "does not exist"),
         "directory": (folder, "is a directory"),
         "empty": (folder / "empty.mp4", "empty file"),
-        "pipe": (folder / "pipe.mp4", "not a regular file"),
+        "pipe": (folder / "pipe.mp4", "no regular file"),
         "text": (folder / "text.mp4", "cannot be read as a video"),
         "picture": (folder / "picture.png", "this is an image: give it as image="),
         "no_moov": (folder / "no_moov.mp4", "cannot be read as a video"),
@@ -36,11 +36,11 @@ def make_unusable(folder: Path) -> dict:
         "concat_script": (folder / "list.ffconcat", "cannot be read as a video"),
         "http": ("http://127.0.0.1:9/clip.mp4", "allow_url=True"),
         "rtmp": ("rtmp://127.0.0.1:9/clip", "rtmp://, which is not opened"),
-        "concat_protocol": (f"concat:{sound}|{sound}", "no such file"),
-        "file_protocol": (f"file:{sound}", "no such file"),
+        "concat_protocol": (f"concat:{sound}|{sound}", "does not exist"),
+        "file_protocol": (f"file:{sound}", "does not exist"),
         "no_bytes": (b"", "nothing in it"),
         "random_bytes": (bytes(range(256)) * 20, "cannot be read as a video"),
-        "null_byte": ("clip\0.mp4", "no such file"),
+        "null_byte": ("clip\0.mp4", "null character"),
         "number": (3, "cannot be read; give a path"),
     }
 

@@ -16,9 +16,10 @@ import llava_st_hf
 from llava_st_hf import LlavaSTProcessor
 from llava_st_hf.data.collator import LlavaSTDataCollator
 from llava_st_hf.data.media_loading import load_media
+from llava_st_hf.data.media_probe import probe_media
 from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.shapes import SHAPES_TASKS, ShapesDataset
-from llava_st_hf.data.turns import probe_media, read_turns
+from llava_st_hf.data.turns import read_turns
 from llava_st_hf.evaluation import metrics
 from llava_st_hf.evaluation.blind_baseline import fit_blind_baseline
 from llava_st_hf.evaluation.protocols import PROTOCOLS, TokenCounts, find_failure

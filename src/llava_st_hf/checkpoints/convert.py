@@ -100,11 +100,6 @@ def convert_checkpoint(
     tensors = plan_published_tensors(stored, model)
     with input_errors():
         processor = LlavaSTProcessor.from_pretrained(directory)
-    if processor.coordinate_token_offset != config.coordinate_token_offset:
-        raise InputError(
-            f"model.embed_tokens.weight has {config.coordinate_token_offset} rows and <TEMP-000> the id "
-            f"{processor.coordinate_token_offset} in the tokenizer: give weights and tokenizer of one release."
-        )
     generation_config = make_generation_config(directory, config, processor.tokenizer)
     name = source if not Path(source).is_dir() else directory.resolve().name
     write_small_files = partial(

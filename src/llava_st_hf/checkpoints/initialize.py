@@ -14,7 +14,6 @@ from transformers import (
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
     PreTrainedTokenizerBase,
-    SiglipImageProcessorPil,
 )
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
@@ -24,7 +23,6 @@ from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.tokenization_llava_st import add_coordinate_tokens, add_media_tokens
-from ..processing.video_processing_llava_st import LlavaSTVideoProcessor
 from .reading import (
     StoredTensor,
     describe_source,
@@ -125,7 +123,7 @@ def initialize_checkpoint(
     if len(float_types) != 1:
         raise InputError(f"the projector of {base} has the types {sorted(float_types)}: give a base with one.")
     tensors = check_planned([*carried, *_plan_new_tensors(model, float_types.pop(), seed)], model, origins)
-    processor = _make_processor(config, tokenizer)
+    processor = LlavaSTProcessor.from_config(config, tokenizer)
     name = base if not Path(base).is_dir() else directory.resolve().name
     write_small_files = partial(
         save_small_files,
@@ -257,24 +255,6 @@ def _plan_new_tensors(model: LlavaSTForConditionalGeneration, dtype: str, seed: 
                     PlannedTensor.computed(f"model.{part}.{name}", dtype, tensor.shape, lambda tensor=tensor: tensor)
                 )
     return planned
-
-
-def _make_processor(config: LlavaSTConfig, tokenizer: PreTrainedTokenizerBase) -> LlavaSTProcessor:
-    size = {"height": config.vision_config.image_size, "width": config.vision_config.image_size}
-    pixels = {"size": size, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}  # as SigLIP was trained
-    processor = LlavaSTProcessor(
-        image_processor=SiglipImageProcessorPil(**pixels),
-        tokenizer=tokenizer,
-        video_processor=LlavaSTVideoProcessor(**pixels, num_frames=config.num_temporal_tokens),
-        patch_size=config.vision_config.patch_size,
-        spatial_stride=config.spatial_stride,
-        fast_spatial_stride=config.fast_spatial_stride,
-        temporal_stride=config.temporal_stride,
-        num_temporal_tokens=config.num_temporal_tokens,
-        num_spatial_tokens=config.num_spatial_tokens,
-    )
-    tokenizer.chat_template = processor.chat_template
-    return processor
 
 
 __all__ = ["initialize_checkpoint"]

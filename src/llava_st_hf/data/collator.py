@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from ..processing.frame_sampling_llava_st import MAX_SAMPLED_FRAMES
 from ..processing.media_llava_st import InputError, PromptLengthError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.prompt_expansion_llava_st import RAW_FAST_TOKENS
@@ -178,9 +177,10 @@ class LlavaSTDataCollator:
         """Skip a record whose media alone are too long, before they are decoded."""
         num_tokens = 0
         if sample.media_type == "image":
-            num_tokens = len(sample.media) * self._num_image_tokens
+            num_tokens = len(sample.media) * self.processor.media_token_counter.count_image()
         elif sample.media_type == "video":
-            num_tokens = self._count_video_tokens(self.num_frames or self.processor.video_processor.num_frames or 1)
+            num_frames = self.num_frames or self.processor.video_processor.num_frames or 1
+            num_tokens = sum(self.processor.media_token_counter.count_video(num_frames))
         if num_tokens > self._limit:
             raise RecordError(
                 "too_long",
@@ -248,20 +248,9 @@ class LlavaSTDataCollator:
         return torch.tensor([processor.image_token_id, processor.video_token_id, *raw])
 
     @cached_property
-    def _num_image_tokens(self) -> int:
-        size = self.processor.image_processor.size
-        pixels = torch.empty(1, 3, size["height"], size["width"], device="meta")
-        return self.processor.replace_image_token({"pixel_values": pixels}, 0).count("<")
-
-    @cached_property
     def _max_frames(self) -> int:
         """Most frames of a clip that fit into a sample."""
-        return bisect.bisect_right(range(1, MAX_SAMPLED_FRAMES + 1), self._limit, key=self._count_video_tokens)
-
-    def _count_video_tokens(self, num_frames: int) -> int:
-        size = self.processor.video_processor.size
-        frames = torch.empty(1, num_frames, 3, size["height"], size["width"], device="meta")
-        return self.processor.replace_video_token({"pixel_values_videos": frames}, 0).count("<")
+        return self.processor.media_token_counter.find_most_frames(self._limit)
 
 
 __all__ = ["LlavaSTDataCollator"]

@@ -4,24 +4,29 @@ Nothing is read that is no regular file, and nothing from the network. The frame
 so that the memory they take does not depend on the size of the frames in the file.
 """
 
-import io
 import os
-import stat
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from ..processing.image_loading_llava_st import is_url, open_image
-from ..processing.media_llava_st import EmptyMediaError, OversizedMediaError
+from ..processing.image_loading_llava_st import (
+    check_source,
+    describe_source,
+    is_url,
+    load_images,
+    open_image,
+    open_picture,
+)
+from ..processing.media_llava_st import EmptyMediaError, MediaInfo, MissingMediaError, OversizedMediaError
 from ..processing.notation_llava_st import format_coordinate
-from ..processing.video_processing_llava_st import LlavaSTVideoMetadata, LlavaSTVideoProcessor
+from ..processing.video_processing_llava_st import DEFAULT_FPS, LlavaSTVideoMetadata, LlavaSTVideoProcessor
 from .samples import Media, Sample
 from .skips import RecordError
 
@@ -59,6 +64,13 @@ class LoadedMedia:
     blocks: list[Any] = field(default_factory=list)
     video_metadata: list[LlavaSTVideoMetadata] = field(default_factory=list)
 
+    def get_infos(self) -> tuple[MediaInfo, ...]:
+        """Return size and time line of each medium."""
+        if not self.video_metadata:
+            return tuple(load_images(self.blocks)[1])
+        timed = (replace(metadata, fps=metadata.fps or DEFAULT_FPS) for metadata in self.video_metadata)
+        return tuple(metadata.to_media_info() for metadata in timed)
+
 
 def load_media(
     sample: Sample,
@@ -78,7 +90,7 @@ def load_media(
         max_frames (`int`, *optional*): Most frames to sample of a clip; more are refused before any is decoded.
         max_pixels (`int`, *optional*, defaults to 134,217,728):
             Most pixels of the images of the record together, or of one picture that is a frame of a clip. (A frame of
-            a video file has a limit of its own, `MAX_FRAME_PIXELS` of `video_file_llava_st`.)
+            a video file has a limit of its own, `MAX_FRAME_PIXELS` of `video_timeline_llava_st`.)
         max_file_bytes (`int`, *optional*, defaults to 4,294,967,296): Most bytes of one file.
 
     Returns:
@@ -97,8 +109,7 @@ def load_media(
     if num_frames is not None:
         request["num_frames"] = num_frames
     item = sample.media[0]
-    if len(sample.media) > 1 or (item.frames is not None and item.frame_rate is None):
-        _check_no_seconds(sample)
+    check_no_seconds(sample)
     if len(sample.media) > 1:
         return _load_pictures_of_clip(sample.media, video_processor, request, max_pixels)
     with reasons_of_errors(item, "media[0]"):
@@ -149,8 +160,11 @@ def _load_pictures_of_clip(
     return LoadedMedia([torch.cat([resized[place] for place in places.tolist()])], [metadata])
 
 
-def _check_no_seconds(sample: Sample) -> None:
-    """Refuse times in seconds of frames that nobody knows the rate of."""
+def check_no_seconds(sample: Sample) -> None:
+    """Refuse times in seconds of a clip whose frames nobody knows the rate of, with a `RecordError`."""
+    item = sample.media[0]
+    if len(sample.media) == 1 and (item.frames is None or item.frame_rate is not None):
+        return
     for message, coordinates in zip(sample.messages, sample.find_coordinates(), strict=True):
         for coordinate in coordinates:
             if coordinate.unit == "seconds":
@@ -175,30 +189,13 @@ def check_file(item: Media, name: str, max_file_bytes: int) -> None:
     Raises:
         `RecordError`: If it is missing, empty, larger, on the network or no regular file.
     """
-    if item.content is not None:
-        num_bytes = len(item.content)
-    elif is_url(item.path) or item.path.startswith("data:"):
+    if item.content is None and (is_url(item.path) or item.path.startswith("data:")):
         raise RecordError(
             "network_media", name, f"{name} is {_describe(item)}: download it and give the path of the file."
         )
-    else:
-        try:
-            status = os.stat(item.path)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise RecordError(
-                "missing_media", name, f"{name} is {_describe(item)}, which does not exist: get it, or fix the path."
-            ) from error
-        except (OSError, ValueError) as error:  # ValueError: a null character, or half of one
-            raise RecordError(
-                "unreadable_media", name, f"{name} is {_describe(item)}, which cannot be opened ({error}): fix it."
-            ) from error
-        if not stat.S_ISREG(status.st_mode):  # a pipe or a device would be read without end
-            raise RecordError(
-                "unreadable_media", name, f"{name} is {_describe(item)}, which is no regular file: give a file."
-            )
-        num_bytes = status.st_size
-    if not num_bytes:
-        raise RecordError("empty_media", name, f"{name} is {_describe(item)}, which is empty: get it again.")
+    with reasons_of_errors(item, name):
+        check_source(item.source)
+        num_bytes = os.stat(item.path).st_size if item.content is None else len(item.content)
     if num_bytes > max_file_bytes:
         raise RecordError(
             "oversized_media",
@@ -212,16 +209,20 @@ def _open_picture(item: Media, name: str, num_pixels_before: int, max_pixels: in
     """Open one picture, if what its header claims fits into the limit."""
     if item.frames is not None:
         return item.frames
-    source = item.path if item.content is None else io.BytesIO(item.content)
-    with reasons_of_errors(item, name), Image.open(source) as picture:
-        num_pixels = num_pixels_before + picture.width * picture.height
-        if num_pixels > max_pixels:
-            before = f", {num_pixels:,} with the images before it" if num_pixels_before else ""
-            raise OversizedMediaError(
-                f"it has {picture.width}x{picture.height} pixels{before}, more than max_pixels={max_pixels:,}: scale "
-                "it down, or raise the limit."
-            )
+    with reasons_of_errors(item, name), open_picture(item.source) as picture:
+        check_num_pixels(*picture.size, max_pixels, num_pixels_before)
         return open_image(picture)
+
+
+def check_num_pixels(width: int, height: int, max_pixels: int, num_pixels_before: int = 0) -> None:
+    """Raise `OversizedMediaError` for a picture that does not fit into a limit, with the images before it."""
+    num_pixels = num_pixels_before + width * height
+    if num_pixels > max_pixels:
+        before = f", {num_pixels:,} with the images before it" if num_pixels_before else ""
+        raise OversizedMediaError(
+            f"it has {width}x{height} pixels{before}, more than max_pixels={max_pixels:,}: scale it down, or raise "
+            "the limit."
+        )
 
 
 def _get_size(picture: Any) -> tuple[int, int]:
@@ -236,6 +237,8 @@ def reasons_of_errors(item: Media, name: str) -> Iterator[None]:
         yield
     except (OversizedMediaError, Image.DecompressionBombError, MemoryError) as error:
         raise _make_error("oversized_media", item, name, error) from error
+    except MissingMediaError as error:
+        raise _make_error("missing_media", item, name, error) from error
     except EmptyMediaError as error:
         raise _make_error("empty_media", item, name, error) from error
     except _DECODER_ERRORS as error:
@@ -243,17 +246,25 @@ def reasons_of_errors(item: Media, name: str) -> Iterator[None]:
 
 
 def _make_error(reason: str, item: Media, name: str, error: Exception) -> RecordError:
-    return RecordError(reason, name, f"{name} is {_describe(item)}: {str(error) or type(error).__name__}")
+    described, message = _describe(item), str(error) or type(error).__name__
+    # Some errors say already which file it is.
+    return RecordError(
+        reason, name, f"{name}{':' if message.startswith(described) else f' is {described}:'} {message}"
+    )
 
 
 def _describe(item: Media) -> str:
     """Return what a medium is, for messages."""
-    if item.frames is not None:
-        return f"an array of shape {item.frames.shape}"
-    if item.content is not None:
-        return f"a file of {len(item.content):,} bytes"
-    written = repr(item.path)
-    return written if len(written) <= 200 else f"{written[:97]}...{written[-100:]}"
+    return f"an array of shape {item.frames.shape}" if item.frames is not None else describe_source(item.source)
 
 
-__all__ = ["MAX_FILE_BYTES", "MAX_PIXELS", "LoadedMedia", "check_file", "load_media", "reasons_of_errors"]
+__all__ = [
+    "MAX_FILE_BYTES",
+    "MAX_PIXELS",
+    "LoadedMedia",
+    "check_file",
+    "check_no_seconds",
+    "check_num_pixels",
+    "load_media",
+    "reasons_of_errors",
+]

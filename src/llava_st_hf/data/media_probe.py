@@ -1,37 +1,21 @@
-"""Size and times of media files without decoding them: what turns seconds and pixels into fractions."""
+"""Size and times of media without decoding them: what turns seconds and pixels into fractions."""
 
 import os
+import sys
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any
 
-import av
 import numpy as np
-from PIL import Image
 
-from ..processing.frame_sampling_llava_st import compute_sampled_indices
-from ..processing.media_llava_st import EmptyMediaError, MediaError, MediaInfo, OversizedMediaError
-from ..processing.video_timeline_llava_st import (
-    Decoder,
-    check_frame_size,
-    check_source,
-    open_container,
-    open_stream,
-    read_timeline,
-    timeline_by_decoding,
-)
-from .skips import RecordError
-
-# EXIF says so of a picture that is shown with its sides exchanged.
-_EXIF_ORIENTATION = 0x0112
-_TURNED = (5, 6, 7, 8)
-
-
-class _Times(NamedTuple):
-    """Size of the frames of a file as displayed, and the time of each."""
-
-    width: int
-    height: int
-    seconds: np.ndarray
+from ..processing.image_loading_llava_st import open_picture
+from ..processing.image_loading_llava_st import probe_image as probe_image_file
+from ..processing.media_llava_st import MediaInfo
+from ..processing.video_decoding_llava_st import probe_video as probe_video_file
+from ..processing.video_processing_llava_st import DEFAULT_FPS, LlavaSTVideoMetadata, LlavaSTVideoProcessor
+from ..processing.video_timeline_llava_st import open_video
+from .media_loading import MAX_PIXELS, check_file, check_no_seconds, check_num_pixels, reasons_of_errors
+from .samples import Media, Sample
 
 
 def probe_video(path: str, num_frames: int) -> MediaInfo:
@@ -45,81 +29,109 @@ def probe_video(path: str, num_frames: int) -> MediaInfo:
     Raises:
         `RecordError`: For a file that is no video, or has no frames, or too large ones.
     """
-    times = _probe_video(path, *_get_version(path))
-    indices = compute_sampled_indices(path, times.seconds, num_frames=num_frames)
-    return MediaInfo(
-        "video", times.width, times.height, tuple(indices.tolist()), tuple(times.seconds[indices].tolist()), path
-    )
+    return _probe_clip((Media(path=path),), "media", None, LlavaSTVideoProcessor(num_frames=num_frames))
 
 
 def probe_image(path: str) -> MediaInfo:
     """
-    Return size and name of a picture, turned as EXIF says; its pixels are not read.
+    Return size and name of a picture, turned as EXIF says.
 
     Raises:
         `RecordError`: For a file that is no picture, or a too large one.
     """
-    width, height = _probe_image(path, *_get_version(path))
-    return MediaInfo("image", width, height, source=path)
+    return MediaInfo("image", *_probe_picture(Media(path=path), "media"), source=path)
 
 
-def _get_version(path: str) -> tuple[int, int]:
-    """Return what changes when a file does, for the cache."""
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise RecordError("missing_media", "media", f"media is {path!r}: {error.strerror}.") from error
-    return status.st_mtime_ns, status.st_size
+def probe_media(
+    sample: Sample, num_frames: int | None = 2, video_processor: LlavaSTVideoProcessor | None = None
+) -> tuple[MediaInfo, ...]:
+    """
+    Return size and time line of each medium of a record.
+
+    Args:
+        sample (`Sample`): The record.
+        num_frames (`int`, *optional*, defaults to 2):
+            Frames that are sampled of a clip; the first and the last of the part that is meant are always among them.
+            With `None` as many as the processor samples.
+        video_processor (`LlavaSTVideoProcessor`, *optional*): Says which frames are sampled.
+
+    Returns:
+        `tuple[MediaInfo, ...]`: One for each image; one for a clip, also where it is kept as pictures.
+
+    Raises:
+        `RecordError`: If a file cannot be read, see `load_media`.
+    """
+    if sample.media_type != "video":
+        sizes = [_probe_picture(item, f"media[{index}]") for index, item in enumerate(sample.media)]
+        return tuple(
+            MediaInfo("image", *size, source=item.path) for size, item in zip(sizes, sample.media, strict=True)
+        )
+    check_no_seconds(sample)
+    if num_frames is not None:
+        video_processor = LlavaSTVideoProcessor(num_frames=num_frames)
+    return (_probe_clip(sample.media, "media[0]", sample.frame_range, video_processor or LlavaSTVideoProcessor()),)
+
+
+def check_headers(sample: Sample) -> None:
+    """
+    Check that the files of a record open and are not too large; no packet and no pixel is read.
+
+    Raises:
+        `RecordError`: For a file that cannot be opened, see `load_media`.
+    """
+    is_clip = sample.media_type == "video" and len(sample.media) == 1
+    for index, item in enumerate(sample.media):
+        if item.frames is not None:
+            continue
+        with reasons_of_errors(item, f"media[{index}]"):
+            if is_clip:
+                with open_video(item.source, num_threads=1):
+                    continue
+            with open_picture(item.source) as picture:
+                check_num_pixels(*picture.size, MAX_PIXELS)
+
+
+def _probe_clip(
+    media: Sequence[Media], name: str, frame_range: tuple[int, int] | None, video_processor: LlavaSTVideoProcessor
+) -> MediaInfo:
+    """Measure a clip in any of its forms: a file, an array, or pictures of its frames."""
+    first, problems = media[0], ()
+    if len(media) > 1 or first.frames is not None:
+        num_frames = len(media) if len(media) > 1 else len(first.frames)
+        width, height = _probe_picture(first, name)
+        metadata = LlavaSTVideoMetadata(num_frames, fps=first.frame_rate, source=first.path)
+        seconds = np.arange(num_frames) / (first.frame_rate or DEFAULT_FPS)
+    else:
+        width, height, timeline = _probe(probe_video_file, first, name)
+        seconds, problems = timeline.seconds, timeline.problems
+        metadata = LlavaSTVideoMetadata(len(seconds), frame_seconds=seconds.tolist(), source=first.path)
+    rate = {"num_frames": video_processor.num_frames, "fps": video_processor.fps}
+    with reasons_of_errors(first, name):
+        places = video_processor.sample_frames(metadata, **rate, frame_range=frame_range)
+    times = tuple(seconds[places].tolist())
+    return MediaInfo("video", width, height, tuple(places.tolist()), times, first.path, problems)
+
+
+def _probe_picture(item: Media, name: str) -> tuple[int, int]:
+    """Return width and height of a picture, or of the frames of an array."""
+    if item.frames is not None:
+        return item.frames.shape[-2], item.frames.shape[-3]
+    return _probe(probe_image_file, item, name)
+
+
+def _probe(probe: Callable[[Any], Any], item: Media, name: str) -> Any:
+    """Probe a file; what is known of a path is kept until the file changes."""
+    check_file(item, name, sys.maxsize)
+    with reasons_of_errors(item, name):
+        if item.content is not None:
+            return probe(item.content)
+        status = os.stat(item.path)
+        return _probe_path(probe, item.path, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=256)
-def _probe_video(path: str, modified_ns: int, num_bytes: int) -> _Times:
-    try:
-        check_source(path, path, allow_url=False)
-        with open_container(path, allow_url=False) as container:
-            timeline = read_timeline(container, open_stream(container, path, num_threads=1), use_index=True)
-        # Opened anew for each pass, because a container that was read to its end may not start over cleanly.
-        if timeline is None:
-            with open_container(path, allow_url=False) as container:
-                stream = open_stream(container, path, num_threads=1)
-                timeline = timeline_by_decoding(container, stream, Decoder(container, stream))
-        with open_container(path, allow_url=False) as container:
-            frame = next(Decoder(container, open_stream(container, path, num_threads=1)).decode_all(), None)
-        if frame is None or not len(timeline.seconds):
-            raise EmptyMediaError(f"{path}: not one frame of it can be decoded; copy, download or convert it again.")
-        check_frame_size(path, frame.width, frame.height)
-    except MediaError as error:
-        raise _make_error(error) from error
-    except (av.error.FFmpegError, OSError) as error:
-        reason = " ".join(str(error.strerror or error).split())
-        raise RecordError(
-            "unreadable_media", "media", f"{path} cannot be read as a video ({reason}): convert or download it again."
-        ) from error
-    is_turned = round(frame.rotation / 90) % 2 == 1
-    width, height = (frame.height, frame.width) if is_turned else (frame.width, frame.height)
-    return _Times(width, height, timeline.seconds)
+def _probe_path(probe: Callable[[Any], Any], path: str, modified_ns: int, num_bytes: int) -> Any:
+    return probe(path)
 
 
-def _make_error(error: MediaError) -> RecordError:
-    reasons = {EmptyMediaError: "empty_media", OversizedMediaError: "oversized_media"}
-    return RecordError(reasons.get(type(error), "unreadable_media"), "media", str(error))
-
-
-@lru_cache(maxsize=4096)
-def _probe_image(path: str, modified_ns: int, num_bytes: int) -> tuple[int, int]:
-    if num_bytes == 0:
-        raise RecordError("empty_media", "media", f"{path} is an empty file: copy or download it again.")
-    try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-            is_turned = picture.getexif().get(_EXIF_ORIENTATION) in _TURNED
-    except Image.DecompressionBombError as error:
-        raise RecordError("oversized_media", "media", f"{path} is too large a picture: {error}") from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise RecordError(
-            "unreadable_media", "media", f"{path} cannot be read as a picture: give a JPEG, PNG or WebP file."
-        ) from error
-    return (height, width) if is_turned else (width, height)
-
-
-__all__ = ["probe_image", "probe_video"]
+__all__ = ["check_headers", "probe_image", "probe_media", "probe_video"]

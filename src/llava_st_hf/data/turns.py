@@ -8,23 +8,19 @@ where only the form is of interest and no file is to be opened.
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..processing.answer_parsing_llava_st import parse_answer
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.grounding_text_llava_st import remove_coordinates
-from ..processing.image_loading_llava_st import load_images
 from ..processing.media_llava_st import InputError, MediaInfo
 from ..processing.notation_llava_st import COORDINATE_PATTERN, compute_fraction, read_coordinate
 from ..processing.tasks_llava_st import TASKS
-from ..processing.video_processing_llava_st import DEFAULT_FPS, LlavaSTVideoProcessor
-from .media_loading import load_media
 from .samples import MEDIA_PLACEHOLDER, Sample
 from .skips import RecordError
 
 _COORDINATE = re.compile(COORDINATE_PATTERN)
 _NUM_BINS = 100  # of the tokens that `parse_answer` reads by default
-_SMALL = {"height": 16, "width": 16}  # of frames of which only the times are wanted
 
 
 @dataclass(frozen=True)
@@ -145,31 +141,4 @@ def make_stand_in(sample: Sample) -> tuple[MediaInfo, ...]:
     return tuple(MediaInfo("image", width, height) for _ in sample.media)
 
 
-def probe_media(
-    sample: Sample, num_frames: int | None = 2, video_processor: LlavaSTVideoProcessor | None = None
-) -> tuple[MediaInfo, ...]:
-    """
-    Decode the media of a record and return their sizes and time lines.
-
-    Args:
-        sample (`Sample`): The record.
-        num_frames (`int`, *optional*, defaults to 2):
-            Frames to sample of a clip; the first and the last of the part that is meant are always among them. With
-            `None` what the processor samples.
-        video_processor (`LlavaSTVideoProcessor`, *optional*): Samples the frames; one for small frames by default.
-
-    Returns:
-        `tuple[MediaInfo, ...]`: One for each image; one for a clip, also where it is kept as pictures.
-
-    Raises:
-        `RecordError`: If a file cannot be read, see `load_media`.
-    """
-    loaded = load_media(sample, video_processor or LlavaSTVideoProcessor(size=_SMALL), num_frames=num_frames)
-    if sample.media_type == "video":
-        (metadata,) = loaded.video_metadata
-        metadata.fps = metadata.fps or DEFAULT_FPS  # of frames kept as pictures nobody knows it
-        return (replace(metadata.to_media_info(), source=sample.media[0].path),)
-    return tuple(info for block in loaded.blocks for info in load_images([block])[1])
-
-
-__all__ = ["Turn", "has_units", "make_stand_in", "probe_media", "read_turns"]
+__all__ = ["Turn", "has_units", "make_stand_in", "read_turns"]

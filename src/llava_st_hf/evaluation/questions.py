@@ -7,7 +7,6 @@ from ..data.media_loading import LoadedMedia
 from ..data.samples import Sample
 from ..data.turns import read_turns
 from ..processing.batch_feature_llava_st import GroundingContext
-from ..processing.chat_messages_llava_st import write_context
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError, MediaInfo
 from ..processing.notation_llava_st import InlineCoordinate, compute_fraction, find_coordinates
@@ -97,7 +96,7 @@ def write_messages(sample: Sample, loaded: LoadedMedia, tokens: TokenCounts) -> 
         start_fraction=question.start if question else None,
         span_fractions=question.span if question else None,
     )
-    return [*messages[:-1], {**messages[-1], **write_context(context)}]
+    return [*messages[:-1], {**messages[-1], **context.to_entry()}]
 
 
 def read_truth(sample: Sample, media: tuple[MediaInfo, ...]) -> GroundingResult:

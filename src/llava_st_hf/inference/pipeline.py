@@ -1,6 +1,6 @@
 """The one-liner: a clip or an image and a question in, seconds and pixels out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,15 @@ from ..modeling.configuration_llava_st import LlavaSTConfig
 from ..modeling.conversion_llava_st import SourceFiles, is_published_config
 from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from ..processing.grounding_results_llava_st import GroundingResult
+from ..processing.image_loading_llava_st import guess_media_type
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
-from ..processing.video_timeline_llava_st import is_image_file
 from .session import READING_OPTIONS, GroundingSession
 
 PIPELINE_TASK = "spatial-temporal-grounding"
 DEFAULT_TASKS = {"video": "stvg", "image": "rec"}
 ASKING_OPTIONS = ("task", "span", "box", "start_seconds", "span_fractions", "box_fractions", "start_fraction")
 ANSWERING_OPTIONS = ("constrained", "every_frame", "max_new_tokens")
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # a GIF is a clip
 
 
 @dataclass(frozen=True)
@@ -159,19 +158,6 @@ class SpatialTemporalGroundingPipeline(Pipeline):
     def postprocess(self, answered: dict[str, Any]) -> GroundingResult | list[GroundingResult]:
         """Hand out the results."""
         return answered["results"]
-
-
-def guess_media_type(media: Any) -> str:
-    """Tell "image" from "video" by class, dimensions, first bytes, or the ending of a name."""
-    if isinstance(media, Mapping):
-        media = media.get("bytes") or media.get("path") or media.get("url")
-    if isinstance(media, (str, Path)) and not Path(media).is_file():
-        return "image" if Path(media).suffix.lower() in IMAGE_ENDINGS else "video"
-    if isinstance(media, (str, Path, bytes, bytearray)):
-        return "image" if is_image_file(media) else "video"
-    if hasattr(media, "convert"):  # a PIL image
-        return "image"
-    return "image" if getattr(media, "ndim", 4) == 3 else "video"
 
 
 def load_pipeline(

@@ -5,10 +5,15 @@ vocabularies the published weights have could not be known, and config.json has 
 """
 
 import json
+import math
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import get_safetensors_metadata
+from huggingface_hub.errors import HFValidationError, NotASafetensorsRepoError
+from huggingface_hub.utils import httpx
 from safetensors import SafetensorError, safe_open
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import Chunk, Concatenate, WeightConverter, WeightRenaming
@@ -25,10 +30,8 @@ KNOWN_VISION_TOWERS = {
     "google/siglip-so400m-patch14-384": {"num_attention_heads": 16, "image_size": 384},
 }
 
-# Sizes that are literals of the published code and stand in no file of a release; a recording of that code at other
-# sizes has them in a file.
-LITERALS_FILE = "tiny_overrides.json"
-PUBLISHED_LITERALS = {"temporal_scale_factor": 5, "packer_num_heads": 8}
+# Sizes that are literals of the published code (token_packer.py:196-229) and stand in no file of a release.
+PUBLISHED_LITERALS = {"temporal_stride": 5, "packer_num_heads": 8}
 
 TEXT_FIELDS = (
     "hidden_size",
@@ -85,10 +88,9 @@ def convert_published_config(config_dict: dict[str, Any], source: str | Path, **
     text_config["rope_parameters"] = {"rope_type": "default", "rope_theta": fields["rope_theta"]}
 
     grid_size = vision_config["image_size"] // vision_config["patch_size"]
-    packed_size = round(fields["mm_perceiver_latents"] ** 0.5)
-    fast_size = round(fields["mm_perceiver_latents_fast"] ** 0.5)
+    packed_size = _square_root(fields, "mm_perceiver_latents")
+    fast_size = _square_root(fields, "mm_perceiver_latents_fast")
     packer = "model.vision_resampler.token_packer.devide_attention."
-    literals = {**PUBLISHED_LITERALS, **(files.read_json(LITERALS_FILE) or {})}
     return {
         "model_type": "llava_st",
         "architectures": ["LlavaSTForConditionalGeneration"],
@@ -100,10 +102,9 @@ def convert_published_config(config_dict: dict[str, Any], source: str | Path, **
         "num_temporal_tokens": shapes["model.temporal_input_embeddings.weight"][0],
         "num_spatial_tokens": shapes["model.spatial_height_input_embeddings.weight"][0],
         "packer_hidden_size": shapes[packer + "to_q.0.weight"][0],
-        "packer_num_heads": literals["packer_num_heads"],
-        "temporal_stride": literals["temporal_scale_factor"],
-        "spatial_stride": grid_size // packed_size,
-        "fast_spatial_stride": packed_size // fast_size,
+        **PUBLISHED_LITERALS,
+        "spatial_stride": compute_stride("mm_perceiver_latents", grid_size, packed_size),
+        "fast_spatial_stride": compute_stride("mm_perceiver_latents_fast", packed_size, fast_size),
         "vision_feature_layer": -1,  # the reference drops the last layer of the tower, and so do its tensors
         "splice_fast_tokens": False,
         "tie_word_embeddings": config_dict.get("tie_word_embeddings", False),
@@ -112,6 +113,31 @@ def convert_published_config(config_dict: dict[str, Any], source: str | Path, **
         "eos_token_id": config_dict.get("eos_token_id"),
         "pad_token_id": config_dict.get("pad_token_id"),
     }
+
+
+def compute_stride(name: str, num_cells: int, num_packed: int) -> int:
+    """
+    Return how many cells a region of the packer has per side, for so many of them to make so many regions.
+
+    Args:
+        name (`str`): Field of the published config that asks for it, for messages.
+        num_cells (`int`): Cells per side that are packed.
+        num_packed (`int`): Regions per side. The last one may have fewer cells than the others.
+
+    Raises:
+        `ValueError`: no size of regions gives that number.
+    """
+    stride = -(-num_cells // num_packed)
+    if -(-num_cells // stride) != num_packed:
+        raise ValueError(f"{name} asks for {num_packed} cells per side, which regions cannot make of {num_cells}.")
+    return stride
+
+
+def _square_root(fields: dict[str, Any], name: str) -> int:
+    value = fields[name]
+    if not isinstance(value, int) or value < 1 or math.isqrt(value) ** 2 != value:
+        raise ValueError(f"{name} is {value!r} in config.json: a square number of tokens per frame is expected.")
+    return math.isqrt(value)
 
 
 def _vision_config(config_dict: dict, shapes: dict[str, list[int]], files: "SourceFiles") -> dict[str, Any]:
@@ -191,7 +217,13 @@ class SourceFiles:
         return paths
 
     def tensor_shapes(self) -> dict[str, list[int]]:
-        """Shape of every tensor, read from the headers of the safetensors files."""
+        """Shape of every tensor, read from the headers of the safetensors files; a repository's are not fetched."""
+        if not Path(self.source).is_dir() and not {"local_files_only", "subfolder"} & self.hub_kwargs.keys():
+            options = {name: self.hub_kwargs[name] for name in ("revision", "token") if name in self.hub_kwargs}
+            # What fails here is said by the files: they may lie in the cache, and if not, the one that lacks is named.
+            with suppress(OSError, httpx.HTTPError, HFValidationError, NotASafetensorsRepoError):
+                files = get_safetensors_metadata(self.source, **options).files_metadata.values()
+                return {key: tensor.shape for file in files for key, tensor in file.tensors.items()}
         shapes = {}
         for path in self.weight_files():
             with open_safetensors(path) as tensors:
@@ -283,6 +315,7 @@ def register_published_layout() -> None:
 
 
 __all__ = [
+    "compute_stride",
     "convert_published_config",
     "is_published_config",
     "open_safetensors",

@@ -1,12 +1,15 @@
-"""The processor's output: tensors for the model, and beside them what it takes to read the answer."""
+"""What is known beside the tensors until an answer is read: the media of each sample, and what it asks."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from transformers import BatchFeature
 
 from .media_llava_st import MediaInfo
+
+# Key of a chat message under which the question travels to `post_process_grounding`; no template renders it.
+GROUNDING_KEY = "grounding"
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,17 @@ class GroundingContext:
     start_fraction: float | None = None
     span_seconds: tuple[float, float] | None = None
     span_fractions: tuple[float, float] | None = None
+
+    @classmethod
+    def from_messages(cls, messages: Sequence[Mapping[str, Any]]) -> "GroundingContext":
+        """Return what `to_entry` noted in the last message that has a note."""
+        notes = [message[GROUNDING_KEY] for message in messages if message.get(GROUNDING_KEY)]
+        known = {field.name for field in fields(cls)}
+        return cls(**{key: value for key, value in notes[-1].items() if key in known} if notes else {})
+
+    def to_entry(self) -> dict[str, Any]:
+        """Return the entry of a chat message that `from_messages` makes this of again."""
+        return {GROUNDING_KEY: {key: value for key, value in asdict(self).items() if value is not None}}
 
     def get_start_seconds(self, medium: MediaInfo) -> float | None:
         """Return the start of the event in seconds of a clip, `None` where the prompt gave none."""

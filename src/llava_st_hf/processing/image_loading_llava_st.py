@@ -14,7 +14,8 @@ import binascii
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,16 @@ from huggingface_hub.utils import httpx
 from PIL import Image, ImageOps
 from transformers.image_utils import get_image_size, load_image
 
-from .media_llava_st import EmptyMediaError, MediaError, MediaInfo, OversizedMediaError
+from .media_llava_st import EmptyMediaError, MediaError, MediaInfo, MissingMediaError, OversizedMediaError
 
-_BYTES_TYPES = (bytes, bytearray, memoryview)
-_FILE_TYPES = (str, os.PathLike, *_BYTES_TYPES)
+BYTES_TYPES = (bytes, bytearray, memoryview)
+FILE_TYPES = (str, os.PathLike, *BYTES_TYPES)
+# First bytes of still pictures that FFmpeg opens as no video; WebP has its own in the middle.
+_IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")
+_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # a GIF is a clip
+# EXIF says so of a picture that is shown with its sides exchanged.
+_EXIF_ORIENTATION = 0x0112
+_TURNED = (5, 6, 7, 8)
 # What Pillow raises for a file that is no image, or is cut off.
 _PILLOW_ERRORS = (OSError, ValueError, SyntaxError)
 # Two letters at least: `C://clip.mp4` is a path.
@@ -62,6 +69,32 @@ def refuse_url(media: Any, allow_url: bool) -> None:
         )
 
 
+def check_source(source: Any, allow_url: bool = False) -> None:
+    """
+    Check that a source may be opened: that it is the bytes or the path of one file, or an address that is allowed.
+
+    Raises:
+        `MediaError`: When it is none of these, does not exist or is empty.
+    """
+    name = describe_source(source)
+    refuse_url(source, allow_url)
+    if isinstance(source, BYTES_TYPES) and not len(source):
+        raise EmptyMediaError(f"{name}: there is nothing in it; give the whole file's bytes.")
+    if is_url(source) or (name_of_file := get_source_path(source)) is None:
+        return
+    if "\0" in name_of_file:
+        raise MediaError(f"{name} holds a null character, as no path does: check it.")
+    path = Path(name_of_file)
+    if not path.exists():
+        raise MissingMediaError(f"{name} does not exist: check the path.")
+    if path.is_dir():
+        raise MediaError(f"{name} is a directory: give the path of a file.")
+    if not path.is_file():  # a pipe or a device would be waited for without end
+        raise MediaError(f"{name} is no regular file: copy what is in it to one.")
+    if path.stat().st_size == 0:
+        raise EmptyMediaError(f"{name} is an empty file: copy or download it again.")
+
+
 def get_source_path(media: Any) -> str | None:
     """Return the path or address of media, or `None` for what has none."""
     if isinstance(media, os.PathLike):
@@ -72,44 +105,68 @@ def get_source_path(media: Any) -> str | None:
 def describe_source(media: Any) -> str:
     """Return the name of media for messages, on one line: the path or address, or what it was given as."""
     if (path := get_source_path(media)) is not None:
-        return " ".join(path.split())
+        written = " ".join(path.split())
+        return written if len(written) <= 200 else f"{written[:97]}...{written[-100:]}"
     if isinstance(media, str):
         return "the data: URI"
-    return f"the file of {len(media)} bytes" if isinstance(media, _BYTES_TYPES) else f"the {type(media).__name__}"
+    return f"the file of {len(media)} bytes" if isinstance(media, BYTES_TYPES) else f"the {type(media).__name__}"
+
+
+def is_image_file(source: "str | os.PathLike | bytes") -> bool:
+    """Return whether a source is a file that begins like a still picture (JPEG, PNG, WebP, BMP or TIFF)."""
+    if isinstance(source, BYTES_TYPES):
+        head = bytes(source[:12])
+    elif is_url(source):
+        return False
+    else:
+        try:
+            with open(source, "rb") as file:
+                head = file.read(12)
+        except OSError:  # asked after a failure, which may have been the same one
+            return False
+    return head.startswith(_IMAGE_SIGNATURES) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+
+
+def guess_media_type(media: Any) -> str:
+    """Return `"image"` or `"video"`, by class, dimensions, first bytes, or the ending of a name."""
+    if isinstance(media, Mapping):
+        media = media.get("bytes") or media.get("path") or media.get("url")
+    if isinstance(media, (str, os.PathLike)) and not Path(media).is_file():
+        return "image" if Path(media).suffix.lower() in _IMAGE_ENDINGS else "video"
+    if isinstance(media, FILE_TYPES):
+        return "image" if is_image_file(media) else "video"
+    if isinstance(media, Image.Image):
+        return "image"
+    return "image" if getattr(media, "ndim", 4) == 3 else "video"
 
 
 def flatten_images(images: Any) -> list[Any]:
     """Return the single images of any nesting of lists; `None` is left out, an array of four dimensions is a list."""
-    if images is None:
-        return []
     if isinstance(images, dict):
         return flatten_images(_open_struct(images))
-    num_dimensions = getattr(images, "ndim", None)  # of an array or a tensor
-    if isinstance(images, (*_FILE_TYPES, Image.Image)) or num_dimensions in (2, 3):
+    if isinstance(images, FILE_TYPES) or _is_frame(images):
         return [images]
-    if isinstance(images, (list, tuple)) or num_dimensions == 4:
-        return [image for item in images for image in flatten_images(item)]
+    if images is None or isinstance(images, (list, tuple)) or getattr(images, "ndim", None) == 4:
+        return [image for item in (() if images is None else images) for image in flatten_images(item)]
     raise MediaError(f"an image is a {type(images).__name__}: give a path, bytes, a PIL image or an array.")
 
 
 def flatten_videos(videos: Any) -> list[Any]:
     """Return the single videos of any nesting of lists; a list of frames is one video, `None` is left out."""
-    if videos is None:
-        return []
     if isinstance(videos, dict):
         return flatten_videos(_open_struct(videos))
-    num_dimensions = getattr(videos, "ndim", None)
-    if isinstance(videos, _FILE_TYPES) or num_dimensions == 4:
+    num_dimensions = getattr(videos, "ndim", None)  # of an array or a tensor
+    if isinstance(videos, FILE_TYPES) or num_dimensions == 4:
         return [videos]
     if _is_frame(videos):
         return [[videos]]
     if isinstance(videos, (list, tuple)) and videos and all(map(_is_frame, videos)):
         return [list(videos)]
-    if isinstance(videos, (list, tuple)) or num_dimensions == 5:
-        return [video for item in videos for video in flatten_videos(item)]
+    if videos is None or isinstance(videos, (list, tuple)) or num_dimensions == 5:
+        return [video for item in (() if videos is None else videos) for video in flatten_videos(item)]
     raise MediaError(
-        f"a video is a {type(videos).__name__}: give a path, bytes, an array (frames, height, width, 3) or a list of "
-        "frames."
+        f"a {type(videos).__name__} is not a video: give a path, bytes, an array (frames, height, width, 3) or a list "
+        "of frames."
     )
 
 
@@ -167,14 +224,31 @@ def open_image(source: Any, allow_url: bool = False) -> Image.Image:
     (640, 480)
     ```
     """
-    refuse_url(source, allow_url)
+    with open_picture(source, allow_url) as picture:
+        return _convert_to_rgb(ImageOps.exif_transpose(picture), describe_source(source))
+
+
+def probe_image(source: "str | os.PathLike | bytes") -> tuple[int, int]:
+    """
+    Return width and height of a picture as it is displayed.
+
+    Raises:
+        `MediaError`: As `open_image`.
+    """
+    with open_picture(source) as picture:
+        width, height = picture.size
+        return (height, width) if picture.getexif().get(_EXIF_ORIENTATION) in _TURNED else (width, height)
+
+
+@contextmanager
+def open_picture(source: Any, allow_url: bool = False) -> Iterator[Image.Image]:
+    """Give a picture of which only the header was read; what Pillow raises for it becomes `MediaError`."""
     name = describe_source(source)
     try:
-        return _convert_to_rgb(ImageOps.exif_transpose(_open_picture(source)), name)
+        check_source(source, allow_url)
+        yield _open_file(source)
     except MediaError:
         raise  # it is a ValueError too, and has its message already
-    except FileNotFoundError as error:
-        raise MediaError(f"{name} does not exist: check the path.") from error
     except binascii.Error as error:
         raise MediaError(f"{name} is no valid base64: give data:image/...;base64, and the encoded file.") from error
     except Image.DecompressionBombError as error:
@@ -194,13 +268,13 @@ def _open_struct(media: dict[str, Any]) -> Any:
 
 def _is_frame(item: Any) -> bool:
     return isinstance(item, Image.Image) or (
-        not isinstance(item, _FILE_TYPES) and getattr(item, "ndim", None) in (2, 3)
+        not isinstance(item, FILE_TYPES) and getattr(item, "ndim", None) in (2, 3)
     )
 
 
 def _load_image(image: Any, allow_url: bool) -> Any:
     """Open one image as RGB, or return an array of bytes as it is."""
-    if isinstance(image, (*_FILE_TYPES, Image.Image)):
+    if isinstance(image, (*FILE_TYPES, Image.Image)):
         return open_image(image, allow_url)
     dtype, shape = str(image.dtype).removeprefix("torch."), tuple(image.shape)
     if dtype != "uint8":
@@ -212,13 +286,13 @@ def _load_image(image: Any, allow_url: bool) -> Any:
     return image if image.ndim == 3 else np.stack([np.asarray(image)] * 3, axis=-1)
 
 
-def _open_picture(source: Any) -> Image.Image:
+def _open_file(source: Any) -> Image.Image:
     """Open a file of any form with Pillow, which reads its pixels later."""
     if isinstance(source, Image.Image):
         return source
     if is_url(source):
         return _fetch_image(source)
-    if isinstance(source, _BYTES_TYPES):
+    if isinstance(source, BYTES_TYPES):
         return Image.open(io.BytesIO(source))
     if isinstance(source, str) and source.startswith("data:"):
         return Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2], validate=True)))
@@ -265,13 +339,20 @@ def _get_array_size(array: Any) -> tuple[int, int]:
 
 
 __all__ = [
+    "BYTES_TYPES",
+    "FILE_TYPES",
+    "check_source",
     "count_per_sample",
     "describe_source",
     "flatten_images",
     "flatten_videos",
     "get_source_path",
+    "guess_media_type",
+    "is_image_file",
     "is_url",
     "load_images",
     "open_image",
+    "open_picture",
+    "probe_image",
     "refuse_url",
 ]

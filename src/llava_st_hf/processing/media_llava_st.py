@@ -20,6 +20,10 @@ class MediaError(InputError):
     """Raised when an image or a video cannot be found, read or sampled as asked."""
 
 
+class MissingMediaError(MediaError):
+    """Raised when there is no file of the name that was given."""
+
+
 class EmptyMediaError(MediaError):
     """Raised when a medium has no frames or no pixels, or not those that are asked for."""
 
@@ -125,6 +129,7 @@ __all__ = [
     "InputError",
     "MediaError",
     "MediaInfo",
+    "MissingMediaError",
     "OversizedMediaError",
     "PromptError",
     "PromptLengthError",

@@ -1,17 +1,23 @@
 """From a text with placeholders and coordinates to the text that the tokenizer gets, and back onto its ids.
 
-A `PromptWriter` puts into one text the tokens of its media and of its coordinates. What the text alone no longer says,
-a `WrittenSample` keeps: where each coordinate lies below its bin, and how many tokens the media take. After the
-tokenizer, `check_lengths` tells whether all of it fits, and `place_offsets` lays the offsets beside the ids.
+A `MediaTokenCounter` knows how many tokens media take. A `PromptWriter` puts into one text the tokens of its media and
+of its coordinates. What the text alone no longer says, a `WrittenSample` keeps: where each coordinate lies below its
+bin, and how many tokens the media take. When it tokenizes them, it checks that all of it fits, and lays the offsets
+beside the ids.
 """
 
+import bisect
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
+from .frame_sampling_llava_st import MAX_SAMPLED_FRAMES
 from .image_loading_llava_st import count_per_sample, flatten_images, flatten_videos
 from .media_llava_st import MediaInfo, PromptError, PromptLengthError
 from .notation_llava_st import (
@@ -37,6 +43,62 @@ _ASSISTANT_TURN = re.compile(
 )
 
 
+@dataclass(frozen=True)
+class MediaTokenCounter:
+    """
+    Counts the tokens that media take in a prompt, which is what the model's packer makes of them.
+
+    Args:
+        patch_size (`int`): Side of a patch in pixels.
+        spatial_stride (`int`): Patches per side of a slow token.
+        fast_spatial_stride (`int`): Slow cells per side of a fast token.
+        temporal_stride (`int`): Frames of a slow frame.
+        image_size (`tuple[int, int]`, *optional*): Height and width in pixels that images are resized to.
+        video_size (`tuple[int, int]`, *optional*): The same of frames.
+
+    Example:
+
+    ```python
+    >>> counter = MediaTokenCounter(14, 3, 3, 5, image_size=(384, 384), video_size=(384, 384))
+    >>> counter.count_image(), counter.count_video(100)
+    (729, (900, 1620))
+    ```
+    """
+
+    patch_size: int
+    spatial_stride: int
+    fast_spatial_stride: int
+    temporal_stride: int
+    image_size: tuple[int, int] | None = None
+    video_size: tuple[int, int] | None = None
+
+    def count_image(self, size: tuple[int, int] | None = None) -> int:
+        """Return the number of tokens of an image that was resized to a height and a width."""
+        height, width = size or self.image_size
+        return (height // self.patch_size) * (width // self.patch_size)
+
+    def count_video(self, num_frames: int, size: tuple[int, int] | None = None) -> tuple[int, int]:
+        """Return the numbers of fast and of slow tokens of a clip of frames that were resized likewise."""
+        slow_cells = fast_cells = 1
+        for side in size or self.video_size:
+            slow_side = math.ceil(side // self.patch_size / self.spatial_stride)
+            slow_cells *= slow_side
+            fast_cells *= math.ceil(slow_side / self.fast_spatial_stride)
+        return num_frames * fast_cells, math.ceil(num_frames / self.temporal_stride) * slow_cells
+
+    def find_most_frames(self, num_tokens: int) -> int:
+        """Return how many frames a clip may have to take no more than so many tokens."""
+        counts = range(1, MAX_SAMPLED_FRAMES + 1)
+        return bisect.bisect_right(counts, num_tokens, key=lambda count: sum(self.count_video(count)))
+
+    def count_asked(self, num_images: int, num_frames: Sequence[Any]) -> int:
+        """Return how many tokens so many images and clips of so many frames take, as far as that is known already."""
+        # What is not known, or no number of frames, counts as nothing here: the reader has its say on it.
+        known = [int(count) for count in num_frames if isinstance(count, (int, float)) and 0 < count < 2**31]
+        num_tokens = num_images * self.count_image() if self.image_size else 0
+        return num_tokens + sum(sum(self.count_video(count)) for count in known if self.video_size)
+
+
 class WrittenSample(NamedTuple):
     """One text as the tokenizer gets it, with what the text alone no longer says."""
 
@@ -53,24 +115,31 @@ class PromptWriter:
     Puts the tokens of media and of coordinates into texts; the arguments are those of `LlavaSTProcessor`.
 
     Args:
+        tokenizer (`PreTrainedTokenizerBase`): With the placeholders and the coordinate tokens.
         image_token (`str`): Placeholder of an image.
         video_token (`str`): Placeholder of a video.
+        coordinate_token_offset (`int`): Id of the first coordinate token.
         num_temporal_tokens (`int`): Number of time tokens.
         num_spatial_tokens (`int`): Number of tokens of each of height and width.
+        splice_fast_tokens (`bool`): Whether the fast tokens of a video are placeholders too.
         embed_width_inputs (`bool`): Whether `<x=..>` outside an answer becomes a coordinate token.
 
     Example:
 
     ```python
-    >>> PromptWriter("<image>", "<video>", 100, 100, True).write("at <y=0.5>", iter(()), iter(())).text
+    >>> writer = PromptWriter(tokenizer, "<image>", "<video>", 151660, 100, 100, True, True)
+    >>> writer.write("at <y=0.5>", iter(()), iter(())).text
     'at <y_49>'
     ```
     """
 
+    tokenizer: PreTrainedTokenizerBase
     image_token: str
     video_token: str
+    coordinate_token_offset: int
     num_temporal_tokens: int
     num_spatial_tokens: int
+    splice_fast_tokens: bool
     embed_width_inputs: bool
 
     def check_placeholders(self, texts: Sequence[str], images: Any, videos: Any) -> None:
@@ -102,6 +171,50 @@ class PromptWriter:
         tokens = (self.image_token, self.video_token)
         num_images, num_videos = (len(re.findall(_UNMARKED + re.escape(token), text)) for token in tokens)
         return num_images, num_videos
+
+    def check_media_tokens(
+        self, texts: Sequence[str], counter: MediaTokenCounter, num_frames: Any, text_kwargs: dict[str, Any]
+    ) -> int:
+        """
+        Check, before any medium is read, that the context holds the tokens that media alone take.
+
+        Args:
+            texts (`Sequence[str]`): The texts.
+            counter (`MediaTokenCounter`): Counts the tokens of their media.
+            num_frames (`Any`): How many frames of a clip are asked for, or a list with an entry for each clip.
+            text_kwargs (`dict`): Arguments of the tokenizer.
+
+        Returns:
+            `int`: Number of tokens that one text may have.
+
+        Raises:
+            `PromptLengthError`: When media alone take more.
+        """
+        asked = iter(num_frames) if isinstance(num_frames, (list, tuple)) else repeat(num_frames)
+        limit = self.tokenizer.model_max_length
+        most = (text_kwargs.get("max_length") or limit) if _is_truncated(text_kwargs) else limit
+        for index, (num_images, num_videos) in enumerate(map(self.count_placeholders, texts)):
+            count = counter.count_asked(num_images, list(islice(asked, num_videos)))
+            if count <= most:
+                continue
+            where = f"prompt {index}" if len(texts) > 1 else "the prompt"
+            if _is_truncated(text_kwargs):
+                raise _make_cut_error(where, count, most)
+            raise PromptLengthError(
+                f"{where} has {count} tokens for media alone, but the context (model_max_length) holds {limit}: give "
+                "fewer frames (num_frames) or fewer media."
+            )
+        return most
+
+    def write_video(self, num_fast: int, num_slow: int) -> str:
+        """Return what the placeholder of a video becomes: its fast tokens, then its slow ones."""
+        if self.splice_fast_tokens:
+            return self.video_token * (num_fast + num_slow)
+        # Parity: the reference overwrites its fast block when it splices the slow one (llava_arch.py:491-501), so
+        # these positions keep the embeddings of the raw tokens; published weights expect it.
+        start, patch, end = RAW_FAST_TOKENS
+        fast = start + patch * (num_fast - 2) + end if num_fast > 1 else start
+        return fast + self.video_token * num_slow
 
     def write(
         self,
@@ -178,6 +291,56 @@ class PromptWriter:
                 tokens[index], is_token[index] = RAW_WIDTH_TOKEN, False
         return tokens, offsets[is_token]
 
+    def tokenize(self, samples: Sequence[WrittenSample], **text_kwargs) -> dict[str, Any]:
+        """
+        Tokenize written texts.
+
+        Returns:
+            `dict`: What the tokenizer gives, and `coordinate_offsets`: for each id how far its coordinate lies above
+            the token's bin, 0 for any other.
+
+        Raises:
+            `PromptLengthError`: When a text is too long, or truncation cut into its media.
+        """
+        # Not verbose: `_check_lengths` says that a text is too long, better than the tokenizer's warning would.
+        inputs = dict(self.tokenizer([sample.text for sample in samples], **{"verbose": False, **text_kwargs}))
+        rows = [np.asarray(row) for row in inputs["input_ids"]]
+        masks = inputs.get("attention_mask", [np.ones(len(row)) for row in rows])
+        self._check_lengths(rows, masks, samples, text_kwargs)
+        offsets = [self._place_offsets(row, sample.offsets) for row, sample in zip(rows, samples, strict=True)]
+        if text_kwargs.get("return_tensors") is None:
+            offsets = [values.tolist() for values in offsets]
+        inputs["coordinate_offsets"] = offsets
+        return inputs
+
+    def _check_lengths(
+        self, rows: Sequence[np.ndarray], masks: Any, samples: Sequence[WrittenSample], text_kwargs: dict[str, Any]
+    ) -> None:
+        media_tokens = [self.image_token, self.video_token, *(() if self.splice_fast_tokens else RAW_FAST_TOKENS)]
+        media_token_ids = self.tokenizer.convert_tokens_to_ids(media_tokens)
+        truncation, limit = _is_truncated(text_kwargs), self.tokenizer.model_max_length
+        for index, (row, mask, sample) in enumerate(zip(rows, masks, samples, strict=True)):
+            where = f"prompt {index}" if len(samples) > 1 else "the prompt"
+            length = int(np.asarray(mask).sum())
+            if not truncation and length > limit:
+                raise PromptLengthError(
+                    f"{where} has {length} tokens, {sample.num_media_tokens} of them for media, but the context "
+                    f"(model_max_length) holds {limit}: give fewer frames (num_frames), fewer media or a shorter text."
+                )
+            if truncation and np.isin(row, media_token_ids).sum() < sample.num_media_tokens:
+                raise _make_cut_error(where, sample.num_media_tokens, text_kwargs.get("max_length") or limit)
+
+    def _place_offsets(self, row: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """Return an offset for each id of a row, `float32`."""
+        first, num_tokens = self.coordinate_token_offset, self.num_temporal_tokens + 2 * self.num_spatial_tokens
+        is_coordinate = (row >= first) & (row < first + num_tokens)
+        # Coordinate tokens stand in the ids in the order of the text; truncation drops the last, or the first.
+        count = int(is_coordinate.sum())
+        kept = offsets[-count:] if self.tokenizer.truncation_side == "left" else offsets[:count]
+        values = np.zeros(len(row), dtype=np.float32)
+        values[is_coordinate] = kept if count else 0
+        return values
+
 
 def check_encodable(name: str, text: str) -> None:
     """Raise `PromptError` for a text with halves of surrogate pairs, as a shell's undecodable bytes become."""
@@ -186,6 +349,17 @@ def check_encodable(name: str, text: str) -> None:
             f"{name} holds {match.group()!r} at character {match.start()}, which is half a character or a byte that "
             "is not UTF-8: give it as UTF-8 text."
         )
+
+
+def check_query(query: str, tokenizer: PreTrainedTokenizerBase, media_tokens: Sequence[str]) -> None:
+    """Raise `PromptError` where a query is no text, or holds a token that steers the model."""
+    if not isinstance(query, str):
+        raise PromptError(f"query is {' '.join(repr(query)[:80].split())}: give it as text.")
+    check_encodable("query", query)
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    for token in sorted(special | {"<|im_start|>", "<|im_end|>", *media_tokens}):
+        if token in query:
+            raise PromptError(f"query holds the control token {token}: leave it out, media have arguments.")
 
 
 def choose_padding(texts: Sequence[str], kwargs: dict[str, Any], return_tensors: Any) -> dict[str, Any]:
@@ -199,71 +373,6 @@ def choose_padding(texts: Sequence[str], kwargs: dict[str, Any], return_tensors:
     return chosen
 
 
-def check_lengths(
-    rows: Sequence[np.ndarray],
-    masks: Sequence[Any],
-    samples: Sequence[WrittenSample],
-    media_token_ids: Sequence[int],
-    limit: int,
-    text_kwargs: dict[str, Any],
-) -> None:
-    """
-    Check that tokenized texts fit into the context with all of their media.
-
-    Args:
-        rows (`Sequence[np.ndarray]`): Ids of each text.
-        masks (`Sequence`): 1 for each id that is no padding.
-        samples (`Sequence[WrittenSample]`): The texts.
-        media_token_ids (`Sequence[int]`): Ids of the tokens that media are made of.
-        limit (`int`): Number of tokens that the context holds.
-        text_kwargs (`dict`): Arguments of the tokenizer.
-
-    Raises:
-        `PromptError`: When a text is too long, or truncation cut into its media.
-    """
-    truncation = _is_truncated(text_kwargs)
-    for index, (row, mask, sample) in enumerate(zip(rows, masks, samples, strict=True)):
-        where = f"prompt {index}" if len(samples) > 1 else "the prompt"
-        length = int(np.asarray(mask).sum())
-        if not truncation and length > limit:
-            raise PromptLengthError(
-                f"{where} has {length} tokens, {sample.num_media_tokens} of them for media, but the context "
-                f"(model_max_length) holds {limit}: give fewer frames (num_frames), fewer media or a shorter text."
-            )
-        if truncation and np.isin(row, media_token_ids).sum() < sample.num_media_tokens:
-            raise _make_cut_error(where, sample.num_media_tokens, text_kwargs.get("max_length") or limit)
-
-
-def check_media_tokens(counts: Sequence[int], limit: int, text_kwargs: dict[str, Any]) -> int:
-    """
-    Check, before any medium is read, that the context holds the tokens that media alone take.
-
-    Args:
-        counts (`Sequence[int]`): How many tokens the media of each text take at least.
-        limit (`int`): Number of tokens that the context holds.
-        text_kwargs (`dict`): Arguments of the tokenizer.
-
-    Returns:
-        `int`: Number of tokens that one text may have.
-
-    Raises:
-        `PromptError`: When media alone take more.
-    """
-    truncation = _is_truncated(text_kwargs)
-    most = (text_kwargs.get("max_length") or limit) if truncation else limit
-    for index, count in enumerate(counts):
-        if count <= most:
-            continue
-        where = f"prompt {index}" if len(counts) > 1 else "the prompt"
-        if truncation:
-            raise _make_cut_error(where, count, most)
-        raise PromptLengthError(
-            f"{where} has {count} tokens for media alone, but the context (model_max_length) holds {limit}: give "
-            "fewer frames (num_frames) or fewer media."
-        )
-    return most
-
-
 def _is_truncated(text_kwargs: dict[str, Any]) -> bool:
     return text_kwargs.get("truncation") not in (None, False, "do_not_truncate")
 
@@ -275,38 +384,6 @@ def _make_cut_error(where: str, num_media_tokens: int, max_length: int) -> Promp
     )
 
 
-def place_offsets(
-    rows: Sequence[np.ndarray],
-    samples: Sequence[WrittenSample],
-    first_id: int,
-    num_tokens: int,
-    truncation_side: str,
-) -> list[np.ndarray]:
-    """
-    Return an offset for each id of each row: that of a coordinate token, 0 for any other.
-
-    Args:
-        rows (`Sequence[np.ndarray]`): Ids of each text.
-        samples (`Sequence[WrittenSample]`): The texts.
-        first_id (`int`): Id of the first coordinate token.
-        num_tokens (`int`): Number of coordinate tokens.
-        truncation_side (`str`): `"left"` or `"right"`, the tokenizer's.
-
-    Returns:
-        `list[np.ndarray]`: `float32`, as long as the rows.
-    """
-    placed = []
-    for row, sample in zip(rows, samples, strict=True):
-        is_coordinate = (row >= first_id) & (row < first_id + num_tokens)
-        # Coordinate tokens stand in the ids in the order of the text; truncation drops the last, or the first.
-        count = int(is_coordinate.sum())
-        kept = sample.offsets[-count:] if truncation_side == "left" else sample.offsets[:count]
-        values = np.zeros(len(row), dtype=np.float32)
-        values[is_coordinate] = kept if count else 0
-        placed.append(values)
-    return placed
-
-
 def _ends_in_open_turn(text: str) -> bool:
     """Return whether a text ends inside a turn of the assistant, for the model to go on."""
     turns = list(_ASSISTANT_TURN.finditer(text))
@@ -314,11 +391,12 @@ def _ends_in_open_turn(text: str) -> bool:
 
 
 __all__ = [
+    "RAW_FAST_TOKENS",
+    "RAW_WIDTH_TOKEN",
+    "MediaTokenCounter",
     "PromptWriter",
     "WrittenSample",
     "check_encodable",
-    "check_lengths",
-    "check_media_tokens",
+    "check_query",
     "choose_padding",
-    "place_offsets",
 ]

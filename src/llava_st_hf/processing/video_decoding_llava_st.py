@@ -1,15 +1,16 @@
-"""Reads the frames of a video file with PyAV.
+"""Reads the frames of a video file with PyAV: those that a request means, or all of them one by one.
 
-Frame number i is the i-th frame in presentation order, and its time is the time stamp (pts) that the file gives it: a
-frame count, an average rate or a duration written in a header is never trusted. A pass over the packets, without
-decoding, says where every frame and every key frame is; then only the stretches between a key frame and the last
-frame wanted after it are decoded. Frames that cannot be got that way are looked for by decoding from the start, and
-what cannot be decoded at all is replaced by its neighbour and reported. Pixels are those of a full sequential decode.
+Frame number i is the i-th frame in presentation order, and its time is the one that the file's timeline gives. Only
+the stretches between a key frame and the last frame needed after it are decoded. Frames that cannot be got that way
+are looked for by decoding from the start, and what cannot be decoded at all is replaced by its neighbour and
+reported. Pixels are those of a full sequential decode.
 """
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,18 +19,13 @@ from PIL import Image
 
 from .frame_sampling_llava_st import check_sampling, compute_sampled_indices
 from .image_loading_llava_st import describe_source
-from .media_llava_st import EmptyMediaError, MediaError
+from .media_llava_st import EmptyMediaError
 from .video_timeline_llava_st import (
-    Decoder,
     IndexIsWrongError,
     Timeline,
-    check_frame_size,
-    check_source,
-    is_image_file,
-    open_container,
-    open_stream,
+    VideoFile,
+    open_video,
     read_timeline,
-    timeline_by_decoding,
 )
 
 try:
@@ -42,6 +38,22 @@ except ImportError:  # the remote-code check of transformers passes over imports
 MIN_FRAMES_FOR_SEEK = 12
 
 
+class VideoFrame(NamedTuple):
+    """A decoded frame of a file."""
+
+    index: int  # in presentation order
+    seconds: float
+    image: np.ndarray  # RGB as it is displayed, uint8, (height, width, 3), contiguous
+
+
+class VideoProbe(NamedTuple):
+    """What is known of a video file before its frames are decoded."""
+
+    width: int  # of the first frame as it is displayed, in pixels
+    height: int
+    timeline: Timeline
+
+
 @dataclass
 class DecodedVideo:
     """
@@ -50,12 +62,12 @@ class DecodedVideo:
     Args:
         frames (`torch.Tensor`): RGB, `uint8`, shape (frames, 3, height, width), contiguous.
         frame_indices (`tuple[int, ...]`): Presentation index of each frame that is shown.
-        frame_seconds (`tuple[float, ...]`): Time stamp (pts) in seconds of each frame that is shown.
+        frame_seconds (`tuple[float, ...]`): Time in seconds of each frame that is shown.
         width (`int`): Width in pixels of the original frame, after rotation.
         height (`int`): Height in pixels of the original frame, after rotation.
         total_num_frames (`int`): Number of frames in the file.
         fps (`float`): Average number of frames a second.
-        duration_seconds (`float`): From the first frame's time stamp to the end of the last frame.
+        duration_seconds (`float`): From the first frame's time to the end of the last frame.
         problems (`tuple[str, ...]`): What is wrong with the file and was worked around; empty for a sound file.
         num_decoded_packets (`int`): Number of packets that were given to the decoder.
     """
@@ -70,6 +82,103 @@ class DecodedVideo:
     duration_seconds: float
     problems: tuple[str, ...] = ()
     num_decoded_packets: int = 0
+
+
+# --------------------------------------------------------------------------------------------------
+# Frames
+# --------------------------------------------------------------------------------------------------
+class FrameDecoder:
+    """
+    Decodes frames of an open file.
+
+    Args:
+        file (`VideoFile`): The file.
+        timeline (`Timeline`): Its timeline, which gives each frame its index and its time.
+    """
+
+    def __init__(self, file: VideoFile, timeline: Timeline):
+        self.file, self.timeline = file, timeline
+        # One converter for all frames: PyAV makes a new swscale context for each frame otherwise.
+        self.converter = av.video.reformatter.VideoReformatter()
+
+    def decode_all(self) -> Iterator[VideoFrame]:
+        """Yield every frame that can be decoded, in presentation order."""
+        for index, frame in self._decode_in_order():
+            yield self._make_frame(index, frame)
+
+    def decode_chosen(self, indices: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield each of some indices, once, with its frame, or with the nearest where it cannot be decoded."""
+        missing = set(indices)
+        if not self.timeline.by_order:
+            for index, frame in self._seek(sorted(missing)):
+                missing.remove(index)
+                yield index, frame
+            if missing and self.timeline.grid_step:
+                raise IndexIsWrongError
+        if missing:
+            yield from self._find_nearest(sorted(missing))
+
+    def _seek(self, indices: list[int]) -> Iterator[tuple[int, VideoFrame]]:
+        stamps = self.timeline.stamps[indices].tolist()
+        missing = dict(zip(stamps, indices, strict=True))
+        for key, targets in _plan_runs(self.timeline, stamps):
+            for frame in self.file.decode_run(key, targets, self.timeline):
+                if frame.pts in missing and not frame.is_corrupt:
+                    index = missing.pop(frame.pts)
+                    yield index, self._make_frame(index, frame)
+
+    def _find_nearest(self, targets: list[int]) -> Iterator[tuple[int, VideoFrame]]:
+        """Decode from the start; a target that does not come is shown by the nearest frame that does."""
+        stamps = self.timeline.stamps
+        previous: tuple[int, av.VideoFrame] | None = None
+        for current in self._decode_in_order():
+            while targets and targets[0] <= current[0]:
+                target = targets.pop(0)
+                options = [current] if previous is None or target == current[0] else [previous, current]
+                nearest = min(options, key=lambda option: abs(stamps[option[0]] - stamps[target]))
+                yield target, self._make_frame(*nearest)
+            if not targets:
+                return
+            previous = current
+        if previous is not None:
+            for target in targets:
+                yield target, self._make_frame(*previous)
+
+    def _decode_in_order(self) -> Iterator[tuple[int, "av.VideoFrame"]]:
+        for order, frame in enumerate(self.file.decode_all()):
+            if self.timeline.by_order:
+                yield order, frame
+            elif frame.pts is not None:
+                yield self.timeline.index_of(frame.pts), frame
+
+    def _make_frame(self, index: int, frame: "av.VideoFrame") -> VideoFrame:
+        self.file.check_frame_size(frame.width, frame.height)
+        rgb = self.converter.reformat(frame, format="rgb24", threads=1)
+        plane = rgb.planes[0]
+        rows = np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)  # rows are padded
+        image = rows[: rgb.height, : 3 * rgb.width].reshape(rgb.height, rgb.width, 3)
+        quarter_turns = round(frame.rotation / 90) % 4
+        # Made dense by numpy: torch would share the copy out among threads, which wait long for the decoder's threads.
+        # Without a copy where the rows have no padding.
+        image = np.ascontiguousarray(np.rot90(image, quarter_turns))
+        return VideoFrame(index, float(self.timeline.seconds[index]), image)
+
+
+def _plan_runs(timeline: Timeline, targets: list[int]) -> list[tuple[int, list[int]]]:
+    """Group ascending target stamps into runs, each decoded without a break from a key frame on."""
+    runs: list[tuple[int, list[int]]] = []
+    for target in targets:
+        place = int(np.searchsorted(timeline.key_stamps, target, side="right")) - 1
+        if place < 0:
+            continue  # before the first key frame: nothing to decode it from
+        key = int(timeline.key_stamps[place])
+        if runs:
+            num_skipped = np.searchsorted(timeline.stamps, key) - np.searchsorted(timeline.stamps, runs[-1][1][-1])
+            if num_skipped <= MIN_FRAMES_FOR_SEEK:
+                runs[-1][1].append(target)
+                continue
+        runs.append((key, [target]))
+    return runs
 
 
 # --------------------------------------------------------------------------------------------------
@@ -116,107 +225,66 @@ def _pillow_resizes_rows_first(height: int, width: int, new_height: int, new_wid
 
 
 # --------------------------------------------------------------------------------------------------
-# Collecting
-# --------------------------------------------------------------------------------------------------
-class _FrameCollector:
-    """Turns decoded frames into RGB, resizes them at once, and puts each in every place that asked for it."""
-
-    def __init__(self, name: str, wanted_stamps: np.ndarray, size: tuple[int, int] | None):
-        self.name = name
-        self.size = size
-        self.places: dict[int, list[int]] = {}
-        for place, stamp in enumerate(wanted_stamps.tolist()):
-            self.places.setdefault(stamp, []).append(place)
-        self.missing = set(self.places)
-        self.shown_stamps = wanted_stamps.copy()
-        self.frames: np.ndarray | None = None
-        self.original_size: tuple[int, int] | None = None
-        self.num_replaced = 0
-        self.size_changes = False
-        # One converter for all frames: PyAV makes a new swscale context for each frame otherwise.
-        self.converter = av.video.reformatter.VideoReformatter()
-
-    def add(self, frame: "av.VideoFrame", stamp: int, shown_stamp: int | None = None) -> None:
-        """Store the frame asked for as `stamp`; `shown_stamp` is the truth when it is another frame's picture."""
-        image = self._convert(frame)
-        if self.frames is None:
-            self.original_size = tuple(image.shape[-2:])
-            target = self.size or self.original_size
-            self.frames = np.empty((len(self.shown_stamps), 3, *target), dtype=np.uint8)
-        self.size_changes |= tuple(image.shape[-2:]) != self.original_size
-        # Copied by numpy: torch would share the copy out among threads, which wait long for the decoder's threads.
-        resized = resize_frames(image, self.frames.shape[-2:])[0].numpy()
-        for place in self.places[stamp]:
-            self.frames[place] = resized
-        self.missing.discard(stamp)
-        if shown_stamp is not None:
-            self.shown_stamps[self.places[stamp]] = shown_stamp
-            self.num_replaced += len(self.places[stamp])
-
-    def _convert(self, frame: "av.VideoFrame") -> torch.Tensor:
-        """Return the frame as a channels-last view, uint8, shape (1, 3, height, width), turned upright."""
-        check_frame_size(self.name, frame.width, frame.height)
-        rgb = self.converter.reformat(frame, format="rgb24", threads=1)
-        plane = rgb.planes[0]
-        rows = np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)  # rows are padded
-        image = rows[: rgb.height, : 3 * rgb.width].reshape(rgb.height, rgb.width, 3)
-        quarter_turns = round(frame.rotation / 90) % 4
-        # Made dense by numpy, for the same reason as in `add`; without a copy where the rows have no padding.
-        image = np.ascontiguousarray(np.rot90(image, quarter_turns))
-        return torch.from_numpy(image).permute(2, 0, 1)[None]
-
-
-def _plan_runs(timeline: Timeline, targets: list[int]) -> list[tuple[int, list[int]]]:
-    """Group ascending target stamps into runs, each decoded without a break from a key frame on."""
-    runs: list[tuple[int, list[int]]] = []
-    for target in targets:
-        place = int(np.searchsorted(timeline.key_stamps, target, side="right")) - 1
-        if place < 0:
-            continue  # before the first key frame: nothing to decode it from
-        key = int(timeline.key_stamps[place])
-        if runs:
-            num_skipped = np.searchsorted(timeline.stamps, key) - np.searchsorted(timeline.stamps, runs[-1][1][-1])
-            if num_skipped <= MIN_FRAMES_FOR_SEEK:
-                runs[-1][1].append(target)
-                continue
-        runs.append((key, [target]))
-    return runs
-
-
-def _collect_by_seeking(decoder: Decoder, timeline: Timeline, collector: _FrameCollector) -> None:
-    for key, targets in _plan_runs(timeline, sorted(collector.missing)):
-        for frame in decoder.decode_run(key, targets, timeline):
-            if frame.pts in collector.missing and not frame.is_corrupt:
-                collector.add(frame, frame.pts)
-
-
-def _collect_sequentially(decoder: Decoder, timeline: Timeline, collector: _FrameCollector) -> None:
-    """Decode from the start; a target that does not come is shown by the nearest frame that does."""
-    targets = sorted(collector.missing)
-    previous: tuple[int, av.VideoFrame] | None = None
-    for order, frame in enumerate(decoder.decode_all()):
-        stamp = order if timeline.by_order else frame.pts
-        if stamp is None:
-            continue
-        while targets and targets[0] <= stamp:
-            target = targets.pop(0)
-            if target == stamp:
-                collector.add(frame, target)
-                continue
-            options = [(stamp, frame)] if previous is None else [previous, (stamp, frame)]
-            shown_stamp, shown = min(options, key=lambda option: abs(option[0] - target))
-            collector.add(shown, target, shown_stamp)
-        if not targets:
-            return
-        previous = (stamp, frame)
-    if previous is not None:
-        for target in targets:
-            collector.add(previous[1], target, previous[0])
-
-
-# --------------------------------------------------------------------------------------------------
 # All of it
 # --------------------------------------------------------------------------------------------------
+def probe_video(source: "str | os.PathLike | bytes", num_threads: int = 1, allow_url: bool = False) -> VideoProbe:
+    """
+    Find the size and the timeline of a video; of most files only the first frame is decoded.
+
+    Args:
+        source (`str`, `os.PathLike` or `bytes`): Path of a video file, or the file's content.
+        num_threads (`int`, *optional*, defaults to 1): Decoder threads; 0 means as many as there are cores.
+        allow_url (`bool`, *optional*, defaults to `False`): Whether a `source` such as `https://...` may be fetched.
+
+    Raises:
+        `MediaError`: The source is not usable; the message says what to do.
+
+    Example:
+
+    ```python
+    >>> probe = probe_video("clip.mp4")
+    >>> probe.width, probe.height, len(probe.timeline)
+    (640, 360, 546)
+    ```
+    """
+    with open_video(source, num_threads, allow_url) as file:
+        timeline = read_timeline(file)
+        first = next(FrameDecoder(file, timeline).decode_all(), None)
+        if first is None:
+            raise _make_empty_error(file)
+    return VideoProbe(first.image.shape[1], first.image.shape[0], timeline)
+
+
+def iterate_frames(
+    source: "str | os.PathLike | bytes", timeline: Timeline | None = None, num_threads: int = 0
+) -> Iterator[VideoFrame]:
+    """
+    Yield every frame of a video that can be decoded, one by one, at its own size.
+
+    Args:
+        source (`str`, `os.PathLike` or `bytes`): Path of a video file, or the file's content.
+        timeline (`Timeline`, *optional*): That of the file, where it is known already.
+        num_threads (`int`, *optional*, defaults to 0): Decoder threads; 0 means as many as there are cores.
+
+    Raises:
+        `MediaError`: The source is not usable; the message says what to do.
+
+    Example:
+
+    ```python
+    >>> for frame in iterate_frames("clip.mp4"):
+    ...     Image.fromarray(frame.image).save(f"{frame.index:05d} at {frame.seconds:.3f} s.png")
+    ```
+    """
+    with open_video(source, num_threads) as file:
+        timeline = timeline or read_timeline(file, use_index=False)
+        frame = None
+        for frame in FrameDecoder(file, timeline).decode_all():
+            yield frame
+        if frame is None:
+            raise _make_empty_error(file)
+
+
 def read_video(
     source: "str | os.PathLike | bytes",
     *,
@@ -261,103 +329,73 @@ def read_video(
     (torch.Size([100, 3, 384, 384]), 3.003)
     ```
     """
-    if av is None:
-        raise MediaError("videos are read with PyAV, which is not installed: pip install av.")
-    if not isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)):
-        raise MediaError(f"a video of type {type(source).__name__} cannot be read; give a path or the file's bytes.")
-    name = describe_source(source)
     request = {"num_frames": num_frames, "fps": fps, "frame_range": frame_range, "time_range": time_range}
-    check_sampling(name, **request)
+    check_sampling(describe_source(source), **request)
     request["max_frames"] = max_frames
     if num_threads == 0 and torch.utils.data.get_worker_info() is not None:
         num_threads = 1
-    try:
-        check_source(source, name, allow_url)
+    with open_video(source, num_threads, allow_url) as file:
         try:
-            return _read(source, name, request, size, num_threads, allow_url, use_index=True)
+            return _read(file, request, size, use_index=True)
         except IndexIsWrongError:
-            return _read(source, name, request, size, num_threads, allow_url, use_index=False)
-    except (av.error.FFmpegError, OSError) as error:
-        if is_image_file(source):
-            raise MediaError(f"{name}: this is an image: give it as image=..., or give a video file.") from error
-        reason = " ".join(str(error.strerror or error).split())
-        raise MediaError(
-            f"{name}: cannot be read as a video ({reason}); it is damaged, cut short or another kind of file. Play it "
-            "to check, and copy, download or convert it again."
-        ) from error
+            file.reopen()
+            return _read(file, request, size, use_index=False)
 
 
-def _read(
-    source: "str | os.PathLike | bytes",
-    name: str,
-    request: dict,
-    size: tuple[int, int] | None,
-    num_threads: int,
-    allow_url: bool,
-    use_index: bool,
-) -> DecodedVideo:
-    num_packets = num_broken = 0
-    with open_container(source, allow_url) as container:
-        stream = open_stream(container, name, num_threads)
-        decoder = Decoder(container, stream)
-        timeline = read_timeline(container, stream, use_index)
-        if timeline is not None:
-            collector = _start_collecting(name, timeline, request, size)
-            _collect_by_seeking(decoder, timeline, collector)
-            if collector.missing and timeline.grid_step:
-                raise IndexIsWrongError
-            num_packets, num_broken = decoder.num_packets, decoder.num_broken
-    if timeline is None:
-        with open_container(source, allow_url) as container:
-            stream = open_stream(container, name, num_threads)
-            timeline = timeline_by_decoding(container, stream, Decoder(container, stream))
-            collector = _start_collecting(name, timeline, request, size)
-    if collector.missing:
-        # Opened anew, because a container that has been read to its end or sought in may not start over cleanly.
-        with open_container(source, allow_url) as container:
-            decoder = Decoder(container, open_stream(container, name, num_threads))
-            _collect_sequentially(decoder, timeline, collector)
-            num_packets, num_broken = num_packets + decoder.num_packets, decoder.num_broken
-    return _finish(name, timeline, collector, num_packets, num_broken)
-
-
-def _start_collecting(name: str, timeline: Timeline, request: dict, size: tuple[int, int] | None) -> _FrameCollector:
-    if not len(timeline.stamps):
-        raise EmptyMediaError(f"{name}: there is no frame in its video stream; copy, download or convert it again.")
-    end = max(timeline.stated_end_seconds, float(timeline.seconds[-1]) + timeline.frame_duration)
-    indices = compute_sampled_indices(name, timeline.seconds, end_seconds=end, **request)
-    return _FrameCollector(name, timeline.stamps[indices], size)
-
-
-def _finish(
-    name: str, timeline: Timeline, collector: _FrameCollector, num_packets: int, num_broken: int
-) -> DecodedVideo:
-    if collector.frames is None:
-        raise MediaError(f"{name}: not one frame of it could be decoded; copy, download or convert it again.")
-    problems = list(timeline.problems)
-    if num_broken:
-        problems.append(f"{num_broken} video packets could not be decoded")
-    if collector.num_replaced:
-        problems.append(
-            f"{collector.num_replaced} of {len(collector.shown_stamps)} sampled frames could not be decoded and are "
-            "shown by the nearest frame"
-        )
-    if collector.size_changes:
-        problems.append("the size of the frames changes within the video; they were resized to one size")
-    shown = [timeline.index_of(stamp) for stamp in collector.shown_stamps.tolist()]
-    height, width = collector.original_size
+def _read(file: VideoFile, request: dict, size: tuple[int, int] | None, use_index: bool) -> DecodedVideo:
+    timeline = read_timeline(file, use_index)
+    indices = compute_sampled_indices(file.name, timeline.seconds, end_seconds=timeline.end_seconds, **request)
+    frames: np.ndarray | None = None
+    shown, sizes = indices.copy(), []
+    for index, frame in FrameDecoder(file, timeline).decode_chosen(indices.tolist()):
+        sizes.append(frame.image.shape[:2])
+        if frames is None:
+            frames = np.empty((len(indices), 3, *(size or sizes[0])), dtype=np.uint8)
+        pixels = torch.from_numpy(frame.image).permute(2, 0, 1)[None]
+        places = slice(*np.searchsorted(indices, (index, index + 1)))
+        frames[places] = resize_frames(pixels, frames.shape[2:])[0].numpy()  # by numpy, see `FrameDecoder`
+        shown[places] = frame.index
+    if frames is None:
+        raise _make_empty_error(file)
+    height, width = sizes[0]
     return DecodedVideo(
-        frames=torch.from_numpy(collector.frames),
-        frame_indices=tuple(shown),
+        frames=torch.from_numpy(frames),
+        frame_indices=tuple(shown.tolist()),
         frame_seconds=tuple(timeline.seconds[shown].tolist()),
         width=width,
         height=height,
-        total_num_frames=len(timeline.stamps),
+        total_num_frames=len(timeline),
         fps=timeline.fps,
-        duration_seconds=float(timeline.seconds[-1] - timeline.seconds[0]) + timeline.frame_duration,
-        problems=tuple(problems),
-        num_decoded_packets=num_packets,
+        duration_seconds=timeline.duration_seconds,
+        problems=(*timeline.problems, *_describe_decoding(file.num_broken, shown != indices, set(sizes))),
+        num_decoded_packets=file.num_decoded,
     )
 
 
-__all__ = ["DecodedVideo", "read_video", "resize_frames"]
+def _describe_decoding(num_broken: int, is_replaced: np.ndarray, sizes: set[tuple[int, int]]) -> Iterator[str]:
+    """Yield what was worked around while decoding."""
+    if num_broken:
+        yield f"{num_broken} video packets could not be decoded"
+    if is_replaced.any():
+        yield (
+            f"{is_replaced.sum()} of {len(is_replaced)} sampled frames could not be decoded and are shown by the "
+            "nearest frame"
+        )
+    if len(sizes) > 1:
+        yield "the size of the frames changes within the video; they were resized to one size"
+
+
+def _make_empty_error(file: VideoFile) -> EmptyMediaError:
+    return EmptyMediaError(f"{file.name}: not one frame of it could be decoded; copy, download or convert it again.")
+
+
+__all__ = [
+    "DecodedVideo",
+    "FrameDecoder",
+    "VideoFrame",
+    "VideoProbe",
+    "iterate_frames",
+    "probe_video",
+    "read_video",
+    "resize_frames",
+]

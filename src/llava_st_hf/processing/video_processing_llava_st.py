@@ -5,8 +5,7 @@ sampling and the same resize. It needs no torchvision. What was sampled (frame i
 in `LlavaSTVideoMetadata`, so that an answer can be put back onto the clip.
 """
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
@@ -21,7 +20,7 @@ from transformers.video_processing_utils import VideoProcessorMixin
 from transformers.video_utils import VideoMetadata
 
 from .frame_sampling_llava_st import compute_sampled_indices
-from .image_loading_llava_st import get_source_path, open_image
+from .image_loading_llava_st import FILE_TYPES, flatten_videos, get_source_path, open_image
 from .media_llava_st import EmptyMediaError, MediaError, MediaInfo
 from .video_decoding_llava_st import read_video, resize_frames
 
@@ -237,14 +236,15 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
         do_sample_frames: bool | None = None,
         sample_indices_fn: Callable | None = None,
     ) -> tuple[list[torch.Tensor], list[LlavaSTVideoMetadata]]:
-        videos = _list_videos(videos)
+        if not (videos := flatten_videos(videos)):
+            raise MediaError("an empty list is not a video: give a path, bytes, an array or a list of frames.")
         given = _list_metadata(video_metadata, len(videos))
         # `sample_indices_fn` is a partial of `sample_frames`: the arguments of the call are found in it.
         options = sample_indices_fn.keywords if sample_indices_fn is not None else {}
         requests = _list_requests(options if do_sample_frames else {}, len(videos))
         decoded = [
             self._read_file(video, request, options)
-            if isinstance(video, (str, os.PathLike, bytes, bytearray, memoryview))
+            if isinstance(video, FILE_TYPES)
             else self._sample_array(video, metadata, request, options)
             for video, metadata, request in zip(videos, given, requests, strict=True)
         ]
@@ -362,35 +362,6 @@ def _scale_into(target: torch.Tensor, frames: torch.Tensor, scale: np.ndarray, s
 # ----------------------------------------------------------------------------------------------------
 # Forms of input
 # ----------------------------------------------------------------------------------------------------
-def _is_array(value: object) -> bool:
-    return isinstance(value, (np.ndarray, torch.Tensor))
-
-
-def _is_frame(value: object) -> bool:
-    return isinstance(value, Image.Image) or (_is_array(value) and value.ndim in (2, 3))
-
-
-def _list_videos(videos: Any) -> list[Any]:
-    """Return the videos as a flat list of paths, bytes, 4-dimensional arrays and lists of frames."""
-    if isinstance(videos, (str, os.PathLike, bytes, bytearray, memoryview)):
-        return [videos]
-    if _is_frame(videos):
-        return [[videos]]
-    if _is_array(videos) and videos.ndim == 4:
-        return [videos]
-    if _is_array(videos) and videos.ndim == 5:
-        return list(videos)
-    if isinstance(videos, (list, tuple)) and len(videos):
-        if all(map(_is_frame, videos)):
-            return [list(videos)]
-        return [video for item in videos for video in _list_videos(item)]
-    what = f"an array of shape {tuple(videos.shape)}" if _is_array(videos) else repr(videos)[:80]
-    raise MediaError(
-        f"{what} is not a video; give a path, the bytes of a file, an array of shape (frames, height, width, 3) or a "
-        "list of frames."
-    )
-
-
 def _list_metadata(video_metadata: Any, num_videos: int) -> list[VideoMetadata | None]:
     """Return one metadata object, or None, for each video."""
     if video_metadata is None:
@@ -430,6 +401,33 @@ def _list_requests(options: dict[str, Any], num_videos: int) -> list[dict[str, A
         for index, request in enumerate(requests):
             request[name] = value[index] if listed else value
     return requests
+
+
+def list_block_requests(conversations: Sequence[Any], defaults: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return which frames the blocks of videos ask for, listed for each video, where any of them does."""
+    blocks = [
+        block
+        for messages in conversations
+        for message in messages
+        if not isinstance(message.get("content"), (str, type(None)))
+        for block in message["content"]
+        if block.get("type") == "video"
+    ]
+    own = [{name: block[name] for name in REQUEST_FIELDS if block.get(name) is not None} for block in blocks]
+    if not any(own):
+        return {}
+    # A video's own number of frames or rate takes the place of either default.
+    rates = [{"num_frames": None, "fps": None} if {"num_frames", "fps"} & request.keys() else {} for request in own]
+    requests = [{**defaults, **rate, **request} for rate, request in zip(rates, own, strict=True)]
+    return {name: [request.get(name) for request in requests] for name in REQUEST_FIELDS}
+
+
+def refuse_video_options(kwargs: Mapping[str, Any]) -> None:
+    """Raise `MediaError` for an option that chooses frames, where a call has no video to choose them from."""
+    given = {**(kwargs.get("videos_kwargs") or {}), **kwargs}
+    for name in REQUEST_FIELDS:
+        if given.get(name) is not None:
+            raise MediaError(f"{name} is {given[name]!r}, but there is no video: leave it out or give a video.")
 
 
 def _to_tensor(values: Any) -> torch.Tensor:
@@ -490,4 +488,10 @@ def _complete_metadata(given: LlavaSTVideoMetadata | None, frames: torch.Tensor)
     return metadata
 
 
-__all__ = ["LlavaSTVideoMetadata", "LlavaSTVideoProcessor", "LlavaSTVideoProcessorKwargs"]
+__all__ = [
+    "LlavaSTVideoMetadata",
+    "LlavaSTVideoProcessor",
+    "LlavaSTVideoProcessorKwargs",
+    "list_block_requests",
+    "refuse_video_options",
+]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from parity_cases import case_id, parity_cases
 
-from llava_st_hf import LlavaSTProcessor
 from llava_st_hf.data.readers import st_align
 from llava_st_hf.data.readers.st_align import StAlignReader, infer_task, to_st_align
 from llava_st_hf.data.samples import Media, Sample
@@ -129,7 +128,7 @@ def test_recorded_conversations_give_the_published_ids(tmp_path, parity, name):
     case = parity.case(name)
     (tmp_path / "media").mkdir()
     records = []
-    for number, (modality, recorded) in enumerate(zip(case.facts["modalities"], case.facts["samples"], strict=True)):
+    for number, (modality, recorded) in enumerate(zip(case.facts["modalities"], case.samples, strict=True)):
         (tmp_path / "media" / f"{number}").touch()
         records.append(
             {
@@ -139,13 +138,13 @@ def test_recorded_conversations_give_the_published_ids(tmp_path, parity, name):
             }
         )
     reader = open_reader(tmp_path, records)
-    if name == "train_vid_discrete":  # it has a box whose bottom is above its top
-        assert "has no area" in reader[0].detail
+    if isinstance(reader[0], SkippedRecord):  # random bins may make a box whose bottom is above its top
+        assert name == "train_vid_discrete" and "has no area" in reader[0].detail
         return
     switches = {"splice_fast_tokens": case.splice_fast_tokens, "embed_width_inputs": case.embed_width_inputs}
-    processor = LlavaSTProcessor.from_pretrained(parity.folder, **switches)
+    processor = parity.load_processor(**switches)
     expected = case.inputs()
-    for row, recorded in enumerate(case.facts["samples"]):
+    for row, recorded in enumerate(case.samples):
         pixels = parity.pixels[recorded["media"]]
         blank = np.zeros((len(pixels), *pixels.shape[2:], 3), dtype=np.uint8)
         sample = reader[row]

@@ -280,7 +280,7 @@ def test_a_folder_of_pictures_has_no_seconds(folder, tmp_path):
         ({"video": None}, "neither video nor image"),
         ({"video": "../a.mp4"}, "outside of"),
         ({"video": "b.mp4"}, "does not exist"),
-        ({"video": "a.jpg"}, "cannot be read as a video"),
+        ({"video": "a.jpg"}, "this is an image"),
         ({"video": "https://x.org/a.mp4"}, "download it"),
     ],
 )

@@ -174,7 +174,7 @@ def test_media_by_reason(tmp_path, clip, name, reasons):
 
 
 def test_a_look_at_the_headers_decodes_nothing(monkeypatch, clip, pictures):
-    monkeypatch.setattr("llava_st_hf.data.tools.check.probe_media", lambda *arguments: pytest.fail("decoded"))
+    monkeypatch.setattr("llava_st_hf.data.tools.check.load_media", lambda *arguments: pytest.fail("decoded"))
     check_media(make(media=(Media(path=str(clip)),)), "header")
     check_media(make(media=tuple(Media(path=path) for path in pictures)), "header")
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from llava_st_hf.data.media_probe import probe_media
 from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.shapes import SHAPES_TASKS, ShapesDataset
 from llava_st_hf.data.tools.show import QUESTION_LABEL, draw_record, merge_turns
-from llava_st_hf.data.turns import probe_media, read_turns
+from llava_st_hf.data.turns import read_turns
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.visualization import BOX_COLORS, SPAN_COLOR
 

@@ -6,7 +6,6 @@ Chunks of records are shared out among processes.
 
 import bisect
 import hashlib
-import io
 import itertools
 import math
 import re
@@ -19,25 +18,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from ...processing.image_loading_llava_st import describe_source
-from ...processing.media_llava_st import MediaInfo, OversizedMediaError, PromptError
+from ...processing.media_llava_st import MediaInfo, PromptError
 from ...processing.notation_llava_st import COORDINATE_PATTERN
 from ...processing.processing_llava_st import LlavaSTProcessor
 from ...processing.video_processing_llava_st import LlavaSTVideoProcessor
-from ...processing.video_timeline_llava_st import check_source, open_container, open_stream
-from ..media_loading import MAX_FILE_BYTES, MAX_PIXELS, check_file, reasons_of_errors
+from ..media_loading import MAX_FILE_BYTES, check_file, load_media
+from ..media_probe import check_headers, probe_media
 from ..mixture import MixtureSpec, open_sources
 from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..samples import Sample
 from ..skips import RecordError, SkippedRecord, SkipReport
-from ..turns import Turn, make_stand_in, probe_media, read_turns
+from ..turns import Turn, make_stand_in, read_turns
 
 DECODE_LEVELS = ("none", "header", "full")
 Records = Sequence[Sample | SkippedRecord]  # a reader, a mixture, or a list
 _CHUNK = 64  # records
+_SMALL = {"height": 16, "width": 16}  # of frames that are decoded but not looked at
 _COORDINATE = re.compile(COORDINATE_PATTERN)
 
 
@@ -218,7 +216,6 @@ class TokenCounter:
 
     def __init__(self, processor: LlavaSTProcessor):
         self.processor = processor
-        self._counts: dict[tuple[str, int], int] = {}  # tokens of an image, or of a clip of so many frames
 
     def count(self, sample: Sample, num_frames: int | None = None) -> int:
         """
@@ -243,9 +240,9 @@ class TokenCounter:
             num_frames = num_frames or self.processor.video_processor.num_frames
             if num_frames is None:
                 num_frames = len(probe_media(sample, None, self.processor.video_processor)[0].frame_indices)
-            num_tokens += self._count_media("video", num_frames) - 1
+            num_tokens += sum(processor.media_token_counter.count_video(num_frames)) - 1
         elif sample.media_type == "image":
-            num_tokens += (self._count_media("image", 1) - 1) * len(sample.media)
+            num_tokens += (processor.media_token_counter.count_image() - 1) * len(sample.media)
         limit = processor.tokenizer.model_max_length
         if num_tokens > limit:
             raise RecordError(
@@ -255,20 +252,6 @@ class TokenCounter:
                 "shorten it, or give fewer frames or images.",
             )
         return num_tokens
-
-    def _count_media(self, media_type: str, num_frames: int) -> int:
-        key = (media_type, num_frames)
-        if key not in self._counts:
-            is_image = media_type == "image"
-            size = (self.processor.image_processor if is_image else self.processor.video_processor).size
-            # Only the shape counts, so no pixels are made: (frames, 3, height, width).
-            pixels = np.broadcast_to(np.uint8(0), (num_frames, 3, size["height"], size["width"]))
-            if is_image:
-                written = self.processor.replace_image_token({"pixel_values": pixels}, 0)
-            else:
-                written = self.processor.replace_video_token({"pixel_values_videos": [pixels]}, 0)
-            self._counts[key] = written.count("<")
-        return self._counts[key]
 
 
 def check_media(
@@ -292,32 +275,13 @@ def check_media(
     """
     if decode == "full":
         num_frames = DEFAULT_NUM_FRAMES if video_processor is None else None
-        return probe_media(sample, num_frames, video_processor)
-    is_clip = sample.media_type == "video" and len(sample.media) == 1
+        return load_media(sample, video_processor or LlavaSTVideoProcessor(size=_SMALL), num_frames).get_infos()
     for index, item in enumerate(sample.media):
-        if item.frames is not None:
-            continue
-        name = f"media[{index}]"
-        check_file(item, name, MAX_FILE_BYTES)
-        if decode == "header":
-            with reasons_of_errors(item, name):
-                _open_header(item.source, is_clip)
+        if item.frames is None:
+            check_file(item, f"media[{index}]", MAX_FILE_BYTES)
+    if decode == "header":
+        check_headers(sample)
     return make_stand_in(sample)
-
-
-def _open_header(source: "str | bytes", is_clip: bool) -> None:
-    """Open a file and read what it says of itself; no picture is decoded."""
-    name = describe_source(source)
-    if is_clip:
-        check_source(source, name, allow_url=False)
-        with open_container(source, allow_url=False) as container:
-            open_stream(container, name, num_threads=1)
-        return
-    with Image.open(source if isinstance(source, str) else io.BytesIO(source)) as picture:
-        if picture.width * picture.height > MAX_PIXELS:
-            raise OversizedMediaError(
-                f"it has {picture.width}x{picture.height} pixels, more than {MAX_PIXELS:,}: scale it down."
-            )
 
 
 def check_records(

@@ -11,9 +11,10 @@ import numpy as np
 
 from ...processing.media_llava_st import InputError
 from ...processing.processing_llava_st import LlavaSTProcessor
+from ..media_probe import probe_media
 from ..samples import Sample
 from ..skips import RecordError
-from ..turns import has_units, make_stand_in, probe_media, read_turns
+from ..turns import has_units, make_stand_in, read_turns
 from .check import Records, TokenCounter
 
 STATISTICS_FILE = "stats.json"
