@@ -47,9 +47,8 @@ class RecordError(InputError):
     """
 
     def __init__(self, reason: str, field: str, message: str):
-        super().__init__(message)
+        super().__init__(message, field=field)
         self.reason = reason
-        self.field = field
 
     def __reduce__(self):
         return type(self), (self.reason, self.field, str(self))
@@ -133,7 +132,7 @@ class SkipReport:
         required_sources: Collection[str] = (),
     ):
         if not 0 <= max_skip_share <= 1:
-            raise InputError(f"max_skip_share is {max_skip_share}: give a share from 0 to 1.")
+            raise InputError(f"max_skip_share is {max_skip_share}: give a share from 0 to 1.", field="max_skip_share")
         self.path = None if path is None else Path(path)
         self.max_skip_share = max_skip_share
         self.required_sources = frozenset(required_sources)

@@ -615,7 +615,7 @@ class LlavaSTProcessor(ProcessorMixin):
                 "itself, made with return_tensors='pt'."
             )
         if not isinstance(max_new_tokens, int):
-            raise PromptError(f"max_new_tokens is {max_new_tokens!r}: give a whole number.")
+            raise PromptError(f"max_new_tokens is {max_new_tokens!r}: give a whole number.", field="max_new_tokens")
         grammars = []
         for sample, context in enumerate(inputs.contexts):
             if start_seconds is not None:
@@ -698,7 +698,9 @@ def _refuse_video_options(kwargs: Mapping[str, Any]) -> None:
     given = {**(kwargs.get("videos_kwargs") or {}), **kwargs}
     for name in REQUEST_FIELDS:
         if given.get(name) is not None:
-            raise MediaError(f"{name} is {given[name]!r}, but there is no video: leave it out or give a video.")
+            raise MediaError(
+                f"{name} is {given[name]!r}, but there is no video: leave it out or give a video.", field=name
+            )
 
 
 def _get_fixed_size(processor: Any, kwargs: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -184,7 +184,8 @@ def check_encodable(name: str, text: str) -> None:
     if match := _SURROGATE.search(text):
         raise PromptError(
             f"{name} holds {match.group()!r} at character {match.start()}, which is half a character or a byte that "
-            "is not UTF-8: give it as UTF-8 text."
+            "is not UTF-8: give it as UTF-8 text.",
+            field=name,
         )
 
 

@@ -214,7 +214,9 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
         metadata = _to_metadata(metadata)
         name = metadata.source or "the video"
         if fps is not None and metadata.frame_seconds is None and metadata.fps is None:
-            raise MediaError(f"{name}: fps={fps} asks for frames by their time; give video_metadata with its fps.")
+            raise MediaError(
+                f"{name}: fps={fps} asks for frames by their time; give video_metadata with its fps.", field="fps"
+            )
         if metadata.frame_seconds is None:
             seconds = np.arange(metadata.total_num_frames) / (metadata.fps or DEFAULT_FPS)
         else:

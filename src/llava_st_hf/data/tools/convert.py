@@ -79,9 +79,11 @@ def convert_annotations(
     """
     output_path = Path(output_path)
     if output_path.suffix != ".jsonl":
-        raise InputError(f"output_path is {str(output_path)!r}: give a name that ends with .jsonl.")
+        raise InputError(f"output_path is {str(output_path)!r}: give a name that ends with .jsonl.", field="output")
     if output_path.exists():
-        raise InputError(f"output_path is {str(output_path)!r}, which exists: delete it or give another name.")
+        raise InputError(
+            f"output_path is {str(output_path)!r}, which exists: delete it or give another name.", field="output"
+        )
     partial = output_path.with_name(output_path.name + ".partial")
     state_path = output_path.with_name(output_path.name + ".partial.state")
     folder = None if data_folder is None else os.path.realpath(data_folder)
