@@ -6,11 +6,10 @@ from typing import Any
 
 from ...hub.cards import UNKNOWN_LICENSE, SourceFacts
 from ...processing.media_llava_st import InputError
-from ...processing.tasks_llava_st import TASKS
 from ..mixture import MixtureSpec
 from ..readers.base import Reader
 from ..readers.registry import guess_format, open_reader
-from ..shapes import ShapesDataset
+from ..shapes import SHAPES_TASKS, ShapesDataset
 from .check import ChosenRecords, Records
 
 SHAPES = "st-shapes"
@@ -57,7 +56,7 @@ def open_records(path: str | Path, **said: Any) -> OpenedRecords:
     if given and (is_mixture or str(path) == SHAPES):
         raise InputError(f"{given[0]} is given, but {path} says that itself: leave it out.", field=given[0])
     if str(path) == SHAPES:
-        return OpenedRecords(ShapesDataset(list(TASKS), num_samples=_NUM_SHAPES))
+        return OpenedRecords(ShapesDataset(SHAPES_TASKS, num_samples=_NUM_SHAPES))
     if not Path(path).exists():
         raise InputError(f"{path}: no such file or folder; check the path.")
     return _open_mixture(path) if is_mixture else OpenedRecords(open_annotations(path, **said))
