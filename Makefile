@@ -26,6 +26,7 @@ format: $(INSTALLED)  ## rewrite the code in house style
 
 bench: $(INSTALLED)  ## print cost as ratios within one run
 	$(BIN)/pip install --quiet --constraint constraints.txt -e ".[bench]"
+	$(BIN)/python benchmarks/command_line_startup.py
 	$(BIN)/python benchmarks/packer_and_lape.py
 	$(BIN)/python benchmarks/loss_memory.py
 	$(BIN)/python benchmarks/training_step.py

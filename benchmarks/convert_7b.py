@@ -190,7 +190,7 @@ def run(work_dir: Path, load_back: bool) -> None:
     total = write_release(source)
     print(f"wrote a release of {total / 1e9:.2f} GB in {time.perf_counter() - start:.0f} s", flush=True)
     start = time.perf_counter()
-    command = [sys.executable, "-m", "llava_st_hf.cli", "convert", str(source), str(out), "--quiet"]
+    command = [sys.executable, "-m", "llava_st_cli", "convert", str(source), str(out), "--quiet"]
     process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start

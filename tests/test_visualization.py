@@ -2,6 +2,7 @@ import json
 import os
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 
 import av
 import numpy as np
@@ -15,6 +16,7 @@ from llava_st_hf.processing.video_decoding_llava_st import read_video
 from llava_st_hf.visualization import (
     BOX_COLORS,
     SPAN_COLOR,
+    check_output,
     draw_on_image,
     write_annotated_video,
     write_contact_sheet,
@@ -393,3 +395,22 @@ def test_real_clips_are_annotated(real_media_dir, row_number, tmp_path):
             rows = slice(max(round(box.y1), middle.start) + 4, min(round(box.y2), middle.stop) - 4)
             if rows.stop - rows.start > 20:
                 assert changed[rows, column - 2 : column + 3].any(axis=1).mean() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("drawn.gif", "ends in .png or .jpg"),
+        ("folder.png", "that is a folder"),
+        ("nowhere/drawn.png", "does not exist"),
+        ("clip.png", "that is what is drawn on"),
+    ],
+)
+def test_an_output_that_could_not_be_written_is_found_before(tmp_path, monkeypatch, name, words):
+    monkeypatch.chdir(tmp_path)
+    Path("folder.png").mkdir()
+    Path("clip.png").touch()
+    with pytest.raises(InputError, match=f"^sheet is {name}: .*{words}") as found:
+        check_output(name, (".png", ".jpg"), [tmp_path / "clip.png"], field="sheet")
+    assert found.value.field == "sheet"
+    check_output("DRAWN.PNG", (".png", ".jpg"), [tmp_path / "clip.png"])

@@ -462,6 +462,37 @@ def _draw_sheet_timeline(
 # ---------------------------------------------------------------------------------------------------------------------
 # Files
 # ---------------------------------------------------------------------------------------------------------------------
+def check_output(
+    path: str | os.PathLike, endings: Sequence[str], media: Sequence[str | os.PathLike] = (), field: str = "output"
+) -> None:
+    """
+    Find out that a file could not be written, before anything is made that goes into it.
+
+    Args:
+        path (`str` or `os.PathLike`): The file; one that exists would be replaced.
+        endings (`Sequence[str]`): Endings that its name may have, in lower case.
+        media (`Sequence[str | os.PathLike]`, *optional*): Files that it must not replace.
+        field (`str`, *optional*, defaults to `"output"`): What it is called in the message.
+
+    Raises:
+        `InputError`: If it could not.
+    """
+    path, problem = Path(path), None
+    folder = path.resolve().parent
+    if path.suffix.lower() not in endings:
+        problem = f"give a name that ends in {' or '.join(endings)}"
+    elif path.is_dir():
+        problem = "that is a folder, give the name of a file"
+    elif not folder.is_dir():
+        problem = f"the folder {folder} does not exist, make it first"
+    elif not os.access(path if path.exists() else folder, os.W_OK):
+        problem = "it may not be written there, give another folder"
+    elif path.resolve() in [Path(medium).resolve() for medium in media]:
+        problem = "that is what is drawn on, give another name"
+    if problem is not None:
+        raise InputError(f"{field} is {path}: {problem}.", field=field)
+
+
 @contextmanager
 def _writing(source: str | os.PathLike, output: str | os.PathLike, suffix: str) -> Iterator[str]:
     """Give a temporary name beside the output, and rename it to the output only if all went well."""
@@ -546,4 +577,4 @@ class _Encoder:
         self.container.close()
 
 
-__all__ = ["BOX_COLORS", "SPAN_COLOR", "draw_on_image", "write_annotated_video", "write_contact_sheet"]
+__all__ = ["BOX_COLORS", "SPAN_COLOR", "check_output", "draw_on_image", "write_annotated_video", "write_contact_sheet"]

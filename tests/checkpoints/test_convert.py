@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 
+from llava_st_cli import main
 from llava_st_hf import (
     InputError,
     LlavaSTConfig,
@@ -23,7 +24,6 @@ from llava_st_hf.checkpoints import writing
 from llava_st_hf.checkpoints.convert import convert_checkpoint, plan_published_tensors
 from llava_st_hf.checkpoints.reading import list_tensors
 from llava_st_hf.checkpoints.writing import RECORD_FILE, parse_size
-from llava_st_hf.cli import main
 
 SHARD_SIZE = "60KB"
 

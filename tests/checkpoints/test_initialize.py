@@ -9,10 +9,10 @@ from safetensors.torch import save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer, GenerationConfig
 from transformers import LlavaOnevisionForConditionalGeneration as OneVision
 
+from llava_st_cli import main
 from llava_st_hf import InputError, LlavaSTForConditionalGeneration
 from llava_st_hf.checkpoints import writing
 from llava_st_hf.checkpoints.initialize import initialize_checkpoint
-from llava_st_hf.cli import main
 
 SMALL = {"packer_hidden_size": 16, "num_temporal_tokens": 10, "num_spatial_tokens": 16, "quiet": True}
 

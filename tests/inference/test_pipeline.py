@@ -13,7 +13,7 @@ from llava_st_hf import (
     LlavaSTForConditionalGeneration,
     SpatialTemporalGroundingPipeline,
 )
-from llava_st_hf.inference.pipeline import load_pipeline
+from llava_st_hf.inference.pipeline import check_questions, load_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +120,43 @@ def test_bad_input_is_one_documented_exception(ground, clip, arguments, options,
     arguments = tuple(clip if argument == "clip" else argument for argument in arguments)
     with pytest.raises(InputError, match=words):
         ground(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "queries", "options", "field"),
+    [
+        ("video", ["a dog", None], {}, "query"),
+        ("video", [None], {"task": "fly"}, "task"),
+        ("video", ["a dog"], {"span": (0, 1)}, "span"),
+        ("video", [None], {"task": "tr", "span": (0, 1, 2)}, "span"),
+        ("image", [None], {"task": "rc"}, "box"),
+        ("video", [None], {"task": "elc", "box": (0, 0, 9, 9)}, "start"),
+        ("video", ["a dog"], {"num_frames": 0}, "num_frames"),
+        ("video", ["a dog"], {"num_frames": 9, "fps": 2.0}, "fps"),
+        ("video", ["a dog"], {"time_range": (2, 1)}, "time_range"),
+        ("image", ["a dog"], {"fps": 2.0}, "fps"),
+        ("image", ["a dog"], {"max_new_tokens": 0}, "max_new_tokens"),
+        ("video", ["a dog"], {"task": "rec"}, None),
+    ],
+)
+def test_what_could_not_be_asked_is_found_without_a_model_and_names_its_field(media_type, queries, options, field):
+    with pytest.raises(InputError) as found:
+        check_questions("somewhere", queries, media_type, **options)
+    assert found.value.field == field
+
+
+def test_what_can_be_asked_passes():
+    check_questions("somewhere", ["a dog", "a cat"], "video", num_frames=5, time_range=(0, 1))
+    check_questions("somewhere", [None], "video", task="elc", start_seconds=-0.5, box=(0, 0, 9, 9))
+    check_questions("somewhere", ["a dog"], "image")
+
+
+@pytest.mark.parametrize("device", ["toaster", "cuda"])
+def test_a_device_that_there_is_not_is_named(checkpoint, monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match=f"device is '?{device}") as found:
+        load_pipeline(checkpoint, device)
+    assert found.value.field == "device"
 
 
 def test_both_forms_of_the_published_checkpoint_load(parity_dir, tmp_path, clip):

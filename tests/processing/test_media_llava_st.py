@@ -1,5 +1,7 @@
 """Fractions of a clip to seconds and back, for steady and for variable frame rates."""
 
+import pickle
+
 import pytest
 
 from llava_st_hf import InputError, MediaInfo
@@ -59,3 +61,9 @@ def test_an_image_has_no_time():
 def test_what_does_not_fit_together_is_refused(arguments):
     with pytest.raises(InputError):
         MediaInfo(*arguments)
+
+
+def test_an_error_keeps_its_field_from_one_process_to_another():
+    error = pickle.loads(pickle.dumps(MediaError("fps is 0; give more.", field="fps")))
+    assert (type(error), str(error), error.field) == (MediaError, "fps is 0; give more.", "fps")
+    assert InputError("this is wrong").field is None

@@ -123,7 +123,9 @@ def parse_size(text: str) -> int:
     """Read a size in bytes such as `"2GB"`, `"500MB"` or `"1GiB"`."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]I?|)B?", text.strip().upper())
     if match is None or float(match[1]) <= 0:
-        raise InputError(f"the size is {text!r}: give a number with KB, MB or GB, such as 2GB.")
+        raise InputError(
+            f"the size is {text!r}: give a number with KB, MB or GB, such as 2GB.", field="max_shard_size"
+        )
     return int(float(match[1]) * _SIZE_UNITS[match[2]])
 
 

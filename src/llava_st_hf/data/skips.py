@@ -47,9 +47,8 @@ class RecordError(InputError):
     """
 
     def __init__(self, reason: str, field: str, message: str):
-        super().__init__(message)
+        super().__init__(message, field=field)
         self.reason = reason
-        self.field = field
 
     def __reduce__(self):
         return type(self), (self.reason, self.field, str(self))
@@ -132,8 +131,7 @@ class SkipReport:
         max_skip_share: float = 0.05,
         required_sources: Collection[str] = (),
     ):
-        if not 0 <= max_skip_share <= 1:
-            raise InputError(f"max_skip_share is {max_skip_share}: give a share from 0 to 1.")
+        check_share(max_skip_share)
         self.path = None if path is None else Path(path)
         self.max_skip_share = max_skip_share
         self.required_sources = frozenset(required_sources)
@@ -217,6 +215,23 @@ def read_skip_report(path: str | Path) -> list[SkippedRecord]:
     return list(skipped)
 
 
+def check_share(share: float) -> None:
+    """Raise `InputError` for a share of records that is none."""
+    if not 0 <= share <= 1:  # NaN too
+        raise InputError(f"max_skip_share is {share}: give a share from 0 to 1.", field="max_skip_share")
+
+
+def check_report(path: str | Path) -> None:
+    """Raise `InputError` for a report that could not be written, or would be mixed into a file of another kind."""
+    path = Path(path)
+    if path.is_dir() or not path.resolve().parent.is_dir():
+        raise InputError(f"the report is {path}: give the name of a file in a folder that exists.", field="report")
+    if path.is_file() and path.stat().st_size and not read_skip_report(path):
+        raise InputError(
+            f"the report is {path}, which is no report of skipped records: give another name.", field="report"
+        )
+
+
 def format_skip_table(counts: Counter[tuple[str, str]], num_seen: int, path: Path | None = None) -> str:
     """Return counts by (source, reason) as a table with the total below it."""
     rows = [(source, reason, str(count)) for (source, reason), count in sorted(counts.items())]
@@ -238,6 +253,8 @@ __all__ = [
     "SkipReport",
     "SkippedRecord",
     "TooManySkipsError",
+    "check_report",
+    "check_share",
     "format_skip_table",
     "make_error",
     "read_skip_report",

@@ -82,7 +82,7 @@ class Answerer:
         num_frames: int | None = None,
     ):
         if max_new_tokens < 1:
-            raise InputError(f"max_new_tokens is {max_new_tokens}: give at least 1.")
+            raise InputError(f"max_new_tokens is {max_new_tokens}: give at least 1.", field="max_new_tokens")
         self.model = model
         self.processor = processor
         self.constrained = constrained

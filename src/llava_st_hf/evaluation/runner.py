@@ -130,7 +130,7 @@ def evaluate(
         `InputError`: For settings that do not fit, or a folder that holds another run.
     """
     if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}: give at least 1.")
+        raise InputError(f"batch_size is {batch_size}: give at least 1.", field="batch_size")
     processes = processes or Processes.from_environment()
     runner = _Runner(benchmark, Answerer(model, processor, constrained, max_new_tokens, num_frames), protocol)
     settings = runner.get_settings(model_name or model.name_or_path)

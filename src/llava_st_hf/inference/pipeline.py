@@ -12,10 +12,12 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from ..modeling.configuration_llava_st import LlavaSTConfig
 from ..modeling.conversion_llava_st import SourceFiles, is_published_config
 from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
-from ..processing.grounding_results_llava_st import GroundingResult
+from ..processing.frame_sampling_llava_st import check_sampling
+from ..processing.grounding_results_llava_st import Box, GroundingResult, Span
 from ..processing.image_loading_llava_st import guess_media_type
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
+from ..processing.tasks_llava_st import choose_medium, get_task, write_values
 from .session import READING_OPTIONS, GroundingSession
 
 PIPELINE_TASK = "spatial-temporal-grounding"
@@ -160,6 +162,51 @@ class SpatialTemporalGroundingPipeline(Pipeline):
         return answered["results"]
 
 
+def check_questions(
+    media: str | Path,
+    queries: Sequence[str | None],
+    media_type: str,
+    *,
+    task: str | None = None,
+    span: Span | Sequence[float] | None = None,
+    box: Box | Sequence[float] | None = None,
+    start_seconds: float | None = None,
+    num_frames: int | None = None,
+    fps: float | None = None,
+    time_range: tuple[float, float] | None = None,
+    max_new_tokens: int = 1024,
+) -> None:
+    """
+    Find what is wrong with questions before minutes go into loading a model; the medium is not read.
+
+    Args:
+        media (`str` or `Path`): The clip or the image.
+        queries (`Sequence[str | None]`): What is asked about it, `None` for a task without a query.
+        media_type (`str`): `"video"` or `"image"`, see `guess_media_type`.
+        task, span, box, start_seconds, num_frames, fps, time_range, max_new_tokens: As for the pipeline.
+
+    Raises:
+        `InputError`: For a question that could not be asked.
+    """
+    asked = get_task(task or DEFAULT_TASKS[media_type])
+    choose_medium(asked, **{"video": None, "image": None, media_type: media})
+    fields = {
+        "span": write_values("span", "tt", span, None),
+        "box": write_values("box", "xyxy", box, None),
+        "start": write_values("start", "t", None if start_seconds is None else [start_seconds], None),
+    }
+    for query in queries:
+        asked.write_prompt(query=query, **fields)
+    if media_type == "video":
+        check_sampling(str(media), num_frames, fps, time_range=time_range)
+    else:
+        for name, value in (("num_frames", num_frames), ("fps", fps), ("time_range", time_range)):
+            if value is not None:
+                raise InputError(f"{name} is {value}: {media} is an image, leave it out.", field=name)
+    if max_new_tokens < 1:
+        raise InputError(f"max_new_tokens is {max_new_tokens}: give at least 1.", field="max_new_tokens")
+
+
 def load_pipeline(
     model: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype = "auto"
 ) -> SpatialTemporalGroundingPipeline:
@@ -173,8 +220,9 @@ def load_pipeline(
         dtype (`str` or `torch.dtype`, *optional*, defaults to `"auto"`): Type of the weights.
 
     Raises:
-        `InputError`: For a model of another kind.
+        `InputError`: For a model of another kind, or a device that there is not.
     """
+    device = _find_device(device)
     config = check_model_type(model)
     return SpatialTemporalGroundingPipeline(
         model=LlavaSTForConditionalGeneration.from_pretrained(model, config=config, dtype=dtype),
@@ -182,6 +230,18 @@ def load_pipeline(
         task=PIPELINE_TASK,
         device=device,
     )
+
+
+def _find_device(device: str | torch.device | None) -> torch.device | None:
+    try:
+        found = None if device is None else torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device is {device!r}: give cpu, cuda, cuda:1, mps, ...", field="device") from error
+    if found is not None and found.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            f"device is {device}: this machine has no CUDA device, leave it out or give cpu.", field="device"
+        )
+    return found
 
 
 def find_base(model: str | Path) -> str | None:
@@ -215,4 +275,10 @@ def register_pipeline() -> None:
     )
 
 
-__all__ = ["SpatialTemporalGroundingPipeline", "check_model_type", "load_pipeline", "register_pipeline"]
+__all__ = [
+    "SpatialTemporalGroundingPipeline",
+    "check_model_type",
+    "check_questions",
+    "load_pipeline",
+    "register_pipeline",
+]

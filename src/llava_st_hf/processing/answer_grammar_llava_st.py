@@ -195,7 +195,8 @@ class AnswerGrammar:
         needed = self._count_needed(self.start)
         if needed > max_new_tokens:
             raise PromptError(
-                f"max_new_tokens is {max_new_tokens}: an answer of the form {name!r} needs at least {needed}."
+                f"max_new_tokens is {max_new_tokens}: an answer of the form {name!r} needs at least {needed}.",
+                field="max_new_tokens",
             )
 
     def choices(self, walk: Walk, num_generated: int) -> Choices:

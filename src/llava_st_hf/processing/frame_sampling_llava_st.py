@@ -37,26 +37,35 @@ def check_sampling(
 ) -> None:
     """Raise `MediaError` for a request that no video can answer; `name` is the video's, for the message."""
     if num_frames is not None and fps is not None:
-        raise MediaError(f"{name}: num_frames={num_frames} and fps={fps} are both given; give one of them.")
+        raise MediaError(
+            f"{name}: num_frames={num_frames} and fps={fps} are both given; give one of them.", field="fps"
+        )
     if num_frames is not None:
         count = _as_integer(num_frames)
         if count is None or not 1 <= count <= MAX_SAMPLED_FRAMES:
             raise MediaError(
-                f"{name}: num_frames is {num_frames!r}; give a whole number from 1 to {MAX_SAMPLED_FRAMES}."
+                f"{name}: num_frames is {num_frames!r}; give a whole number from 1 to {MAX_SAMPLED_FRAMES}.",
+                field="num_frames",
             )
     if fps is not None and not (_is_real(fps) and fps > 0):
-        raise MediaError(f"{name}: fps is {fps!r}; give a number of frames a second above 0.")
+        raise MediaError(f"{name}: fps is {fps!r}; give a number of frames a second above 0.", field="fps")
     if frame_range is not None and time_range is not None:
-        raise MediaError(f"{name}: frame_range and time_range are both given; give one of them.")
+        raise MediaError(f"{name}: frame_range and time_range are both given; give one of them.", field="time_range")
     for field_name, limits, unit in (("frame_range", frame_range, "frames"), ("time_range", time_range, "seconds")):
         if limits is None:
             continue
         if not isinstance(limits, (list, tuple, np.ndarray)) or len(limits) != 2 or not all(map(_is_real, limits)):
-            raise MediaError(f"{name}: {field_name} is {limits!r}; give two numbers, (start, end) in {unit}.")
+            raise MediaError(
+                f"{name}: {field_name} is {limits!r}; give two numbers, (start, end) in {unit}.", field=field_name
+            )
         if limits[0] < 0 or limits[0] > limits[1]:
-            raise MediaError(f"{name}: {field_name} is {tuple(limits)}; give 0 <= start <= end, in {unit}.")
+            raise MediaError(
+                f"{name}: {field_name} is {tuple(limits)}; give 0 <= start <= end, in {unit}.", field=field_name
+            )
     if frame_range is not None and None in map(_as_integer, frame_range):
-        raise MediaError(f"{name}: frame_range is {tuple(frame_range)}; give two whole frame numbers.")
+        raise MediaError(
+            f"{name}: frame_range is {tuple(frame_range)}; give two whole frame numbers.", field="frame_range"
+        )
 
 
 def compute_sampled_indices(
@@ -95,7 +104,8 @@ def compute_sampled_indices(
         first, last = map(_as_integer, frame_range)
         if last >= len(seconds):
             raise EmptyMediaError(
-                f"{name}: frame_range {(first, last)} is outside the video; its frames are 0 to {len(seconds) - 1}."
+                f"{name}: frame_range {(first, last)} is outside the video; its frames are 0 to {len(seconds) - 1}.",
+                field="frame_range",
             )
     elif time_range is not None:
         first, last = _find_time_range(name, seconds, time_range, end_seconds)
@@ -103,11 +113,13 @@ def compute_sampled_indices(
         # The slack keeps a last frame whose time stamp was rounded down, as matroska does to milliseconds.
         count = math.floor((seconds[last] - seconds[first]) * fps + 1e-2) + 1
         if count > most:
-            raise OversizedMediaError(f"{name}: fps={fps} means {count} frames; lower it to have {most} at most.")
+            raise OversizedMediaError(
+                f"{name}: fps={fps} means {count} frames; lower it to have {most} at most.", field="fps"
+            )
         return _find_nearest(seconds, seconds[first] + np.arange(count) / fps).clip(first, last)
     if num_frames is not None:
         if num_frames > most:
-            raise OversizedMediaError(f"{name}: num_frames is {num_frames}; give {most} at most.")
+            raise OversizedMediaError(f"{name}: num_frames is {num_frames}; give {most} at most.", field="num_frames")
         return compute_frame_indices(_as_integer(num_frames), first, last)
     if last - first >= most:
         raise OversizedMediaError(
@@ -126,11 +138,13 @@ def _find_time_range(
     if start > clip_end or end > clip_end + 1e-3 or end < seconds[0]:
         raise EmptyMediaError(
             f"{name}: time_range {(start, end)} is outside the video; give seconds from {seconds[0]:.3f} to "
-            f"{clip_end:.3f}."
+            f"{clip_end:.3f}.",
+            field="time_range",
         )
     if not len(inside):
         raise EmptyMediaError(
-            f"{name}: no frame lies in time_range {(start, end)}; widen it to a frame's length at least."
+            f"{name}: no frame lies in time_range {(start, end)}; widen it to a frame's length at least.",
+            field="time_range",
         )
     return int(inside[0]), int(inside[-1])
 

@@ -13,7 +13,17 @@ import numpy as np
 
 
 class InputError(ValueError):
-    """Raised for input that the user can fix; the message names the field, its value and the fix."""
+    """
+    Raised for input that the user can fix; the message names the field, its value and the fix.
+
+    Args:
+        message (`str`): What is wrong, in one line.
+        field (`str`, *optional*): The argument or field at fault, for callers that know it by another name.
+    """
+
+    def __init__(self, message: str = "", *, field: str | None = None):
+        super().__init__(message)
+        self.field = field
 
 
 class MediaError(InputError):

@@ -378,7 +378,7 @@ class LlavaSTProcessor(ModelInputsProcessor):
                 "itself, made with return_tensors='pt'."
             )
         if not isinstance(max_new_tokens, int):
-            raise PromptError(f"max_new_tokens is {max_new_tokens!r}: give a whole number.")
+            raise PromptError(f"max_new_tokens is {max_new_tokens!r}: give a whole number.", field="max_new_tokens")
         grammars = []
         for sample, context in enumerate(inputs.contexts):
             if start_seconds is not None:

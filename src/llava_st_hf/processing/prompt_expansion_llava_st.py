@@ -347,19 +347,22 @@ def check_encodable(name: str, text: str) -> None:
     if match := _SURROGATE.search(text):
         raise PromptError(
             f"{name} holds {match.group()!r} at character {match.start()}, which is half a character or a byte that "
-            "is not UTF-8: give it as UTF-8 text."
+            "is not UTF-8: give it as UTF-8 text.",
+            field=name,
         )
 
 
 def check_query(query: str, tokenizer: PreTrainedTokenizerBase, media_tokens: Sequence[str]) -> None:
     """Raise `PromptError` where a query is no text, or holds a token that steers the model."""
     if not isinstance(query, str):
-        raise PromptError(f"query is {' '.join(repr(query)[:80].split())}: give it as text.")
+        raise PromptError(f"query is {' '.join(repr(query)[:80].split())}: give it as text.", field="query")
     check_encodable("query", query)
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     for token in sorted(special | {"<|im_start|>", "<|im_end|>", *media_tokens}):
         if token in query:
-            raise PromptError(f"query holds the control token {token}: leave it out, media have arguments.")
+            raise PromptError(
+                f"query holds the control token {token}: leave it out, media have arguments.", field="query"
+            )
 
 
 def choose_padding(texts: Sequence[str], kwargs: dict[str, Any], return_tensors: Any) -> dict[str, Any]:

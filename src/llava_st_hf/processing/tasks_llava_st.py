@@ -123,24 +123,27 @@ class Task:
         """
         for name, value in fields.items():
             if not isinstance(value, (str, type(None))):
-                raise PromptError(f"{name} is {_show(value)}: give it as text.")
+                raise PromptError(f"{name} is {_show(value)}: give it as text.", field=name)
         given = {name for name, value in fields.items() if value is not None and value.strip()}
         for name in self.needs:
             if name not in given:
                 written = fields.get(name)
                 raise PromptError(
                     f"{name} is {written!r}: task {self.name!r} ({self.title}) needs a {name}: give "
-                    f"{'start_seconds' if name == 'start' else name}=..."
+                    f"{'start_seconds' if name == 'start' else name}=...",
+                    field=name,
                 )
         if surplus := sorted(given - set(self.needs)):
             raise PromptError(
                 f"{surplus[0]} is given, but task {self.name!r} ({self.title}) takes {self._list_needs()}: leave it "
-                "out or choose another task."
+                "out or choose another task.",
+                field=surplus[0],
             )
         if not isinstance(variant, Integral) or not 0 <= variant < len(self.prompts):
             raise PromptError(
                 f"variant is {_show(variant)}: task {self.name!r} has the prompts 0 to {len(self.prompts) - 1}, 0 is "
-                "the default."
+                "the default.",
+                field="variant",
             )
         template = self.prompts[variant]
         if variant == 0 and self.question_prompt is not None and "?" in fields["query"]:
@@ -362,7 +365,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(_TASKS_BY_NAME)
 def get_task(name: str) -> Task:
     """Return a task by its name; an unknown one raises `PromptError` with all names."""
     if not isinstance(name, str) or name not in TASKS:
-        raise PromptError(f"task is {_show(name)}: choose one of {', '.join(TASKS)}.")
+        raise PromptError(f"task is {_show(name)}: choose one of {', '.join(TASKS)}.", field="task")
     return TASKS[name]
 
 
@@ -404,13 +407,14 @@ def write_values(
     """
     units = {"t": "seconds", "x": "pixels", "y": "pixels"}
     if values is not None and fractions is not None:
-        raise PromptError(f"{name} is given both in units and in fractions: give one of them.")
+        raise PromptError(f"{name} is given both in units and in fractions: give one of them.", field=name)
     if values is None and fractions is None:
         return None
     given = unpack_units(values) if fractions is None else fractions
     numbers = _list_numbers(given)
     if numbers is None or len(numbers) != len(axes):
-        raise PromptError(_describe_wrong_values(name, axes, given, None if fractions is not None else units[axes[0]]))
+        unit = None if fractions is not None else units[axes[0]]
+        raise PromptError(_describe_wrong_values(name, axes, given, unit), field=name)
     written = "".join(
         format_coordinate(axis, number, units[axis] if fractions is None else "fraction")
         for axis, number in zip(axes, numbers, strict=True)

@@ -213,7 +213,9 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
         metadata = _to_metadata(metadata)
         name = metadata.source or "the video"
         if fps is not None and metadata.frame_seconds is None and metadata.fps is None:
-            raise MediaError(f"{name}: fps={fps} asks for frames by their time; give video_metadata with its fps.")
+            raise MediaError(
+                f"{name}: fps={fps} asks for frames by their time; give video_metadata with its fps.", field="fps"
+            )
         if metadata.frame_seconds is None:
             seconds = np.arange(metadata.total_num_frames) / (metadata.fps or DEFAULT_FPS)
         else:
@@ -427,7 +429,9 @@ def refuse_video_options(kwargs: Mapping[str, Any]) -> None:
     given = {**(kwargs.get("videos_kwargs") or {}), **kwargs}
     for name in REQUEST_FIELDS:
         if given.get(name) is not None:
-            raise MediaError(f"{name} is {given[name]!r}, but there is no video: leave it out or give a video.")
+            raise MediaError(
+                f"{name} is {given[name]!r}, but there is no video: leave it out or give a video.", field=name
+            )
 
 
 def _to_tensor(values: Any) -> torch.Tensor:

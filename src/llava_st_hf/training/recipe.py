@@ -8,7 +8,7 @@ import difflib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +211,16 @@ class Recipe:
         return self.model.make_plan(self.training.learning_rate)
 
 
+def describe_keys() -> str:
+    """Return the keys of the model and the data, a line each, for the help of a command."""
+    parts = []
+    for name, arguments in (("model", ModelArguments), ("data", DataArguments)):
+        rows = [(f"--{key.name}", key.metadata["help"]) for key in fields(arguments)]
+        width = max(len(key) for key, _ in rows)
+        parts.append("\n".join([f"keys of the {name}:", *(f"  {key:<{width}}  {text}" for key, text in rows)]))
+    return "\n\n".join(parts)
+
+
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     Read a recipe.
@@ -297,4 +307,4 @@ def _read_mapping(name: str, value: Any) -> dict[str, Any] | None:
     return value
 
 
-__all__ = ["DataArguments", "LlavaSTTrainingConfig", "ModelArguments", "Recipe", "read_recipe"]
+__all__ = ["DataArguments", "LlavaSTTrainingConfig", "ModelArguments", "Recipe", "describe_keys", "read_recipe"]

@@ -56,8 +56,9 @@ def make_report(folder: Path) -> SkipReport:
 
 def test_what_is_written_is_read_again(folder):
     reader = Numbered(folder)
-    report = make_report(folder)
-    counts = convert_annotations(reader, folder / "out/a.jsonl", report, data_folder=folder)
+    report, done = make_report(folder), []
+    counts = convert_annotations(reader, folder / "out/a.jsonl", report, data_folder=folder, progress=done.append)
+    assert done == list(range(1, 26))
     assert counts == ConversionCounts(num_written=20, num_skipped=5)
     assert (report.num_used, report.num_skipped) == (20, 5)
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.jsonl"]

@@ -109,7 +109,7 @@ def test_outputs_that_cannot_be_are_refused(tmp_path, monkeypatch, name):
     Image.new("RGB", (8, 8)).save("photograph.png")
     before = Path("photograph.png").read_bytes()
     sample = make("conversation", "image", (Media(path="photograph.png"),), "What?", "Nothing.")
-    with pytest.raises(InputError, match="the output is"):
+    with pytest.raises(InputError, match="output is"):
         draw_record(sample, read_turns(sample, probe_media(sample)), name)
     assert Path("photograph.png").read_bytes() == before
 

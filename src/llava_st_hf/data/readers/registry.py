@@ -156,11 +156,12 @@ def open_reader(
     ```
     """
     if not isinstance(format, str) or format not in FORMATS:
-        raise InputError(f"format is {show(format)}: choose one of {', '.join(FORMATS)}.")
+        raise InputError(f"format is {show(format)}: choose one of {', '.join(FORMATS)}.", field="format")
     known = list_options(format)
     if unknown := [name for name in options if name not in known]:
         raise InputError(
-            f"{unknown[0]} is no option of the format {format}: it takes {', '.join(known) or 'no options'}."
+            f"{unknown[0]} is no option of the format {format}: it takes {', '.join(known) or 'no options'}.",
+            field=unknown[0],
         )
     return FORMATS[format].reader(path, source, data_folder=data_folder, task=task, **options)
 

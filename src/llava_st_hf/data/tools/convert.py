@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,11 @@ class _State:
 
 
 def convert_annotations(
-    reader: Reader, output_path: str | Path, report: SkipReport, data_folder: str | Path | None = None
+    reader: Reader,
+    output_path: str | Path,
+    report: SkipReport,
+    data_folder: str | Path | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> ConversionCounts:
     """
     Write the records of a reader as canonical JSONL.
@@ -60,6 +65,7 @@ def convert_annotations(
         data_folder (`str` or `Path`, *optional*):
             Folder that the paths of media are written relative to; without it they are written as the reader gives
             them.
+        progress (`Callable[[int], None]`, *optional*): Takes the number of records done.
 
     Returns:
         `ConversionCounts`: What became of the records, those of the part before a stop included.
@@ -79,9 +85,11 @@ def convert_annotations(
     """
     output_path = Path(output_path)
     if output_path.suffix != ".jsonl":
-        raise InputError(f"output_path is {str(output_path)!r}: give a name that ends with .jsonl.")
+        raise InputError(f"output_path is {str(output_path)!r}: give a name that ends with .jsonl.", field="output")
     if output_path.exists():
-        raise InputError(f"output_path is {str(output_path)!r}, which exists: delete it or give another name.")
+        raise InputError(
+            f"output_path is {str(output_path)!r}, which exists: delete it or give another name.", field="output"
+        )
     partial = output_path.with_name(output_path.name + ".partial")
     state_path = output_path.with_name(output_path.name + ".partial.state")
     folder = None if data_folder is None else os.path.realpath(data_folder)
@@ -98,6 +106,8 @@ def convert_annotations(
                 done = {"num_read": index, "num_written": written, "num_skipped": skipped, "last_record": last}
                 _save_state(file, state_path, replace(state, **done, last_hash=_hash(line) or state.last_hash))
             record = _read_line(reader, index, folder)
+            if progress is not None:
+                progress(index + 1)
             if isinstance(record, SkippedRecord):
                 skipped += 1
                 report.add(record)

@@ -193,7 +193,7 @@ def prepare_push(repository: str, private: bool = False, api: Any = None) -> Non
     from huggingface_hub.utils import httpx
 
     if not _REPOSITORY.fullmatch(repository):
-        raise InputError(f"the repository is {repository[:200]!r}: give ORGANIZATION/NAME.")
+        raise InputError(f"the repository is {repository[:200]!r}: give ORGANIZATION/NAME.", field="push_to")
     api = HfApi() if api is None else api
     try:
         api.create_repo(repository, repo_type="dataset", private=private or None, exist_ok=True)

@@ -14,6 +14,7 @@ from ...processing.grounding_results_llava_st import Caption, GroundingResult
 from ...processing.image_loading_llava_st import load_images, open_image
 from ...processing.media_llava_st import InputError
 from ...processing.video_processing_llava_st import DEFAULT_FPS
+from ...visualization import check_output as check_writable
 from ...visualization import draw_on_image, write_annotated_video, write_contact_sheet
 from ..samples import Sample
 from ..turns import Turn
@@ -25,19 +26,11 @@ _IMAGE_HEIGHT = 480  # pixels, of several images side by side
 
 def check_output(sample: Sample, output_path: str | Path) -> None:
     """Raise `InputError` where a record cannot be drawn under that name."""
-    path = Path(output_path)
     if sample.media_type == "text":
         raise InputError(f"record {sample.id!r} has no medium: there is nothing to draw, leave the output out.")
     allowed = (*PICTURE_ENDINGS, ".mp4") if sample.media_type == "video" else PICTURE_ENDINGS
-    if path.suffix.lower() not in allowed:
-        raise InputError(
-            f"the output is {path}: give a name that ends in {' or '.join(allowed)} for a {sample.media_type}."
-        )
-    if path.is_dir() or not path.resolve().parent.is_dir():
-        raise InputError(f"the output is {path}: give the name of a file in a folder that exists.")
-    for item in sample.media:
-        if item.content is None and item.path is not None and Path(item.path).resolve() == path.resolve():
-            raise InputError(f"the output is {path}: that is the medium of the record, give another name.")
+    files = [item.path for item in sample.media if item.content is None and item.path is not None]
+    check_writable(output_path, allowed, files)
 
 
 def draw_record(

@@ -96,7 +96,7 @@ def collect_statistics(
         `InputError`: If `max_records` is not at least 1.
     """
     if max_records < 1:
-        raise InputError(f"max_records is {max_records}: give at least 1.")
+        raise InputError(f"max_records is {max_records}: give at least 1.", field="max_records")
     statistics = DataStatistics(num_records=len(records))
     counter = None if processor is None else TokenCounter(processor)
     chosen: Sequence[int] = range(len(records))

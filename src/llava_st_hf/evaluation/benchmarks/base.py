@@ -67,14 +67,16 @@ class Benchmark(ABC):
         """Raise `InputError` for a protocol that does not apply to the benchmark or to one of its tasks."""
         if protocol.name not in self.protocols:
             raise InputError(
-                f"protocol is {protocol.name!r}: {self.name} is scored by {', '.join(self.protocols)} only."
+                f"protocol is {protocol.name!r}: {self.name} is scored by {', '.join(self.protocols)} only.",
+                field="protocol",
             )
         tasks = {self.get_task(index) for index in range(len(self))}
         scored = protocol.list_tasks()
         if unknown := sorted(tasks - {*scored}):
             raise InputError(
                 f"tasks has {', '.join(unknown)}, which protocol {protocol.name!r} does not score: choose from "
-                f"{', '.join(scored)}."
+                f"{', '.join(scored)}.",
+                field="tasks",
             )
 
 

@@ -58,13 +58,16 @@ class StShapes(Benchmark):
     ):
         self.tasks = self.scored_tasks if tasks is None else tuple(tasks)
         if not self.tasks or not set(self.tasks) <= set(self.scored_tasks) or len(set(self.tasks)) < len(self.tasks):
-            raise InputError(f"tasks is {list(self.tasks)}: choose from {', '.join(self.scored_tasks)}, each once.")
+            raise InputError(
+                f"tasks is {list(self.tasks)}: choose from {', '.join(self.scored_tasks)}, each once.", field="tasks"
+            )
         if num_clips < 1:
-            raise InputError(f"num_clips is {num_clips}: give at least 1.")
+            raise InputError(f"num_clips is {num_clips}: give at least 1.", field="num_clips")
         if seed < FIRST_EVALUATION_SEED:
             raise InputError(
                 f"seed is {seed}: smaller ones than {FIRST_EVALUATION_SEED:,} are for training, give that or a larger "
-                "one."
+                "one.",
+                field="seed",
             )
         self.num_clips = num_clips
         self.seed = seed

@@ -1,19 +1,18 @@
-"""The command as its user sees it: what it writes, what it says, and how it ends."""
+"""`llava-st ground` as its user sees it: what it writes, what it says, and how it ends."""
 
 import json
 import re
-import subprocess
-import sys
 import wave
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
+from llava_st_cli import main
 from llava_st_hf import GroundingResult
-from llava_st_hf.cli import main
-from llava_st_hf.demo import DEMO_QUERY
+from llava_st_hf.processing.tasks_llava_st import TASKS
 
 
 @pytest.fixture
@@ -188,30 +187,45 @@ def test_missing_model_is_one_line(clip, capsys):
     assert "no_such_folder" in capsys.readouterr().err
 
 
-def test_wrong_arguments_exit_with_2(capsys):
-    wrong_task = ["ground", "a.mp4", "query", "--task", "fly"]
-    for arguments in (["grond"], ["ground"], wrong_task, ["ground", "a.mp4", "--modle", "x"]):
-        with pytest.raises(SystemExit) as stop:
-            main(arguments)
-        assert stop.value.code == 2
-        usage = "usage: llava-st ground" if arguments[0] == "ground" else "usage: llava-st"
-        assert usage in capsys.readouterr().err
-    with pytest.raises(SystemExit) as stopped:
-        main([])
-    assert stopped.value.code == 2
-    assert "usage: llava-st" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["a.mp4", "query", "--task", "fly"],
+        ["a.mp4", "--modle", "x"],
+        ["a.mp4", "--frames", "many"],
+        ["--box", "1"],
+    ],
+)
+def test_wrong_arguments_exit_with_2(arguments, capsys):
+    assert main(["ground", *arguments]) == 2
+    assert capsys.readouterr().err.startswith("Usage: llava-st ground")
 
 
-def test_errors_name_the_option_of_the_command_line(ground, clip):
-    assert "--span START END" in ground(clip, "--task", "tr")[2]
-    assert "QUERY" in ground(clip)[2]
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        (["--task", "tr"], "--span START END"),
+        ([], "QUERY"),
+        (["a <video> of a circle"], "QUERY"),
+        (["--task", "elc", "--box", 1, 2, 3, 4], "--start SECONDS"),
+        (["a circle", "--frames", 0], "--frames N"),
+        (["a circle", "--frames", 5, "--fps", 2], "--fps F"),
+        (["a circle", "--time-range", 5, 9], "--time-range START END"),
+        (["a circle", "--device", "toaster"], "--device DEVICE"),
+        (["a circle", "--annotated", "drawn.png"], "--annotated FILE"),
+        (["a circle", "--json", "nowhere/a.json"], "--json FILE"),
+    ],
+)
+def test_errors_name_the_option_of_the_command_line(ground, clip, arguments, flag):
+    assert ground(clip, *arguments)[2].endswith(f" (on the command line: {flag})\n")
 
 
 def test_errors_of_the_system_are_one_line(ground, clip, monkeypatch):
     def fail(*arguments, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("llava_st_hf.cli.write_contact_sheet", fail)
+    monkeypatch.setattr("llava_st_hf.visualization.write_contact_sheet", fail)
     code, out, err = ground(clip, "a circle", "--contact-sheet", "sheet.png", "--quiet")
     assert code == 1
     assert out.startswith("query: "), "the answer is shown all the same"
@@ -219,72 +233,47 @@ def test_errors_of_the_system_are_one_line(ground, clip, monkeypatch):
 
 
 def test_help_lists_tasks_and_exit_codes(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["ground", "--help"])
-    assert stop.value.code == 0
+    assert main(["ground", "--help"]) == 0
     text = capsys.readouterr().out
-    for word in ("stvg", "video_captioning", "--time-range START END", "exit codes"):
-        assert word in text
+    for task in TASKS.values():
+        assert re.search(rf"^  {task.name} +{task.media_type} +{re.escape(task.description)}$", text, re.MULTILINE)
+    for words in ("--time-range START END", "--box X1 Y1 X2 Y2", "exit codes:"):
+        assert words in text
 
 
-def test_info_as_text_and_json(checkpoint, parity_dir, tmp_path, capsys):
-    assert main(["info"]) == 0
-    assert "transformers: " in capsys.readouterr().out
-    assert main(["info", "--json", "--model", str(checkpoint)]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert facts["coordinate tokens"] == "100 time, 100 height and width each"
-    assert facts["patches of a frame"] == 81
-    for folder in sorted(path.parent for path in parity_dir.glob("*/*/model.safetensors")):
-        assert main(["info", "--json", "--model", str(folder)]) == 0
-        assert json.loads(capsys.readouterr().out)["fast stream spliced"] is False
-    for name in ("./no_such_folder", "no_such_folder/"):
-        assert main(["info", "--model", name]) == 1
-        assert capsys.readouterr().err == f"llava-st: error: --model is {name}: no such folder.\n"
-    assert main(["info", "--model", ""]) == 1
-    assert capsys.readouterr().err.startswith("llava-st: error: --model is empty: give a directory")
-    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    assert main(["info", "--model", str(tmp_path)]) == 1
-    assert "'bert'" in capsys.readouterr().err
+def test_every_option_reaches_the_question(tmp_path, monkeypatch):
+    """Negative numbers, several values, and queries anywhere between the options."""
+    asked = {}
 
+    def answer(media, queries, question, outputs, model, quiet, **manner):
+        asked.update(media=media, queries=queries, quiet=quiet, **manner)
+        asked.update(vars(question) | vars(outputs) | vars(model))
 
-def test_demo_prints_both_paths(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("llava_st_cli.ground.answer", answer)
     monkeypatch.chdir(tmp_path)
-    assert main(["demo", "--output-dir", "out"]) == 0
-    captured = capsys.readouterr()
-    assert captured.out.splitlines()[-2:] == ["out/answer.json", "out/annotated.mp4"]
-    assert "moving coloured shapes" in captured.err
-    answer = json.loads((tmp_path / "out" / "answer.json").read_text())
-    assert answer["media"]["width"] == answer["media"]["height"] == 288
-    assert answer["query"] == DEMO_QUERY
-    assert not answer["problems"]
-    with av.open(str(tmp_path / "out" / "annotated.mp4")) as container:
-        assert container.streams.video[0].codec_context.name == "h264"
-
-
-def test_installed_wheel_grounds_from_another_folder_without_network(clip, tmp_path, pytestconfig):
-    target, work = tmp_path / "site", tmp_path / "elsewhere"
-    work.mkdir()
-    build = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-cache-dir"]
-    subprocess.run([*build, "--target", str(target), str(pytestconfig.rootpath)], check=True, cwd=work)
-    script = (
-        "import socket, sys\n"
-        "def refuse(*arguments, **options): raise AssertionError('the network was asked')\n"
-        "socket.socket.connect = refuse\n"
-        "import llava_st_hf\n"
-        "from llava_st_hf.cli import main\n"
-        "print(llava_st_hf.__file__)\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
-    command = ["ground", str(clip), "a red circle", "--json", "answer.json", "--annotated", "drawn.mp4"]
-    done = subprocess.run(
-        [sys.executable, "-c", script, *command, "--max-new-tokens", "40"],
-        cwd=work,
-        env={"PYTHONPATH": str(target), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0].startswith(str(target))
-    assert json.loads((work / "answer.json").read_text())["query"] == "a red circle"
-    assert (work / "drawn.mp4").stat().st_size > 1000
+    Path("a.mp4").touch()
+    arguments = "--box 1 -2.5 3 4 a.mp4 first --time-range -1 2 -0.5 --start -0.5 --span 0 1e1 --frames=7 --fps 2.5"
+    arguments += " --json a.json --task tr --annotated b.mp4 --contact-sheet c.png --model some/name --device cpu"
+    arguments += " --dtype float16 --max-new-tokens 5 --every-frame --unconstrained --quiet"
+    assert main(["ground", *arguments.split(), "-5 degrees", "--", "--json"]) == 0
+    assert asked == {
+        "media": "a.mp4",
+        "queries": ["first", "-0.5", "-5 degrees", "--json"],
+        "quiet": True,
+        "constrained": False,
+        "every_frame": True,
+        "task": "tr",
+        "num_frames": 7,
+        "fps": 2.5,
+        "time_range": (-1.0, 2.0),
+        "span": (0.0, 10.0),
+        "box": (1.0, -2.5, 3.0, 4.0),
+        "start_seconds": -0.5,
+        "max_new_tokens": 5,
+        "json": Path("a.json"),
+        "annotated": Path("b.mp4"),
+        "contact_sheet": Path("c.png"),
+        "model": "some/name",
+        "device": "cpu",
+        "dtype": "float16",
+    }

@@ -4,11 +4,16 @@ import json
 import os
 import subprocess
 import sys
+import typing
 
 import pytest
 
-from llava_st_hf.cli import main
+from llava_st_cli import main
+from llava_st_cli.app import make_program
+from llava_st_cli.evaluate import evaluate
+from llava_st_hf.data.shapes.scenes import DIFFICULTIES
 from llava_st_hf.evaluation.benchmarks import st_shapes
+from llava_st_hf.evaluation.protocols import PROTOCOLS
 
 
 @pytest.fixture
@@ -32,6 +37,7 @@ def test_from_model_to_report(run, checkpoint, tmp_path):
     assert [line.split("|")[1].strip() for line in out.splitlines()] == ["task", "----", "rec", "tr"]
     folder = tmp_path / "evaluation_output" / "st-shapes" / checkpoint.name
     assert out.strip() in (folder / "report.md").read_text()
+    assert f"llava-st evaluate st-shapes --model {checkpoint} " in (folder / "report.md").read_text()
     settings = json.loads((folder / "run.json").read_text())
     # At the model's own resolution.
     assert (settings["num_frames"], settings["size"], settings["difficulty"]) == (20, 54, "standard")
@@ -76,10 +82,17 @@ def test_what_cannot_be_done_is_one_line(run, tmp_path, arguments, message):
 
 
 def test_unknown_benchmark(checkpoint, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["evaluate", "imagenet", "--model", str(checkpoint)])
-    assert stop.value.code == 2
+    assert main(["evaluate", "imagenet", "--model", str(checkpoint)]) == 2
     assert "st-shapes" in capsys.readouterr().err
+
+
+def test_choices_are_those_of_the_library():
+    parameters = {parameter.name: parameter for parameter in make_program().commands["evaluate"].params}
+    assert parameters["seed"].default == st_shapes.FIRST_EVALUATION_SEED
+    hints = typing.get_type_hints(evaluate)
+    assert typing.get_args(hints["benchmark"]) == (st_shapes.StShapes.name,)
+    assert sorted(typing.get_args(hints["difficulty"])) == sorted(DIFFICULTIES)
+    assert sorted(typing.get_args(hints["protocol"])) == sorted(PROTOCOLS)
 
 
 @pytest.mark.slow
@@ -90,7 +103,7 @@ def test_two_processes_give_what_one_gives(checkpoint, tmp_path):
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     outputs = []
     for name, launcher in (("one", []), ("two", launch)):
-        command = [sys.executable, *launcher, "-m", "llava_st_hf.cli", *arguments, str(tmp_path / name)]
+        command = [sys.executable, *launcher, "-m", "llava_st_cli", *arguments, str(tmp_path / name)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)

@@ -1,7 +1,9 @@
 """`llava-st train`: a run from the command line, its errors, and a resumed one."""
 
 import json
+import re
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,10 @@ import yaml
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import llava_st_hf  # noqa: F401
-from llava_st_hf.cli import main
+from llava_st_cli import main
 from llava_st_hf.data.shapes import ShapesDataset, write_shapes
 from llava_st_hf.demo import DEMO_QUERY, write_demo_clip
+from llava_st_hf.training.recipe import DataArguments, ModelArguments
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -135,8 +138,27 @@ def test_errors_are_one_line(recipe, capsys):
     assert main(["train", str(recipe), "--lora_ranc", "4"]) == 1
     assert capsys.readouterr().err.strip().endswith("did you mean 'lora_rank'?")
     assert main(["train", str(recipe.with_name("none.yaml"))]) == 1
-    with pytest.raises(SystemExit):
-        main(["train"])
+    assert "none.yaml: no such recipe" in capsys.readouterr().err
+    assert main(["train", "--max_steps", "3", str(recipe)]) == 1
+    assert "name the recipe before its keys" in capsys.readouterr().err
+    assert main(["train"]) == 2
+
+
+def test_keys_are_handed_on_as_they_are(recipe, monkeypatch):
+    given = ["--max_steps", "-1", "--learning_rates", '{"packer": -1e-5}', "--output_dir=-x y", "--seed", "3"]
+    read = []
+    monkeypatch.setattr("llava_st_hf.training.run.run_recipe", lambda *arguments, **options: None)
+    monkeypatch.setattr("llava_st_hf.training.recipe.read_recipe", lambda path, overrides: read.append(overrides))
+    assert main(["train", str(recipe), *given[:4], "--dry-run", *given[4:]]) == 0
+    assert read == [given]
+
+
+def test_help_lists_the_keys(capsys):
+    assert main(["train", "--help"]) == 0
+    out = capsys.readouterr().out
+    for part in (ModelArguments, DataArguments):
+        for key in fields(part):
+            assert re.search(rf"^    --{key.name} +\S", out, re.MULTILINE)
 
 
 def test_what_fails_in_a_run_is_shown_whole(recipe, capsys, monkeypatch):
@@ -155,4 +177,4 @@ def test_a_missing_library_is_named(recipe, capsys, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "trl", None)
     assert main(["train", str(recipe)]) == 1
-    assert "pip install llava-st-hf[train]" in capsys.readouterr().err
+    assert 'trl is not installed: pip install "llava-st-hf[train]".' in capsys.readouterr().err

@@ -1,0 +1,73 @@
+"""`llava-st convert` and `llava-st init`: checkpoints of other layouts and other models."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import Quiet, ShardSize, argument, option
+from .running import Command, check_folder, say
+
+if TYPE_CHECKING:
+    from llava_st_hf.checkpoints.writing import WrittenCheckpoint
+
+app = typer.Typer()
+Destination = Annotated[Path, argument("DST", "folder to write: new or empty")]
+
+
+@app.command(cls=Command)
+def convert(
+    source: Annotated[str, argument("SRC", "published checkpoint: a directory, or a repository on the Hub")],
+    destination: Destination,
+    max_shard_size: ShardSize = "2GB",
+    quiet: Quiet = False,
+) -> None:
+    """
+    Rewrite a checkpoint in the published layout for transformers.
+
+    Written are model, tokenizer, processor and generation config. Stopped at any moment and started again, it goes on
+    where it was. A folder with anything else in it is never overwritten.
+    """
+    check_folder("SRC", source)
+    from llava_st_hf.checkpoints.convert import convert_checkpoint
+
+    _report(convert_checkpoint(source, destination, max_shard_size, quiet))
+
+
+@app.command(cls=Command)
+def init(
+    destination: Destination,
+    base: Annotated[str, option("DIR_OR_ID", "LLaVA-OneVision: a directory, or a repository on the Hub")],
+    seed: Annotated[int, option("N", "seed of the new weights")] = 0,
+    packer_hidden_size: Annotated[int, option("N", "width of the packer")] = 1024,
+    num_temporal_tokens: Annotated[int, option("N", "time tokens")] = 100,
+    num_spatial_tokens: Annotated[int, option("N", "height tokens, and width tokens")] = 100,
+    max_shard_size: ShardSize = "2GB",
+    quiet: Quiet = False,
+) -> None:
+    """
+    Make a LLaVA-ST to train from a LLaVA-OneVision of transformers.
+
+    Weights are carried over, packer and coordinate tables are new. Stopped at any moment and started again, it goes on
+    where it was. A folder with anything else in it is never overwritten.
+    """
+    check_folder("--base", base)
+    from llava_st_hf.checkpoints.initialize import initialize_checkpoint
+
+    written = initialize_checkpoint(
+        base,
+        destination,
+        seed=seed,
+        packer_hidden_size=packer_hidden_size,
+        num_temporal_tokens=num_temporal_tokens,
+        num_spatial_tokens=num_spatial_tokens,
+        max_shard_size=max_shard_size,
+        quiet=quiet,
+    )
+    _report(written)
+
+
+def _report(written: "WrittenCheckpoint") -> None:
+    for name in written.left_out:
+        say(f"Left out {name}: LLaVA-ST has no place for it.")
+    print(written.path)

@@ -1,0 +1,224 @@
+"""`llava-st ground`: answer questions about a clip or an image."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import running
+from .options import MaxNewTokens, ModelChoice, Quiet, argument, expand_dataclasses, flag, option, task_option
+from .running import CommandError
+from .tasks import load_tasks
+
+if TYPE_CHECKING:
+    import torch
+    from tqdm import tqdm
+
+    from llava_st_hf import Box, GroundingResult, Span
+
+LONGEST_ANSWER = 400  # characters on the screen; the JSON has it all
+app = typer.Typer()
+
+_Pair, _Corners = tuple[float, float], tuple[float, float, float, float]
+
+
+class GroundCommand(running.Command):
+    """Lists the tasks at the end of its help."""
+
+    def list_more(self) -> str:
+        """Return the table of tasks."""
+        return f"tasks, and what each takes:\n{load_tasks().describe_tasks()}"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked beside a query, by the names of the pipeline's arguments; `None` is for its own choice."""
+
+    task: Annotated[str | None, task_option("one of the tasks below (stvg or rec)")] = None
+    num_frames: Annotated[int | None, option("N", "frames to sample from the clip (the model's own)", "--frames")] = (
+        None
+    )
+    fps: Annotated[float | None, option("F", "frames to sample a second, instead of --frames")] = None
+    time_range: Annotated[_Pair | None, option("START END", "look at these seconds of the clip only")] = None
+    span: Annotated[_Pair | None, option("START END", "seconds that the task asks about")] = None
+    box: Annotated[_Corners | None, option("X1 Y1 X2 Y2", "pixels it asks about")] = None
+    start_seconds: Annotated[
+        float | None, option("SECONDS", "start time that the task asks about (elc)", "--start")
+    ] = None
+    max_new_tokens: MaxNewTokens = 1024
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Files that an answer is written to."""
+
+    json: Annotated[Path | None, option("FILE", "write the answer as JSON, a list for several queries")] = None
+    annotated: Annotated[Path | None, option("FILE", "draw it on the clip (.mp4) or image (.png)")] = None
+    contact_sheet: Annotated[Path | None, option("FILE", "draw it on a sheet of frames (.png)")] = None
+
+    def check(self, media: str, media_type: str, num_queries: int) -> None:
+        """Refuse an output that could not be written, before minutes go into an answer."""
+        from llava_st_hf.visualization import check_output
+
+        pictures = (".mp4",) if media_type == "video" else (".png", ".jpg", ".jpeg")
+        endings = {"json": (".json",), "annotated": pictures, "contact_sheet": (".png",)}
+        for name, path in vars(self).items():
+            if path is None:
+                continue
+            flag = f"--{name.replace('_', '-')}"
+            if name != "json" and num_queries > 1:
+                raise CommandError(f"{flag} is {path}: {num_queries} answers do not go onto one picture, ask one.")
+            if name == "contact_sheet" and media_type == "image":
+                raise CommandError(f"{flag} is {path}: an image has one frame only, use --annotated.")
+            check_output(path, endings[name], [media], field=name)
+
+    def write(self, results: "list[GroundingResult]", media: str, media_type: str, model: str, quiet: bool) -> None:
+        """Write the answers to the files that were asked for; a picture is of one answer."""
+        from llava_st_hf.processing.image_loading_llava_st import open_image
+        from llava_st_hf.visualization import draw_on_image, write_annotated_video, write_contact_sheet
+
+        if self.json is not None:
+            answers = [{"model": model, **result.to_dict()} for result in results]
+            text = json.dumps(answers[0] if len(answers) == 1 else answers, indent=2, ensure_ascii=True)
+            self.json.write_text(text + "\n", encoding="utf-8")
+            running.say(f"Wrote {self.json}", quiet)
+        if self.annotated is not None:
+            if media_type == "image":
+                draw_on_image(open_image(media), results[0]).save(self.annotated)
+            else:
+                with running.show_drawing(quiet) as advance:
+                    write_annotated_video(media, results[0], self.annotated, progress=advance)
+            running.say(f"Wrote {self.annotated}", quiet)
+        if self.contact_sheet is not None:
+            write_contact_sheet(media, results[0], self.contact_sheet)
+            running.say(f"Wrote {self.contact_sheet}", quiet)
+
+
+@app.command(cls=GroundCommand)
+@expand_dataclasses
+def ground(
+    media: Annotated[str, argument("MEDIA", "video or image file")],
+    question: Question,
+    outputs: Outputs,
+    model: ModelChoice,
+    query: Annotated[
+        list[str] | None,
+        argument("QUERY", 'what to look for, e.g. "a child in a red hat"; several share one reading of the file'),
+    ] = None,
+    queries: Annotated[Path | None, option("FILE", "a text file with one query a line")] = None,
+    every_frame: Annotated[bool, flag("--every-frame", "a box for every sampled frame of a tube's span")] = False,
+    unconstrained: Annotated[
+        bool, flag("--unconstrained", "let the model write freely, not by the grammar of the task")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Answer questions about a clip or image in seconds and pixels."""
+    running.check_exists(media)
+    manner = {"constrained": not unconstrained, "every_frame": every_frame}
+    answer(media, _read_queries(query or [], queries), question, outputs, model, quiet, **manner)
+
+
+def _read_queries(given: Sequence[str], file: Path | None) -> list[str | None]:
+    queries = list(given)
+    if file is not None:
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeError) as error:
+            raise CommandError(f"--queries {file} cannot be read: {error}") from error
+        queries += [line.strip() for line in lines if line.strip()]
+        if not queries:
+            raise CommandError(f"--queries {file} holds no query: write one a line.")
+    return queries or [None]
+
+
+def answer(
+    media: str,
+    queries: list[str | None],
+    question: Question,
+    outputs: Outputs,
+    model: ModelChoice,
+    quiet: bool,
+    **manner: bool,
+) -> None:
+    """
+    Ask a model about a clip or an image, print its answers and write them to files.
+
+    Args:
+        media (`str`): The clip or the image.
+        queries (`list[str | None]`): What is asked about it; `None` for a task without a query.
+        question (`Question`): What else is asked.
+        outputs (`Outputs`): Where to write the answers.
+        model (`ModelChoice`): Who is asked.
+        quiet (`bool`): Whether to show no progress.
+        manner: How the pipeline is to answer: `constrained`, `every_frame`.
+    """
+    from llava_st_hf.demo import SHIPPED_MODEL, SHIPPED_MODEL_NOTICE
+    from llava_st_hf.inference.pipeline import check_questions
+    from llava_st_hf.processing.image_loading_llava_st import guess_media_type
+
+    media_type, asked = guess_media_type(media), asdict(question)
+    # All that can be wrong without the model is found before minutes go into loading it and answering.
+    check_questions(media, queries, media_type, **asked)
+    outputs.check(media, media_type, len(queries))
+    if quiet:
+        running.silence_transformers()
+    if model.model is None:
+        running.say(SHIPPED_MODEL_NOTICE)
+    ground = model.load()
+    running.say(f"Reading {media}", quiet)
+    with running.show_progress("Answering", None, "token", quiet) as bar:
+        results = ground(media, queries, media_type=media_type, streamer=TokenCounter(bar), **asked, **manner)
+    print(running.clean("\n\n".join(summarize(result) for result in results)), flush=True)
+    outputs.write(results, media, media_type, model.model or SHIPPED_MODEL, quiet)
+
+
+class TokenCounter:
+    """Moves a bar by the tokens of an answer, which `generate` hands over as they come."""
+
+    def __init__(self, bar: "tqdm"):
+        self.bar = bar
+
+    def put(self, value: "torch.Tensor") -> None:
+        """Count tokens; plain `generate` hands over the prompt first, as a row."""
+        if value.ndim == 1:
+            self.bar.update(value.numel())
+
+    def end(self) -> None:
+        """Do nothing: another answer may follow."""
+
+
+def summarize(result: "GroundingResult") -> str:
+    """Describe a result in a few lines for a reader."""
+    lines = [] if result.query is None else [f"query: {result.query}"]
+    lines += [f"{describe_span(span)}{_describe_confidence(span)}" for span in result.spans]
+    lines += [f"box: {describe_box(box)}{_describe_confidence(box)}" for box in result.boxes]
+    for tube in result.tubes:
+        first, last = tube.boxes[0], tube.boxes[-1]
+        lines.append(f"tube: {len(tube.boxes)} boxes from {first.seconds:.2f} s to {last.seconds:.2f} s")
+        lines += [f"  {item.seconds:.2f} s: {describe_box(item.box)}" for item in (first, last)[: len(tube.boxes)]]
+    lines += [f"caption: {caption.text}" for caption in result.captions]
+    text = result.text if len(result.text) <= LONGEST_ANSWER else f"{result.text[:LONGEST_ANSWER]} ..."
+    lines.append(f"answer: {text}")
+    for problem in result.problems:
+        excerpt = f" {problem.text[:40]!r}" if problem.text else ""
+        lines.append(f"problem: {problem.message}{excerpt}")
+    if result.media is not None:
+        lines += [f"media problem: {problem}" for problem in result.media.problems]
+    return "\n".join(lines)
+
+
+def describe_span(span: "Span") -> str:
+    """Return a span as a line says it."""
+    return f"span: {span.start_seconds:.2f} s to {span.end_seconds:.2f} s"
+
+
+def describe_box(box: "Box") -> str:
+    """Return a box as a line says it."""
+    return f"({box.x1:.0f}, {box.y1:.0f}) to ({box.x2:.0f}, {box.y2:.0f}) pixels"
+
+
+def _describe_confidence(found: "Span | Box") -> str:
+    return "" if found.confidence is None else f", confidence {found.confidence:.2f}"

@@ -1,0 +1,86 @@
+"""`llava-st info` and `llava-st demo`: what there is, and what it does."""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .ground import Outputs, Question, answer
+from .options import ModelChoice, PrintJson, option
+from .running import Command, CommandError, check_folder, naming
+
+app = typer.Typer()
+
+
+@app.command(cls=Command)
+def info(
+    model: Annotated[str | None, option("ID_OR_DIR", "also show the facts of this model (config.json only)")] = None,
+    print_json: PrintJson = False,
+) -> None:
+    """Show versions, the device, and the facts of a model."""
+    check_folder("--model", model)
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
+    facts = {
+        "llava-st-hf": version("llava-st-hf"),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "transformers", "av", "numpy", "pillow", "safetensors")},
+        "device": device,
+        "platform": platform.platform(),
+        **({} if model is None else read_facts(model)),
+    }
+    lines = (f"{key}: {value}" for key, value in facts.items())
+    print(json.dumps(facts, indent=2) if print_json else "\n".join(lines))
+
+
+def read_facts(model: str) -> dict[str, object]:
+    """Return what the config of a model says, by its name for a reader."""
+    import torch
+
+    from llava_st_hf import LlavaSTForConditionalGeneration
+    from llava_st_hf.inference.pipeline import check_model_type
+
+    with naming(f"--model {model}", "read"):
+        config = check_model_type(model)
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in LlavaSTForConditionalGeneration(config).parameters())
+    vision, text = config.vision_config, config.text_config
+    return {
+        "model": model,
+        "parameters": parameters,
+        "vision": f"{vision.num_hidden_layers} layers, width {vision.hidden_size}, {vision.image_size} px",
+        "language": f"{text.num_hidden_layers} layers, width {text.hidden_size}",
+        "longest sequence": text.max_position_embeddings,
+        "text tokens": config.coordinate_token_offset,
+        "coordinate tokens": f"{config.num_temporal_tokens} time, {config.num_spatial_tokens} height and width each",
+        "patches of a frame": config.patch_grid_size**2,
+        "fast stream spliced": config.splice_fast_tokens,
+    }
+
+
+@app.command(cls=Command)
+def demo(
+    output_dir: Annotated[Path, option("DIR", "folder to write to")] = Path("demo_output"),
+) -> None:
+    """
+    Render a clip, ground a query in it, and draw the answer.
+
+    The clip is of moving shapes, and the small model that comes with the package answers.
+    """
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(
+            f"--output-dir is {output_dir}: it cannot be made ({error.strerror}), give another."
+        ) from error
+    from llava_st_hf.demo import DEMO_QUERY, write_demo_clip
+
+    clip = write_demo_clip(output_dir / "clip.mp4")
+    written, annotated, sheet = (output_dir / name for name in ("answer.json", "annotated.mp4", "contact_sheet.png"))
+    outputs = Outputs(written, annotated, sheet)
+    answer(str(clip), [DEMO_QUERY], Question(), outputs, ModelChoice(), quiet=True)
+    print(f"{sheet}\n{written}\n{annotated}")

@@ -1,0 +1,191 @@
+"""What all commands share: how they end, how they say what is wrong, and what they show while they work."""
+
+import os
+import re
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperCommand
+
+from .process import INTERRUPTED, NOTICE
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+EXIT_CODES = "exit codes: 0 answered, 1 input, output or model could not be used, 2 wrong arguments, 130 interrupted"
+_MODULES_OF_EXTRAS = {"accelerate", "datasets", "jinja2", "matplotlib", "peft", "pyarrow", "trl", "yaml"}
+_NO_OPTION = re.compile(r"-\.?\d|-.* |-$", re.DOTALL)  # a negative number, a sentence, or a dash
+
+
+class CommandError(Exception):
+    """Ends the command with one line on standard error and exit code 1; the message names the option."""
+
+
+class Command(TyperCommand):
+    """A command that ends with one line where something goes wrong, whatever that is."""
+
+    extra: str | None = None  # of the package, which brings what the command needs
+    takes_several: frozenset[str] = frozenset()  # options that take all words up to the next option
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        """Parse, with the options first: negative numbers and sentences with a dash are arguments, too."""
+        if ctx.ignore_unknown_options or ctx.resilient_parsing:
+            return super().parse_args(ctx, args)
+        named = {name: each for each in self.params for name in each.opts if name.startswith("-")}
+        sizes = {name: 0 if each.is_flag else each.nargs for name, each in named.items()}
+        options, arguments, words = [], [], deque(args)
+        while words and words[0] != "--":
+            word = words.popleft()
+            is_several, size = word in self.takes_several, sizes.get(word, 0)
+            if len(words) < size or (is_several and words[0].startswith("-")):
+                ctx.fail(f"Option {word!r} requires {size} argument{'s' * (size > 1)}.")
+            if is_several:
+                while words and not words[0].startswith("-"):
+                    options += [word, words.popleft()]
+            elif word.startswith("-") and (word.partition("=")[0] in sizes or not _NO_OPTION.match(word)):
+                options += [word, *(words.popleft() for _ in range(size))]
+            else:
+                arguments.append(word)
+        return super().parse_args(ctx, [*options, "--", *arguments, *list(words)[1:]])
+
+    def invoke(self, ctx: typer.Context) -> None:
+        """Do the work, and end as `EXIT_CODES` says."""
+        try:
+            super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except KeyboardInterrupt:
+            print(NOTICE, file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+        except typer.Exit:
+            raise
+        except Exception as error:
+            if ctx.find_root().params.get("debug"):
+                traceback.print_exc()
+            print(f"llava-st: error: {self.describe_error(error)}", file=sys.stderr)
+            raise typer.Exit(1) from error
+
+    def list_more(self) -> str | None:
+        """Return what the help has beside text, options and exit codes; asked for only where help is."""
+
+    def format_epilog(self, ctx: typer.Context, formatter: Any) -> None:
+        """Write the end of the help."""
+        parts = [*(self.list_more() or "").split("\n\n"), EXIT_CODES]
+        self.epilog = "\n\n".join(f"\b\n{part}" for part in parts if part)  # behind a \b lines stay as they are
+        super().format_epilog(ctx, formatter)
+
+    def describe_error(self, error: Exception) -> str:
+        """Return what is wrong in one line, with the name of the option where the error knows its field."""
+        message = str(error) if is_for_users(error) else f"{type(error).__name__}: {summarize_error(error)}"
+        # huggingface_hub asks for Jinja2 in words.
+        missing = "jinja2" if "Jinja2" in str(error) else (getattr(error, "name", None) or "").partition(".")[0]
+        if isinstance(error, ImportError) and self.extra is not None and missing in _MODULES_OF_EXTRAS:
+            message = f'{missing} is not installed: pip install "llava-st-hf[{self.extra}]".'
+        # What has a reason is about a record of a file, not about an argument.
+        field = None if hasattr(error, "reason") else getattr(error, "field", None)
+        for parameter in self.params:
+            if field in (parameter.name, parameter.opts[0].removeprefix("--").replace("-", "_")):
+                names = [] if parameter.param_type_name == "argument" else parameter.opts[:1]
+                names += [] if parameter.metavar is None else [parameter.metavar]
+                message += f" (on the command line: {' '.join(names)})"
+        return clean(" ".join(message.split()).encode("utf-8", "backslashreplace").decode())
+
+
+def show_help_without_command(ctx: typer.Context) -> None:
+    """Print the help of a group of commands where none of them is given."""
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
+        raise typer.Exit(2)
+
+
+# Errors ----------------------------------------------------------------------------------------------------------
+
+
+def is_for_users(error: BaseException) -> bool:
+    """Tell whether a message was written for users: it says what to fix."""
+    # By name: what raises an `InputError` of the library has imported it, and this must not.
+    return isinstance(error, CommandError) or any(each.__name__ == "InputError" for each in type(error).__mro__)
+
+
+def summarize_error(error: BaseException) -> str:
+    """Return one line for an error of a library: its message, or that of its cause where it only points there."""
+    while error.__cause__ is not None and str(error).rstrip().endswith(":"):
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def naming(what: str, verb: str = "loaded") -> Iterator[None]:
+    """Say of an error of a library what it is about, such as `--model ID`."""
+    try:
+        yield
+    except Exception as error:
+        if is_for_users(error):
+            raise
+        raise CommandError(f"{what} cannot be {verb}: {summarize_error(error)}") from error
+
+
+def check_exists(path: str | Path, what: str = "file") -> None:
+    """Refuse a path where nothing is."""
+    if not Path(path).exists():
+        raise CommandError(f"{path}: no such {what}; check the path.")
+
+
+def check_folder(flag: str, name: str | None) -> None:
+    """Say so where a folder is meant that does not exist, before it is taken for a repository's name."""
+    if name is not None and not name.strip():
+        raise CommandError(f"{flag} is empty: give a directory, or a repository on the Hub.")
+    is_path = name is not None and (name.startswith((".", "/", "~")) or name.endswith("/"))
+    if is_path and not Path(name).expanduser().is_dir():
+        raise CommandError(f"{flag} is {name}: no such folder.")
+
+
+# What is shown ---------------------------------------------------------------------------------------------------
+
+
+def say(text: str, quiet: bool = False) -> None:
+    """Print a line beside the results."""
+    if not quiet:
+        print(clean(text), file=sys.stderr, flush=True)
+
+
+def clean(text: str) -> str:
+    """Return a text without the control characters that a terminal would obey; line breaks stay."""
+    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
+
+
+@contextmanager
+def show_progress(text: str, total: int | None, unit: str = "record", quiet: bool = False) -> Iterator["tqdm"]:
+    """Show a bar on standard error, where that is a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=text, unit=unit, disable=True if quiet else None, leave=False) as bar:
+        yield bar
+
+
+@contextmanager
+def show_drawing(quiet: bool = False) -> Iterator[Callable[[int, int | None], None]]:
+    """Show how far a clip is drawn; gives what takes the frames done and their number."""
+    with show_progress("Drawing", None, "frame", quiet) as bar:
+
+        def advance(done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield advance
+
+
+def silence_transformers() -> None:
+    """Let transformers show neither bars nor warnings."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()

@@ -1,0 +1,146 @@
+"""What a record says, and what a check found, in words for a reader."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...processing.grounding_results_llava_st import Box, GroundingResult
+from ...processing.media_llava_st import InputError
+from ..samples import Sample
+from ..skips import SkippedRecord, format_skip_table
+from ..turns import Turn
+from .check import CheckSummary, Records
+
+_DECIMALS = re.compile(r"(?<=[txy]=)\d*\.\d+")
+_AXES = {"t": "time", "x": "width", "y": "height"}
+
+
+def find_record(records: Records, name: str, progress: Callable[[int], None] | None = None) -> Sample | SkippedRecord:
+    """
+    Return the record of a number or an id.
+
+    Args:
+        records (`Records`): The records.
+        name (`str`): A number from 0; else the id, `id=7` for one of digits alone.
+        progress (`Callable[[int], None]`, *optional*): Takes how many more records were looked at.
+
+    Raises:
+        `InputError`: If there is no such record.
+    """
+    if name.isascii() and name.isdigit():
+        if int(name) >= len(records):
+            raise InputError(f"the record is {name}: there are the records 0 to {len(records) - 1}.", field="record")
+        return records[int(name)]
+    for index in range(len(records)):
+        record = records[index]
+        if record.id == name.removeprefix("id="):
+            return record
+        if progress is not None:
+            progress(1)
+    raise InputError(f"the record is {name!r}: none has that id; give its number, from 0.", field="record")
+
+
+def describe_record(sample: Sample, turns: Sequence[Turn]) -> str:
+    """
+    Describe a record: what it is, the conversation, and what that means in seconds and pixels.
+
+    Args:
+        sample (`Sample`): The record.
+        turns (`Sequence[Turn]`): What it says, see `read_turns`.
+
+    Returns:
+        `str`: One line for each thing.
+    """
+    names = [item.path or ("an array" if item.content is None else "bytes") for item in sample.media]
+    lines = [f"id: {sample.id}", f"source: {sample.source}", f"task: {sample.task}", f"medium: {sample.media_type}"]
+    lines += [f"  {name}" for name in names[:3]] + ([f"  and {len(names) - 3} more"] if len(names) > 3 else [])
+    if sample.frame_range is not None:
+        lines.append(f"frames: {sample.frame_range[0]} to {sample.frame_range[1]}")
+    lines += [f"{message['role']}: {_shorten(message['content'])}" for message in sample.messages]
+    for turn in turns:
+        lines += [f"question {line}" for line in _list_groups(turn.question)]
+        lines += [f"answer {line}" for line in _list_groups(turn.answer)]
+        lines += [f"answer {problem.kind}: {problem.message}" for problem in turn.answer.problems]
+    if turns:
+        lines += [f"media problem: {problem}" for problem in turns[0].answer.media.problems]
+    return "\n".join(lines)
+
+
+def _shorten(text: str) -> str:
+    """Return a text whose coordinates have four decimals at most; the record has more."""
+    return _DECIMALS.sub(lambda match: f"{float(match[0]):.4f}".rstrip("0").rstrip("."), text)
+
+
+def _list_groups(result: GroundingResult) -> list[str]:
+    lines = [f"span: {span.start_seconds:.2f} s to {span.end_seconds:.2f} s" for span in result.spans]
+    phrases = [(caption.text, box) for caption in result.captions for box in caption.boxes]
+    named = {box for _, box in phrases}
+    lines += [f"box: {_format_box(box)} {text}" for text, box in phrases]
+    lines += [f"box: {_format_box(box)}" for box in result.boxes if box not in named]
+    for tube in result.tubes:
+        lines.append(f"tube: {len(tube.boxes)} boxes, {tube.start_seconds:.2f} s to {tube.end_seconds:.2f} s")
+        shown = [*tube.boxes[:2], *tube.boxes[2:][-1:]]
+        lines += [f"  at {moment.seconds:.2f} s: {_format_box(moment.box)}" for moment in shown]
+    return lines
+
+
+def _format_box(box: Box) -> str:
+    return f"({box.x1:.0f}, {box.y1:.0f}) to ({box.x2:.0f}, {box.y2:.0f}) pixels"
+
+
+def describe_check(summary: CheckSummary, report: Path | None = None) -> list[str]:
+    """
+    Describe what a check found.
+
+    Args:
+        summary (`CheckSummary`): What it found.
+        report (`Path`, *optional*): File with the records that cannot be used.
+
+    Returns:
+        `list[str]`: Tables, with an example of each fault.
+    """
+    tables, facts = [], summary.to_dict()
+    if facts["records"]:
+        tables.append(format_table(("source", "task", "records"), [tuple(row.values()) for row in facts["records"]]))
+    examples = [f"  {entry['reason']}: {entry['example']}" for entry in facts["skips"]]
+    skips = format_skip_table(summary.skips, summary.num_used + summary.num_skipped, report)
+    tables.append("\n".join([skips, *(["for example", *examples] if examples else [])]))
+    if facts["tokens"]:
+        rows = [(task, *lengths.values()) for task, lengths in facts["tokens"].items()]
+        tables.append(format_table(("tokens of task", "min", "median", "95 %", "max"), rows))
+    if facts["coordinates"]:
+        rows = [
+            (
+                f"{_AXES[entry['axis']]} ({entry['unit']})",
+                entry["count"],
+                f"{entry['minimum']:.6g}",
+                f"{entry['maximum']:.6g}",
+                f"{entry['share_at_edges']:.1%}",
+            )
+            for entry in facts["coordinates"]
+        ]
+        tables.append(format_table(("coordinates", "count", "min", "max", "at an edge"), rows))
+    if facts["warnings"]:
+        rows = [(entry["source"], entry["kind"], entry["records"]) for entry in facts["warnings"]]
+        examples = [f"  {entry['kind']}: {entry['example']}" for entry in facts["warnings"]]
+        tables.append("\n".join([format_table(("source", "warning", "records"), rows), "for example", *examples]))
+    return tables
+
+
+def format_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return a table in plain text; texts stand at the left of their columns, numbers at the right."""
+    written = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *written, strict=True)]
+    is_text = [all(not cell[:1].isdigit() for cell in column) for column in zip(*written, strict=True)]
+    lines = [
+        "  ".join(
+            f"{cell:<{width}}" if left else f"{cell:>{width}}"
+            for cell, width, left in zip(row, widths, is_text, strict=True)
+        ).rstrip()
+        for row in [header, *written]
+    ]
+    return "\n".join(lines)
+
+
+__all__ = ["describe_check", "describe_record", "find_record"]

@@ -1,0 +1,121 @@
+"""Opens what the tools for data look at: a mixture, annotations of any format, or the built-in ST-Shapes."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...hub.cards import UNKNOWN_LICENSE, SourceFacts
+from ...processing.media_llava_st import InputError
+from ..mixture import MixtureSpec
+from ..readers.base import Reader
+from ..readers.registry import guess_format, open_reader
+from ..shapes import SHAPES_TASKS, ShapesDataset
+from .check import ChosenRecords, Records
+
+SHAPES = "st-shapes"
+_NUM_SHAPES = 1000  # records, for a look at them
+_MIXTURE_ENDINGS = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class OpenedRecords:
+    """
+    Records, and what is known of them.
+
+    Args:
+        records (`Records`): The records.
+        facts (`dict[str, SourceFacts]`, *optional*): Licence and origin by source, as far as they are known.
+        required_sources (`frozenset[str]`, *optional*): Sources of which no record may be skipped.
+        max_skip_share (`float`, *optional*, defaults to 0.05): Share of the records that may be skipped.
+    """
+
+    records: Records
+    facts: dict[str, SourceFacts] = field(default_factory=dict)
+    required_sources: frozenset[str] = frozenset()
+    max_skip_share: float = 0.05
+
+
+def open_records(path: str | Path, **said: Any) -> OpenedRecords:
+    """
+    Open a mixture, annotations or ST-Shapes.
+
+    Args:
+        path (`str` or `Path`):
+            A mixture (`.yaml`), of which the records are those that it chooses; a file of annotations or a folder of
+            Parquet files; or `"st-shapes"`.
+        said: What is said about annotations, see `open_annotations`; a mixture and ST-Shapes say it themselves.
+
+    Returns:
+        `OpenedRecords`: The records.
+
+    Raises:
+        `InputError`: If there is no such file, it cannot be read, or something is said that it says itself.
+    """
+    is_mixture = Path(path).suffix.lower() in _MIXTURE_ENDINGS
+    given = [name for name, value in said.items() if value is not None]
+    if given and (is_mixture or str(path) == SHAPES):
+        raise InputError(f"{given[0]} is given, but {path} says that itself: leave it out.", field=given[0])
+    if str(path) == SHAPES:
+        return OpenedRecords(ShapesDataset(SHAPES_TASKS, num_samples=_NUM_SHAPES))
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such file or folder; check the path.")
+    return _open_mixture(path) if is_mixture else OpenedRecords(open_annotations(path, **said))
+
+
+def _open_mixture(path: str | Path) -> OpenedRecords:
+    spec, known = MixtureSpec.from_yaml(path), {}
+    for source in spec.datasets:
+        facts = SourceFacts(source.name, source.license or UNKNOWN_LICENSE, source.origin)
+        if known.setdefault(source.name, facts) != facts:
+            raise InputError(
+                f"{path}: two entries are named {source.name!r}, and differ in license or origin: give each a source "
+                "of its own."
+            )
+    return OpenedRecords(ChosenRecords(spec), known, frozenset(spec.required_sources), spec.max_skip_share)
+
+
+def open_annotations(
+    path: str | Path,
+    format: str | None = None,
+    data_folder: str | Path | None = None,
+    source: str | None = None,
+    task: str | None = None,
+    num_frames: int | None = None,
+) -> Reader:
+    """
+    Open annotations, which say themselves what is not said.
+
+    Args:
+        path (`str` or `Path`): A file, or a folder of Parquet files.
+        format (`str`, *optional*): One of `FORMATS`; guessed from the file by default.
+        data_folder (`str` or `Path`, *optional*): Folder of the media; that of the file by default.
+        source (`str`, *optional*): Name of the data set; that of the file by default.
+        task (`str`, *optional*): Task of the records, where the format leaves a choice.
+        num_frames (`int`, *optional*): Frames of a clip that annotations in seconds get boxes for.
+
+    Returns:
+        `Reader`: The records.
+
+    Raises:
+        `InputError`: For a folder that does not exist, and as `open_reader` does.
+    """
+    folder = get_media_folder(path, data_folder)
+    if not folder.is_dir():
+        raise InputError(f"data_folder is {folder}: no such folder.", field="data_folder")
+    format = format or guess_format(path)
+    # A published data set says of each record where it comes from.
+    extra: dict[str, Any] = {"keep_sources": source is None} if format == "canonical" else {}
+    if num_frames is not None:
+        extra["num_frames"] = num_frames
+    name = source or Path(path).resolve().name.partition(".")[0] or "data"
+    return open_reader(format, path, name, folder, task, **extra)
+
+
+def get_media_folder(path: str | Path, data_folder: str | Path | None = None) -> Path:
+    """Return the folder of the media of annotations: that of the annotations unless another one is given."""
+    if data_folder is not None:
+        return Path(data_folder)
+    return Path(path) if Path(path).is_dir() else Path(path).parent
+
+
+__all__ = ["SHAPES", "OpenedRecords", "get_media_folder", "open_annotations", "open_records"]

@@ -1,0 +1,42 @@
+"""`llava-st info` and `llava-st demo`."""
+
+import json
+
+import av
+
+from llava_st_cli import main
+from llava_st_hf.demo import DEMO_QUERY
+
+
+def test_info_as_text_and_json(checkpoint, parity_dir, tmp_path, capsys):
+    assert main(["info"]) == 0
+    assert "transformers: " in capsys.readouterr().out
+    assert main(["info", "--json", "--model", str(checkpoint)]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["coordinate tokens"] == "100 time, 100 height and width each"
+    assert facts["patches of a frame"] == 81
+    for folder in sorted(path.parent for path in parity_dir.glob("*/*/model.safetensors")):
+        assert main(["info", "--json", "--model", str(folder)]) == 0
+        assert json.loads(capsys.readouterr().out)["fast stream spliced"] is False
+    for name in ("./no_such_folder", "no_such_folder/"):
+        assert main(["info", "--model", name]) == 1
+        assert capsys.readouterr().err == f"llava-st: error: --model is {name}: no such folder.\n"
+    assert main(["info", "--model", ""]) == 1
+    assert capsys.readouterr().err.startswith("llava-st: error: --model is empty: give a directory")
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    assert main(["info", "--model", str(tmp_path)]) == 1
+    assert "'bert'" in capsys.readouterr().err
+
+
+def test_demo_prints_both_paths(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--output-dir", "out"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[-2:] == ["out/answer.json", "out/annotated.mp4"]
+    assert "moving coloured shapes" in captured.err
+    answer = json.loads((tmp_path / "out" / "answer.json").read_text())
+    assert answer["media"]["width"] == answer["media"]["height"] == 288
+    assert answer["query"] == DEMO_QUERY
+    assert not answer["problems"]
+    with av.open(str(tmp_path / "out" / "annotated.mp4")) as container:
+        assert container.streams.video[0].codec_context.name == "h264"

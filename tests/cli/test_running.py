@@ -1,0 +1,146 @@
+"""What all commands share: what is an option, what an error becomes, and what a terminal must not see."""
+
+import inspect
+import typing
+from dataclasses import dataclass
+
+import pytest
+import typer
+
+from llava_st_cli.options import argument, expand_dataclasses, flag, option
+from llava_st_cli.running import Command, CommandError, check_folder, clean, naming, summarize_error
+from llava_st_hf import InputError
+from llava_st_hf.data.skips import RecordError
+
+
+class SeveralNames(Command):
+    """A command for the tests."""
+
+    takes_several = frozenset({"--names"})
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command that does what it is told to; return the exit code, what it got and standard error."""
+    got, app = {}, typer.Typer(rich_markup_mode=None)
+
+    @app.callback()
+    def start(debug: bool = False) -> None:
+        """Start."""
+
+    @app.command(cls=SeveralNames)
+    def work(
+        words: typing.Annotated[list[str], argument("WORD", "words")],
+        pair: typing.Annotated[tuple[float, float] | None, option("A B", "two numbers")] = None,
+        names: typing.Annotated[list[str] | None, option("NAME ...", "names")] = None,
+        is_on: typing.Annotated[bool, flag("--on", "a switch")] = False,
+    ) -> None:
+        """Work."""
+        got.update(words=words, pair=pair, names=names, on=is_on)
+        if run.error is not None:
+            raise run.error
+
+    def run(*arguments: str, error: Exception | None = None) -> tuple[int, dict, str]:
+        run.error = error
+        got.clear()
+        with pytest.raises(SystemExit) as end:
+            typer.main.get_command(app)(args=["work", *arguments], prog_name="llava-st")
+        return end.value.code, dict(got), capsys.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["a", "b"], {"words": ["a", "b"]}),
+        (["-0.5", "--on", "-.5"], {"words": ["-0.5", "-.5"], "on": True}),
+        (["--pair", "-1", "-2", "a"], {"words": ["a"], "pair": (-1.0, -2.0)}),
+        (["-5 degrees", "--on"], {"words": ["-5 degrees"], "on": True}),
+        (["-the hat"], {"words": ["-the hat"]}),
+        (["-"], {"words": ["-"]}),
+        (["a", "--", "--on"], {"words": ["a", "--on"]}),
+        (["--names", "x", "y", "--on", "a"], {"words": ["a"], "names": ["x", "y"], "on": True}),
+        (["a", "--names", "x", "--names=y"], {"words": ["a"], "names": ["x", "y"]}),
+        (["a", "--names=x y"], {"words": ["a"], "names": ["x y"]}),
+    ],
+)
+def test_words_and_options_in_any_order(run, arguments, expected):
+    assert run(*arguments) == (0, {"pair": None, "names": None, "on": False, **expected}, "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["a", "--of"], ["a", "--pair", "1"], ["a", "-x"], ["--on"], ["a", "--names"], ["a", "--names", "--on"]],
+)
+def test_what_is_no_option_is_refused(run, arguments):
+    code, got, err = run(*arguments)
+    assert (code, got) == (2, {})
+    assert err.startswith("Usage: llava-st work ")
+
+
+def wrapped(message: str, cause: Exception) -> Exception:
+    error = OSError(message)
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (CommandError("--pair is 3: give two."), "--pair is 3: give two."),
+        (InputError("pair is 3: give two."), "pair is 3: give two."),
+        (InputError("pair is 3.", field="pair"), "pair is 3. (on the command line: --pair A B)"),
+        (InputError("it is on.", field="on"), "it is on. (on the command line: --on)"),
+        (InputError("words is none.", field="words"), "words is none. (on the command line: WORD)"),
+        (InputError("this is wrong.", field="other"), "this is wrong."),
+        (RecordError("invalid_field", "pair", "pair is 3."), "pair is 3."),
+        (InputError("two\n lines \x1b[2J\udcff"), r"two lines ?[2J\udcff"),
+        (KeyError("key"), "KeyError: 'key'"),
+        (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+        (MemoryError(), "MemoryError: MemoryError"),
+        (wrapped("it failed because:", ValueError("\n of this\n and that")), "OSError: of this"),
+    ],
+)
+def test_any_error_is_one_line(run, error, line):
+    assert run("a", error=error)[::2] == (1, f"llava-st: error: {line}\n")
+
+
+def test_errors_of_libraries_say_what_they_are_about():
+    with pytest.raises(CommandError, match=r"^--model m cannot be read: no file$"), naming("--model m", "read"):
+        raise OSError("no file\nat all")
+    with pytest.raises(InputError, match=r"^as it is$"), naming("--model m"):
+        raise InputError("as it is")
+    assert summarize_error(ValueError()) == "ValueError"
+
+
+def test_a_folder_that_is_meant_is_there(tmp_path):
+    for name in (None, "me/model", str(tmp_path), f"{tmp_path}/"):
+        check_folder("--model", name)
+    for name in ("", " ", "./nowhere", "nowhere/", "~/no/where"):
+        with pytest.raises(CommandError, match="--model is"):
+            check_folder("--model", name)
+
+
+def test_clean_keeps_lines():
+    assert clean("é\n\x1b[2J\x07\t.") == "é\n?[2J??."
+
+
+def test_a_dataclass_stands_for_its_options():
+    @dataclass(frozen=True)
+    class Pair:
+        first: typing.Annotated[int, option("N", "first")]
+        second: typing.Annotated[int, option("N", "second")] = 2
+
+    @expand_dataclasses
+    def add(factor: int, pair: Pair, last: int = 0) -> None:
+        found.append((factor, pair, last))
+
+    found = []
+    parameters = inspect.signature(add).parameters
+    assert [(name, each.default) for name, each in parameters.items()][1:3] == [
+        ("first", inspect.Parameter.empty),
+        ("second", 2),
+    ]
+    add(factor=3, first=1, second=5, last=7)
+    assert found == [(3, Pair(1, 5), 7)]
