@@ -81,7 +81,7 @@ def main() -> None:
                 if name == "full":
                     full_loss(head, hidden, labels, offsets, rows).backward()
                 else:
-                    head._compute_loss(hidden[:, :-1], labels[:, 1:], offsets[:, 1:], rows, None).backward()
+                    head._compute_loss(hidden[:, :-1], labels[:, 1:], offsets[:, 1:], rows, None)[0].backward()
 
             figures[name] = peak_and_seconds(step)
             gradients[name] = [hidden.grad, rows.grad, *[p.grad for p in head.parameters() if p.requires_grad]]

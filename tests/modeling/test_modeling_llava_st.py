@@ -1,5 +1,7 @@
 """Behaviour of the model beyond the published one: any frames, any media, batches, memory, saving."""
 
+import functools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -86,6 +88,35 @@ def test_features_come_with_what_the_vision_tower_gave(make_model):
     assert model.get_video_features(videos).hidden_states is None
     images = model.get_image_features(frames, output_attentions=True)
     torch.testing.assert_close(images.last_hidden_state, tower.last_hidden_state)
+
+
+@torch.no_grad()
+def test_the_last_state_of_the_vision_tower_is_left_out_where_nobody_asks(make_model, monkeypatch):
+    model = make_model(vision_chunk_size=3)
+    videos = pixels(2, 4)
+    (first, second), (alone, other) = (
+        model.get_video_features(videos, output_last_hidden_state=is_kept).pooler_output for is_kept in (True, False)
+    )
+    assert torch.equal(first, alone)
+    assert torch.equal(second, other)
+    assert model.get_video_features(videos, output_last_hidden_state=False).last_hidden_state is None
+    assert model.get_image_features(videos[0], output_last_hidden_state=False).last_hidden_state is None
+    made = []
+    for name in ("get_video_features", "get_image_features"):
+        get_features = getattr(LlavaSTModel, name)
+
+        @functools.wraps(get_features)
+        def note(*arguments, get_features=get_features, **options):
+            outputs = get_features(*arguments, **options)
+            made.append(outputs.last_hidden_state)
+            return outputs
+
+        monkeypatch.setattr(LlavaSTModel, name, note)
+    ids = prompt(2, [IMAGE] * GRID**2, 3, [VIDEO] * video_tokens(4), 4)
+    inputs = {"input_ids": ids, "pixel_values": pixels(1), "pixel_values_videos": pixels(1, 4)}
+    model(**inputs)
+    model.generate(**inputs, max_new_tokens=2)
+    assert made == [None] * 4
 
 
 @torch.no_grad()

@@ -99,7 +99,7 @@ def test_packer_streams(parity, stage):
         time, place = model._positions()
         pixels = parity.pixels[name]
         with torch.no_grad():
-            patches = torch.cat([patches for patches, _ in model._vision_chunks(pixels, -1)])
+            patches, _ = model._encode_frames(pixels, -1)
             frames = packer.pack_frames(patches + place + sample_rows(time, len(pixels))[:, None, None])
             streams = {
                 "token_packer": frames[facts["frames_stored_for_token_packer"]],

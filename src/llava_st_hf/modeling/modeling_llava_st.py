@@ -1,6 +1,5 @@
 """LLaVA-ST: SigLIP, a projector, LAPE, the spatial-temporal packer, Qwen2, and a head that also names coordinates."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,16 +151,24 @@ class LlavaSTPreTrainedModel(PreTrainedModel):
         super().save_pretrained(*args, **kwargs)
 
 
-def join_chunks(chunks: list[dict[str, Any]]) -> dict[str, torch.Tensor | tuple[torch.Tensor, ...]]:
-    """Join what the vision tower gave for a few frames at a time; layer by layer where it is a tuple of layers."""
-    joined = {}
-    for name, first in chunks[0].items():
-        values = [chunk[name] for chunk in chunks]
-        if isinstance(first, tuple):
-            joined[name] = tuple(torch.cat(layers) for layers in zip(*values, strict=True))
-        else:
-            joined[name] = torch.cat(values)
-    return joined
+def add_tower_outputs(joined: dict[str, Any], outputs: dict[str, Any], places: torch.Tensor, size: int) -> None:
+    """
+    Add what the vision tower gave for a few frames to what it gave before.
+
+    Args:
+        joined (`dict`): What it gave before, which is changed.
+        outputs (`dict`): What it gave now: `last_hidden_state`, and tuples of layers.
+        places (`torch.LongTensor` of shape `(frames,)`): Where these frames stand in the joined `last_hidden_state`.
+        size (`int`): How many stand there; the others are zeros.
+    """
+    for name, value in outputs.items():
+        if isinstance(value, tuple):
+            before = joined.get(name)
+            joined[name] = value if before is None else tuple(map(torch.cat, zip(before, value, strict=True)))
+            continue
+        if name not in joined:  # filled from then on: to join chunks at the end would take twice the memory
+            joined[name] = value.new_zeros(size, *value.shape[1:])
+        joined[name][places.to(value.device)] = value
 
 
 class LlavaSTModel(LlavaSTPreTrainedModel):
@@ -208,30 +215,34 @@ class LlavaSTModel(LlavaSTPreTrainedModel):
         rows = interpolate_rows(input_table.to(embeds.device), bins.to(embeds.device), coordinate_offsets)
         return torch.where(is_coordinate.unsqueeze(-1).to(embeds.device), rows.to(embeds.dtype), embeds)
 
-    def _vision_chunks(
-        self, pixels: torch.Tensor, vision_feature_layer: int, output_hidden_states: bool | None = None, **kwargs
-    ) -> Iterator[tuple[torch.Tensor, dict[str, Any]]]:
+    def _encode_frames(
+        self,
+        pixels: torch.Tensor,
+        vision_feature_layer: int,
+        output_hidden_states: bool | None = None,
+        output_last_hidden_state: bool = True,
+        **kwargs,
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
         """
-        Encode a few frames at a time.
+        Encode a few frames, which take their turn because of the memory that they need.
 
-        Yields:
+        Returns:
             `tuple[torch.Tensor, dict]`: The projected patches (frames, grid, grid, hidden), and what the vision tower
-            gave: `last_hidden_state`, and `hidden_states` and `attentions` where they were asked for.
+            gave of what was asked for: `last_hidden_state`, `hidden_states` and `attentions`.
         """
-        grid_size = self.config.patch_grid_size
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
-        for chunk in pixels.split(self.config.vision_chunk_size):
-            outputs = self.vision_tower(
-                chunk.to(self.vision_tower.dtype),
-                return_dict=True,
-                # Else only the one that is read here is kept.
-                output_hidden_states=True if output_hidden_states else vision_feature_layer,
-                **kwargs,
-            )
-            features = self.multi_modal_projector(outputs.hidden_states[vision_feature_layer])
-            names = {"last_hidden_state", "attentions", *(["hidden_states"] if output_hidden_states else [])}
-            yield features.unflatten(1, (grid_size, grid_size)), {name: outputs[name] for name in names & set(outputs)}
+        outputs = self.vision_tower(
+            pixels.to(self.vision_tower.dtype),
+            return_dict=True,
+            # Else only the one that is read here is kept.
+            output_hidden_states=True if output_hidden_states else vision_feature_layer,
+            **kwargs,
+        )
+        features = self.multi_modal_projector(outputs.hidden_states[vision_feature_layer])
+        asked = {"last_hidden_state": output_last_hidden_state, "hidden_states": output_hidden_states}
+        tower = {name: value for name, value in outputs.items() if asked.get(name, name == "attentions")}
+        return features.unflatten(1, (self.config.patch_grid_size,) * 2), tower
 
     def _positions(self) -> tuple[torch.Tensor, torch.Tensor]:
         """LAPE of this model: time (bins, hidden), place (grid, grid, hidden)."""
@@ -244,6 +255,7 @@ class LlavaSTModel(LlavaSTPreTrainedModel):
         self,
         pixel_values: torch.Tensor,
         vision_feature_layer: int | None = None,
+        output_last_hidden_state: bool = True,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | BaseModelOutputWithPooling:
         """
@@ -252,19 +264,22 @@ class LlavaSTModel(LlavaSTPreTrainedModel):
         Args:
             pixel_values (`torch.Tensor` of shape `(images, channels, height, width)`): Normalised pixels.
             vision_feature_layer (`int`, *optional*): Hidden state to read; the config's by default.
+            output_last_hidden_state (`bool`, *optional*, defaults to `True`):
+                Whether to return the last state of the vision tower, which is larger than the features.
 
         Returns:
             `BaseModelOutputWithPooling` whose `pooler_output` holds one tensor (grid * grid, hidden) for each image;
             the rest is what the vision tower gave.
         """
         time, place = self._positions()
-        features, tower_outputs = [], []
-        for patches, outputs in self._vision_chunks(pixel_values, vision_feature_layer, **kwargs):
-            features.append(patches + (place + time[0]).to(patches))
-            tower_outputs.append(outputs)
-        return BaseModelOutputWithPooling(
-            **join_chunks(tower_outputs), pooler_output=list(torch.cat(features).flatten(1, 2))
-        )
+        kwargs["output_last_hidden_state"] = output_last_hidden_state
+        features, tower = [], {}
+        for chunk in pixel_values.split(self.config.vision_chunk_size):
+            patches, outputs = self._encode_frames(chunk, vision_feature_layer, **kwargs)
+            places = torch.arange(len(features), len(features) + len(chunk))
+            add_tower_outputs(tower, outputs, places, len(pixel_values))
+            features.extend((patches + (place + time[0]).to(patches)).flatten(1, 2))
+        return BaseModelOutputWithPooling(**tower, pooler_output=features)
 
     @merge_with_config_defaults
     @can_return_tuple
@@ -273,6 +288,7 @@ class LlavaSTModel(LlavaSTPreTrainedModel):
         pixel_values_videos: torch.Tensor,
         video_num_frames: torch.LongTensor | None = None,
         vision_feature_layer: int | None = None,
+        output_last_hidden_state: bool = True,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | BaseModelOutputWithPooling:
         """
@@ -284,6 +300,8 @@ class LlavaSTModel(LlavaSTPreTrainedModel):
             video_num_frames (`torch.LongTensor` of shape `(videos,)`, *optional*):
                 Frames of each video; all of them when left out.
             vision_feature_layer (`int`, *optional*): Hidden state to read; the config's by default.
+            output_last_hidden_state (`bool`, *optional*, defaults to `True`):
+                Whether to return the last state of the vision tower, which is larger than the features.
 
         Returns:
             `BaseModelOutputWithPooling` whose `pooler_output` holds one tensor (tokens, hidden) for each video: the
@@ -293,25 +311,25 @@ class LlavaSTModel(LlavaSTPreTrainedModel):
         """
         num_videos, max_frames = pixel_values_videos.shape[:2]
         lengths = [max_frames] * num_videos if video_num_frames is None else video_num_frames.tolist()
+        # Where each frame stands among all that were given, those of the padding included.
+        places = torch.cat([torch.arange(length) + max_frames * video for video, length in enumerate(lengths)])
         frames = pixel_values_videos.flatten(0, 1)
-        if video_num_frames is not None:
-            frames = torch.cat([video[:length] for video, length in zip(pixel_values_videos, lengths, strict=True)])
+        if len(places) < len(frames):
+            frames = frames[places.to(frames.device)]
 
         time, place = self._positions()
+        kwargs["output_last_hidden_state"] = output_last_hidden_state
         frame_times = torch.cat([sample_rows(time, length) for length in lengths])  # (all frames, hidden)
-        packed, tower_outputs = [], []
-        for (patches, outputs), chunk_times in zip(
-            self._vision_chunks(frames, vision_feature_layer, **kwargs),
-            frame_times.split(self.config.vision_chunk_size),
-            strict=True,
-        ):
+        packed, tower = [], {}
+        chunks = (part.split(self.config.vision_chunk_size) for part in (frames, frame_times, places))
+        for chunk, chunk_times, chunk_places in zip(*chunks, strict=True):
+            patches, outputs = self._encode_frames(chunk, vision_feature_layer, **kwargs)
+            add_tower_outputs(tower, outputs, chunk_places, num_videos * max_frames)
             patches = patches + (place + chunk_times[:, None, None]).to(patches)
             packed.append(self.packer.pack_frames(patches))  # (chunk, packed, packed, hidden)
-            tower_outputs.append(outputs)
-        tower = join_chunks(tower_outputs)
-        tower["last_hidden_state"] = nn.utils.rnn.pad_sequence(
-            tower["last_hidden_state"].split(lengths), batch_first=True
-        )
+            del patches, outputs  # large, and not needed while the next ones are made
+        if "last_hidden_state" in tower:
+            tower["last_hidden_state"] = tower["last_hidden_state"].unflatten(0, (num_videos, max_frames))
         return BaseModelOutputWithPooling(
             **tower, pooler_output=[self._pack_streams(video) for video in torch.cat(packed).split(lengths)]
         )
@@ -350,6 +368,17 @@ class LlavaSTModel(LlavaSTPreTrainedModel):
             "features: prepare both with the same LlavaSTProcessor, saved with this model.",
         )
         return mask.unsqueeze(-1).to(inputs_embeds.device)
+
+    def _fill_placeholders(
+        self, input_ids: torch.LongTensor | None, inputs_embeds: torch.Tensor, features: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """Put features (tokens, hidden) of images and videos in the places of their placeholders."""
+        for modality in ("image", "video"):
+            if modality in features:
+                token_id = getattr(self.config, f"{modality}_token_id")
+                mask = self.get_placeholder_mask(token_id, input_ids, inputs_embeds, features[modality], modality)
+                inputs_embeds = inputs_embeds.masked_scatter(mask, features[modality])
+        return inputs_embeds
 
     @merge_with_config_defaults
     @can_return_tuple
@@ -395,24 +424,14 @@ class LlavaSTModel(LlavaSTPreTrainedModel):
             raise ValueError("give pixels or mm_encoder_outputs, not both: the media would be encoded twice.")
         if inputs_embeds is None:
             inputs_embeds = self.embed_ids(input_ids, coordinate_offsets)
-        # Only the features are held on to: what else the vision tower gave is free before the language model runs.
         encoded = {name: given.pooler_output for name, given in mm_encoder_outputs.items() if given is not None}
+        options = {"output_last_hidden_state": False, "return_dict": True}
         if pixel_values is not None:
-            encoded["image"] = self.get_image_features(pixel_values, return_dict=True).pooler_output
+            encoded["image"] = self.get_image_features(pixel_values, **options).pooler_output
         if pixel_values_videos is not None:
-            encoded["video"] = self.get_video_features(
-                pixel_values_videos, video_num_frames=video_num_frames, return_dict=True
-            ).pooler_output
-
-        features = {}
-        placeholder_ids = {"image": self.config.image_token_id, "video": self.config.video_token_id}
-        for modality, token_id in placeholder_ids.items():
-            if modality not in encoded:
-                continue
-            features[modality] = torch.cat(list(encoded.pop(modality))).to(inputs_embeds)
-            mask = self.get_placeholder_mask(token_id, input_ids, inputs_embeds, features[modality], modality)
-            inputs_embeds = inputs_embeds.masked_scatter(mask, features[modality])
-
+            encoded["video"] = self.get_video_features(pixel_values_videos, video_num_frames, **options).pooler_output
+        features = {name: torch.cat(list(tokens)).to(inputs_embeds) for name, tokens in encoded.items()}
+        inputs_embeds = self._fill_placeholders(input_ids, inputs_embeds, features)
         outputs = self.language_model(
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -501,17 +520,14 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
 
         Args:
             labels (`torch.LongTensor` of shape `(batch, sequence)`, *optional*):
-                Ids to predict, aligned with `input_ids`, -100 where nothing is supervised. A coordinate between two
-                bins is its lower bin, with `coordinate_offsets` saying how far above it. With labels no logits
-                are returned.
+                Ids to predict, aligned with `input_ids`, -100 where nothing is supervised; a coordinate is its lower
+                bin, with its offset in `coordinate_offsets`. With labels no logits are returned.
             logits_to_keep (`int` or `torch.Tensor`, *optional*, defaults to 0):
                 Positions to score: the last so many (0 for all), or these.
             num_items_in_batch (`int` or `torch.Tensor`, *optional*):
-                Supervised tokens of the whole optimizer step; the loss is the sum divided by it. The mean over this
-                batch when left out. (The reference adds up the means of the samples.)
+                Supervised tokens of the whole optimizer step, by which the sum is divided; of this batch by default.
             shift_labels (`torch.LongTensor` of shape `(batch, sequence)`, *optional*):
-                In place of `labels`: the id that follows each position. Where a sequence is split over devices,
-                labels must be shifted before. The offset of the last one is not known then, and counts as 0.
+                In place of `labels`, for a sequence that is split over devices: the id that follows each position.
             output_token_losses (`bool`, *optional*, defaults to `False`):
                 Whether to return the loss and the coordinate error of each supervised token beside their mean.
         """
@@ -530,30 +546,24 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
             return_dict=True,
             **kwargs,
         )
+        hidden = outputs.last_hidden_state
         _, output_table = self.model.coordinate_embeddings()
-        loss, logits, figures = None, None, (None, None)
-        if shift_labels is None and labels is not None:
-            shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)
-        if shift_labels is None:
-            hidden = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
-            logits = torch.cat(self._score(hidden, output_table), dim=-1)
+        if labels is None and shift_labels is None:
+            logits = self._score(slice_logits_to_keep(hidden, logits_to_keep), output_table)
+            predicted = {"logits": torch.cat(logits, dim=-1)}
         else:
-            if coordinate_offsets is not None:
-                coordinate_offsets = F.pad(coordinate_offsets[:, 1:], (0, 1))
-            loss, *figures = self._compute_loss(
-                outputs.last_hidden_state, shift_labels, coordinate_offsets, output_table, num_items_in_batch
-            )
-        token_losses, coordinate_errors = figures if output_token_losses else (None, None)
+            shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100) if shift_labels is None else shift_labels
+            offsets = None if coordinate_offsets is None else F.pad(coordinate_offsets[:, 1:], (0, 1))
+            losses = self._compute_loss(hidden, shift_labels, offsets, output_table, num_items_in_batch)
+            names = ("loss", "token_losses", "coordinate_errors") if output_token_losses else ("loss",)
+            predicted = dict(zip(names, losses, strict=False))
         return LlavaSTCausalLMOutputWithPast(
-            loss=loss,
-            logits=logits,
+            **predicted,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
             video_hidden_states=outputs.video_hidden_states,
-            token_losses=token_losses,
-            coordinate_errors=coordinate_errors,
         )
 
     def _compute_loss(
@@ -566,6 +576,8 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
         Average the soft-label loss over supervised tokens, a few of them at a time; labels are shifted already.
+
+        The published code adds up the means of the samples instead.
 
         Returns:
             `tuple[torch.Tensor, torch.Tensor, torch.Tensor]`: The mean; and of each supervised token, without a
@@ -584,13 +596,13 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
             return losses, measure_coordinate_errors(coordinate_logits, coordinates, offsets, self.config.axis_sizes)
 
         size, parameters = self.config.loss_chunk_size, list(self.lm_head.parameters())
-        total, *figures = sum_in_chunks(compute, size, hidden, labels, coordinate_offsets, output_table, parameters)
+        total, *by_token = sum_in_chunks(compute, size, hidden, labels, coordinate_offsets, output_table, parameters)
         if num_items_in_batch is None:
             num_items_in_batch = hidden.shape[0]
         elif torch.is_tensor(num_items_in_batch):
             num_items_in_batch = num_items_in_batch.to(total.device)
         # Where a whole step supervises nothing, its loss is 0 and not 0 / 0.
-        return total / (num_items_in_batch + (num_items_in_batch == 0)), *figures
+        return total / (num_items_in_batch + (num_items_in_batch == 0)), *by_token
 
     def prepare_inputs_for_generation(
         self, input_ids: torch.LongTensor, coordinate_offsets: torch.Tensor | None = None, **kwargs
@@ -609,8 +621,9 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
         return model_inputs
 
     def _prepare_multimodal_encoder_kwargs_for_generation(self, model_kwargs: dict[str, Any]) -> dict[str, Any]:
-        model_kwargs = super()._prepare_multimodal_encoder_kwargs_for_generation(model_kwargs)
-        # What is not read again is not kept for the length of the answer: the states of every patch are large.
+        # What is not read again is not kept for the length of the answer, nor made where it is large.
+        options = {"output_last_hidden_state": False, **model_kwargs}
+        model_kwargs = super()._prepare_multimodal_encoder_kwargs_for_generation(options)
         model_kwargs["mm_encoder_outputs"] = {
             modality: BaseModelOutputWithPooling(pooler_output=outputs.pooler_output)
             for modality, outputs in model_kwargs["mm_encoder_outputs"].items()

@@ -96,13 +96,13 @@ def pack_space(attention: LlavaSTPointToRegionAttention, frames: torch.Tensor, s
         split_axis(size, stride, frames.device) for size in (height, width)
     )
     rows, columns = row_valid.shape[0], column_valid.shape[0]
-    frames = F.pad(frames, (0, 0, 0, columns * stride - width, 0, rows * stride - height))
+    valid = None
+    if height % stride or width % stride:  # to pad by nothing would be a copy
+        frames = F.pad(frames, (0, 0, 0, columns * stride - width, 0, rows * stride - height))
+        valid = (row_valid[:, None, :, None] & column_valid[None, :, None, :]).flatten(2)
     regions = frames.view(num_frames, rows, stride, columns, stride, hidden_size)
     regions = regions.transpose(2, 3).flatten(3, 4)  # (frames, rows, columns, stride * stride, hidden)
     weights = (row_weights[:, None, :, None] * column_weights[None, :, None, :]).flatten(2)
-    valid = None
-    if height % stride or width % stride:
-        valid = (row_valid[:, None, :, None] & column_valid[None, :, None, :]).flatten(2)
     return attention(regions, weights, valid)
 
 
@@ -110,10 +110,11 @@ def pack_time(attention: LlavaSTPointToRegionAttention, frames: torch.Tensor, st
     """Reduce runs of `stride` frames: (frames, height, width, hidden) -> (groups, height, width, hidden)."""
     num_frames, height, width, hidden_size = frames.shape
     weights, valid = split_axis(num_frames, stride, frames.device)
-    groups = valid.shape[0]
-    frames = F.pad(frames, (0, 0, 0, 0, 0, 0, 0, groups * stride - num_frames))
+    groups, is_full = valid.shape[0], num_frames % stride == 0
+    if not is_full:  # to pad by nothing would be a copy
+        frames = F.pad(frames, (0, 0, 0, 0, 0, 0, 0, groups * stride - num_frames))
     regions = frames.view(groups, stride, height, width, hidden_size).permute(0, 2, 3, 1, 4)
-    return attention(regions, weights[:, None, None], valid[:, None, None] if num_frames % stride else None)
+    return attention(regions, weights[:, None, None], None if is_full else valid[:, None, None])
 
 
 def split_axis(size: int, stride: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
