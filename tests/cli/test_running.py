@@ -1,11 +1,13 @@
 """What all commands share: what is an option, what an error becomes, and what a terminal must not see."""
 
+import inspect
 import typing
+from dataclasses import dataclass
 
 import pytest
 import typer
 
-from llava_st_cli.options import argument, flag, option
+from llava_st_cli.options import argument, expand_dataclasses, flag, option
 from llava_st_cli.running import Command, CommandError, check_folder, clean, naming, summarize_error
 from llava_st_hf import InputError
 from llava_st_hf.data.skips import RecordError
@@ -122,3 +124,23 @@ def test_a_folder_that_is_meant_is_there(tmp_path):
 
 def test_clean_keeps_lines():
     assert clean("é\n\x1b[2J\x07\t.") == "é\n?[2J??."
+
+
+def test_a_dataclass_stands_for_its_options():
+    @dataclass(frozen=True)
+    class Pair:
+        first: typing.Annotated[int, option("N", "first")]
+        second: typing.Annotated[int, option("N", "second")] = 2
+
+    @expand_dataclasses
+    def add(factor: int, pair: Pair, last: int = 0) -> None:
+        found.append((factor, pair, last))
+
+    found = []
+    parameters = inspect.signature(add).parameters
+    assert [(name, each.default) for name, each in parameters.items()][1:3] == [
+        ("first", inspect.Parameter.empty),
+        ("second", 2),
+    ]
+    add(factor=3, first=1, second=5, last=7)
+    assert found == [(3, Pair(1, 5), 7)]

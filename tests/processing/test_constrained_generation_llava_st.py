@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import LogitsProcessorList
+from transformers import LogitsProcessor
 
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor, MediaInfo
 from llava_st_hf.processing.answer_formats_llava_st import ANSWER_FORMATS
@@ -138,43 +138,63 @@ def make_grammar(processor, answer_format="span", budget=64, limits=None) -> Ans
     return AnswerGrammar(processor.grammar_vocabulary, answer_format, budget, limits)
 
 
-def allowed_after(processor, grammar: AnswerGrammar, text: str) -> set[str]:
-    """Names of the tokens that may follow a beginning of an answer."""
-    ids = torch.tensor([processor.tokenizer.encode(text)], dtype=torch.long)
-    scores = GrammarLogitsProcessor([grammar], 0)(ids, torch.zeros(1, grammar.vocabulary.size))
-    return set(processor.tokenizer.convert_ids_to_tokens(torch.isfinite(scores[0]).nonzero().flatten().tolist()))
+# The logits processor alone ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("answer_format", "text", "expected"),
-    [
-        ("span", "", {"{"}),
-        ("span", "{", {f"<t_{index}>" for index in range(99)}),
-        ("span", "{<t_97>", {"<t_98>", "<t_99>"}),
-        ("span", "{<t_97><t_99>", {"}"}),
-        ("span", "{<t_97><t_99>}", {"<|im_end|>"}),
-        ("box", "[<x_97>", {f"<y_{index}>" for index in range(99)}),
-        ("box", "[<x_97><y_3>", {"<x_98>", "<x_99>"}),
-        ("box", "[<x_97><y_97><x_98>", {"<y_98>", "<y_99>"}),
-        ("span_and_tube", "{<t_5><t_7>} ", {"<t_5>", "<t_6>", "<t_7>"}),
-        ("span_and_tube", "{<t_5><t_7>} <t_6>:[<x_1><y_1><x_2><y_2>], ", {"<t_7>"}),
-        ("span_and_tube", "{<t_5><t_7>} <t_7>:[<x_1><y_1><x_2><y_2>]", {"<|im_end|>"}),
-    ],
-)
-def test_what_may_come_next(processor, answer_format, text, expected):
-    assert allowed_after(processor, make_grammar(processor, answer_format), text) == expected
+def walk_afresh(grammars, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """What a processor allows that has not seen the beginning of the answers."""
+    return GrammarLogitsProcessor(grammars, 0)(ids, scores)
 
 
-def test_words_may_not_spell_coordinates_or_brackets(processor):
-    allowed = allowed_after(processor, make_grammar(processor, "text"), "a dog")
-    assert not any(set(token) & set("<>[]{}") - {">"} for token in allowed - {"<|im_end|>"})
-    assert "<|im_end|>" in allowed
-    assert len(allowed) > 100
+def test_beams_and_other_beginnings_are_followed(processor):
+    """Rows of a sample change places, answers grow by several tokens, fall back, or begin again."""
+    grammars = [make_grammar(processor, "span_and_tube"), make_grammar(processor, "box")]
+    constrain = GrammarLogitsProcessor(grammars, 0)
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(4, grammars[0].vocabulary.size, generator=generator)
+    ids = torch.zeros(4, 0, dtype=torch.long)
+    for step in range(40):
+        allowed = constrain(ids, scores)
+        torch.testing.assert_close(allowed, walk_afresh(grammars, ids, scores))
+        chosen = torch.multinomial(allowed.softmax(-1), 1, generator=generator)
+        ids = torch.cat([ids, chosen], dim=-1)
+        ids = ids[torch.tensor([[0, 1, 2, 3], [1, 0, 3, 3], [0, 0, 3, 2]][step % 3])]
+    for length in (40, 38, 3, 31, 0, 1):
+        torch.testing.assert_close(constrain(ids[:, :length], scores), walk_afresh(grammars, ids[:, :length], scores))
+    torch.testing.assert_close(
+        constrain(ids[[0, 2], :5], scores[:2]), walk_afresh(grammars, ids[[0, 2], :5], scores[:2])
+    )
 
 
-def test_a_budget_that_no_answer_fits_is_refused(processor):
-    with pytest.raises(PromptError, match="max_new_tokens is 4: an answer of the form 'span' needs at least 5"):
-        make_grammar(processor, "span", budget=4)
+def test_rows_that_belong_to_no_sample_are_refused(processor):
+    constrain = GrammarLogitsProcessor([make_grammar(processor), make_grammar(processor)], 0)
+    for rows in (1, 3):
+        with pytest.raises(InputError, match=f"input_ids has {rows} rows, the logits processor 2 samples"):
+            constrain(torch.zeros(rows, 0, dtype=torch.long), torch.zeros(rows, 2000))
+
+
+def test_a_head_wider_than_the_vocabulary_and_half_precision(processor):
+    """Engines pad the head, and hand over the scores as the model gives them."""
+    for answer_format in ("span", "text"):
+        grammar = make_grammar(processor, answer_format)
+        scores = torch.randn(1, grammar.vocabulary.size + 20, dtype=torch.bfloat16)
+        ids = torch.zeros(1, 0, dtype=torch.long)
+        allowed = walk_afresh([grammar], ids, scores)
+        assert allowed.dtype == torch.bfloat16
+        assert not torch.isfinite(allowed[:, grammar.vocabulary.size :]).any()
+        kept = torch.isfinite(allowed)
+        assert kept.any()
+        assert torch.equal(allowed[kept], scores[kept])
+
+
+@pytest.mark.parametrize("value", [float("-inf"), float("nan")])
+@pytest.mark.parametrize("answer_format", ["span", "text", "phrases_with_boxes"])
+def test_without_a_score_that_can_be_used_the_grammar_decides(processor, answer_format, value):
+    grammar = make_grammar(processor, answer_format)
+    ids = torch.zeros(2, 0, dtype=torch.long)
+    scores = torch.stack([torch.full((grammar.vocabulary.size,), value), torch.zeros(grammar.vocabulary.size)])
+    even, usual = walk_afresh([grammar, grammar], ids, scores)
+    assert torch.equal(even, usual)
 
 
 # With the model ------------------------------------------------------------------------------------------------
@@ -268,6 +288,47 @@ def test_a_tube_of_fifty_boxes_takes_fewer_passes(processor, model, clip):
     assert passes["slow"] >= 1.5 * passes["fast"]
 
 
+class Scripted(LogitsProcessor):
+    """A model that gives an answer which was written before."""
+
+    def __init__(self, ids: list[int], prompt_length: int):
+        self.ids, self.prompt_length = ids, prompt_length
+
+    def __call__(self, input_ids, scores):
+        scores = scores.clone()
+        scores[0, self.ids[input_ids.shape[1] - self.prompt_length]] = 1e4
+        return scores
+
+
+@pytest.mark.parametrize(
+    ("step", "most_passes"), [(0, 50 + 4), (1, 2 * 50 + 4)], ids=["an_object_that_stays", "an_object_that_moves"]
+)
+def test_a_box_drafts_the_next_one(processor, model, clip, step, most_passes):
+    """A box like the one before takes one pass, one of the same size elsewhere takes two."""
+    inputs = ask(processor, clip, ("svg", {"query": "the circle", "span_fractions": (0.0, 49 / 99)}))
+    boxes = [(10 + step * time, 30, 40 + step * time, 70 + time % 2) for time in range(50)]
+    text = ", ".join(f"<t_{time}>:[<x_{x1}><y_{y1}><x_{x2}><y_{y2}>]" for time, (x1, y1, x2, y2) in enumerate(boxes))
+    ids = [*processor.tokenizer.encode(text), processor.tokenizer.convert_tokens_to_ids("<|im_end|>")]
+    length = inputs["input_ids"].shape[1]
+    for is_kept in (True, False):
+        constraints = processor.build_constraints(inputs, max_new_tokens=700)
+        constraints["logits_processor"][0].grammars[0].limits = TimeLimits(0, 49, tuple(range(50)))
+        constraints["logits_processor"][:0] = [Scripted(ids, length)]
+        calls = []
+        hook = model.model.language_model.register_forward_hook(lambda *arguments, calls=calls: calls.append(1))
+        outputs = model.generate(
+            **inputs, do_sample=False, return_dict_in_generate=is_kept, output_scores=is_kept, **constraints
+        )
+        hook.remove()
+        sequences = outputs.sequences if is_kept else outputs
+        assert sequences[0, length:].tolist() == ids
+        assert len(calls) <= most_passes
+        if is_kept:
+            # Nothing of a draft is left in the cache: it holds all but what was not fed since.
+            assert outputs.past_key_values.get_seq_length() < sequences.shape[1]
+            assert len(outputs.scores) == len(outputs.coordinate_scores) == len(ids)
+
+
 def test_beams_keep_to_the_grammar(processor, model, clip):
     inputs = ask(processor, clip, *MIXED)
     constraints = processor.build_constraints(inputs, max_new_tokens=100, num_beams=2)
@@ -302,14 +363,54 @@ def test_an_unknown_task_is_refused(processor, clip):
     assert processor.build_constraints(inputs, task="video_qa")["max_new_tokens"] == 1024
 
 
-def test_plain_generate_takes_the_logits_processor(processor, model, clip):
+@pytest.mark.parametrize("num_beams", [1, 2])
+def test_plain_generate_takes_the_logits_processor(processor, model, clip, num_beams):
+    inputs = ask(processor, clip, *MIXED)
+    options = {"do_sample": False, "num_beams": num_beams, "max_new_tokens": 100}
+    constrained = processor.build_logits_processor(inputs, max_new_tokens=100)
+    outputs = model.generate(**inputs, **options, logits_processor=[constrained])
+    constraints = processor.build_constraints(inputs, max_new_tokens=100, num_beams=num_beams)
+    assert outputs.tolist() == model.generate(**inputs, **{**options, **constraints}).tolist()
+    for result in processor.post_process_grounding(outputs, inputs):
+        assert not result.problems, result.text
+    task = processor.build_logits_processor(inputs, max_new_tokens=16, task="tvg")
+    outputs = model.generate(**inputs, do_sample=False, logits_processor=[task], max_new_tokens=16)
+    for result in processor.post_process_grounding(outputs, inputs, task="tvg"):
+        assert len(result.spans) == 1
+
+
+def test_an_engine_may_hand_over_what_is_new_only(processor, model, clip):
     inputs = ask(processor, clip, STVG)
-    grammar = make_grammar(processor, "span", 16)
-    constrained = GrammarLogitsProcessor([grammar], prompt_length=inputs["input_ids"].shape[1])
+    expected = model.generate(**inputs, do_sample=False, **processor.build_constraints(inputs, max_new_tokens=100))
+    constrain = processor.build_logits_processor(inputs, max_new_tokens=100, prompt_length=0)
+    length = inputs["input_ids"].shape[1]
+
+    class NewTokensOnly(LogitsProcessor):
+        def __call__(self, input_ids, scores):
+            return constrain(input_ids[:, length:], scores)
+
+    outputs = model.generate(**inputs, do_sample=False, logits_processor=[NewTokensOnly()], max_new_tokens=100)
+    assert outputs.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_a_row_that_something_else_stops_does_not_disturb_the_others(processor, model, clip, is_fast):
+    inputs = ask(processor, clip, *MIXED)
+    constraints = processor.build_constraints(inputs, max_new_tokens=100)
+    if not is_fast:
+        constraints.pop("custom_generate")
+    alone = model.generate(**inputs, do_sample=False, **constraints)
+    closing = torch.tensor(processor.grammar_vocabulary.words.closers["}"])
     outputs = model.generate(
-        **inputs, logits_processor=LogitsProcessorList([constrained]), max_new_tokens=16, do_sample=False
+        **inputs,
+        do_sample=False,
+        **constraints,
+        stopping_criteria=[lambda ids, scores: torch.isin(ids[:, -1], closing)],
     )
-    assert len(processor.post_process_grounding(outputs, inputs, task="tvg")[0].spans) == 1
+    texts = processor.tokenizer.batch_decode(outputs[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    whole = processor.tokenizer.batch_decode(alone[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    for text, unstopped in zip(texts, whole, strict=True):
+        assert text == (unstopped.split("}")[0] + "}" if "}" in unstopped else unstopped)
 
 
 @pytest.mark.parametrize("sample", [False, True])

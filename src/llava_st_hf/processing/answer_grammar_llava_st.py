@@ -1,41 +1,26 @@
 """Grammars of answers: for each answer format, which tokens may come next.
 
-The state of a grammar is a small tuple found from the tokens generated so far, so that beams, assistants and batches
-need nothing special. An answer is complete within its budget of tokens: no choice is offered that cannot be finished.
+A grammar is a list of parts (fixed tokens, a time, a corner of a box, a tube, words), through which an answer walks
+from left to right; a part that lets a group come again leads back. The state is a small tuple found from the tokens
+generated so far, so that beams, assistants and batches need nothing special. An answer is complete within its budget
+of tokens: no choice is offered that cannot be finished. Finding a choice takes as long late in an answer as early.
 """
 
-import re
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
-from functools import lru_cache
+from itertools import zip_longest
+from string import Formatter
 from typing import Any, NamedTuple
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from .answer_formats_llava_st import AnswerFormat, get_answer_format
 from .batch_feature_llava_st import GroundingContext
+from .grammar_vocabulary_llava_st import Choices, GrammarVocabulary
 from .media_llava_st import MediaInfo, PromptError
 
 # Longest caption of an event that ends in a tube, which needs the rest of the budget.
 MAX_CAPTION_TOKENS = 64
-_WORD = re.compile(r"\w")
-
-
-class Choices(NamedTuple):
-    """What may come next: single ids, a range of ids (first, last), and the tokens of a vocabulary mask."""
-
-    ids: tuple[int, ...] = ()
-    first: int = 0
-    last: int = -1
-    mask: str | None = None
-
-    @property
-    def forced(self) -> int | None:
-        """The only token that may come next, if there is only one."""
-        if self.mask is not None or len(self.ids) + max(0, self.last - self.first + 1) != 1:
-            return None
-        return self.ids[0] if self.ids else self.first
 
 
 class Walk(NamedTuple):
@@ -53,69 +38,6 @@ class Walk(NamedTuple):
     num_groups: int = 0
 
 
-class GrammarVocabulary:
-    """
-    The token ids that grammars speak of, read from a tokenizer once.
-
-    Args:
-        tokenizer (`PreTrainedTokenizerBase`): The tokenizer, coordinate tokens included.
-        coordinate_token_offset (`int`): Id of `<t_0>`.
-        num_temporal_tokens (`int`): Bins of the time axis.
-        num_spatial_tokens (`int`): Bins of the height axis, and as many of the width.
-    """
-
-    def __init__(
-        self,
-        tokenizer: PreTrainedTokenizerBase,
-        coordinate_token_offset: int,
-        num_temporal_tokens: int,
-        num_spatial_tokens: int,
-    ):
-        self.num_temporal_tokens = num_temporal_tokens
-        self.num_spatial_tokens = num_spatial_tokens
-        self.first_id = {
-            "t": coordinate_token_offset,
-            "y": coordinate_token_offset + num_temporal_tokens,
-            "x": coordinate_token_offset + num_temporal_tokens + num_spatial_tokens,
-        }
-        self.size = coordinate_token_offset + num_temporal_tokens + 2 * num_spatial_tokens
-        self.end_id = tokenizer.convert_tokens_to_ids("<|im_end|>")
-        self._tokenizer = tokenizer
-        texts = self._read_texts(tokenizer, coordinate_token_offset)
-        self.masks = {
-            "text": self._mask(texts, lambda text: not set(text) & set("<[]{}")),
-            "clause": self._mask(texts, lambda text: not set(text) & set("<[]{}.")),
-        }
-        self.is_word = self._mask(texts, lambda text: _WORD.search(text) is not None)
-        self.openers = {bracket: self._find(texts, re.compile(rf" ?{re.escape(bracket)}")) for bracket in "{["}
-        self.closers = {
-            bracket: self._find(texts, re.compile(rf"{re.escape(bracket)}[^<\[\]{{}}]*")) for bracket in "}]"
-        }
-
-    @staticmethod
-    def _read_texts(tokenizer: PreTrainedTokenizerBase, num_text: int) -> list[str]:
-        """Decode each text token alone; special and added ones become a bracket, which no mask lets through."""
-        texts = tokenizer.batch_decode([[token_id] for token_id in range(num_text)])
-        for token_id in tokenizer.added_tokens_decoder:
-            if token_id < num_text:
-                texts[token_id] = "<"
-        # Ids that the tokenizer has no token for (padding of the embedding) decode to nothing.
-        return [text or "<" for text in texts]
-
-    @staticmethod
-    def _mask(texts: Sequence[str], accept: Any) -> torch.Tensor:
-        return torch.tensor([accept(text) for text in texts])
-
-    @staticmethod
-    def _find(texts: Sequence[str], pattern: re.Pattern) -> tuple[int, ...]:
-        return tuple(token_id for token_id, text in enumerate(texts) if pattern.fullmatch(text))
-
-    @lru_cache(maxsize=64)  # noqa: B019  a vocabulary lives as long as its processor
-    def encode(self, text: str) -> tuple[int, ...]:
-        """Tokens of a fixed piece of an answer, as they stand between coordinate tokens."""
-        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
-
-
 @dataclass(frozen=True)
 class TimeLimits:
     """
@@ -131,6 +53,10 @@ class TimeLimits:
     first_time: int = 0
     last_time: int | None = None
     frame_times: tuple[int, ...] | None = None
+
+    def find_frames(self, start: int, end: int) -> tuple[int, int]:
+        """Return where in `frame_times` those from `start` to `end` begin, and where they have ended."""
+        return bisect_left(self.frame_times, start), bisect_right(self.frame_times, end)
 
 
 def find_time_limits(
@@ -186,16 +112,19 @@ class AnswerGrammar:
         self.vocabulary = vocabulary
         self.limits = limits or TimeLimits()
         self.max_new_tokens = max_new_tokens
-        last = vocabulary.num_temporal_tokens - 1
+        last = vocabulary.num_bins["t"] - 1
         self.last_time = last if self.limits.last_time is None else min(self.limits.last_time, last)
         self.first_time = min(self.limits.first_time, self.last_time)
-        name = get_answer_format(answer_format).name
-        self.parts = _list_parts(vocabulary, name)
-        self.start = Walk(start=self.first_time, end=self.last_time, knows_end=name == "tube")
-        needed = self._count_needed(self.start)
+        answer_format = get_answer_format(answer_format)
+        self.parts = _list_parts(vocabulary, answer_format)
+        # Without a span in the answer, that of the prompt is the one of the tube.
+        knows_end = not {"span", "end"} & set(answer_format.fields)
+        self.start = Walk(start=self.first_time, end=self.last_time, knows_end=knows_end)
+        needed = self.count_least(self.start, 0) + 1
         if needed > max_new_tokens:
             raise PromptError(
-                f"max_new_tokens is {max_new_tokens}: an answer of the form {name!r} needs at least {needed}.",
+                f"max_new_tokens is {max_new_tokens}: an answer of the form {answer_format.name!r} needs at least "
+                f"{needed}.",
                 field="max_new_tokens",
             )
 
@@ -203,8 +132,8 @@ class AnswerGrammar:
         """Tell what may come next."""
         if walk.part >= len(self.parts):
             return Choices(ids=(self.vocabulary.end_id,))
-        budget = self.max_new_tokens - num_generated - self._count_later(walk)
-        return self.parts[walk.part].choices(self, walk, budget)
+        later = self.count_least(walk, walk.part + 1) + 1  # and the end of the turn
+        return self.parts[walk.part].choices(self, walk, self.max_new_tokens - num_generated - later)
 
     def advance(self, walk: Walk, token_id: int) -> Walk:
         """Take a token."""
@@ -212,27 +141,39 @@ class AnswerGrammar:
             return walk
         return self.parts[walk.part].advance(self, walk, token_id)
 
-    def time_after(self, time: int) -> int:
-        """First time that an end may have after a start: the next bin, but for the last one."""
-        return min(time + 1, self.last_time)
+    def draft(self, walk: Walk, generated: torch.LongTensor) -> list[int]:
+        """
+        Guess the next few tokens, where something of the answer is likely to come again.
 
-    def frame_times_between(self, start: int, end: int) -> tuple[int, ...]:
-        """Times that a tube from `start` to `end` must name; every bin may be named when frames are not asked for."""
-        inside = tuple(time for time in self.limits.frame_times if start <= time <= end)
-        return inside or (start,)
+        Args:
+            walk (`Walk`): Where the answer stands.
+            generated (`torch.LongTensor` of shape `(tokens,)`): Its tokens so far.
 
-    def _count_needed(self, walk: Walk) -> int:
-        return self.parts[walk.part].count_needed(self, walk) + self._count_later(walk)
+        Returns:
+            `list[int]`: The guess; empty where there is none.
+        """
+        if walk.part >= len(self.parts) or not isinstance(self.parts[walk.part], _Tube):
+            return []
+        return self.parts[walk.part].draft(self, walk, generated)
 
-    def _count_later(self, walk: Walk) -> int:
-        """Fewest tokens that the parts after the present one take, and the end of the turn."""
-        begun = walk._replace(step=0, has_word=False)
-        return sum(later.count_needed(self, begun) for later in self.parts[walk.part + 1 :]) + 1
+    def find_stop(self, walk: Walk) -> int:
+        """Find the token that what comes behind the present part begins with: fixed tokens, or the end of the turn."""
+        is_last = walk.part + 1 == len(self.parts)
+        return self.vocabulary.end_id if is_last else self.parts[walk.part + 1].ids[0]
+
+    def count_least(self, walk: Walk, first_part: int, last_part: int | None = None) -> int:
+        """Count the fewest tokens that parts which are not begun yet take, as things stand at `walk`."""
+        return sum(part.count_least(self, walk) for part in self.parts[first_part:last_part])
 
 
 # Parts of a grammar ----------------------------------------------------------------------------------------------
-# Each has `count_needed(grammar, walk)`: the fewest tokens to its end; `choices(grammar, walk, budget)`: what may come
-# next with so many tokens left for this part; and `advance(grammar, walk, token_id)`.
+# Each has `count_least(grammar, walk)`: the fewest tokens that it takes, from its beginning; `choices(grammar, walk,
+# budget)`: what may come next with so many tokens left for this part; and `advance(grammar, walk, token_id)`.
+
+
+def _leave(walk: Walk) -> Walk:
+    """Go to the beginning of the next part."""
+    return walk._replace(part=walk.part + 1, step=0, has_word=False)
 
 
 class _Literal:
@@ -241,190 +182,214 @@ class _Literal:
     def __init__(self, ids: tuple[int, ...]):
         self.ids = ids
 
-    def count_needed(self, grammar: AnswerGrammar, walk: Walk) -> int:
-        return len(self.ids) - walk.step
+    def count_least(self, grammar: AnswerGrammar, walk: Walk) -> int:
+        return len(self.ids)
 
     def choices(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
         return Choices(ids=(self.ids[walk.step],))
 
     def advance(self, grammar: AnswerGrammar, walk: Walk, token_id: int) -> Walk:
-        if walk.step + 1 < len(self.ids):
-            return walk._replace(step=walk.step + 1)
-        return walk._replace(part=walk.part + 1, step=0)
+        return walk._replace(step=walk.step + 1) if walk.step + 1 < len(self.ids) else _leave(walk)
 
 
-class _Start:
-    """The start of the span."""
+class _Coordinate:
+    """One coordinate: a token of its axis, in the range that `find_range` gives."""
 
-    def count_needed(self, grammar: AnswerGrammar, walk: Walk) -> int:
+    axis = "t"
+
+    def count_least(self, grammar: AnswerGrammar, walk: Walk) -> int:
         return 1
 
     def choices(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
-        first = grammar.vocabulary.first_id["t"]
-        last = max(grammar.first_time, grammar.last_time - 1)  # the end comes after it
-        return Choices(first=first + grammar.first_time, last=first + last)
+        return grammar.vocabulary.choose(self.axis, *self.find_range(grammar, walk, budget))
 
     def advance(self, grammar: AnswerGrammar, walk: Walk, token_id: int) -> Walk:
-        return walk._replace(part=walk.part + 1, start=token_id - grammar.vocabulary.first_id["t"])
+        return _leave(self.note(walk, token_id - grammar.vocabulary.first_id[self.axis]))
 
 
-class _End:
-    """The end of the span, behind its start; a tube that follows must fit into the tokens that are left."""
+class _Start(_Coordinate):
+    """The start of a span."""
+
+    def find_range(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> tuple[int, int]:
+        return grammar.first_time, max(grammar.first_time, grammar.last_time - 1)  # the end comes after it
+
+    def note(self, walk: Walk, chosen: int) -> Walk:
+        return walk._replace(start=chosen)
+
+
+class _End(_Coordinate):
+    """The end of a span, behind its start; a tube that follows must fit into the tokens that are left."""
 
     def __init__(self, tube: "_Tube | None" = None):
         self.tube = tube
 
-    def count_needed(self, grammar: AnswerGrammar, walk: Walk) -> int:
-        return 1
-
-    def choices(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
-        low, last = grammar.time_after(walk.start), grammar.last_time
-        if self.tube is not None and grammar.limits.frame_times is not None:
+    def find_range(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> tuple[int, int]:
+        last = grammar.last_time
+        earliest = min(walk.start + 1, last)
+        if self.tube is not None and (times := grammar.limits.frame_times) is not None:
             # `budget` is what is left once the later parts have their least, which for the tube is two entries.
             num_entries = 2 + max(0, budget - 1) // self.tube.entry_length
-            times = grammar.frame_times_between(walk.start, last)
-            if num_entries < len(times):
-                last = max(low, times[num_entries] - 1)
-        first = grammar.vocabulary.first_id["t"]
-        return Choices(first=first + low, last=first + last)
+            first, behind = grammar.limits.find_frames(walk.start, last)
+            if num_entries < behind - first:
+                last = max(earliest, times[first + num_entries] - 1)
+        return earliest, last
 
-    def advance(self, grammar: AnswerGrammar, walk: Walk, token_id: int) -> Walk:
-        return walk._replace(part=walk.part + 1, end=token_id - grammar.vocabulary.first_id["t"], knows_end=True)
-
-
-def _choose_corner(vocabulary: GrammarVocabulary, walk: Walk, corner: int) -> Choices:
-    """Left, top, right, bottom of a box (corner 0 to 3), each side at least one bin long."""
-    last = vocabulary.num_spatial_tokens - 1
-    axis, low = (("x", 0), ("y", 0), ("x", walk.x + 1), ("y", walk.y + 1))[corner]
-    high = last - 1 if corner < 2 else last
-    return Choices(first=vocabulary.first_id[axis] + low, last=vocabulary.first_id[axis] + high)
+    def note(self, walk: Walk, chosen: int) -> Walk:
+        return walk._replace(end=chosen, knows_end=True)
 
 
-def _take_corner(vocabulary: GrammarVocabulary, walk: Walk, corner: int, token_id: int) -> Walk:
-    if corner == 0:
-        return walk._replace(x=token_id - vocabulary.first_id["x"])
-    if corner == 1:
-        return walk._replace(y=token_id - vocabulary.first_id["y"])
-    return walk
+class _Corner(_Coordinate):
+    """Left, top, right or bottom of a box (corner 0 to 3), each side at least one bin long."""
+
+    def __init__(self, corner: int):
+        self.axis = "xyxy"[corner]
+        self.is_far = corner >= 2
+
+    def find_range(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> tuple[int, int]:
+        last = grammar.vocabulary.num_bins[self.axis] - 1
+        return (getattr(walk, self.axis) + 1, last) if self.is_far else (0, last - 1)
+
+    def note(self, walk: Walk, chosen: int) -> Walk:
+        return walk if self.is_far else walk._replace(**{self.axis: chosen})
 
 
-class _Corners:
-    """The four coordinates of a box."""
-
-    def count_needed(self, grammar: AnswerGrammar, walk: Walk) -> int:
-        return 4 - walk.step
-
-    def choices(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
-        return _choose_corner(grammar.vocabulary, walk, walk.step)
-
-    def advance(self, grammar: AnswerGrammar, walk: Walk, token_id: int) -> Walk:
-        walk = _take_corner(grammar.vocabulary, walk, walk.step, token_id)
-        return walk._replace(step=walk.step + 1) if walk.step < 3 else walk._replace(part=walk.part + 1, step=0)
+_CORNERS = tuple(_Corner(corner) for corner in range(4))
 
 
 class _Tube:
-    """`<t>:[box], <t>:[box]`, times increasing up to the end of the span, where the tube ends."""
+    """`<t>:[box], <t>:[box`, times increasing up to the end of the span, where the tube ends with its last corner."""
 
     def __init__(self, vocabulary: GrammarVocabulary):
         self.opening = vocabulary.encode(":[")
         self.separator = vocabulary.encode("], ")
-        self.closing = vocabulary.encode("]")
         self.corners_at = 1 + len(self.opening)
-        self.separator_at = self.corners_at + 4
+        self.separator_at = self.corners_at + len(_CORNERS)
         self.entry_length = self.separator_at + len(self.separator)
 
-    def _next_times(self, grammar: AnswerGrammar, walk: Walk) -> tuple[int, int]:
+    def count_least(self, grammar: AnswerGrammar, walk: Walk) -> int:
+        if walk.knows_end:
+            num_entries = max(1, self._count_after(grammar, walk))
+        else:  # one at the end, or the two frames that a span of two bins may hold; `_End` sees to it that more fit
+            num_entries = 1 if grammar.limits.frame_times is None else 2
+        return num_entries * self.entry_length - len(self.separator)
+
+    def _count_after(self, grammar: AnswerGrammar, walk: Walk) -> int:
+        """Count the fewest entries after the one at `walk.time`; that is the last one if there are none."""
+        if (times := grammar.limits.frame_times) is None:
+            return int(walk.time < walk.end)
+        first, behind = grammar.limits.find_frames(walk.start, walk.end)
+        if first == behind:  # no frame inside the span: one box, at its start
+            return int(walk.time < walk.start)
+        return max(0, behind - max(first, bisect_right(times, walk.time)))
+
+    def _find_times(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> tuple[int, int]:
         """First and last time that the next entry may have."""
-        if grammar.limits.frame_times is not None:
-            times = grammar.frame_times_between(walk.start, walk.end)
-            time = next(time for time in times if time > walk.time)
+        if (times := grammar.limits.frame_times) is not None:
+            first, behind = grammar.limits.find_frames(walk.start, walk.end)
+            time = walk.start if first == behind else times[behind - self._count_after(grammar, walk)]
             return time, time
+        if budget < self.entry_length + self.separator_at:  # room for one more entry only: the one at the end
+            return walk.end, walk.end
         return max(walk.start, walk.time + 1), walk.end
 
-    def _is_last(self, grammar: AnswerGrammar, walk: Walk) -> bool:
-        if grammar.limits.frame_times is not None:
-            return walk.time >= grammar.frame_times_between(walk.start, walk.end)[-1]
-        return walk.time >= walk.end
-
-    def _count_entries_after(self, grammar: AnswerGrammar, walk: Walk) -> int:
-        """Fewest entries after the one at `walk.time`."""
-        if grammar.limits.frame_times is None:
-            return int(walk.time < walk.end)
-        return sum(time > walk.time for time in grammar.frame_times_between(walk.start, walk.end))
-
-    def count_needed(self, grammar: AnswerGrammar, walk: Walk) -> int:
-        single = self.separator_at + len(self.closing)
-        if not walk.knows_end:
-            # An entry at the end, or the two frames that a span of two bins may hold; `_End` sees to it that more fit.
-            return single if grammar.limits.frame_times is None else self.entry_length + single
-        if walk.step == 0 and walk.time < 0:
-            return (max(1, self._count_entries_after(grammar, walk)) - 1) * self.entry_length + single
-        return self._count_entries_after(grammar, walk) * self.entry_length + single - walk.step
-
     def choices(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
-        vocabulary, step = grammar.vocabulary, walk.step
-        if step == 0:
-            first, last = self._next_times(grammar, walk)
-            if first < last and budget < self.entry_length + self.separator_at + len(self.closing):
-                first = last  # there is room for one more entry only: the one at the end
-            return Choices(first=vocabulary.first_id["t"] + first, last=vocabulary.first_id["t"] + last)
-        if step < self.corners_at:
-            return Choices(ids=(self.opening[step - 1],))
-        if step < self.separator_at:
-            return _choose_corner(vocabulary, walk, step - self.corners_at)
-        ending = self.closing if self._is_last(grammar, walk) else self.separator
-        return Choices(ids=(ending[step - self.separator_at],))
+        if walk.step == 0:
+            return grammar.vocabulary.choose("t", *self._find_times(grammar, walk, budget))
+        if walk.step < self.corners_at:
+            return Choices(ids=(self.opening[walk.step - 1],))
+        if walk.step < self.separator_at:
+            return _CORNERS[walk.step - self.corners_at].choices(grammar, walk, budget)
+        return Choices(ids=(self.separator[walk.step - self.separator_at],))
 
     def advance(self, grammar: AnswerGrammar, walk: Walk, token_id: int) -> Walk:
         step = walk.step
         if step == 0:
             walk = walk._replace(time=token_id - grammar.vocabulary.first_id["t"])
         elif self.corners_at <= step < self.separator_at:
-            walk = _take_corner(grammar.vocabulary, walk, step - self.corners_at, token_id)
-        is_last = self._is_last(grammar, walk) if step >= self.separator_at else False
-        length = self.separator_at + len(self.closing) if is_last else self.entry_length
-        if step + 1 < length:
-            return walk._replace(step=step + 1)
-        return walk._replace(part=walk.part + 1, step=0) if is_last else walk._replace(step=0)
+            corner = _CORNERS[step - self.corners_at]
+            walk = corner.note(walk, token_id - grammar.vocabulary.first_id[corner.axis])
+        if step + 1 == self.separator_at and self._count_after(grammar, walk) == 0:
+            return _leave(walk)
+        return walk._replace(step=(step + 1) % self.entry_length)
+
+    def draft(self, grammar: AnswerGrammar, walk: Walk, generated: torch.LongTensor) -> list[int]:
+        """Guess the next corners of a box, the last one apart: those of the box before, which may have moved."""
+        corner = walk.step - self.corners_at
+        before = len(generated) - corner - self.entry_length  # where the corners of the box before begin
+        if not 0 <= corner < len(_CORNERS) - 1 or before < 0:
+            return []
+        vocabulary = grammar.vocabulary
+        first_ids = [vocabulary.first_id[corner.axis] for corner in _CORNERS]
+        bins = [token - first for token, first in zip(generated[before:].tolist(), first_ids, strict=False)]
+        if any(not 0 <= place < vocabulary.num_bins["x"] for place in bins):
+            return []  # other tokens: this is the first box
+        if corner > 0:  # as wide as before
+            bins[2] = min(bins[2] + walk.x - bins[0], vocabulary.num_bins["x"] - 1)
+        return [first + place for first, place in zip(first_ids, bins, strict=True)][corner:-1]
+
+
+class _Again:
+    """
+    Behind a group: what stands between two groups and the group once more, or what comes behind all of them.
+
+    Args:
+        first_part (`int`): Where the group begins.
+        between (`tuple[int, ...]`): Tokens between two groups.
+    """
+
+    def __init__(self, first_part: int, between: tuple[int, ...]):
+        self.first_part, self.between = first_part, between
+
+    def count_least(self, grammar: AnswerGrammar, walk: Walk) -> int:
+        return 0
+
+    def choices(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
+        if walk.step > 0:
+            return Choices(ids=(self.between[walk.step],))
+        needed = len(self.between) + grammar.count_least(walk._replace(time=-1), self.first_part, walk.part)
+        stop = grammar.find_stop(walk)
+        return Choices(ids=(self.between[0], stop) if budget >= needed else (stop,))
+
+    def advance(self, grammar: AnswerGrammar, walk: Walk, token_id: int) -> Walk:
+        if walk.step == 0 and token_id != self.between[0]:
+            return grammar.advance(_leave(walk), token_id)
+        if walk.step + 1 < len(self.between):
+            return walk._replace(step=walk.step + 1)
+        return walk._replace(part=self.first_part, step=0, time=-1)
 
 
 class _Caption:
     """Words up to the full stop that begins the next part; at least one of them."""
 
-    def __init__(self, stop: int):
-        self.stop = stop
-
-    def count_needed(self, grammar: AnswerGrammar, walk: Walk) -> int:
-        return 0 if walk.has_word else 1
+    def count_least(self, grammar: AnswerGrammar, walk: Walk) -> int:
+        return 1
 
     def choices(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
         if not walk.has_word:
             must = budget <= 1 or walk.step >= MAX_CAPTION_TOKENS
             return Choices(mask="clause words" if must else "clause")
         if budget < 1 or walk.step >= MAX_CAPTION_TOKENS:
-            return Choices(ids=(self.stop,))
-        return Choices(ids=(self.stop,), mask="clause")
+            return Choices(ids=(grammar.find_stop(walk),))
+        return Choices(ids=(grammar.find_stop(walk),), mask="clause")
 
     def advance(self, grammar: AnswerGrammar, walk: Walk, token_id: int) -> Walk:
-        if token_id == self.stop:  # the first token of the next part, which goes on from its second
-            following = walk._replace(part=walk.part + 1, step=0, has_word=False)
-            return grammar.advance(following, token_id)
-        has_word = walk.has_word or bool(grammar.vocabulary.is_word[token_id])
+        if token_id == grammar.find_stop(walk):  # the next part goes on from its second token
+            return grammar.advance(_leave(walk), token_id)
+        has_word = walk.has_word or bool(grammar.vocabulary.words.is_word[token_id])
         return walk._replace(step=walk.step + 1, has_word=has_word)
 
 
 class _FreeText:
     """Words without coordinates; the end of the turn at any time."""
 
-    def count_needed(self, grammar: AnswerGrammar, walk: Walk) -> int:
+    def count_least(self, grammar: AnswerGrammar, walk: Walk) -> int:
         return 0
 
     def choices(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
-        end = (grammar.vocabulary.end_id,)
-        return Choices(ids=end, mask="text") if budget > 0 else Choices(ids=end)
+        return Choices(ids=(grammar.vocabulary.end_id,), mask="text" if budget > 0 else None)
 
     def advance(self, grammar: AnswerGrammar, walk: Walk, token_id: int) -> Walk:
-        return walk._replace(part=walk.part + 1) if token_id == grammar.vocabulary.end_id else walk
+        return _leave(walk) if token_id == grammar.vocabulary.end_id else walk
 
 
 class _Interleaved:
@@ -432,102 +397,110 @@ class _Interleaved:
     Words with spans or boxes among them: at least one group, and words at its side.
 
     A box follows the words that it belongs to. With spans the answer starts with one, and behind each there are words
-    before the next and before the end.
+    before the next and before the end. Step 0 is among words, the others are inside a group.
     """
 
-    TEXT = 0
+    def __init__(self, vocabulary: GrammarVocabulary, is_span: bool):
+        opening, closing = "{}" if is_span else "[]"
+        self.is_span = is_span
+        self.first_opener = vocabulary.encode(opening)
+        self.openers, self.closers = vocabulary.words.openers[opening], vocabulary.words.closers[closing]
+        self.coordinates = (_Start(), _End()) if self.is_span else _CORNERS
+        self.group_length = len(self.coordinates) + 2
 
-    def __init__(self, vocabulary: GrammarVocabulary, kind: str):
-        opening, closing = ("{", "}") if kind == "span" else ("[", "]")
-        self.is_span = kind == "span"
-        self.openers, self.closers = vocabulary.openers[opening], vocabulary.closers[closing]
-        self.num_coordinates = 2 if self.is_span else 4
-        self.group_length = self.num_coordinates + 2
+    def count_least(self, grammar: AnswerGrammar, walk: Walk) -> int:
+        return self.group_length + 1
 
-    def count_needed(self, grammar: AnswerGrammar, walk: Walk) -> int:
-        words_after = int(self.is_span)  # behind a span
-        if walk.step > 0:
-            return self.num_coordinates + 2 - walk.step + words_after
+    def _count_left(self, walk: Walk) -> int:
+        """Count the fewest tokens to the end, among words."""
         if walk.num_groups == 0:
             return self.group_length + int(self.is_span or not walk.has_word)
-        return 0 if walk.has_word or not self.is_span else 1
+        return int(self.is_span and not walk.has_word)
 
     def choices(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
-        vocabulary = grammar.vocabulary
-        if walk.step == self.TEXT:
+        if walk.step == 0:
             return self._choose_in_text(grammar, walk, budget)
-        coordinate = walk.step - 1
-        if coordinate == self.num_coordinates:
+        if walk.step > len(self.coordinates):
             return Choices(ids=self.closers)
-        if not self.is_span:
-            return _choose_corner(vocabulary, walk, coordinate)
-        first = vocabulary.first_id["t"]
-        if coordinate == 0:
-            return Choices(
-                first=first + grammar.first_time, last=first + max(grammar.first_time, grammar.last_time - 1)
-            )
-        return Choices(first=first + grammar.time_after(walk.start), last=first + grammar.last_time)
+        return self.coordinates[walk.step - 1].choices(grammar, walk, budget)
 
     def _choose_in_text(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
         if self.is_span and walk.num_groups == 0:
-            return Choices(ids=grammar.vocabulary.encode("{"))
-        opens = walk.has_word
+            return Choices(ids=self.first_opener)
+        end = (grammar.vocabulary.end_id,)
+        opens = walk.has_word and budget >= self.group_length + int(self.is_span)
         ends = walk.num_groups > 0 and (walk.has_word or not self.is_span)
-        after_group = walk._replace(step=1)
-        opens = opens and budget - 1 >= self.count_needed(grammar, after_group)
-        ids = (self.openers if opens else ()) + ((grammar.vocabulary.end_id,) if ends else ())
-        spare = budget - self.count_needed(grammar, walk)
-        if spare > 0:
-            return Choices(ids=ids, mask="text")
+        if budget > self._count_left(walk):
+            return Choices(ids=(self.openers if opens else ()) + (end if ends else ()), mask="text")
         # No token to spare: only what brings the answer nearer to its end.
         if walk.num_groups == 0 and opens:
             return Choices(ids=self.openers)
-        if ends:
-            return Choices(ids=(grammar.vocabulary.end_id,))
-        return Choices(mask="text words")
+        return Choices(ids=end) if ends else Choices(mask="text words")
 
     def advance(self, grammar: AnswerGrammar, walk: Walk, token_id: int) -> Walk:
-        vocabulary = grammar.vocabulary
-        if walk.step == self.TEXT:
-            if token_id == vocabulary.end_id:
-                return walk._replace(part=walk.part + 1)
+        is_word = bool(grammar.vocabulary.words.is_word[token_id])
+        if walk.step == 0:
+            if token_id == grammar.vocabulary.end_id:
+                return _leave(walk)
             if token_id in self.openers:
                 return walk._replace(step=1, has_word=False)
-            return walk._replace(has_word=walk.has_word or bool(vocabulary.is_word[token_id]))
-        coordinate = walk.step - 1
-        if coordinate == self.num_coordinates:
-            has_word = bool(vocabulary.is_word[token_id])
-            return walk._replace(step=self.TEXT, has_word=has_word, num_groups=walk.num_groups + 1)
-        if not self.is_span:
-            walk = _take_corner(vocabulary, walk, coordinate, token_id)
-        elif coordinate == 0:
-            walk = walk._replace(start=token_id - vocabulary.first_id["t"])
+            return walk._replace(has_word=walk.has_word or is_word)
+        if walk.step > len(self.coordinates):  # a closing bracket, perhaps with a word behind it
+            return walk._replace(step=0, has_word=is_word, num_groups=walk.num_groups + 1)
+        coordinate = self.coordinates[walk.step - 1]
+        walk = coordinate.note(walk, token_id - grammar.vocabulary.first_id[coordinate.axis])
         return walk._replace(step=walk.step + 1)
 
 
-def _list_parts(vocabulary: GrammarVocabulary, answer_format: str) -> list[Any]:
-    """Build the parts of an answer format, in the notation of the training data."""
+# What stands between two groups where an answer may have several.
+_BETWEEN = {"span": ", ", "box": ", ", "tube": "; another: "}
 
-    def literal(text: str) -> _Literal:
-        return _Literal(vocabulary.encode(text))
 
-    if answer_format == "span":
-        return [literal("{"), _Start(), _End(), literal("}")]
-    if answer_format == "box":
-        return [literal("["), _Corners(), literal("]")]
-    if answer_format == "tube":
-        return [_Tube(vocabulary)]
+def _list_parts(vocabulary: GrammarVocabulary, answer_format: AnswerFormat) -> list[Any]:
+    """Build the parts of an answer format from its template, in the notation of the training data."""
     tube = _Tube(vocabulary)
-    if answer_format == "span_and_tube":
-        return [literal("{"), _Start(), _End(tube), literal("} "), tube]
-    if answer_format == "end_caption_and_tube":
-        marker = literal(". Object bounding box: ")
-        return [literal("Ends in "), _End(tube), literal(","), _Caption(marker.ids[0]), marker, tube]
-    if answer_format == "phrases_with_boxes":
-        return [_Interleaved(vocabulary, "box")]
-    if answer_format == "sentences_with_spans":
-        return [_Interleaved(vocabulary, "span")]
-    return [_FreeText()]
+    if {"span", "box"} & set(answer_format.parts):
+        text = _Interleaved(vocabulary, is_span="span" in answer_format.parts)
+    else:
+        text = _FreeText()
+    # What a field of the template becomes, and the text that opens and closes it.
+    groups = {
+        "span": ("{", [_Start(), _End(tube if "tube" in answer_format.fields else None)], "}"),
+        "box": ("[", [*_CORNERS], "]"),
+        "tube": ("", [tube], "]"),
+        "end": ("", [_End(tube)], ""),
+        "caption": ("", [_Caption()], "."),
+        "text": ("", [text], ""),
+        None: ("", [], ""),  # behind the last field
+    }
+    parts, pending = [], ""
+    for written, field, _, _ in Formatter().parse(answer_format.template):
+        pending += written
+        opening, group, closing = groups[field]
+        # A word of a caption brings its own space.
+        _add_literal(parts, vocabulary, pending.rstrip() if field == "caption" else pending + opening)
+        parts += group
+        if field in answer_format.several:
+            between = vocabulary.encode(closing + _BETWEEN[field] + opening)
+            parts.append(_Again(len(parts) - len(group), between))
+        pending = closing
+    _add_literal(parts, vocabulary, pending)
+    return parts
 
 
-__all__ = ["AnswerGrammar", "Choices", "GrammarVocabulary", "TimeLimits", "Walk", "find_time_limits"]
+def _add_literal(parts: list[Any], vocabulary: GrammarVocabulary, text: str) -> None:
+    """Add fixed tokens behind the other parts."""
+    ids = vocabulary.encode(text)
+    if parts and isinstance(parts[-1], _Again):
+        # Where what comes behind begins like what stands between two groups, that is no choice yet.
+        again = parts.pop()
+        shared = next(i for i, pair in enumerate(zip_longest(ids, again.between)) if pair[0] != pair[1])
+        if shared:
+            parts.append(_Literal(ids[:shared]))
+        parts.append(_Again(again.first_part, again.between[shared:]))
+        ids = ids[shared:]
+    if ids:
+        parts.append(_Literal(ids))
+
+
+__all__ = ["AnswerGrammar", "TimeLimits", "Walk", "find_time_limits"]

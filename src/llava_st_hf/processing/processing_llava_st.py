@@ -20,10 +20,11 @@ from transformers import PreTrainedTokenizerBase, SiglipImageProcessorPil
 from transformers.processing_utils import ProcessingKwargs
 from transformers.video_processing_utils import VideoProcessorMixin
 
-from .answer_grammar_llava_st import AnswerGrammar, GrammarVocabulary, find_time_limits
+from .answer_grammar_llava_st import AnswerGrammar, find_time_limits
 from .answer_scores_llava_st import read_answers, read_generated
 from .batch_feature_llava_st import GroundingContext, LlavaSTBatchFeature
-from .constrained_generation_llava_st import make_generate_arguments
+from .constrained_generation_llava_st import GrammarLogitsProcessor, make_generate_arguments
+from .grammar_vocabulary_llava_st import GrammarVocabulary
 from .grounding_results_llava_st import Box, GroundingResult, Span
 from .media_llava_st import InputError, PromptError
 from .model_inputs_llava_st import ModelInputsProcessor
@@ -328,7 +329,7 @@ class LlavaSTProcessor(ModelInputsProcessor):
 
     @cached_property
     def grammar_vocabulary(self) -> GrammarVocabulary:
-        """Token ids that the grammars of answers speak of; reading them from a large tokenizer takes a second."""
+        """Token ids that the grammars of answers speak of."""
         return GrammarVocabulary(
             self.tokenizer, self.coordinate_token_offset, self.num_temporal_tokens, self.num_spatial_tokens
         )
@@ -338,28 +339,68 @@ class LlavaSTProcessor(ModelInputsProcessor):
         inputs: LlavaSTBatchFeature,
         max_new_tokens: int = 1024,
         task: str | None = None,
-        every_frame: bool = False,
+        *,
         num_beams: int = 1,
         streamer: Any = None,
-        start_seconds: float | None = None,
-        media_index: int = -1,
+        **answer: Any,
     ) -> dict[str, Any]:
         """
-        Make the arguments with which `generate` gives answers that parse without a problem.
+        Make the arguments with which `generate` gives answers that parse without a problem, in few forward passes.
 
         Args:
             inputs (`LlavaSTBatchFeature`): What the processor returned for the questions.
             max_new_tokens (`int`, *optional*, defaults to 1024): The answers are complete within so many tokens.
             task (`str`, *optional*): Name of the task, for messages that were not made by `build_messages`.
-            every_frame (`bool`, *optional*, defaults to `False`):
-                Whether a tube has one box for every sampled frame of its span.
             num_beams (`int`, *optional*, defaults to 1): Beams, which `generate` must then be told here.
             streamer (`BaseStreamer`, *optional*): A streamer, which `generate` must then be told here.
-            start_seconds (`float`, *optional*): The start time of the prompt, as for `post_process_grounding`.
-            media_index (`int`, *optional*, defaults to -1): Which medium the answer is about, likewise.
+            answer: What else is known of the answers, see `build_logits_processor`: `every_frame`, ...
 
         Returns:
             `dict`: Arguments for `model.generate(**inputs, **constraints)`.
+
+        Raises:
+            `PromptError`, `InputError`: As `build_logits_processor`.
+
+        Example:
+
+        ```python
+        >>> constraints = processor.build_constraints(inputs, max_new_tokens=256)
+        >>> outputs = model.generate(**inputs, **constraints)
+        ```
+        """
+        constrained = self.build_logits_processor(inputs, max_new_tokens, task, **answer)
+        return make_generate_arguments(constrained, max_new_tokens, num_beams, streamer)
+
+    def build_logits_processor(
+        self,
+        inputs: LlavaSTBatchFeature,
+        max_new_tokens: int = 1024,
+        task: str | None = None,
+        every_frame: bool = False,
+        start_seconds: float | None = None,
+        media_index: int = -1,
+        prompt_length: int | None = None,
+    ) -> GrammarLogitsProcessor:
+        """
+        Make a logits processor that leaves only answers that parse without a problem, for any engine or trainer.
+
+        Args:
+            inputs (`LlavaSTBatchFeature`):
+                What the processor returned for the questions. An engine may decode several rows for each sample
+                (beams, return sequences), beside each other.
+            max_new_tokens (`int`, *optional*, defaults to 1024):
+                The answers are complete within so many tokens; the engine must not stop before.
+            task (`str`, *optional*): Name of the task, for messages that were not made by `build_messages`.
+            every_frame (`bool`, *optional*, defaults to `False`):
+                Whether a tube has one box for every sampled frame of its span.
+            start_seconds (`float`, *optional*): The start time of the prompt, as for `post_process_grounding`.
+            media_index (`int`, *optional*, defaults to -1): Which medium the answer is about, likewise.
+            prompt_length (`int`, *optional*):
+                Tokens in front of the answers in the ids that the engine hands over: 0 where it hands over new tokens
+                only. Defaults to the length of the prompts in `inputs`, padding included.
+
+        Returns:
+            `GrammarLogitsProcessor`: Called with ids (rows, tokens) and scores (rows, vocabulary).
 
         Raises:
             `PromptError`: For a sample whose task is not known, or when `max_new_tokens` is too small for an answer.
@@ -368,8 +409,8 @@ class LlavaSTProcessor(ModelInputsProcessor):
         Example:
 
         ```python
-        >>> constraints = processor.build_constraints(inputs, max_new_tokens=256)
-        >>> outputs = model.generate(**inputs, **constraints)
+        >>> constrained = processor.build_logits_processor(inputs, max_new_tokens=256)
+        >>> outputs = model.generate(**inputs, logits_processor=[constrained], max_new_tokens=256)
         ```
         """
         if not hasattr(inputs, "contexts") or not hasattr(inputs.get("input_ids"), "shape"):
@@ -390,7 +431,8 @@ class LlavaSTProcessor(ModelInputsProcessor):
             limits = find_time_limits(context, medium, self.num_temporal_tokens, every_frame)
             answer_format = get_task(name).answer_format
             grammars.append(AnswerGrammar(self.grammar_vocabulary, answer_format, max_new_tokens, limits))
-        return make_generate_arguments(grammars, inputs["input_ids"].shape[1], max_new_tokens, num_beams, streamer)
+        length = inputs["input_ids"].shape[1] if prompt_length is None else prompt_length
+        return GrammarLogitsProcessor(grammars, length)
 
     def post_process_grounding(
         self,

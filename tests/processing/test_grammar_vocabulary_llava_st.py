@@ -1,0 +1,54 @@
+"""Which tokens of a tokenizer words may consist of."""
+
+import pytest
+import torch
+
+from llava_st_hf import LlavaSTProcessor
+from llava_st_hf.processing.grammar_vocabulary_llava_st import GrammarVocabulary
+
+
+@pytest.fixture(scope="module")
+def processor(checkpoint) -> LlavaSTProcessor:
+    return LlavaSTProcessor.from_pretrained(checkpoint)
+
+
+def test_words_are_told_by_what_each_token_writes(processor):
+    words = processor.grammar_vocabulary.words
+    added = processor.tokenizer.added_tokens_decoder
+    for token_id in range(processor.grammar_vocabulary.size):
+        text = processor.tokenizer.decode([token_id])
+        is_free = token_id not in added and not set(text) & set("<[]{}")
+        is_word = token_id not in added and any(letter.isalnum() or letter == "_" for letter in text)
+        assert words.masks["text"][token_id] == is_free, text
+        assert words.masks["clause"][token_id] == (is_free and "." not in text), text
+        assert words.masks["text words"][token_id] == (is_free and is_word), text
+        assert words.masks["clause words"][token_id] == (is_free and is_word and "." not in text), text
+        assert words.is_word[token_id] == is_word, text
+        for bracket in "{[":
+            assert (token_id in words.openers[bracket]) == (token_id not in added and text in (bracket, " " + bracket))
+        for bracket in "}]":
+            is_closer = token_id not in added and text[0] == bracket and not set(text[1:]) & set("<[]{}")
+            assert (token_id in words.closers[bracket]) == is_closer, text
+
+
+def test_ids_without_a_token_are_no_words(processor):
+    """The embedding of a model may be longer than its tokenizer."""
+    offset = len(processor.tokenizer) + 50
+    masks = GrammarVocabulary(processor.tokenizer, offset, 100, 100).words.masks
+    assert all(len(mask) == offset + 300 and not mask[len(processor.tokenizer) :].any() for mask in masks.values())
+    assert masks["text"].any()
+
+
+def test_a_ceiling_leaves_words_as_they_are_and_nothing_else(processor):
+    vocabulary = processor.grammar_vocabulary
+    mask = vocabulary.words.masks["text"]
+    forbidden = tuple(mask.nonzero().flatten().tolist()[:2])
+    scores = torch.zeros(1, vocabulary.size, dtype=torch.float16)
+    ceiling = vocabulary.get_ceiling("text", forbidden, scores)
+    assert ceiling.dtype == torch.float16
+    expected = mask.clone()
+    expected[list(forbidden)] = False
+    assert torch.equal(ceiling == float("inf"), expected)
+    assert torch.equal(ceiling == float("-inf"), ~expected)
+    assert vocabulary.get_ceiling("text", forbidden, scores) is ceiling
+    assert not torch.equal(vocabulary.get_ceiling("text", (), scores), ceiling)
