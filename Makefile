@@ -28,6 +28,8 @@ bench: $(INSTALLED)  ## print cost as ratios within one run
 	$(BIN)/pip install --quiet --constraint constraints.txt -e ".[bench]"
 	$(BIN)/python benchmarks/command_line_startup.py
 	$(BIN)/python benchmarks/packer_and_lape.py
+	$(BIN)/python benchmarks/feature_memory.py
+	$(BIN)/python benchmarks/answer_grammar.py
 	$(BIN)/python benchmarks/loss_memory.py
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/many_questions.py
