@@ -13,7 +13,7 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig, Qwen2Tokenizer
 from transformers.utils import cached_file
 
 from .media_llava_st import InputError
-from .notation_llava_st import format_coordinate_token
+from .notation_llava_st import CoordinateVocabulary
 
 PUBLISHED_AXES = {"TEMP": "t", "HEIGHT": "y", "WIDTH": "x"}
 _PUBLISHED_COORDINATE = re.compile(r"<(TEMP|HEIGHT|WIDTH)-(\d+)>")
@@ -77,7 +77,7 @@ def load_published_config(repository: str | Path, **hub_kwargs) -> PreTrainedCon
 def rename_published_token(name: str, vocabulary: dict[str, int]) -> str:
     """Return the name used here for a token of the published tokenizer, `vocabulary` being all its tokens."""
     if match := _PUBLISHED_COORDINATE.fullmatch(name):
-        return format_coordinate_token(PUBLISHED_AXES[match[1]], int(match[2]))
+        return CoordinateVocabulary.token(PUBLISHED_AXES[match[1]], int(match[2]))
     # Which ids stand for media does not matter to the model, all these positions are overwritten by features. A
     # tokenizer that already knows <image> (some of its ancestors do) keeps it.
     media = {"<im_patch>": "<image>", "<slow_vid_start>": "<video>"}
