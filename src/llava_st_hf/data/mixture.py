@@ -43,6 +43,7 @@ from torch.utils.data import Dataset, Sampler
 
 from ..processing.media_llava_st import InputError
 from ..processing.tasks_llava_st import get_task
+from ..utils.tables import format_table
 from .epoch_order import SourceOrder, compute_epoch_order, shuffle
 from .readers.base import Reader
 from .samples import Sample
@@ -562,20 +563,10 @@ class Mixture(Dataset):
 
     def format_table(self) -> str:
         """Return `describe()` as a table, with the total below it."""
-        rows = [("source", "records", "chosen", "weight", "per epoch")]
-        summaries = self.describe()
-        for one in summaries:
-            rows.append(
-                (one.name, f"{one.num_records:,}", f"{one.num_chosen:,}", f"{one.weight:g}", f"{one.num_visits:,}")
-            )
-        totals = (sum(one.num_records for one in summaries), sum(one.num_chosen for one in summaries))
-        rows.append(("total", f"{totals[0]:,}", f"{totals[1]:,}", "", f"{self.epoch_length:,}"))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = []
-        for name, *numbers in rows:
-            cells = [f"{number:>{width}}" for number, width in zip(numbers, widths[1:], strict=True)]
-            lines.append("  ".join([f"{name:<{widths[0]}}", *cells]))
-        return "\n".join(lines)
+        rows = [(one.name, one.num_records, one.num_chosen, one.weight, one.num_visits) for one in self.describe()]
+        totals = (sum(row[1] for row in rows), sum(row[2] for row in rows))
+        header = ("source", "records", "chosen", "weight", "per epoch")
+        return format_table(header, [*rows, ("total", *totals, None, self.epoch_length)])
 
 
 def _mix_seed(seed: int, place: int) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..processing.media_llava_st import InputError
+from ..utils.tables import format_table
 
 logger = logging.getLogger(__name__)
 
@@ -234,15 +235,8 @@ def check_report(path: str | Path) -> None:
 
 def format_skip_table(counts: Counter[tuple[str, str]], num_seen: int, path: Path | None = None) -> str:
     """Return counts by (source, reason) as a table with the total below it."""
-    rows = [(source, reason, str(count)) for (source, reason), count in sorted(counts.items())]
-    lines = []
-    if rows:
-        header = ("source", "reason", "records")
-        widths = [max(len(row[column]) for row in [header, *rows]) for column in range(3)]
-        lines = [
-            f"{source:<{widths[0]}}  {reason:<{widths[1]}}  {count:>{widths[2]}}"
-            for source, reason, count in [header, *rows]
-        ]
+    rows = [(source, reason, count) for (source, reason), count in sorted(counts.items())]
+    lines = [format_table(("source", "reason", "records"), rows)] if rows else []
     where = f"; see {path}" if path is not None and rows else ""
     return "\n".join([*lines, f"{sum(counts.values())} of {num_seen} records skipped{where}"])
 
