@@ -17,10 +17,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ...checkpoints.writing import parse_size
 from ...hub.cards import UNKNOWN_LICENSE, SourceFacts, render_dataset_card
 from ...processing.media_llava_st import InputError
 from ...processing.video_processing_llava_st import DEFAULT_FPS
+from ...utils.sizes import parse_size
 from ..samples import Media, Sample, get_features
 from ..shapes.encoding import encode_sample
 from ..skips import RecordError, SkippedRecord, SkipReport, TooManySkipsError

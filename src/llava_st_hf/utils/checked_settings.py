@@ -1,0 +1,116 @@
+"""Dataclasses whose fields are checked, with errors of one line that name the field, its value and the fix."""
+
+import math
+import types
+import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from huggingface_hub.dataclasses import strict, validated_field
+from huggingface_hub.errors import StrictDataclassError, StrictDataclassFieldValidationError
+from safetensors import SafetensorError
+
+from ..processing.media_llava_st import InputError
+
+T = TypeVar("T")
+_FIXES = {
+    str: "a text (in quotes, if it looks like a number)",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "keys with values",
+    tuple: "a list",
+}
+_MAX_VALUE_CHARACTERS = 200
+
+
+def checked(cls: type[T]) -> type[T]:
+    """
+    Let a dataclass check each value by the type and the validator of its field, also when it is assigned later.
+
+    This is `strict` of huggingface_hub with the errors of this project. A whole number is a number; infinity is none.
+    A validator (see `validated_field`) raises `ValueError` with the fix, such as "give a number above 0". The
+    dataclass must not be frozen, as `strict` checks assignments.
+
+    Raises:
+        `InputError`: For a value of another type, or one that a validator refuses.
+
+    Example:
+
+    ```python
+    >>> @checked
+    ... @dataclass
+    ... class Settings:
+    ...     num_frames: int = 100
+    >>> Settings(num_frames="many")
+    InputError: num_frames is 'many': give a whole number.
+    ```
+    """
+    cls = strict(cls)
+    expected = {field.name: _list_types(field.type) for field in fields(cls)}
+    assign = cls.__setattr__
+
+    def __setattr__(self: Any, name: str, value: Any) -> None:
+        kinds = expected.get(name, ())
+        if float in kinds and int not in kinds and type(value) is int:
+            value = float(value)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise _make_error(name, value, _describe(kinds))
+        try:
+            assign(self, name, value)
+        except StrictDataclassFieldValidationError as error:
+            cause = error.__cause__
+            if isinstance(cause, InputError):
+                raise cause from error
+            fix = _describe(kinds) if isinstance(cause, TypeError) else str(cause)
+            raise _make_error(name, value, fix) from error
+
+    cls.__setattr__ = __setattr__
+    return cls
+
+
+def _list_types(annotation: Any) -> tuple[Any, ...]:
+    """Return the types of an annotation without their parameters, and the choices of a `Literal`."""
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return tuple(kind for part in typing.get_args(annotation) for kind in _list_types(part))
+    return typing.get_args(annotation) if origin is typing.Literal else (origin or annotation,)
+
+
+def _describe(kinds: tuple[Any, ...]) -> str:
+    choices = [kind for kind in kinds if isinstance(kind, str)]
+    if choices:
+        return f"choose one of {', '.join(choices)}"
+    return f"give {' or '.join(_FIXES[kind] for kind in kinds if kind in _FIXES)}"
+
+
+def _make_error(name: str, value: Any, fix: str) -> InputError:
+    shown = " ".join(repr(value).split())
+    if len(shown) > _MAX_VALUE_CHARACTERS:
+        shown = shown[: _MAX_VALUE_CHARACTERS - 3] + "..."
+    return InputError(f"{name} is {shown}: {fix}.")
+
+
+@contextmanager
+def input_errors(message: str = "{}") -> Iterator[None]:
+    """
+    Turn what reading or writing files may raise into an `InputError` of one line.
+
+    Args:
+        message (`str`, *optional*, defaults to `"{}"`): The message, with `{}` in the place of what was raised.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (StrictDataclassError, SafetensorError, OSError, ValueError) as error:
+        if isinstance(error, StrictDataclassError):  # wraps the message of a check in lines of its own
+            reason = str(error.__cause__ or error).replace("\n", " ")
+        else:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(reason.join(message.rsplit("{}", 1))) from error
+
+
+__all__ = ["checked", "input_errors", "validated_field"]
