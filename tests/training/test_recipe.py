@@ -185,9 +185,9 @@ def test_a_run_goes_on_with_the_settings_it_began_with(tmp_path):
     path = write(tmp_path)
     record_settings(read_recipe(path), resumes=False)
     record_settings(read_recipe(path), resumes=True)
-    with pytest.raises(InputError, match=r"seed is 1, but the run in .* began with 42"):
+    with pytest.raises(InputError, match="with seed=42, and now seed is 1"):
         record_settings(read_recipe(path, ["--seed", "1"]), resumes=True)
-    with pytest.raises(InputError, match="num_frames is 4, but"):
+    with pytest.raises(InputError, match="and now num_frames is 4"):
         record_settings(read_recipe(path, ["--num_frames", "4"]), resumes=True)
 
 

@@ -1,6 +1,5 @@
 """One run, from a recipe to a checkpoint that ships; read it from top to bottom."""
 
-import json
 import logging
 import os
 from collections import Counter
@@ -28,6 +27,7 @@ from ..evaluation.runner import Processes, evaluate
 from ..inference.loading import load_model, make_meta_model, prepare_base
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
+from ..utils.run_manifest import RunManifest
 from .recipe import LOSSES, DataArguments, LlavaSTTrainingConfig, Recipe
 from .stages import StagePlan, apply_stage, format_stage_table, get_media_token_ids
 from .trainer import LlavaSTTrainer, find_last_checkpoint
@@ -263,21 +263,13 @@ def choose_checkpoint(args: LlavaSTTrainingConfig) -> str | None:
 
 def record_settings(recipe: Recipe, resumes: bool) -> None:
     """Keep what decides the order of the data beside the checkpoints; a run that goes on must have the same."""
-    path = Path(recipe.training.output_dir) / _SETTINGS
     settings = {name: getattr(recipe.training, name) for name in _DECISIVE}
-    settings |= {"stage": recipe.model.stage, **vars(recipe.data)}
-    settings = json.loads(json.dumps(settings, default=str))
-    if resumes and path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        for name, value in settings.items():
-            if before.get(name) != value:
-                raise InputError(
-                    f"{name} is {value!r}, but the run in {path.parent} began with {before.get(name)!r}: give that, "
-                    "or another output_dir."
-                )
-    elif recipe.training.process_index == 0:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    manifest = RunManifest(
+        Path(recipe.training.output_dir) / _SETTINGS, settings | {"stage": recipe.model.stage} | vars(recipe.data)
+    )
+    goes_on = resumes and manifest.load()
+    if not goes_on and recipe.training.process_index == 0:
+        manifest.save()
 
 
 def check_precision(model: nn.Module, args: LlavaSTTrainingConfig) -> None:

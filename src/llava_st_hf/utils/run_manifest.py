@@ -73,6 +73,7 @@ class RunManifest:
     def save(self, **progress: Any) -> None:
         """Write the settings and how far the work is, whole or not at all; what is not given stays as it was."""
         self.progress |= progress
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         write_json_whole(self.path, {**self.settings, **({_PROGRESS: self.progress} if self.progress else {})})
 
     def remove(self) -> None:
