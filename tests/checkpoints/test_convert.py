@@ -521,7 +521,7 @@ def test_unfinished_work_of_something_else_is_refused(published, one_file, tmp_p
     interrupt(published, out, monkeypatch)
     before = read_folder(out)
     for source, size in ((one_file, SHARD_SIZE), (published, "70KB")):
-        with pytest.raises(InputError, match="is of work with"):
+        with pytest.raises(InputError, match="holds a run with"):
             convert_checkpoint(source, out, max_shard_size=size, quiet=True)
     (out / MANIFEST_FILE).write_text("{")
     with pytest.raises(InputError, match="cannot be read"):

@@ -32,9 +32,9 @@ def test_a_line_that_was_cut_off_is_written_anew(output_dir):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"model": "other"}, "is of work with model='tiny', and now model is 'other'"),
-        ({"seed": 1}, "is of work with seed=1000000, and now seed is 1"),
-        ({"constrained": True}, "is of work with constrained=None, and now constrained is True"),
+        ({"model": "other"}, "holds a run with model='tiny', and now model is 'other'"),
+        ({"seed": 1}, "holds a run with seed=1000000, and now seed is 1"),
+        ({"constrained": True}, "holds a run with constrained=None, and now constrained is True"),
     ],
 )
 def test_another_run_is_refused(output_dir, changed, message):

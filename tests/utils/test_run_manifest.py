@@ -53,5 +53,5 @@ def test_a_file_that_is_no_manifest(path, content):
 
 def test_what_is_written_is_named(path):
     RunManifest(path, SETTINGS).save()
-    with pytest.raises(InputError, match=r"^a\.jsonl is of work with source='clips'"):
+    with pytest.raises(InputError, match=r"^a\.jsonl holds a run with source='clips'"):
         RunManifest(path, {"source": "other"}, output="a.jsonl").load()

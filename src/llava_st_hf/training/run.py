@@ -90,11 +90,12 @@ def run_recipe(
 
     # 2. What is trained.
     set_seed(args.seed)
+    name, revision = recipe.model.model_name_or_path, recipe.model.model_revision
     with args.main_process_first(desc="merge the adapter of the stage before"):
-        base = prepare_base(recipe.model.model_name_or_path, args.output_dir, is_main_process)
-    processor = LlavaSTProcessor.from_pretrained(base, revision=recipe.model.model_revision)
+        base = prepare_base(name, args.output_dir, is_main_process, revision)
+    processor = LlavaSTProcessor.from_pretrained(base, revision=revision)
     check_num_frames(recipe.data, processor)
-    model = load_model(base, recipe.model.dtype, recipe.model.attn_implementation, recipe.model.model_revision)
+    model = load_model(base, recipe.model.dtype, recipe.model.attn_implementation, revision)
     model = apply_stage(model, plan, get_media_token_ids(processor))
     check_precision(model, args)
     show(format_stage_table(model, plan))

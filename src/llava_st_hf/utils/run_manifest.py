@@ -64,8 +64,8 @@ class RunManifest:
         if (difference := _find_difference(known, self.settings)) is not None:
             name, before, now = difference
             raise InputError(
-                f"{self.output} is of work with {name}={_show(before)}, and now {name} is {_show(now)}: give the same "
-                "to go on, or remove it, or name another."
+                f"{self.output} holds a run with {name}={_show(before)}, and now {name} is {_show(now)}: give the "
+                "same to go on, or name another."
             )
         self.progress = progress
         return True
