@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..processing.media_llava_st import InputError
 
@@ -50,6 +51,7 @@ def render_dataset_card(
     skips: Mapping[tuple[str, str], int],
     media_types: Mapping[str, int],
     repository: str | None = None,
+    features: Any = None,
 ) -> str:
     """
     Render the card of a published data set.
@@ -61,10 +63,12 @@ def render_dataset_card(
         skips (`Mapping[tuple[str, str], int]`): Records left out, by source and reason.
         media_types (`Mapping[str, int]`): Records by type of medium.
         repository (`str`, *optional*): Where it goes on the Hub, for the examples; a place to fill in without one.
+        features (`datasets.Features`, *optional*): Of the columns; those in the files by default.
 
     Returns:
         `str`: Markdown with the metadata of the Hub in front.
     """
+    from datasets.info import DatasetInfo, DatasetInfosDict
     from huggingface_hub import DatasetCard, DatasetCardData
 
     num_records = sum(counts.values())
@@ -81,6 +85,8 @@ def render_dataset_card(
             {"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]},
         ],
     )
+    if features is not None:
+        DatasetInfosDict({"default": DatasetInfo(features=features)}).to_dataset_card_data(data)
     card = DatasetCard.from_template(
         data,
         template_path=str(DATASET_TEMPLATE),
@@ -100,6 +106,7 @@ def render_dataset_card(
         ],
         skip_rows=[(_escape(source), reason, count) for (source, reason), count in sorted(skips.items())],
         num_skipped=sum(skips.values()),
+        has_typed_media=features is not None,
         has_unknown_license=any(fact.license.lower() == UNKNOWN_LICENSE for fact in facts),
     )
     return str(card).rstrip() + "\n"
