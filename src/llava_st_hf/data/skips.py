@@ -179,6 +179,15 @@ class SkipReport:
                 f"or raise max_skip_share{where}."
             )
 
+    def check_total(self, num_skipped: int, num_records: int) -> None:
+        """Raise `TooManySkipsError` at the end of a run that skipped too many, however few its records were."""
+        if num_skipped > self.max_skip_share * num_records:
+            where = f"; see {self.path}" if self.path is not None else ""
+            raise TooManySkipsError(
+                f"{num_skipped} of {num_records} records were skipped, more than max_skip_share="
+                f"{self.max_skip_share:g}: fix them, or raise max_skip_share{where}."
+            )
+
     def note(self, skipped: SkippedRecord) -> None:
         """Do as `add`, and write the record to the log where there is no file."""
         if self.path is None:

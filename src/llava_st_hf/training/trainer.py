@@ -23,6 +23,7 @@ from ..data.samples import Sample
 from ..data.skips import SkippedRecord
 from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from ..processing.media_llava_st import InputError
+from ..utils.atomic_files import move_whole
 from .metrics import TrainingFigures
 from .recipe import LlavaSTTrainingConfig
 from .stages import StagePlan, find_module
@@ -235,8 +236,7 @@ class LlavaSTTrainer(SFTTrainer):
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             self.state.save_to_json(str(unfinished / TRAINER_STATE_NAME))
-            shutil.rmtree(whole, ignore_errors=True)
-            unfinished.rename(whole)
+            move_whole(unfinished, whole)
             shutil.rmtree(run / _UNFINISHED)
             rotate_checkpoints(
                 output_dir=str(run),

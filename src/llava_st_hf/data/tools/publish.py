@@ -25,7 +25,7 @@ from ...utils.run_manifest import RunManifest
 from ...utils.sizes import parse_size
 from ..samples import Media, Sample, get_features
 from ..shapes.encoding import encode_sample
-from ..skips import RecordError, SkippedRecord, SkipReport, TooManySkipsError
+from ..skips import RecordError, SkippedRecord, SkipReport
 from .check import Records, check_media
 
 STATE_FOLDER = ".publish"
@@ -146,11 +146,7 @@ def publish_dataset(
             shards = writer.write(bar)
         if not report.num_used:
             raise InputError(f"none of the {len(records)} records can be used: see {output_dir / REPORT_FILE}.")
-        if report.num_skipped > max_skip_share * len(records):
-            raise TooManySkipsError(
-                f"{report.num_skipped} of {len(records)} records were skipped, more than max_skip_share="
-                f"{max_skip_share:g}: fix them, or raise max_skip_share; see {output_dir / REPORT_FILE}."
-            )
+        report.check_total(report.num_skipped, len(records))
         published = _finish(output_dir, shards)
         media_types = sum((Counter(shard.media_types) for shard in shards), Counter())
         kinds = {kind for shard in shards for kind in shard.kinds}
