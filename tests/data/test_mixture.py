@@ -15,7 +15,8 @@ from accelerate.data_loader import BatchSamplerShard
 from pyarrow import parquet
 from torch.utils.data import DataLoader, get_worker_info
 
-from llava_st_hf.data.mixture import Mixture, MixtureBatchSampler, MixtureSpec, SourceSpec
+from llava_st_hf.data.mixture import Mixture, MixtureBatchSampler
+from llava_st_hf.data.mixture_spec import MixtureSpec, SourceSpec
 from llava_st_hf.data.readers.canonical import ParquetRows
 from llava_st_hf.data.samples import Sample, get_features
 from llava_st_hf.data.skips import SkippedRecord, TooManySkipsError
@@ -466,7 +467,8 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path, spec, num_workers):
 
 STREAM = """
 import sys, time
-from llava_st_hf.data.mixture import Mixture, MixtureBatchSampler, MixtureSpec
+from llava_st_hf.data.mixture import Mixture, MixtureBatchSampler
+from llava_st_hf.data.mixture_spec import MixtureSpec
 path, first_batch, num_workers, num_batches, out = sys.argv[1:]
 
 def read_memory():

@@ -9,7 +9,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from training_runs import make_shapes
 
 from llava_st_hf import LlavaSTConfig, LlavaSTProcessor
-from llava_st_hf.data.mixture import MixtureSpec
+from llava_st_hf.data.mixture_spec import MixtureSpec
 from llava_st_hf.data.shapes import ShapesDataset, write_shapes
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.training import recipe as recipe_module

@@ -45,7 +45,7 @@ def test_values_that_fit():
         ({"weight": "a"}, "weight is 'a': give a number."),
         ({"weight": True}, "weight is True: give a number."),
         ({"weight": float("nan")}, "weight is nan: give a number."),
-        ({"weight": -1}, "weight is -1.0: give a number above 0."),
+        ({"weight": -1}, "weight is -1: give a number above 0."),
         ({"num_frames": 1.5}, "num_frames is 1.5: give a whole number."),
         ({"num_frames": False}, "num_frames is False: give a whole number."),
         ({"source": 2024}, "source is 2024: give a text (in quotes, if it looks like a number)."),

@@ -14,7 +14,8 @@ from transformers import set_seed
 from transformers.trainer_utils import TrainOutput
 
 from ..data.collator import LlavaSTDataCollator
-from ..data.mixture import Mixture, MixtureSpec
+from ..data.mixture import Mixture
+from ..data.mixture_spec import MixtureSpec
 from ..data.sample_writing import DEFAULT_NUM_FRAMES
 from ..data.samples import Sample
 from ..data.shapes import ShapesDataset

@@ -1,9 +1,10 @@
 """Dataclasses whose fields are checked, with errors of one line that name the field, its value and the fix."""
 
+import difflib
 import math
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -53,7 +54,7 @@ def checked(cls: type[T]) -> type[T]:
     assign = cls.__setattr__
 
     def __setattr__(self: Any, name: str, value: Any) -> None:
-        kinds = expected.get(name, ())
+        kinds, given = expected.get(name, ()), value
         if float in kinds and int not in kinds and type(value) is int:
             value = float(value)
         if isinstance(value, float) and not math.isfinite(value):
@@ -65,7 +66,7 @@ def checked(cls: type[T]) -> type[T]:
             if isinstance(cause, InputError):
                 raise cause from error
             fix = _describe(kinds) if isinstance(cause, TypeError) else str(cause)
-            raise _make_error(name, value, fix) from error
+            raise _make_error(name, given, fix) from error
 
     cls.__setattr__ = __setattr__
     return cls
@@ -93,6 +94,29 @@ def _make_error(name: str, value: Any, fix: str) -> InputError:
     return InputError(f"{name} is {shown}: {fix}.")
 
 
+def check_keys(content: Any, known: Collection[str], what: str, advice: str = "The keys are {known}.") -> None:
+    """
+    Check that settings are a mapping with known keys only.
+
+    Args:
+        content (`Any`): The settings.
+        known (`Collection[str]`): The keys that there may be.
+        what (`str`): What they are, for messages.
+        advice (`str`, *optional*): Ends the message of an unknown key.
+
+    Raises:
+        `InputError`: For anything else; a key that is nearly a known one is asked after.
+    """
+    if not isinstance(content, Mapping):
+        problem = "empty" if content is None else repr(content)[:80]
+        raise InputError(f"{what} is {problem}: give keys with values.")
+    for key in content:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise InputError(f"{what} has the unknown key {key!r}: {hint}{advice.format(known=', '.join(known))}")
+
+
 @contextmanager
 def input_errors(message: str = "{}") -> Iterator[None]:
     """
@@ -113,4 +137,4 @@ def input_errors(message: str = "{}") -> Iterator[None]:
         raise InputError(reason.join(message.rsplit("{}", 1))) from error
 
 
-__all__ = ["checked", "input_errors", "validated_field"]
+__all__ = ["check_keys", "checked", "input_errors", "validated_field"]
