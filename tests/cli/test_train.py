@@ -136,7 +136,7 @@ def test_a_dry_run_writes_nothing(recipe, tmp_path, capsys):
 
 def test_errors_are_one_line(recipe, capsys):
     assert main(["train", str(recipe), "--lora_ranc", "4"]) == 1
-    assert capsys.readouterr().err.strip().endswith("did you mean 'lora_rank'?")
+    assert "did you mean 'lora_rank'?" in capsys.readouterr().err
     assert main(["train", str(recipe.with_name("none.yaml"))]) == 1
     assert "none.yaml: no such recipe" in capsys.readouterr().err
     assert main(["train", "--max_steps", "3", str(recipe)]) == 1

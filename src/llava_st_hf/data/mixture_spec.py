@@ -38,7 +38,7 @@ import numpy as np
 
 from ..processing.media_llava_st import InputError
 from ..processing.tasks_llava_st import get_task
-from ..utils.checked_settings import check_keys, checked, validated_field
+from ..utils.checked_settings import check_keys, checked, read_yaml, validated_field
 from .epoch_order import shuffle
 from .readers.base import Reader
 
@@ -124,7 +124,8 @@ class SourceSpec:
     json_path: str | None = _text()
     data_folder: str | None = _text()
     source: str | None = _text()
-    sampling_strategy: Any = validated_field(_parse_strategy, default="all")  # noqa: RUF009 (of any type, to say what is meant)
+    # Of any type, as 5000 shall have the error that says what is meant.
+    sampling_strategy: Any = validated_field(_parse_strategy, default="all")  # noqa: RUF009
     format: str | None = _text()
     task: str | None = validated_field(_check_task, default=None)
     id: str | None = _text()
@@ -250,25 +251,8 @@ class MixtureSpec:
         Raises:
             `InputError`: For a file that is missing or no YAML, an unknown key, or a value that a key cannot have.
         """
-        import yaml
-
-        class Loader(yaml.SafeLoader):
-            """Refuses a key that is there twice, of which YAML would keep the last in silence."""
-
-            def compose_mapping_node(self, anchor: Any) -> Any:
-                node = super().compose_mapping_node(anchor)
-                names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-                if twice := next((name for name in names if names.count(name) > 1), None):
-                    raise yaml.YAMLError(f"the key {twice!r} is there twice{node.start_mark}: give it once.")
-                return node
-
         path = Path(path)
-        try:
-            content = yaml.load(path.read_text(encoding="utf-8-sig"), Loader)
-        except OSError as error:
-            raise InputError(f"the mixture {path} cannot be read: {error.strerror}. Fix its path.") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"the mixture {path} is no YAML: {error}") from error
+        content = read_yaml(path, "mixture")
         try:
             return cls.from_dict(content, path.parent)
         except InputError as error:

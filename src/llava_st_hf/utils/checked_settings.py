@@ -1,12 +1,15 @@
-"""Dataclasses whose fields are checked, with errors of one line that name the field, its value and the fix."""
+"""Settings that are checked, with errors of one line that name the field, its value and the fix."""
 
+import copy
 import difflib
 import math
+import os
 import types
 import typing
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 from huggingface_hub.dataclasses import strict, validated_field
@@ -49,7 +52,11 @@ def checked(cls: type[T]) -> type[T]:
     InputError: num_frames is 'many': give a whole number.
     ```
     """
+    # `strict` gets fields of its own: HfArgumentParser changes the types of those that it makes options of.
+    own_fields = cls.__dataclass_fields__
+    cls.__dataclass_fields__ = {name: copy.copy(field) for name, field in own_fields.items()}
     cls = strict(cls)
+    cls.__dataclass_fields__ = own_fields
     expected = {field.name: _list_types(field.type) for field in fields(cls)}
     assign = cls.__setattr__
 
@@ -117,6 +124,37 @@ def check_keys(content: Any, known: Collection[str], what: str, advice: str = "T
             raise InputError(f"{what} has the unknown key {key!r}: {hint}{advice.format(known=', '.join(known))}")
 
 
+def read_yaml(path: str | os.PathLike, what: str) -> Any:
+    """
+    Read a YAML file of settings.
+
+    Args:
+        path (`str` or `os.PathLike`): The file.
+        what (`str`): What it is, for messages.
+
+    Raises:
+        `InputError`: For a file that is missing or no YAML, or a key that is there twice.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Refuses a key that is there twice, of which YAML would keep the last in silence."""
+
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            node = super().compose_mapping_node(anchor)
+            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if twice := next((name for name in names if names.count(name) > 1), None):
+                raise yaml.YAMLError(f"the key {twice!r} is there twice{node.start_mark}: give it once.")
+            return node
+
+    try:
+        return yaml.load(Path(path).read_text(encoding="utf-8-sig"), Loader)
+    except OSError as error:
+        raise InputError(f"the {what} {path} cannot be read: {error.strerror}. Fix its path.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"the {what} {path} is no YAML: {' '.join(str(error).split())}") from error
+
+
 @contextmanager
 def input_errors(message: str = "{}") -> Iterator[None]:
     """
@@ -137,4 +175,4 @@ def input_errors(message: str = "{}") -> Iterator[None]:
         raise InputError(reason.join(message.rsplit("{}", 1))) from error
 
 
-__all__ = ["check_keys", "checked", "input_errors", "validated_field"]
+__all__ = ["check_keys", "checked", "input_errors", "read_yaml", "validated_field"]
