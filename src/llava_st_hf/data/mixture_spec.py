@@ -72,7 +72,7 @@ def _check_task(value: str | None) -> None:
 
 
 def _check_positive(value: float) -> None:
-    if value <= 0:
+    if not 0 < value < math.inf:
         raise ValueError("give a number above 0")
 
 

@@ -2,13 +2,11 @@
 
 import copy
 import difflib
-import math
 import os
 import types
 import typing
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,18 +23,16 @@ _FIXES = {
     float: "a number",
     bool: "true or false",
     dict: "keys with values",
-    tuple: "a list",
 }
-_MAX_VALUE_CHARACTERS = 200
 
 
 def checked(cls: type[T]) -> type[T]:
     """
     Let a dataclass check each value by the type and the validator of its field, also when it is assigned later.
 
-    This is `strict` of huggingface_hub with the errors of this project. A whole number is a number; infinity is none.
-    A validator (see `validated_field`) raises `ValueError` with the fix, such as "give a number above 0". The
-    dataclass must not be frozen, as `strict` checks assignments.
+    This is `strict` of huggingface_hub with the errors of this project; a whole number is a number, too. A validator
+    (see `validated_field`) raises `ValueError` with the fix. The dataclass must not be frozen: `strict` checks
+    assignments.
 
     Raises:
         `InputError`: For a value of another type, or one that a validator refuses.
@@ -57,48 +53,29 @@ def checked(cls: type[T]) -> type[T]:
     cls.__dataclass_fields__ = {name: copy.copy(field) for name, field in own_fields.items()}
     cls = strict(cls)
     cls.__dataclass_fields__ = own_fields
-    expected = {field.name: _list_types(field.type) for field in fields(cls)}
+    kinds = {name: _list_types(field.type) for name, field in own_fields.items()}
     assign = cls.__setattr__
 
     def __setattr__(self: Any, name: str, value: Any) -> None:
-        kinds, given = expected.get(name, ()), value
-        if float in kinds and int not in kinds and type(value) is int:
-            value = float(value)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise _make_error(name, value, _describe(kinds))
+        is_number = type(value) is int and float in kinds.get(name, ())
         try:
-            assign(self, name, value)
+            assign(self, name, float(value) if is_number else value)
         except StrictDataclassFieldValidationError as error:
             cause = error.__cause__
             if isinstance(cause, InputError):
                 raise cause from error
-            fix = _describe(kinds) if isinstance(cause, TypeError) else str(cause)
-            raise _make_error(name, given, fix) from error
+            if isinstance(cause, TypeError):
+                cause = f"give {' or '.join(_FIXES[kind] for kind in kinds[name] if kind in _FIXES)}"
+            raise InputError(f"{name} is {repr(value)[:200]}: {cause}.") from error
 
     cls.__setattr__ = __setattr__
     return cls
 
 
-def _list_types(annotation: Any) -> tuple[Any, ...]:
-    """Return the types of an annotation without their parameters, and the choices of a `Literal`."""
-    origin = typing.get_origin(annotation)
-    if origin in (typing.Union, types.UnionType):
-        return tuple(kind for part in typing.get_args(annotation) for kind in _list_types(part))
-    return typing.get_args(annotation) if origin is typing.Literal else (origin or annotation,)
-
-
-def _describe(kinds: tuple[Any, ...]) -> str:
-    choices = [kind for kind in kinds if isinstance(kind, str)]
-    if choices:
-        return f"choose one of {', '.join(choices)}"
-    return f"give {' or '.join(_FIXES[kind] for kind in kinds if kind in _FIXES)}"
-
-
-def _make_error(name: str, value: Any, fix: str) -> InputError:
-    shown = " ".join(repr(value).split())
-    if len(shown) > _MAX_VALUE_CHARACTERS:
-        shown = shown[: _MAX_VALUE_CHARACTERS - 3] + "..."
-    return InputError(f"{name} is {shown}: {fix}.")
+def _list_types(annotation: Any) -> list[Any]:
+    """Return the types of a union, without their parameters."""
+    parts = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else [annotation]
+    return [typing.get_origin(part) or part for part in parts]
 
 
 def check_keys(content: Any, known: Collection[str], what: str, advice: str = "The keys are {known}.") -> None:
