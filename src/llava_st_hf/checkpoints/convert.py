@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
+from ..hub.cards import render_model_card
 from ..modeling.configuration_llava_st import LlavaSTConfig
 from ..modeling.conversion_llava_st import UNUSED_PUBLISHED_TENSORS, is_published_config, published_weight_mapping
 from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
@@ -19,35 +20,8 @@ from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..utils.checked_settings import input_errors
 from ..utils.sizes import parse_size
-from .reading import LazyTensor, OpenFile, get_local_directory, list_tensors, read_config
+from .reading import LazyTensor, OpenFile, get_local_directory, list_tensors, name_source, read_config
 from .writing import PlannedCheckpoint, WrittenCheckpoint, check_tensors
-
-_CARD = """\
----
-library_name: transformers
-pipeline_tag: video-text-to-text
-tags:
-- llava_st
-- video-grounding
----
-
-# LLaVA-ST for Hugging Face
-
-The weights of `{source}`, a model as described in [LLaVA-ST](https://arxiv.org/abs/2501.08282), rewritten by
-`llava-st convert`: values and types are unchanged, tensors and tokens are renamed. The licence is that of the source;
-nothing was evaluated after the conversion.
-
-```python
-import llava_st_hf
-from transformers import pipeline
-
-ground = pipeline("spatial-temporal-grounding", model="path/to/this/folder")
-print(ground("clip.mp4", "a child in a red hat holds a bat").spans)
-```
-
-Behaviour of the published code that these weights were trained with is switched on: `splice_fast_tokens` and
-`embed_width_inputs` are `false`.
-"""
 
 
 def convert_checkpoint(
@@ -88,10 +62,8 @@ def convert_checkpoint(
     tensors = plan_published_tensors(stored, model)
     with input_errors():
         processor = LlavaSTProcessor.from_pretrained(directory)
-    name = source if not Path(source).is_dir() else directory.resolve().name
-    planned = PlannedCheckpoint(
-        directory, {"command": "convert"}, model, tensors, processor, card=_CARD.format(source=name)
-    )
+    card = render_model_card("converted", source=name_source(source))
+    planned = PlannedCheckpoint(directory, {"command": "convert"}, model, tensors, processor, card)
     planned.write(destination, max_shard_bytes, quiet)
     left_out = tuple(name for name in UNUSED_PUBLISHED_TENSORS if name in stored)
     return WrittenCheckpoint(Path(destination), left_out)

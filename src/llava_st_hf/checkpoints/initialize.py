@@ -18,6 +18,7 @@ from transformers import (
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
+from ..hub.cards import render_model_card
 from ..modeling.configuration_llava_st import LlavaSTConfig
 from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from ..processing.media_llava_st import InputError
@@ -25,37 +26,12 @@ from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.tokenization_llava_st import add_coordinate_tokens, add_media_tokens
 from ..utils.checked_settings import input_errors
 from ..utils.sizes import parse_size
-from .reading import LazyTensor, get_local_directory, list_tensors, read_config
+from .reading import LazyTensor, get_local_directory, list_tensors, name_source, read_config
 from .writing import PlannedCheckpoint, WrittenCheckpoint, check_tensors
 
 BASE_MODEL_TYPE = "llava_onevision"
 # Ends the rows of a tiled image in LLaVA-OneVision; LLaVA-ST tiles nothing.
 _UNUSED_BASE_TENSOR = "model.image_newline"
-
-_CARD = """\
----
-library_name: transformers
-pipeline_tag: video-text-to-text
-tags:
-- llava_st
-- video-grounding
----
-
-# LLaVA-ST, not trained yet
-
-Made by `llava-st init` from `{base}`, as the start of a training in the way of
-[LLaVA-ST](https://arxiv.org/abs/2501.08282). Vision tower, projector, language model and head are those of the base,
-value by value; the packer and the coordinate tables are random (seed {seed}), so **the times and places that it names
-mean nothing**. The base's `image_newline` was left out. The licence is that of the base.
-
-```python
-import llava_st_hf
-from transformers import AutoModelForImageTextToText, AutoProcessor
-
-model = AutoModelForImageTextToText.from_pretrained("path/to/this/folder")
-processor = AutoProcessor.from_pretrained("path/to/this/folder")
-```
-"""
 
 
 def initialize_checkpoint(
@@ -114,7 +90,7 @@ def initialize_checkpoint(
         "num_temporal_tokens": num_temporal_tokens,
         "num_spatial_tokens": num_spatial_tokens,
     }
-    card = _CARD.format(base=base if not Path(base).is_dir() else directory.resolve().name, seed=seed)
+    card = render_model_card("untrained", source=name_source(base), seed=seed)
     processor = LlavaSTProcessor.from_config(config, tokenizer)
     planned = PlannedCheckpoint(directory, options, model, tensors, processor, card)
     planned.write(destination, max_shard_bytes, quiet)

@@ -51,6 +51,11 @@ def get_local_directory(source: str | Path) -> Path:
         return Path(snapshot_download(str(source), allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"]))
 
 
+def name_source(source: str | Path) -> str:
+    """Return what a card calls a source: its folder, without those above it, or its repository."""
+    return Path(source).resolve().name if Path(source).is_dir() else str(source)
+
+
 def read_config(directory: Path) -> dict[str, Any]:
     """Read config.json of a checkpoint; an `InputError` says what is wrong with it."""
     path = directory / "config.json"
@@ -99,4 +104,4 @@ def _describe_stored(file: safe_open, path: Path, name: str) -> LazyTensor:
     return LazyTensor(name, meta, lambda open_file: open_file(path).get_tensor(name), path)
 
 
-__all__ = ["LazyTensor", "OpenFile", "get_local_directory", "list_tensors", "read_config"]
+__all__ = ["LazyTensor", "OpenFile", "get_local_directory", "list_tensors", "name_source", "read_config"]

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import DatasetCard, DatasetCardData, ModelCard, ModelCardData
+
 from ..processing.media_llava_st import InputError
 
-DATASET_TEMPLATE = Path(__file__).with_name("card_templates") / "dataset_card.md.jinja"
+_TEMPLATES = Path(__file__).with_name("card_templates")
 UNKNOWN_LICENSE = "unknown"
 _LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 # Upper limits of the classes of size that the Hub knows.
@@ -44,6 +46,23 @@ class SourceFacts:
             )
 
 
+def render_model_card(template: str, **values: Any) -> str:
+    """
+    Render the card of a checkpoint that was not trained here.
+
+    Args:
+        template (`str`): `"converted"` or `"untrained"`.
+        values (`dict[str, Any]`): What the template asks for.
+
+    Returns:
+        `str`: Markdown with the metadata of the Hub in front.
+    """
+    tags = ["llava_st", "video-grounding"]
+    data = ModelCardData(library_name="transformers", pipeline_tag="video-text-to-text", tags=tags)
+    path = _TEMPLATES / f"{template}_model_card.md.jinja"
+    return str(ModelCard.from_template(data, template_path=str(path), **values)).rstrip() + "\n"
+
+
 def render_dataset_card(
     title: str,
     sources: Mapping[str, SourceFacts],
@@ -68,8 +87,6 @@ def render_dataset_card(
     Returns:
         `str`: Markdown with the metadata of the Hub in front.
     """
-    from datasets.info import DatasetInfo, DatasetInfosDict
-    from huggingface_hub import DatasetCard, DatasetCardData
 
     num_records = sum(counts.values())
     names = sorted({source for source, _ in counts})
@@ -86,10 +103,12 @@ def render_dataset_card(
         ],
     )
     if features is not None:
+        from datasets.info import DatasetInfo, DatasetInfosDict
+
         DatasetInfosDict({"default": DatasetInfo(features=features)}).to_dataset_card_data(data)
     card = DatasetCard.from_template(
         data,
-        template_path=str(DATASET_TEMPLATE),
+        template_path=str(_TEMPLATES / "dataset_card.md.jinja"),
         title=_escape(title),
         repository=repository or "ORGANIZATION/NAME",
         num_records=num_records,
@@ -123,4 +142,4 @@ def _escape(text: str) -> str:
     return re.sub(r"([\\|`*_\[\]])", r"\\\1", text)
 
 
-__all__ = ["DATASET_TEMPLATE", "UNKNOWN_LICENSE", "SourceFacts", "render_dataset_card"]
+__all__ = ["UNKNOWN_LICENSE", "SourceFacts", "render_dataset_card", "render_model_card"]
