@@ -4,7 +4,7 @@ import bisect
 import itertools
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Integral
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import BatchSampler, Dataset
 
 from ..processing.media_llava_st import InputError
 from ..utils.tables import format_table
@@ -103,9 +103,9 @@ class Mixture(Dataset):
     The records of a whole training run, in the order in which they are trained on.
 
     Item i depends on nothing but the specification and i: `divmod(i, epoch_length)` is the epoch and the place in it.
-    Each epoch visits every chosen record once (`weight` times), shuffled anew. Read in sequence, with a
-    `MixtureBatchSampler` or any sequential sampler, a run can therefore be resumed at any step by starting there:
-    nothing that was seen is read again, with any number of workers.
+    Each epoch visits every chosen record once (`weight` times), shuffled anew. Read in sequence, as
+    `make_batch_sampler` does, a run can therefore be resumed at any step by starting there: nothing that was seen is
+    read again, with any number of workers.
 
     A source that is read in blocks (row groups of Parquet) is shuffled by blocks, and within pairs of them. Its blocks
     are dealt to `num_readers` lanes: batch b of `batch_size` records belongs to lane b mod `num_readers`, so that each
@@ -190,6 +190,30 @@ class Mixture(Dataset):
             self._orders[epoch] = compute_epoch_order(orders, epoch, self.batch_size, self.num_readers)
         return self._orders[epoch]
 
+    def make_batch_sampler(self, first_batch: int = 0) -> BatchSampler:
+        """
+        Return the batches in their order, for a plain `torch.utils.data.DataLoader`.
+
+        Its W workers take them in turn. Of R processes, each takes every R-th batch by accelerate's
+        `BatchSamplerShard`, with `even_batches=False`. With `num_readers` = R W, or a divisor of it, what a worker of
+        a process reads is then all of one lane, also after resuming.
+
+        Args:
+            first_batch (`int`, *optional*, defaults to 0):
+                Batch to begin with: to resume after s steps of R processes with g batches each, s R g.
+
+        Example:
+
+        ```python
+        >>> next(iter(Mixture("mixture.yaml", batch_size=4).make_batch_sampler(first_batch=1)))
+        [4, 5, 6, 7]
+        ```
+        """
+        num_batches = -(-len(self) // self.batch_size)
+        if not 0 <= first_batch <= num_batches:
+            raise InputError(f"first_batch is {first_batch}: the mixture has {num_batches} of {self.batch_size} each.")
+        return BatchSampler(range(first_batch * self.batch_size, len(self)), self.batch_size, drop_last=False)
+
     def count_shared(self, other: "Mixture") -> dict[str, int]:
         """
         Count the records that another mixture visits as well.
@@ -269,71 +293,8 @@ def _find_bounds(reader: Reader, chosen: Sequence[int] | np.ndarray) -> np.ndarr
     return np.unique(bounds)  # blocks of which nothing was chosen are none
 
 
-class MixtureBatchSampler(Sampler[list[int]]):
-    """
-    Batches of a mixture in its order, for a plain `torch.utils.data.DataLoader`.
-
-    Global batch b holds the items from b `batch_size`; the last one may be smaller. Process r of R takes the batches
-    `first_batch` + r, + r + R, + r + 2 R ...; the DataLoader hands these to its W workers in turn, so worker w of
-    process r reads the batches `first_batch` + r + R (w + W k), k = 0, 1, ... With `num_readers` = R W (or a divisor
-    of it) these are all of one lane of the mixture, also after resuming. accelerate deals batches to processes in the
-    same way (`BatchSamplerShard`): give it a sampler with `num_processes` 1. At the end it repeats batches from the
-    start, to give each process as many; this sampler does not, so processes may differ by one batch.
-
-    Args:
-        mixture (`Mixture`): The records.
-        batch_size (`int`): Records per batch; must be that of the mixture, if that has several readers.
-        num_processes (`int`, *optional*, defaults to 1): Number of processes that share the batches.
-        process_index (`int`, *optional*, defaults to 0): Number of this one.
-        first_batch (`int`, *optional*, defaults to 0):
-            Global batch to begin with: to resume after s steps of R processes with g batches each, s R g.
-
-    Example:
-
-    ```python
-    >>> sampler = MixtureBatchSampler(mixture, batch_size=4, first_batch=1)
-    >>> next(iter(sampler))
-    [4, 5, 6, 7]
-    ```
-    """
-
-    def __init__(
-        self,
-        mixture: Mixture,
-        batch_size: int,
-        num_processes: int = 1,
-        process_index: int = 0,
-        first_batch: int = 0,
-    ):
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}: give a whole number from 1.")
-        if mixture.num_readers > 1 and batch_size != mixture.batch_size:
-            raise InputError(
-                f"batch_size is {batch_size}, but the mixture deals batches of {mixture.batch_size} to "
-                f"{mixture.num_readers} readers: give both the same."
-            )
-        if not 0 <= process_index < num_processes:
-            raise InputError(f"process_index is {process_index}: give a number from 0 to {num_processes - 1}.")
-        num_batches = -(-len(mixture) // batch_size)
-        if not 0 <= first_batch <= num_batches:
-            raise InputError(f"first_batch is {first_batch}: the mixture has {num_batches} batches of {batch_size}.")
-        self.batch_size = batch_size
-        self.drop_last = False  # read by accelerate
-        self._num_items = len(mixture)
-        self._batches = range(first_batch + process_index, num_batches, num_processes)
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for batch in self._batches:
-            first = batch * self.batch_size
-            yield list(range(first, min(first + self.batch_size, self._num_items)))
-
-
 __all__ = [
     "Mixture",
-    "MixtureBatchSampler",
     "OpenSource",
     "SourceSummary",
     "open_sources",
