@@ -41,6 +41,7 @@ from ..processing.tasks_llava_st import get_task
 from ..utils.checked_settings import check_keys, checked, read_yaml, validated_field
 from .epoch_order import shuffle
 from .readers.base import Reader
+from .skips import check_share
 
 _STRATEGY = re.compile(r"all|(?P<name>first|end|random):(?P<number>\d+(?:\.\d+)?)(?P<percent>%?)")
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -74,11 +75,6 @@ def _check_task(value: str | None) -> None:
 def _check_positive(value: float) -> None:
     if not 0 < value < math.inf:
         raise ValueError("give a number above 0")
-
-
-def _check_share(value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError("give a share from 0 to 1")
 
 
 def _check_count(value: int | None) -> None:
@@ -231,7 +227,7 @@ class MixtureSpec:
 
     datasets: tuple[SourceSpec, ...]
     seed: int = 0
-    max_skip_share: float = validated_field(_check_share, default=0.05)
+    max_skip_share: float = validated_field(check_share, default=0.05)
     num_frames: int | None = validated_field(_check_count, default=None)
 
     def __post_init__(self):

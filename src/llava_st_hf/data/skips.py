@@ -228,7 +228,7 @@ def read_skip_report(path: str | Path) -> list[SkippedRecord]:
 def check_share(share: float) -> None:
     """Raise `InputError` for a share of records that is none."""
     if not 0 <= share <= 1:  # NaN too
-        raise InputError(f"max_skip_share is {share}: give a share from 0 to 1.", field="max_skip_share")
+        raise InputError(f"max_skip_share is {share:g}: give a share from 0 to 1.", field="max_skip_share")
 
 
 def check_report(path: str | Path) -> None:

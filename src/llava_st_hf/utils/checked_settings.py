@@ -66,7 +66,7 @@ def checked(cls: type[T]) -> type[T]:
                 raise cause from error
             if isinstance(cause, TypeError):
                 cause = f"give {' or '.join(_FIXES[kind] for kind in kinds[name] if kind in _FIXES)}"
-            raise InputError(f"{name} is {repr(value)[:200]}: {cause}.") from error
+            raise InputError(f"{name} is {repr(value)[:200]}: {cause}.", field=name) from error
 
     cls.__setattr__ = __setattr__
     return cls
