@@ -14,7 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from llava_st_hf import LlavaSTForConditionalGeneration
-from llava_st_hf.evaluation.report import format_table
+from llava_st_hf.evaluation.report import format_metrics_table
 from llava_st_hf.evaluation.runner import fingerprint_weights
 
 FILES = (
@@ -56,7 +56,7 @@ def ship_checkpoint(model: Path, evaluation: Path, directory: Path) -> None:
         )
     templates = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined)
     card = templates.get_template("model_card.md.jinja").render(
-        num_parameters=loaded.num_parameters(), table=format_table(metrics), settings=settings
+        num_parameters=loaded.num_parameters(), table=format_metrics_table(metrics), settings=settings
     )
     directory.mkdir(parents=True, exist_ok=True)
     for name in FILES:

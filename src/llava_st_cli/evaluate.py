@@ -61,7 +61,7 @@ def evaluate(
 
     from llava_st_hf.evaluation.benchmarks.st_shapes import DEFAULT_NUM_FRAMES, StShapes
     from llava_st_hf.evaluation.protocols import PROTOCOLS
-    from llava_st_hf.evaluation.report import format_table
+    from llava_st_hf.evaluation.report import format_metrics_table
     from llava_st_hf.evaluation.runner import Processes
     from llava_st_hf.evaluation.runner import evaluate as run_evaluation
 
@@ -93,4 +93,4 @@ def evaluate(
         processes=processes,
     )
     if metrics is not None:
-        print(format_table(metrics))
+        print(format_metrics_table(metrics))

@@ -42,10 +42,10 @@ def read_facts(model: str) -> dict[str, object]:
     import torch
 
     from llava_st_hf import LlavaSTForConditionalGeneration
-    from llava_st_hf.inference.pipeline import check_model_type
+    from llava_st_hf.inference.loading import load_config
 
     with naming(f"--model {model}", "read"):
-        config = check_model_type(model)
+        config = load_config(model)
     with torch.device("meta"):
         parameters = sum(p.numel() for p in LlavaSTForConditionalGeneration(config).parameters())
     vision, text = config.vision_config, config.text_config

@@ -179,17 +179,17 @@ def test_interrupted_and_started_again(one_base, tmp_path, monkeypatch):
     initialize_checkpoint(one_base, tmp_path / "whole", **options)
     write_shard, written = writing._write_shard, []
 
-    def write(path, tensors, bar):
+    def write(path, tensors):
         if len(written) == 2:
             raise KeyboardInterrupt
         written.append(path)
-        return write_shard(path, tensors, bar)
+        return write_shard(path, tensors)
 
     with monkeypatch.context() as context:
         context.setattr(writing, "_write_shard", write)
         with pytest.raises(KeyboardInterrupt):
             initialize_checkpoint(one_base, tmp_path / "out", **options)
-    with pytest.raises(InputError, match="other options"):
+    with pytest.raises(InputError, match="with seed=0, and now seed is 1"):
         initialize_checkpoint(one_base, tmp_path / "out", **{**options, "seed": 1})
     initialize_checkpoint(one_base, tmp_path / "out", **options)
     whole, out = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("whole", "out"))

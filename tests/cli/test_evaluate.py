@@ -52,7 +52,7 @@ def test_another_run_in_the_folder(run, tmp_path):
     assert run("--tasks", "rec", "--output-dir", str(tmp_path / "run"))[0] == 0
     code, out, err = run("--tasks", "rec", "--output-dir", str(tmp_path / "run"), "--seed", "1000001")
     assert (code, out) == (1, "")
-    assert "holds a run with seed=1000000, and now seed is 1000001; give another folder" in err
+    assert "holds a run with seed=1000000, and now seed is 1000001: give the same to go on" in err
     assert err.count("\n") == 1
 
 

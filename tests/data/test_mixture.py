@@ -15,7 +15,8 @@ from accelerate.data_loader import BatchSamplerShard
 from pyarrow import parquet
 from torch.utils.data import DataLoader, get_worker_info
 
-from llava_st_hf.data.mixture import Mixture, MixtureBatchSampler, MixtureSpec, SourceSpec
+from llava_st_hf.data.mixture import Mixture
+from llava_st_hf.data.mixture_spec import MixtureSpec, SourceSpec
 from llava_st_hf.data.readers.canonical import ParquetRows
 from llava_st_hf.data.samples import Sample, get_features
 from llava_st_hf.data.skips import SkippedRecord, TooManySkipsError
@@ -328,9 +329,15 @@ def collate(records):
     return 0 if worker is None else worker.id, [record.id for record in records]
 
 
+def make_sampler(mixture, num_processes, process, first_batch=0):
+    """Return the batches of one of several processes, as accelerate deals them."""
+    return BatchSamplerShard(mixture.make_batch_sampler(first_batch), num_processes, process, even_batches=False)
+
+
 def make_loader(mixture, num_workers=0, **options):
-    sampler = MixtureBatchSampler(mixture, mixture.batch_size, **options)
-    return DataLoader(mixture, batch_sampler=sampler, num_workers=num_workers, collate_fn=collate)
+    return DataLoader(
+        mixture, batch_sampler=mixture.make_batch_sampler(**options), num_workers=num_workers, collate_fn=collate
+    )
 
 
 @pytest.mark.parametrize("num_readers", [1, 2, 4])
@@ -338,9 +345,7 @@ def test_processes_share_the_records(spec, num_readers):
     mixture = Mixture(spec, num_epochs=2, batch_size=7, num_readers=num_readers)
     batches = {}
     for process in range(num_readers):
-        sampler = MixtureBatchSampler(mixture, 7, num_readers, process)
-        own = [read_ids(mixture, batch) for batch in sampler]
-        assert len(own) == len(sampler)
+        own = [read_ids(mixture, batch) for batch in make_sampler(mixture, num_readers, process)]
         batches.update({process + num_readers * step: ids for step, ids in enumerate(own)})
     ids = [id for number in sorted(batches) for id in batches[number]]
     assert ids == read_ids(mixture)
@@ -369,35 +374,18 @@ def test_a_run_is_resumed_at_any_step(spec, num_workers):
 
 def test_processes_resume_where_they_stopped(spec):
     mixture = Mixture(spec, batch_size=4, num_readers=2)
-    whole = [[*MixtureBatchSampler(mixture, 4, 2, process)] for process in range(2)]
-    resumed = [[*MixtureBatchSampler(mixture, 4, 2, process, first_batch=2 * 5)] for process in range(2)]
+    whole = [[*make_sampler(mixture, 2, process)] for process in range(2)]
+    resumed = [[*make_sampler(mixture, 2, process, first_batch=2 * 5)] for process in range(2)]
     assert resumed == [batches[5:] for batches in whole]
     # With another number of processes the batches go on from the same place.
-    resumed = [[*MixtureBatchSampler(mixture, 4, 2, process, first_batch=3)] for process in range(2)]
+    resumed = [[*make_sampler(mixture, 2, process, first_batch=3)] for process in range(2)]
     assert resumed == [whole[1][1:], whole[0][2:]]
 
 
-@pytest.mark.parametrize("num_processes", [2, 4])
-def test_accelerate_deals_the_batches_in_the_same_way(spec, num_processes):
-    mixture = Mixture(spec, batch_size=8, num_readers=num_processes)
-    whole = MixtureBatchSampler(mixture, 8)
-    for process in range(num_processes):
-        shard = BatchSamplerShard(whole, num_processes, process, even_batches=False)
-        assert list(shard) == list(MixtureBatchSampler(mixture, 8, num_processes, process))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"batch_size": 3}, "batch_size is 3, but the mixture deals batches of 4 to 2 readers"),
-        ({"batch_size": 4, "num_processes": 2, "process_index": 2}, "process_index is 2: give a number from 0 to 1"),
-        ({"batch_size": 4, "first_batch": 31}, "first_batch is 31: the mixture has 30 batches of 4"),
-        ({"batch_size": 4, "first_batch": -1}, "first_batch is -1"),
-    ],
-)
-def test_a_sampler_that_does_not_fit_is_named(spec, options, message):
-    with pytest.raises(InputError, match=message):
-        MixtureBatchSampler(Mixture(spec, batch_size=4, num_readers=2), **options)
+@pytest.mark.parametrize("first_batch", [-1, 31])
+def test_a_batch_that_is_not_there_is_named(spec, first_batch):
+    with pytest.raises(InputError, match=f"first_batch is {first_batch}: the mixture has 30 of 4 each"):
+        Mixture(spec, batch_size=4).make_batch_sampler(first_batch)
 
 
 @pytest.mark.parametrize("strategy", ["all", "random:60%", "end:300"])
@@ -415,7 +403,7 @@ def test_a_reader_reads_its_own_row_groups_once(tmp_path, monkeypatch, num_proce
         for worker in range(num_workers):
             spec = make_spec({"json_path": str(path), "sampling_strategy": strategy})
             mixture = Mixture(spec, batch_size=4, num_readers=num_readers)
-            sampler = MixtureBatchSampler(mixture, 4, num_processes, process)
+            sampler = make_sampler(mixture, num_processes, process)
             reads.clear()
             # What the DataLoader hands to this worker: every num_workers-th batch of its process.
             for batch in list(sampler)[worker::num_workers]:
@@ -466,7 +454,8 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path, spec, num_workers):
 
 STREAM = """
 import sys, time
-from llava_st_hf.data.mixture import Mixture, MixtureBatchSampler, MixtureSpec
+from llava_st_hf.data.mixture import Mixture
+from llava_st_hf.data.mixture_spec import MixtureSpec
 path, first_batch, num_workers, num_batches, out = sys.argv[1:]
 
 def read_memory():
@@ -481,7 +470,7 @@ from torch.utils.data import DataLoader
 from llava_st_hf.data.readers import registry
 before, start = read_memory(), time.perf_counter()
 mixture = Mixture(path, batch_size=100, num_readers=max(int(num_workers), 1))
-sampler = MixtureBatchSampler(mixture, 100, first_batch=int(first_batch))
+sampler = mixture.make_batch_sampler(int(first_batch))
 peak, first_seconds, num_read = 0, None, 0
 with open(out, "a", buffering=1) as file:
     for batch in DataLoader(mixture, batch_sampler=sampler, num_workers=int(num_workers), collate_fn=collate):
@@ -557,8 +546,3 @@ def test_what_looks_like_a_data_set_of_the_hub_and_is_a_folder_here(tmp_path, mo
     (tmp_path / "published").mkdir()
     with pytest.raises(InputError, match="id is 'published', which is a folder here: name it as json_path"):
         Mixture(make_spec({"id": "published"}))
-
-
-def test_a_batch_has_a_record(spec):
-    with pytest.raises(InputError, match="batch_size is 0: give a whole number from 1"):
-        MixtureBatchSampler(Mixture(spec), 0)

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from llava_st_hf.data.collator import LlavaSTDataCollator
+from llava_st_hf.data.media_probe import probe_media
 from llava_st_hf.data.readers.user_jsonl import UserJsonlReader
 from llava_st_hf.data.samples import Media, Sample
-from llava_st_hf.data.turns import probe_media, read_turns
+from llava_st_hf.data.turns import read_turns
 from llava_st_hf.evaluation.benchmarks.held_out_records import HeldOutRecords
 from llava_st_hf.evaluation.blind_baseline import fit_blind_baseline
 from llava_st_hf.evaluation.protocols import PROTOCOLS

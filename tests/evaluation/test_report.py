@@ -1,7 +1,7 @@
 """Tables and reports."""
 
 from llava_st_hf.evaluation.protocols import DefaultProtocol
-from llava_st_hf.evaluation.report import format_report, format_table, summarize_predictions
+from llava_st_hf.evaluation.report import format_metrics_table, format_report, summarize_predictions
 
 
 def make_prediction(number: int, task: str, scores: dict, failure: str | None = None, **fields) -> dict:
@@ -28,7 +28,7 @@ def test_metrics_failures_and_unusable_items():
 
 
 def test_table():
-    table = format_table(summarize_predictions(PREDICTIONS, DefaultProtocol()))
+    table = format_metrics_table(summarize_predictions(PREDICTIONS, DefaultProtocol()))
     assert table.splitlines() == [
         "| task | metric  | model | blind baseline | items | failures                        |",
         "| ---- | ------- | ----: | -------------: | ----: | ------------------------------- |",
@@ -42,7 +42,7 @@ def test_table_without_a_baseline():
     predictions = [{**prediction, "baseline": None} for prediction in PREDICTIONS]
     metrics = summarize_predictions(predictions, DefaultProtocol())
     assert metrics["tasks"]["rec"]["baseline"] is None
-    assert "| rec  | acc@0.5 | 1.000 |                |" in format_table(metrics)
+    assert "| rec  | acc@0.5 | 1.000 |                |" in format_metrics_table(metrics)
 
 
 def test_report():

@@ -32,9 +32,9 @@ def test_a_line_that_was_cut_off_is_written_anew(output_dir):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"model": "other"}, "a run with model='tiny', and now model is 'other'"),
-        ({"seed": 1}, "a run with seed=1000000, and now seed is 1"),
-        ({"constrained": True}, "a run with constrained=None, and now constrained is True"),
+        ({"model": "other"}, "holds a run with model='tiny', and now model is 'other'"),
+        ({"seed": 1}, "holds a run with seed=1000000, and now seed is 1"),
+        ({"constrained": True}, "holds a run with constrained=None, and now constrained is True"),
     ],
 )
 def test_another_run_is_refused(output_dir, changed, message):
@@ -54,7 +54,7 @@ def test_predictions_of_nobody_are_refused(output_dir):
 def test_broken_settings(output_dir, text):
     output_dir.mkdir()
     (output_dir / "run.json").write_text(text)
-    with pytest.raises(InputError, match="give another folder"):
+    with pytest.raises(InputError, match=r"run\.json cannot be read .* name another"):
         RunFolder(output_dir, SETTINGS)
 
 

@@ -2,9 +2,9 @@ from importlib.resources import files
 
 import pytest
 import yaml
-from huggingface_hub import DatasetCard
+from huggingface_hub import DatasetCard, ModelCard
 
-from llava_st_hf.hub.cards import SourceFacts, render_dataset_card
+from llava_st_hf.hub.cards import SourceFacts, render_dataset_card, render_model_card
 from llava_st_hf.processing.media_llava_st import InputError
 
 COUNTS = {("kitchen", "tvg"): 1200, ("kitchen", "dvc"): 30, ("photographs", "rec"): 4}
@@ -88,3 +88,14 @@ def test_the_schema_in_the_card_is_that_of_the_records():
 
     rows = [line.split("`")[1] for line in render().splitlines() if line.startswith("| `")]
     assert rows == list(get_features())
+
+
+def test_cards_of_checkpoints_say_what_they_are_of():
+    card = ModelCard(render_model_card("converted", source="owner/published"))
+    assert card.data.to_dict() == {
+        "library_name": "transformers",
+        "pipeline_tag": "video-text-to-text",
+        "tags": ["llava_st", "video-grounding"],
+    }
+    assert "The weights of `owner/published`, a model" in card.text
+    assert "random (seed 3)" in render_model_card("untrained", source="base", seed=3)

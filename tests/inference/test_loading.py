@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from small_inputs import make_inputs
 
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor
-from llava_st_hf.inference.loading import load_model, make_meta_model, prepare_base
+from llava_st_hf.inference.loading import find_source, load_model, make_meta_model, prepare_base
+from llava_st_hf.inference.pipeline import load_pipeline
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.training.stages import STAGES, apply_stage
 
@@ -64,7 +65,9 @@ def test_a_merged_base_is_made_once_and_never_half(adapter, tmp_path, monkeypatc
     assert prepare_base(adapter[0], run, is_main_process=False) == str(merged)
     assert not merged.exists()
     with monkeypatch.context() as patch:
-        patch.setattr(LlavaSTProcessor, "from_pretrained", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
+        patch.setattr(
+            LlavaSTProcessor, "from_pretrained", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "disk full"))
+        )
         with pytest.raises(OSError, match="disk full"):
             prepare_base(adapter[0], run)
     assert not merged.exists()
@@ -148,3 +151,36 @@ def test_a_meta_model_reads_no_weights(adapter, checkpoint, tmp_path):
     (tmp_path / "config" / "config.json").write_text('{"model_type": "qwen2"}')
     with pytest.raises(InputError, match="model_type is 'qwen2'"):
         make_meta_model(tmp_path / "config")
+
+
+def test_an_adapter_names_the_revision_of_its_base(adapter, monkeypatch):
+    path = adapter[0] / "adapter_config.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "revision": "first-release"}))
+    source = find_source(adapter[0], "of-the-adapter")
+    assert (source.base, source.revision) == (content["base_model_name_or_path"], "first-release")
+    asked = []
+    load = LlavaSTForConditionalGeneration.from_pretrained
+    monkeypatch.setattr(
+        LlavaSTForConditionalGeneration,
+        "from_pretrained",
+        lambda *args, revision=None, **options: asked.append(revision) or load(*args, **options),
+    )
+    load_model(adapter[0])
+    assert asked == ["first-release"]
+
+
+def test_a_whole_model_is_no_adapter(adapter, checkpoint, tmp_path):
+    assert find_source(checkpoint).adapter is None
+    shutil.copytree(checkpoint, tmp_path / "both")
+    shutil.copy(adapter[0] / "adapter_config.json", tmp_path / "both")
+    assert find_source(tmp_path / "both").adapter is None
+    (adapter[0] / "adapter_config.json").write_text("{")
+    with pytest.raises(InputError, match=r"adapter_config\.json of .* cannot be read"):
+        find_source(adapter[0])
+
+
+def test_the_pipeline_answers_with_an_adapter(adapter):
+    ground = load_pipeline(adapter[0])
+    assert type(ground.model) is LlavaSTForConditionalGeneration
+    torch.testing.assert_close(compute_logits(ground.model), compute_logits(load_model(adapter[0])))

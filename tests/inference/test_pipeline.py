@@ -175,7 +175,7 @@ def test_both_forms_of_the_published_checkpoint_load(parity_dir, tmp_path, clip)
 
 def test_another_kind_of_model_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(InputError, match="of the type 'bert'"):
+    with pytest.raises(InputError, match="model_type is 'bert'"):
         load_pipeline(tmp_path)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from llava_st_hf.processing.tasks_llava_st import TASKS
-from llava_st_hf.training.metrics import TrainingFigures
+from llava_st_hf.training.metrics import TrainingMetrics
 
 
 class Config:
@@ -32,13 +32,13 @@ def make_batch() -> dict[str, torch.Tensor]:
     }
 
 
-def test_figures_by_hand():
-    figures = TrainingFigures(Config())
+def test_metrics_by_hand():
+    metrics = TrainingMetrics(Config())
     losses = torch.arange(1.0, 12.0)
     nan = torch.nan
     errors = torch.tensor([nan, 1.0, 3.0, 50.0, 2.0, 2.0, 2.0, 2.0, 90.0, 6.0, nan])
-    figures.add(make_batch(), losses, errors)
-    found = figures.report(lambda sums: sums)
+    metrics.add(make_batch(), losses, errors)
+    found = metrics.report(lambda sums: sums)
     assert found["loss"] == pytest.approx(6)
     assert found["loss_text"] == pytest.approx((1 + 11) / 2)
     assert found["loss_time"] == pytest.approx((2 + 3 + 4) / 3)
@@ -55,20 +55,20 @@ def test_figures_by_hand():
 
 
 def test_reports_begin_anew_and_add_up_processes():
-    figures = TrainingFigures(Config())
+    metrics = TrainingMetrics(Config())
     losses, errors = torch.ones(11), torch.zeros(11)
-    assert figures.report(lambda sums: sums) == {}
+    assert metrics.report(lambda sums: sums) == {}
     for _ in range(2):
-        figures.add(make_batch(), losses, errors)
-        assert figures.report(lambda sums: 2 * sums)["loss"] == 1
-    assert figures.num_skipped == 8
-    figures.add(make_batch(), losses, errors)
-    assert not any(name.endswith("_per_second") for name in figures.report(lambda sums: sums, with_speed=False))
+        metrics.add(make_batch(), losses, errors)
+        assert metrics.report(lambda sums: 2 * sums)["loss"] == 1
+    assert metrics.num_skipped == 8
+    metrics.add(make_batch(), losses, errors)
+    assert not any(name.endswith("_per_second") for name in metrics.report(lambda sums: sums, with_speed=False))
 
 
 def test_time_that_is_left_out_does_not_count():
-    figures = TrainingFigures(Config())
-    figures._start_seconds -= 1000
-    figures.leave_out(999)
-    figures.add(make_batch(), torch.ones(11), torch.zeros(11))
-    assert 20 < figures.report(lambda sums: sums)["tokens_per_second"] <= 30
+    metrics = TrainingMetrics(Config())
+    metrics._start_seconds -= 1000
+    metrics.leave_out(999)
+    metrics.add(make_batch(), torch.ones(11), torch.zeros(11))
+    assert 20 < metrics.report(lambda sums: sums)["tokens_per_second"] <= 30

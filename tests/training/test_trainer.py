@@ -1,4 +1,4 @@
-"""The trainer: the model's own loss, split batches, rates, order, figures, checkpoints."""
+"""The trainer: the model's own loss, split batches, rates, order, metrics, checkpoints."""
 
 import shutil
 from dataclasses import replace

@@ -5,61 +5,23 @@ what is written here loads to the same weights.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
+from ..hub.cards import render_model_card
 from ..modeling.configuration_llava_st import LlavaSTConfig
 from ..modeling.conversion_llava_st import UNUSED_PUBLISHED_TENSORS, is_published_config, published_weight_mapping
 from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
-from .reading import (
-    StoredTensor,
-    describe_source,
-    get_local_directory,
-    input_errors,
-    list_tensors,
-    read_config,
-)
-from .writing import (
-    PlannedTensor,
-    WrittenCheckpoint,
-    check_planned,
-    make_generation_config,
-    parse_size,
-    save_small_files,
-    write_checkpoint,
-)
-
-_CARD = """\
----
-library_name: transformers
-pipeline_tag: video-text-to-text
-tags:
-- llava_st
-- video-grounding
----
-
-# LLaVA-ST for Hugging Face
-
-The weights of `{source}`, a model as described in [LLaVA-ST](https://arxiv.org/abs/2501.08282), rewritten by
-`llava-st convert`: values and types are unchanged, tensors and tokens are renamed. The licence is that of the source;
-nothing was evaluated after the conversion.
-
-```python
-import llava_st_hf
-from transformers import pipeline
-
-ground = pipeline("spatial-temporal-grounding", model="path/to/this/folder")
-print(ground("clip.mp4", "a child in a red hat holds a bat").spans)
-```
-
-Behaviour of the published code that these weights were trained with is switched on: `splice_fast_tokens` and
-`embed_width_inputs` are `false`.
-"""
+from ..utils.checked_settings import input_errors
+from ..utils.sizes import parse_size
+from .reading import LazyTensor, OpenFile, get_local_directory, list_tensors, name_source, read_config
+from .writing import PlannedCheckpoint, WrittenCheckpoint, check_tensors
 
 
 def convert_checkpoint(
@@ -100,17 +62,9 @@ def convert_checkpoint(
     tensors = plan_published_tensors(stored, model)
     with input_errors():
         processor = LlavaSTProcessor.from_pretrained(directory)
-    generation_config = make_generation_config(directory, config, processor.tokenizer)
-    name = source if not Path(source).is_dir() else directory.resolve().name
-    write_small_files = partial(
-        save_small_files,
-        model=model,
-        processor=processor,
-        generation_config=generation_config,
-        card=_CARD.format(source=name),
-    )
-    origin = describe_source(directory, stored, {"command": "convert"})
-    write_checkpoint(destination, tensors, write_small_files, origin, max_shard_bytes, quiet)
+    card = render_model_card("converted", source=name_source(source))
+    planned = PlannedCheckpoint(directory, {"command": "convert"}, model, tensors, processor, card)
+    planned.write(destination, max_shard_bytes, quiet)
     left_out = tuple(name for name in UNUSED_PUBLISHED_TENSORS if name in stored)
     return WrittenCheckpoint(Path(destination), left_out)
 
@@ -131,17 +85,17 @@ def _check_layout(directory: Path) -> None:
 
 
 def plan_published_tensors(
-    stored: Mapping[str, StoredTensor], model: LlavaSTForConditionalGeneration
-) -> list[PlannedTensor]:
+    stored: Mapping[str, LazyTensor], model: LlavaSTForConditionalGeneration
+) -> list[LazyTensor]:
     """
     Find for each tensor of the model what it is made of in a published checkpoint.
 
     Args:
-        stored (`Mapping[str, StoredTensor]`): The tensors of the published checkpoint.
+        stored (`Mapping[str, LazyTensor]`): The tensors of the published checkpoint.
         model (`LlavaSTForConditionalGeneration`): The model, best on the meta device.
 
     Returns:
-        `list[PlannedTensor]`: In the order of the model.
+        `list[LazyTensor]`: In the order of the model.
 
     Raises:
         `InputError`: When a tensor is missing, unexpected or of another shape.
@@ -150,13 +104,13 @@ def plan_published_tensors(
     renamings = [rule for rule in mapping if isinstance(rule, WeightRenaming)]
     converters = [rule for rule in mapping if isinstance(rule, WeightConverter)]
     planned, origins = [], _published_names(model, mapping)
-    collected: dict[int, dict[str, StoredTensor]] = {index: {} for index in range(len(converters))}
+    collected: dict[int, dict[str, LazyTensor]] = {index: {} for index in range(len(converters))}
     for name, tensor in stored.items():
         new_name, pattern = rename_source_key(name, renamings, converters)
         if name in UNUSED_PUBLISHED_TENSORS:
             continue
         if pattern is None:
-            planned.append(PlannedTensor.renamed(tensor, new_name))
+            planned.append(replace(tensor, name=new_name))
             origins[new_name] = name
         else:
             index = next(i for i, rule in enumerate(converters) if pattern in rule.source_patterns)
@@ -164,9 +118,9 @@ def plan_published_tensors(
     for index, sources in collected.items():
         converted = _plan_converted(converters[index], sources)
         planned += converted
-        described = " + ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in sources.values())
+        described = " + ".join(f"{tensor.name} {list(tensor.meta.shape)}" for tensor in sources.values())
         origins.update({tensor.name: described for tensor in converted})
-    return check_planned(planned, model, origins)
+    return check_tensors(planned, model, origins)
 
 
 def _published_names(model: LlavaSTForConditionalGeneration, mapping: list) -> dict[str, str]:
@@ -177,33 +131,27 @@ def _published_names(model: LlavaSTForConditionalGeneration, mapping: list) -> d
     return {name: rename_source_key(name, renamings, converters, reverse=True)[0] for name in model.state_dict()}
 
 
-def _plan_converted(rule: WeightConverter, sources: Mapping[str, StoredTensor]) -> list[PlannedTensor]:
+def _plan_converted(rule: WeightConverter, sources: Mapping[str, LazyTensor]) -> list[LazyTensor]:
     """Plan the tensors that a rule of the table computes from those of the checkpoint."""
     lacking = [pattern for pattern in rule.source_patterns if pattern not in sources]
     if lacking:
         raise InputError(f"the tensor {lacking[0]} is missing: give the whole checkpoint, unchanged.")
-    stored = list(sources.values())
-    if len({tensor.dtype for tensor in stored}) > 1:
-        types = ", ".join(f"{tensor.name} {tensor.dtype}" for tensor in stored)
-        raise InputError(f"tensors that become one have several types ({types}): give them one.")
-    empty = {
-        pattern: torch.empty(tensor.shape, dtype=tensor.torch_dtype, device="meta")
-        for pattern, tensor in sources.items()
-    }
+    if len({tensor.meta.dtype for tensor in sources.values()}) > 1:
+        kinds = ", ".join(f"{tensor.name} {tensor.meta.dtype}" for tensor in sources.values())
+        raise InputError(f"tensors that become one have several types ({kinds}): give them one.")
     try:
-        shapes = {name: tensor.shape for name, tensor in _apply(rule, empty).items()}
+        metas = _apply(rule, {pattern: tensor.meta for pattern, tensor in sources.items()})
     except RuntimeError as error:  # torch.cat of rows of different widths
-        described = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in stored)
+        described = ", ".join(f"{tensor.name} {list(tensor.meta.shape)}" for tensor in sources.values())
         raise InputError(
             f"these tensors have shapes that do not fit: {described}; give files of one checkpoint."
         ) from error
 
-    def compute(name: str) -> torch.Tensor:
-        return _apply(rule, {pattern: tensor.load() for pattern, tensor in sources.items()})[name]
+    def compute(name: str, open_file: OpenFile) -> torch.Tensor:
+        return _apply(rule, {pattern: tensor.load(open_file) for pattern, tensor in sources.items()})[name]
 
-    return [
-        PlannedTensor.computed(name, stored[0].dtype, shape, partial(compute, name)) for name, shape in shapes.items()
-    ]
+    path = next(iter(sources.values())).path
+    return [LazyTensor(name, meta, partial(compute, name), path) for name, meta in metas.items()]
 
 
 def _apply(rule: WeightConverter, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

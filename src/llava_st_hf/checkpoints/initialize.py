@@ -4,8 +4,8 @@ Vision tower, projector, language model and head are carried over byte by byte; 
 are new, initialised as published.
 """
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,57 +18,20 @@ from transformers import (
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
+from ..hub.cards import render_model_card
 from ..modeling.configuration_llava_st import LlavaSTConfig
 from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.tokenization_llava_st import add_coordinate_tokens, add_media_tokens
-from .reading import (
-    StoredTensor,
-    describe_source,
-    get_local_directory,
-    input_errors,
-    list_tensors,
-    read_config,
-)
-from .writing import (
-    PlannedTensor,
-    WrittenCheckpoint,
-    check_planned,
-    make_generation_config,
-    parse_size,
-    save_small_files,
-    write_checkpoint,
-)
+from ..utils.checked_settings import input_errors
+from ..utils.sizes import parse_size
+from .reading import LazyTensor, get_local_directory, list_tensors, name_source, read_config
+from .writing import PlannedCheckpoint, WrittenCheckpoint, check_tensors
 
 BASE_MODEL_TYPE = "llava_onevision"
 # Ends the rows of a tiled image in LLaVA-OneVision; LLaVA-ST tiles nothing.
 _UNUSED_BASE_TENSOR = "model.image_newline"
-
-_CARD = """\
----
-library_name: transformers
-pipeline_tag: video-text-to-text
-tags:
-- llava_st
-- video-grounding
----
-
-# LLaVA-ST, not trained yet
-
-Made by `llava-st init` from `{base}`, as the start of a training in the way of
-[LLaVA-ST](https://arxiv.org/abs/2501.08282). Vision tower, projector, language model and head are those of the base,
-value by value; the packer and the coordinate tables are random (seed {seed}), so **the times and places that it names
-mean nothing**. The base's `image_newline` was left out. The licence is that of the base.
-
-```python
-import llava_st_hf
-from transformers import AutoModelForImageTextToText, AutoProcessor
-
-model = AutoModelForImageTextToText.from_pretrained("path/to/this/folder")
-processor = AutoProcessor.from_pretrained("path/to/this/folder")
-```
-"""
 
 
 def initialize_checkpoint(
@@ -119,19 +82,7 @@ def initialize_checkpoint(
     with torch.device("meta"):
         model = LlavaSTForConditionalGeneration(config)
     carried, origins, left_out = _plan_carried_tensors(stored, base_config)
-    float_types = {tensor.dtype for tensor in carried if tensor.name.startswith("model.multi_modal_projector.")}
-    if len(float_types) != 1:
-        raise InputError(f"the projector of {base} has the types {sorted(float_types)}: give a base with one.")
-    tensors = check_planned([*carried, *_plan_new_tensors(model, float_types.pop(), seed)], model, origins)
-    processor = LlavaSTProcessor.from_config(config, tokenizer)
-    name = base if not Path(base).is_dir() else directory.resolve().name
-    write_small_files = partial(
-        save_small_files,
-        model=model,
-        processor=processor,
-        generation_config=make_generation_config(directory, config, tokenizer),
-        card=_CARD.format(base=name, seed=seed),
-    )
+    tensors = check_tensors([*carried, *_plan_new_tensors(model, carried, seed)], model, origins)
     options = {
         "command": "init",
         "seed": seed,
@@ -139,8 +90,10 @@ def initialize_checkpoint(
         "num_temporal_tokens": num_temporal_tokens,
         "num_spatial_tokens": num_spatial_tokens,
     }
-    origin = describe_source(directory, stored, options)
-    write_checkpoint(destination, tensors, write_small_files, origin, max_shard_bytes, quiet)
+    card = render_model_card("untrained", source=name_source(base), seed=seed)
+    processor = LlavaSTProcessor.from_config(config, tokenizer)
+    planned = PlannedCheckpoint(directory, options, model, tensors, processor, card)
+    planned.write(destination, max_shard_bytes, quiet)
     return WrittenCheckpoint(Path(destination), left_out)
 
 
@@ -174,13 +127,8 @@ def _read_base_config(directory: Path) -> LlavaOnevisionConfig:
 
 
 def _load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
-    try:
+    with input_errors(f"the tokenizer of {directory} cannot be read ({{}}): put its files there."):
         return AutoTokenizer.from_pretrained(directory)
-    except (OSError, ValueError) as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"the tokenizer of {directory} cannot be read ({first_line}): put its files there."
-        ) from error
 
 
 def _make_config(
@@ -219,8 +167,8 @@ def _make_config(
 
 
 def _plan_carried_tensors(
-    stored: Mapping[str, StoredTensor], base_config: LlavaOnevisionConfig
-) -> tuple[list[PlannedTensor], dict[str, str], tuple[str, ...]]:
+    stored: Mapping[str, LazyTensor], base_config: LlavaOnevisionConfig
+) -> tuple[list[LazyTensor], dict[str, str], tuple[str, ...]]:
     """Return what is copied, what it was called, and what is left out. Old and new names of transformers are read."""
     with torch.device("meta"):
         base_model = LlavaOnevisionForConditionalGeneration(base_config)
@@ -236,23 +184,28 @@ def _plan_carried_tensors(
         if new_name == _UNUSED_BASE_TENSOR:
             left_out.append(name)
             continue
-        carried.append(PlannedTensor.renamed(tensor, new_name))
+        carried.append(replace(tensor, name=new_name))
         origins[new_name] = name
     return carried, origins, tuple(left_out)
 
 
-def _plan_new_tensors(model: LlavaSTForConditionalGeneration, dtype: str, seed: int) -> list[PlannedTensor]:
-    """Initialise the packer and the coordinate tables of a model on the meta device, the same at every call."""
-    planned = []
+def _plan_new_tensors(
+    model: LlavaSTForConditionalGeneration, carried: Sequence[LazyTensor], seed: int
+) -> list[LazyTensor]:
+    """Initialise the packer and the coordinate tables, the same at every call, in the precision of the projector."""
+    dtypes = {tensor.meta.dtype for tensor in carried if tensor.name.startswith("model.multi_modal_projector.")}
+    if len(dtypes) != 1:
+        raise InputError(f"the projector of the base has the types {sorted(map(str, dtypes))}: give a base with one.")
+    dtype, planned = dtypes.pop(), []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for part in ("packer", "coordinate_embeddings"):
             module = getattr(model.model, part).to_empty(device="cpu")
             module.apply(model._init_weights)
-            for name, tensor in module.state_dict().items():
+            for name, tensor in module.to(dtype).state_dict().items():
                 # Bound as a default: the loop goes on to other tensors.
                 planned.append(
-                    PlannedTensor.computed(f"model.{part}.{name}", dtype, tensor.shape, lambda tensor=tensor: tensor)
+                    LazyTensor(f"model.{part}.{name}", tensor.to("meta"), lambda open_file, tensor=tensor: tensor)
                 )
     return planned
 

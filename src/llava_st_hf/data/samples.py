@@ -351,17 +351,25 @@ class Sample:
         return [NOTATION.find_coordinates(message["content"]) for message in self.messages]
 
 
-def get_features() -> Any:
-    """Return the `datasets.Features` of the canonical record."""
-    from datasets import Features, List, Value
+def get_features(kind: str | None = None) -> Any:
+    """
+    Return the `datasets.Features` of the canonical record.
 
+    Args:
+        kind (`str`, *optional*):
+            `"video"` or `"image"` where all media are such files: the viewer of the Hub then shows them, and
+            `datasets` decodes them on request. What is stored and read is the same, {bytes, path}.
+    """
+    from datasets import Features, Image, List, Value, Video
+
+    plain = {"bytes": Value("binary"), "path": Value("string")}
     return Features(
         {
             "id": Value("string"),
             "source": Value("string"),
             "task": Value("string"),
             "media_type": Value("string"),
-            "media": List({"bytes": Value("binary"), "path": Value("string")}),
+            "media": List({"video": Video(decode=False), "image": Image(decode=False)}.get(kind, plain)),
             "frame_range": List(Value("int64")),
             "messages": List({"role": Value("string"), "content": Value("string")}),
         }

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..processing.media_llava_st import InputError
+from ..utils.tables import format_table
 
 logger = logging.getLogger(__name__)
 
@@ -178,6 +179,15 @@ class SkipReport:
                 f"or raise max_skip_share{where}."
             )
 
+    def check_total(self, num_skipped: int, num_records: int) -> None:
+        """Raise `TooManySkipsError` at the end of a run that skipped too many, however few its records were."""
+        if num_skipped > self.max_skip_share * num_records:
+            where = f"; see {self.path}" if self.path is not None else ""
+            raise TooManySkipsError(
+                f"{num_skipped} of {num_records} records were skipped, more than max_skip_share="
+                f"{self.max_skip_share:g}: fix them, or raise max_skip_share{where}."
+            )
+
     def note(self, skipped: SkippedRecord) -> None:
         """Do as `add`, and write the record to the log where there is no file."""
         if self.path is None:
@@ -218,7 +228,7 @@ def read_skip_report(path: str | Path) -> list[SkippedRecord]:
 def check_share(share: float) -> None:
     """Raise `InputError` for a share of records that is none."""
     if not 0 <= share <= 1:  # NaN too
-        raise InputError(f"max_skip_share is {share}: give a share from 0 to 1.", field="max_skip_share")
+        raise InputError(f"max_skip_share is {share:g}: give a share from 0 to 1.", field="max_skip_share")
 
 
 def check_report(path: str | Path) -> None:
@@ -234,15 +244,8 @@ def check_report(path: str | Path) -> None:
 
 def format_skip_table(counts: Counter[tuple[str, str]], num_seen: int, path: Path | None = None) -> str:
     """Return counts by (source, reason) as a table with the total below it."""
-    rows = [(source, reason, str(count)) for (source, reason), count in sorted(counts.items())]
-    lines = []
-    if rows:
-        header = ("source", "reason", "records")
-        widths = [max(len(row[column]) for row in [header, *rows]) for column in range(3)]
-        lines = [
-            f"{source:<{widths[0]}}  {reason:<{widths[1]}}  {count:>{widths[2]}}"
-            for source, reason, count in [header, *rows]
-        ]
+    rows = [(source, reason, count) for (source, reason), count in sorted(counts.items())]
+    lines = [format_table(("source", "reason", "records"), rows)] if rows else []
     where = f"; see {path}" if path is not None and rows else ""
     return "\n".join([*lines, f"{sum(counts.values())} of {num_seen} records skipped{where}"])
 

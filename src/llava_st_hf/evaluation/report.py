@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..utils.tables import format_table
 from .protocols import Protocol
 
 _MAX_LISTED = 20  # unusable items in the report; metrics.json has them all
@@ -44,7 +45,7 @@ def summarize_predictions(predictions: Sequence[Mapping[str, Any]], protocol: Pr
     return {"tasks": tasks, "unusable": unusable}
 
 
-def format_table(metrics: Mapping[str, Any]) -> str:
+def format_metrics_table(metrics: Mapping[str, Any]) -> str:
     """
     Write the headline metrics as a table that reads well on a screen and in Markdown.
 
@@ -54,24 +55,13 @@ def format_table(metrics: Mapping[str, Any]) -> str:
     Returns:
         `str`: One row for each metric: the model's, that of the blind baseline, items, failures by reason.
     """
-    rows = [("task", "metric", "model", "blind baseline", "items", "failures")]
+    rows = []
     for task, found in metrics["tasks"].items():
         failures = ", ".join(f"{count} {reason}" for reason, count in found["failures"].items()) or "none"
         for name in found["headline"]:
-            baseline = "" if found["baseline"] is None else f"{found['baseline'][name]:.3f}"
-            rows.append((task, name, f"{found['metrics'][name]:.3f}", baseline, str(found["items"]), failures))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    is_number = (False, False, True, True, True, False)
-
-    def write(cells: Sequence[str]) -> str:
-        padded = [
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(cells, widths, is_number, strict=True)
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rules = ["-" * (width - 1) + (":" if right else "-") for width, right in zip(widths, is_number, strict=True)]
-    return "\n".join([write(rows[0]), write(rules), *map(write, rows[1:])])
+            baseline = None if found["baseline"] is None else f"{found['baseline'][name]:.3f}"
+            rows.append((task, name, f"{found['metrics'][name]:.3f}", baseline, found["items"], failures))
+    return format_table(("task", "metric", "model", "blind baseline", "items", "failures"), rows, markdown=True)
 
 
 def format_report(metrics: Mapping[str, Any]) -> str:
@@ -88,7 +78,7 @@ def format_report(metrics: Mapping[str, Any]) -> str:
     lines = [
         f"# {settings['model']} on {settings['benchmark']}",
         "",
-        format_table(metrics),
+        format_metrics_table(metrics),
         "",
         "Every item counts: an answer that could not be read is worth 0 and is a failure, by its reason. The blind "
         "baseline is the best answer that looks at the question only: one span and one box for all, the commonest "
@@ -115,4 +105,4 @@ def format_report(metrics: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-__all__ = ["format_report", "format_table", "summarize_predictions"]
+__all__ = ["format_metrics_table", "format_report", "summarize_predictions"]

@@ -2,12 +2,13 @@
 
 import json
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..processing.media_llava_st import InputError
+from ..utils.atomic_files import write_text_whole
+from ..utils.run_manifest import RunManifest
 
 RUN_FILE = "run.json"
 PREDICTIONS_FILE = "predictions.jsonl"
@@ -40,35 +41,20 @@ class RunFolder:
     def __init__(self, path: str | Path, settings: Mapping[str, Any], rank: int = 0):
         self.path = Path(path)
         self.rank = rank
-        self._check_settings(json.loads(json.dumps(settings)))
-
-    def _check_settings(self, settings: dict[str, Any]) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
                 f"output_dir is {self.path}: it cannot be made ({error.strerror}), give another."
             ) from error
-        file = self.path / RUN_FILE
-        if not file.exists():
+        manifest = RunManifest(self.path / RUN_FILE, settings)
+        if not manifest.load():
             if self._list_files():
                 raise InputError(
                     f"output_dir is {self.path}: it holds predictions but no {RUN_FILE}, so nobody knows whose they "
                     "are; give another folder."
                 )
-            write_json(file, settings)  # whichever process is first; all write the same
-            return
-        try:
-            known = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{file} is no JSON ({error}): give another folder.") from error
-        known = known if isinstance(known, dict) else {}
-        for name in sorted(known.keys() | settings.keys()):
-            if known.get(name) != settings.get(name):
-                raise InputError(
-                    f"output_dir is {self.path}: it holds a run with {name}={known.get(name)!r}, and now {name} is "
-                    f"{settings.get(name)!r}; give another folder, or the same setting to go on."
-                )
+            manifest.save()  # whichever process is first; all write the same
 
     def _list_files(self) -> list[Path]:
         return sorted(self.path.glob("predictions*.jsonl"))
@@ -128,23 +114,11 @@ class RunFolder:
             )
         predictions = [known[id] for id in ids]
         target = self.path / PREDICTIONS_FILE
-        write_text(target, "".join(json.dumps(prediction) + "\n" for prediction in predictions))
+        write_text_whole(target, "".join(json.dumps(prediction) + "\n" for prediction in predictions))
         for file in self._list_files():
             if file != target:
                 file.unlink()
         return predictions
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file as a whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file as a whole or not at all."""
-    scratch = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    scratch.write_text(text, encoding="utf-8")
-    os.replace(scratch, path)
-
-
-__all__ = ["PREDICTIONS_FILE", "RUN_FILE", "RunFolder", "write_json", "write_text"]
+__all__ = ["PREDICTIONS_FILE", "RUN_FILE", "RunFolder"]

@@ -22,13 +22,14 @@ from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.tasks_llava_st import get_task
+from ..utils.atomic_files import write_json_whole, write_text_whole
 from .answering import Answered, Answerer
 from .benchmarks.base import Benchmark
 from .blind_baseline import BlindBaseline, fit_blind_baseline
 from .protocols import find_failure, get_protocol
 from .questions import Question, read_question, read_truth
 from .report import format_report, summarize_predictions
-from .run_folder import RunFolder, write_json, write_text
+from .run_folder import RunFolder
 
 
 # Not accelerate's `PartialState`. Without a GPU each process takes itself for the only one there, unless it is made
@@ -146,8 +147,8 @@ def evaluate(
     if processes.rank:
         return None
     metrics = runner.summarize(folder, {"settings": settings, "command": command})
-    write_json(folder.path / "metrics.json", metrics)
-    write_text(folder.path / "report.md", format_report(metrics))
+    write_json_whole(folder.path / "metrics.json", metrics)
+    write_text_whole(folder.path / "report.md", format_report(metrics))
     return metrics
 
 

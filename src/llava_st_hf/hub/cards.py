@@ -4,10 +4,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from huggingface_hub import DatasetCard, DatasetCardData, ModelCard, ModelCardData
 
 from ..processing.media_llava_st import InputError
 
-DATASET_TEMPLATE = Path(__file__).with_name("card_templates") / "dataset_card.md.jinja"
+_TEMPLATES = Path(__file__).with_name("card_templates")
 UNKNOWN_LICENSE = "unknown"
 _LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 # Upper limits of the classes of size that the Hub knows.
@@ -43,6 +46,23 @@ class SourceFacts:
             )
 
 
+def render_model_card(template: str, **values: Any) -> str:
+    """
+    Render the card of a checkpoint that was not trained here.
+
+    Args:
+        template (`str`): `"converted"` or `"untrained"`.
+        values (`dict[str, Any]`): What the template asks for.
+
+    Returns:
+        `str`: Markdown with the metadata of the Hub in front.
+    """
+    tags = ["llava_st", "video-grounding"]
+    data = ModelCardData(library_name="transformers", pipeline_tag="video-text-to-text", tags=tags)
+    path = _TEMPLATES / f"{template}_model_card.md.jinja"
+    return str(ModelCard.from_template(data, template_path=str(path), **values)).rstrip() + "\n"
+
+
 def render_dataset_card(
     title: str,
     sources: Mapping[str, SourceFacts],
@@ -50,6 +70,7 @@ def render_dataset_card(
     skips: Mapping[tuple[str, str], int],
     media_types: Mapping[str, int],
     repository: str | None = None,
+    features: Any = None,
 ) -> str:
     """
     Render the card of a published data set.
@@ -61,11 +82,11 @@ def render_dataset_card(
         skips (`Mapping[tuple[str, str], int]`): Records left out, by source and reason.
         media_types (`Mapping[str, int]`): Records by type of medium.
         repository (`str`, *optional*): Where it goes on the Hub, for the examples; a place to fill in without one.
+        features (`datasets.Features`, *optional*): Of the columns; those in the files by default.
 
     Returns:
         `str`: Markdown with the metadata of the Hub in front.
     """
-    from huggingface_hub import DatasetCard, DatasetCardData
 
     num_records = sum(counts.values())
     names = sorted({source for source, _ in counts})
@@ -81,9 +102,13 @@ def render_dataset_card(
             {"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]},
         ],
     )
+    if features is not None:
+        from datasets.info import DatasetInfo, DatasetInfosDict
+
+        DatasetInfosDict({"default": DatasetInfo(features=features)}).to_dataset_card_data(data)
     card = DatasetCard.from_template(
         data,
-        template_path=str(DATASET_TEMPLATE),
+        template_path=str(_TEMPLATES / "dataset_card.md.jinja"),
         title=_escape(title),
         repository=repository or "ORGANIZATION/NAME",
         num_records=num_records,
@@ -100,6 +125,7 @@ def render_dataset_card(
         ],
         skip_rows=[(_escape(source), reason, count) for (source, reason), count in sorted(skips.items())],
         num_skipped=sum(skips.values()),
+        has_typed_media=features is not None,
         has_unknown_license=any(fact.license.lower() == UNKNOWN_LICENSE for fact in facts),
     )
     return str(card).rstrip() + "\n"
@@ -116,4 +142,4 @@ def _escape(text: str) -> str:
     return re.sub(r"([\\|`*_\[\]])", r"\\\1", text)
 
 
-__all__ = ["DATASET_TEMPLATE", "UNKNOWN_LICENSE", "SourceFacts", "render_dataset_card"]
+__all__ = ["UNKNOWN_LICENSE", "SourceFacts", "render_dataset_card", "render_model_card"]

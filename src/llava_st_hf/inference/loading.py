@@ -1,22 +1,97 @@
-"""Loads what a stage starts from: a checkpoint, or the adapter of the stage before, merged into its base."""
+"""Loads a model, from whatever layout it lies in: ours, the published one, or an adapter, merged into its base."""
 
-import json
-import os
-import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig
+from transformers import PreTrainedConfig
 
 from ..modeling.configuration_llava_st import LlavaSTConfig
+from ..modeling.conversion_llava_st import SourceFiles, is_published_config
 from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
+from ..utils.atomic_files import remove_leftovers, writing_whole
+from ..utils.checked_settings import input_errors
+from ..utils.run_manifest import RunManifest
 
 _ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_MERGED_FROM = "merged_from.json"
 _MAX_NAMES = 5
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """
+    Where the parts of a model lie.
+
+    Args:
+        base (`str`): Directory or repository of the whole model; of an adapter, of what it was trained on.
+        revision (`str`, *optional*): Branch, tag or commit of it on the Hub.
+        adapter (`SourceFiles`, *optional*): The files of the adapter, where it is one.
+    """
+
+    base: str
+    revision: str | None
+    adapter: SourceFiles | None = None
+
+
+def find_source(name_or_path: str | Path, revision: str | None = None) -> ModelSource:
+    """
+    Tell an adapter from a whole model by the files that are there.
+
+    Args:
+        name_or_path (`str` or `Path`): A directory, or a repository on the Hub.
+        revision (`str`, *optional*): Branch, tag or commit on the Hub.
+
+    Raises:
+        `InputError`: If an adapter does not name its base.
+    """
+    files = SourceFiles(name_or_path, {"revision": revision})
+    if files.find("config.json") is not None or files.find(_ADAPTER_CONFIG) is None:
+        return ModelSource(str(name_or_path), revision)
+    with input_errors(f"{_ADAPTER_CONFIG} of {name_or_path} cannot be read ({{}}): fetch it again."):
+        content: dict[str, Any] = files.read_json(_ADAPTER_CONFIG)
+    if not (base := content.get("base_model_name_or_path")):
+        raise InputError(f"base_model_name_or_path is missing in {_ADAPTER_CONFIG} of {name_or_path}: name the base.")
+    return ModelSource(base, content.get("revision"), files)
+
+
+def load_config(name_or_path: str | Path, revision: str | None = None) -> LlavaSTConfig:
+    """
+    Read the config of a checkpoint, or of an adapter's base; no weight is read.
+
+    Args:
+        name_or_path (`str` or `Path`): A directory, or a repository on the Hub.
+        revision (`str`, *optional*): Branch, tag or commit on the Hub.
+
+    Raises:
+        `InputError`: If it is another kind of model.
+    """
+    return _load_config(find_source(name_or_path, revision))
+
+
+def _load_config(source: ModelSource) -> LlavaSTConfig:
+    try:
+        config_dict, _ = PreTrainedConfig.get_config_dict(source.base, revision=source.revision)
+        if not isinstance(config_dict, dict):
+            raise InputError(f"config.json of {source.base} holds no object: fetch or write it again.")
+        if config_dict.get("model_type") not in ("llava_st", "llava_qwen") and not is_published_config(config_dict):
+            raise InputError(
+                f"model_type is {config_dict.get('model_type')!r} in config.json of {source.base}: give a LLaVA-ST "
+                "(llava_st, or the published llava_qwen), which `llava-st init` makes of a LLaVA-OneVision."
+            )
+        return LlavaSTConfig.from_pretrained(source.base, revision=source.revision)
+    except OSError as error:
+        if source.adapter is None:
+            raise
+        raise InputError(
+            f"base_model_name_or_path is {source.base!r} in {_ADAPTER_CONFIG} of {source.adapter.source}, which "
+            "cannot be loaded: give the path of the base model there."
+        ) from error
 
 
 def load_model(
@@ -26,72 +101,50 @@ def load_model(
     revision: str | None = None,
 ) -> LlavaSTForConditionalGeneration:
     """
-    Load a checkpoint, and check that every weight of the model was in it.
+    Load a model, and check that every weight of it was there.
 
     Args:
         name_or_path (`str` or `Path`): A directory, or a repository on the Hub. An adapter is merged into its base.
         dtype (`str` or `torch.dtype`, *optional*, defaults to `"auto"`): Precision of the weights.
         attn_implementation (`str`, *optional*): Attention, see `from_pretrained`.
-        revision (`str`, *optional*): Branch, tag or commit on the Hub.
+        revision (`str`, *optional*):
+            Branch, tag or commit on the Hub; of an adapter, whose config says that of its base.
 
     Returns:
         `LlavaSTForConditionalGeneration`: An ordinary model.
 
     Raises:
-        `InputError`: If weights are missing, or there are some that the model has no place for.
+        `InputError`: If it is another kind of model, weights are missing, or there are some that the model has no
+            place for.
     """
-    adapter = get_adapter_folder(name_or_path)
-    options = {"dtype": dtype, "attn_implementation": attn_implementation}
-    if adapter is None:
-        return _load_base(name_or_path, revision=revision, **options)
-    base = json.loads((adapter / _ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    if not (name := base.get("base_model_name_or_path")):
-        raise InputError(f"base_model_name_or_path is missing in {adapter / _ADAPTER_CONFIG}: name the base model.")
-    try:
-        model = _load_base(name, revision=base.get("revision"), **options)
-    except OSError as error:
-        raise InputError(
-            f"base_model_name_or_path is {name!r} in {adapter / _ADAPTER_CONFIG}, which cannot be loaded: give the "
-            "path of the base model there."
-        ) from error
-    return merge_adapter(model, adapter)
+    source = find_source(name_or_path, revision)
+    model, info = LlavaSTForConditionalGeneration.from_pretrained(
+        source.base,
+        config=_load_config(source),
+        revision=source.revision,
+        dtype=dtype,
+        attn_implementation=attn_implementation,
+        output_loading_info=True,
+    )
+    _check_names(f"checkpoint {source.base!r}", info["missing_keys"], info["unexpected_keys"])
+    return model if source.adapter is None else _merge_adapter(model, source.adapter)
 
 
-def _load_base(name_or_path: str | Path, **options) -> LlavaSTForConditionalGeneration:
-    model, info = LlavaSTForConditionalGeneration.from_pretrained(name_or_path, output_loading_info=True, **options)
-    _check_names(f"checkpoint {str(name_or_path)!r}", info["missing_keys"], info["unexpected_keys"])
-    return model
-
-
-def merge_adapter(model: LlavaSTForConditionalGeneration, folder: str | Path) -> LlavaSTForConditionalGeneration:
-    """
-    Merge an adapter into its base, and check that each of its weights was used.
-
-    Args:
-        model (`LlavaSTForConditionalGeneration`): The base; it is changed.
-        folder (`str` or `Path`): Folder of the adapter.
-
-    Returns:
-        `LlavaSTForConditionalGeneration`: The merged model, all weights in the precision of the base.
-
-    Raises:
-        `InputError`: If the weights of the adapter are not those that its config describes, or not finite.
-    """
+def _merge_adapter(model: LlavaSTForConditionalGeneration, adapter: SourceFiles) -> LlavaSTForConditionalGeneration:
+    """Merge an adapter into its base, which is changed, and check that each of its weights was used."""
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 
-    weights = Path(folder) / _ADAPTER_WEIGHTS
-    if not weights.is_file():
-        raise InputError(f"{weights} does not exist: give the folder of a whole adapter.")
+    weights = _find_weights(adapter)
     dtype = model.dtype
-    adapted = PeftModel(model, PeftConfig.from_pretrained(folder))
+    adapted = PeftModel(model, PeftConfig.from_pretrained(Path(adapter.find(_ADAPTER_CONFIG)).parent))
     stored = load_file(weights)
-    wanted = get_peft_model_state_dict(adapted).keys()
-    _check_names(f"adapter {str(folder)!r}", wanted - stored.keys(), stored.keys() - wanted)
+    required = get_peft_model_state_dict(adapted).keys()
+    _check_names(f"adapter {adapter.source!r}", required - stored.keys(), stored.keys() - required)
     set_peft_model_state_dict(adapted, stored)
     try:
         merged = adapted.merge_and_unload(safe_merge=True)
     except ValueError as error:
-        raise InputError(f"the adapter {str(folder)!r} cannot be merged: {error}") from error
+        raise InputError(f"the adapter {adapter.source!r} cannot be merged: {error}") from error
     return merged.to(dtype)
 
 
@@ -105,67 +158,58 @@ def _check_names(what: str, missing: set[str], unexpected: set[str]) -> None:
         raise InputError(f"{what} {'; it '.join(problems)}: give one that was saved by this package.")
 
 
-def get_adapter_folder(name_or_path: str | Path) -> Path | None:
-    """Return the folder, if it holds an adapter and no whole model."""
-    folder = Path(name_or_path)
-    return folder if (folder / _ADAPTER_CONFIG).is_file() else None
+def _find_weights(adapter: SourceFiles) -> str:
+    if (weights := adapter.find(_ADAPTER_WEIGHTS)) is None:
+        raise InputError(f"{_ADAPTER_WEIGHTS} of {adapter.source} does not exist: give the folder of a whole adapter.")
+    return weights
 
 
-def prepare_base(name_or_path: str | Path, output_dir: str | Path, is_main_process: bool = True) -> str:
+def prepare_base(
+    name_or_path: str | Path, output_dir: str | Path, is_main_process: bool = True, revision: str | None = None
+) -> str:
     """
     Return a checkpoint of a whole model to train from; an adapter is merged into its base and saved first.
 
     The adapter that is trained next names its base in its config, so the merged model must be a folder. One that an
-    earlier start of the same run saved is taken as it is; it is written under another name and then renamed.
+    earlier start of the same run saved is taken as it is.
 
     Args:
         name_or_path (`str` or `Path`): What to start from.
         output_dir (`str` or `Path`): Folder of the run; the merged model is saved as `merged_base` in it.
         is_main_process (`bool`, *optional*, defaults to `True`): Whether this process writes. Others must wait for it.
+        revision (`str`, *optional*): Branch, tag or commit on the Hub.
 
     Returns:
         `str`: The checkpoint.
     """
-    adapter = get_adapter_folder(name_or_path)
+    adapter = find_source(name_or_path, revision).adapter
     if adapter is None:
         return str(name_or_path)
     merged = Path(output_dir).resolve() / "merged_base"
-    origin = merged / "merged_from.json"
-    what = {"adapter": str(adapter.resolve()), "modified_ns": os.stat(adapter / _ADAPTER_WEIGHTS).st_mtime_ns}
-    if is_main_process and not (origin.is_file() and json.loads(origin.read_text(encoding="utf-8")) == what):
-        unfinished = merged.with_name("merged_base.partial")
-        for folder in (unfinished, merged):
-            shutil.rmtree(folder, ignore_errors=True)
-        load_model(adapter).save_pretrained(unfinished)
-        LlavaSTProcessor.from_pretrained(adapter).save_pretrained(unfinished)
-        (unfinished / origin.name).write_text(json.dumps(what), encoding="utf-8")
-        unfinished.rename(merged)
+    weights = Path(_find_weights(adapter)).resolve()
+    origin = {"weights": str(weights), "modified_ns": weights.stat().st_mtime_ns}
+    if is_main_process and not _is_merged_from(merged, origin):
+        merged.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(merged.parent)
+        with writing_whole(merged) as temporary_path:
+            load_model(name_or_path, revision=revision).save_pretrained(temporary_path)
+            LlavaSTProcessor.from_pretrained(name_or_path, revision=revision).save_pretrained(temporary_path)
+            RunManifest(temporary_path / _MERGED_FROM, origin).save()
     return str(merged)
 
 
+def _is_merged_from(merged: Path, origin: dict[str, Any]) -> bool:
+    try:
+        return RunManifest(merged / _MERGED_FROM, origin).load()
+    except InputError:  # of an adapter that was there before, and is made anew
+        return False
+
+
 def make_meta_model(name_or_path: str | Path, revision: str | None = None) -> LlavaSTForConditionalGeneration:
-    """
-    Make the model of a checkpoint on the meta device: its modules and shapes, without weights.
-
-    Args:
-        name_or_path (`str` or `Path`):
-            A directory or repository of which only config.json is read; of an adapter, that of its base.
-        revision (`str`, *optional*): Branch, tag or commit on the Hub.
-
-    Raises:
-        `InputError`: If it is another kind of model.
-    """
-    if (adapter := get_adapter_folder(name_or_path)) is not None:
-        content = json.loads((adapter / _ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        name_or_path, revision = content["base_model_name_or_path"], content.get("revision")
-    config = AutoConfig.from_pretrained(name_or_path, revision=revision)
-    if not isinstance(config, LlavaSTConfig):
-        raise InputError(
-            f"model_type is {config.model_type!r} in config.json of {str(name_or_path)!r}: give a LLaVA-ST, which "
-            "`llava-st init` makes of a LLaVA-OneVision."
-        )
+    """Make the model of a checkpoint on the meta device: its modules and shapes, without weights."""
+    config = load_config(name_or_path, revision)
     with torch.device("meta"):
         return LlavaSTForConditionalGeneration(config)
 
 
-__all__ = ["get_adapter_folder", "load_model", "make_meta_model", "merge_adapter", "prepare_base"]
+__all__ = ["ModelSource", "find_source", "load_config", "load_model", "make_meta_model", "prepare_base"]

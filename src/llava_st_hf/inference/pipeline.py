@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, Pipeline, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForImageTextToText, Pipeline, PreTrainedModel
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from ..modeling.configuration_llava_st import LlavaSTConfig
@@ -18,6 +18,7 @@ from ..processing.image_loading_llava_st import guess_media_type
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.tasks_llava_st import choose_medium, get_task, write_values
+from .loading import load_model
 from .session import READING_OPTIONS, GroundingSession
 
 PIPELINE_TASK = "spatial-temporal-grounding"
@@ -212,7 +213,7 @@ def load_pipeline(
 ) -> SpatialTemporalGroundingPipeline:
     """
     Load a checkpoint of any layout that this library reads: its own, the published one in both its forms, or an
-    adapter, with the model that it was trained on.
+    adapter, which is merged into the model that it was trained on.
 
     Args:
         model (`str` or `Path`): Directory, or repository on the Hub.
@@ -220,12 +221,11 @@ def load_pipeline(
         dtype (`str` or `torch.dtype`, *optional*, defaults to `"auto"`): Type of the weights.
 
     Raises:
-        `InputError`: For a model of another kind, or a device that there is not.
+        `InputError`: For a model of another kind or with weights missing, or a device that there is not.
     """
     device = _find_device(device)
-    config = check_model_type(model)
     return SpatialTemporalGroundingPipeline(
-        model=LlavaSTForConditionalGeneration.from_pretrained(model, config=config, dtype=dtype),
+        model=load_model(model, dtype),
         processor=LlavaSTProcessor.from_pretrained(model),
         task=PIPELINE_TASK,
         device=device,
@@ -244,27 +244,6 @@ def _find_device(device: str | torch.device | None) -> torch.device | None:
     return found
 
 
-def find_base(model: str | Path) -> str | None:
-    """Return the model that an adapter was trained on; `None` for what is no adapter."""
-    files = SourceFiles(model, {})
-    adapter = None if files.read_json("config.json") else files.read_json("adapter_config.json")
-    return None if adapter is None else adapter.get("base_model_name_or_path")
-
-
-def check_model_type(model: str | Path) -> LlavaSTConfig:
-    """Read the config of a checkpoint, or of an adapter's base; another kind of model is an `InputError`."""
-    model = find_base(model) or model
-    config_dict, _ = PreTrainedConfig.get_config_dict(model)
-    if not isinstance(config_dict, dict):
-        raise InputError(f"model {model} has a config.json that is no object: fetch or write it again.")
-    if config_dict.get("model_type") not in ("llava_st", "llava_qwen") and not is_published_config(config_dict):
-        raise InputError(
-            f"model {model} is of the type {config_dict.get('model_type')!r}: give a LLaVA-ST checkpoint "
-            "(llava_st, or the published llava_qwen)."
-        )
-    return LlavaSTConfig.from_pretrained(model)
-
-
 def register_pipeline() -> None:
     """Make `pipeline("spatial-temporal-grounding")` known to transformers."""
     PIPELINE_REGISTRY.register_pipeline(
@@ -277,7 +256,6 @@ def register_pipeline() -> None:
 
 __all__ = [
     "SpatialTemporalGroundingPipeline",
-    "check_model_type",
     "check_questions",
     "load_pipeline",
     "register_pipeline",

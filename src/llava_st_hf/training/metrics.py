@@ -17,7 +17,7 @@ _COUNTS = ("tokens", "samples", "clips", "records")
 _SPAN_NUMBERS, _BOX_NUMBERS = 2, 4
 
 
-class TrainingFigures:
+class TrainingMetrics:
     """
     Sums of what was seen since the last report, of this process; `report` adds up those of all.
 
@@ -27,9 +27,9 @@ class TrainingFigures:
     Example:
 
     ```python
-    >>> figures = TrainingFigures(model.config)
-    >>> figures.add(batch, outputs.token_losses, outputs.coordinate_errors)
-    >>> figures.report(lambda sums: sums)["loss_text"]
+    >>> metrics = TrainingMetrics(model.config)
+    >>> metrics.add(batch, outputs.token_losses, outputs.coordinate_errors)
+    >>> metrics.report(lambda sums: sums)["loss_text"]
     5.83
     ```
     """
@@ -43,7 +43,7 @@ class TrainingFigures:
 
     def reset(self) -> None:
         """Forget what was seen."""
-        self._sums: torch.Tensor | None = None  # (figures, 2): sums, and how many were summed
+        self._sums: torch.Tensor | None = None  # (metrics, 2): sums, and how many were summed
         self._start_seconds = time.monotonic()
 
     @torch.no_grad()
@@ -109,7 +109,7 @@ class TrainingFigures:
 
     def report(self, reduce: Callable[[torch.Tensor], torch.Tensor], with_speed: bool = True) -> dict[str, float]:
         """
-        Return the figures of all processes since the last report, and begin anew.
+        Return the metrics of all processes since the last report, and begin anew.
 
         Args:
             reduce (`Callable`): Adds up a tensor over processes; all of them call this at the same time.
@@ -125,17 +125,17 @@ class TrainingFigures:
         sums = reduce(self._sums).tolist()
         seconds = max(time.monotonic() - self._start_seconds, 1e-9)
         counts = {name: sums[self._places[name]][0] for name in _COUNTS}
-        figures = {}
+        metrics = {}
         for name, place in self._places.items():
             total, count = sums[place]
             if name not in _COUNTS and count:
-                figures[name] = total / count
+                metrics[name] = total / count
         if with_speed:
-            figures |= {f"{name}_per_second": counts[name] / seconds for name in ("tokens", "samples", "clips")}
+            metrics |= {f"{name}_per_second": counts[name] / seconds for name in ("tokens", "samples", "clips")}
         self.num_skipped += int(counts["records"] - counts["samples"])
-        figures["skipped_records"] = self.num_skipped
+        metrics["skipped_records"] = self.num_skipped
         self.reset()
-        return figures
+        return metrics
 
 
 def _count_in_row(chosen: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -146,4 +146,4 @@ def _count_in_row(chosen: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return counts - before
 
 
-__all__ = ["TrainingFigures"]
+__all__ = ["TrainingMetrics"]

@@ -4,7 +4,6 @@ Its keys are the fields of `ModelArguments`, `DataArguments` and `LlavaSTTrainin
 `SFTConfig`). Relative paths in the file start from its folder, those on the command line from the working directory.
 """
 
-import difflib
 import json
 import os
 from collections.abc import Sequence
@@ -13,20 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from transformers.integrations import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
 from transformers.utils import is_torch_bf16_gpu_available
 from trl import SFTConfig, TrlParser
 
 from ..processing.media_llava_st import InputError
+from ..utils.checked_settings import check_keys, checked, read_yaml
 from .stages import STAGES, StagePlan, get_stage
 
 _DATA_FILES = ("mixture", "eval_mixture")
-LOSSES = ("loss", "error_bins")  # figures with these beginnings are better when they are smaller
+LOSSES = ("loss", "error_bins")  # metrics with these beginnings are better when they are smaller
 _TRACKERS = ("trackio", "tensorboard", "wandb")
 _SHAPES_KEYS = ("st_shapes", "eval_st_shapes")
+_ADVICE = "See `llava-st train --help`."
 
 
+@checked
 @dataclass
 class ModelArguments:
     """
@@ -87,6 +88,7 @@ class ModelArguments:
         return replace(plan, **settings).with_learning_rates(self.learning_rates, learning_rate)
 
 
+@checked
 @dataclass
 class DataArguments:
     """
@@ -143,6 +145,7 @@ class DataArguments:
             self.eval_st_shapes = held_out
 
 
+# Not `checked`: the fields of SFTConfig hold other types than they are declared with, once it has read them.
 @dataclass
 class LlavaSTTrainingConfig(SFTConfig):
     """
@@ -236,11 +239,10 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         `InputError`: For a file that cannot be read, an unknown key, a missing one, or a value that does not fit.
     """
     path = Path(path)
-    content = _read_yaml(path)
+    content = read_yaml(path, "recipe")
     parser = _RecipeParser([ModelArguments, DataArguments, LlavaSTTrainingConfig], allow_abbrev=False)
     known = sorted(action.dest for action in parser._actions)
-    for key in content:
-        _check_key(key, known, f"{path} has the unknown key {key!r}")
+    check_keys(content, known, str(path), _ADVICE)
     parser.set_defaults_with_config(**_resolve_paths(content, path.parent.absolute()))
     try:
         *parts, unknown = parser.parse_args_into_dataclasses(list(overrides), return_remaining_strings=True)
@@ -248,8 +250,8 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: {error}") from error
-    for word in unknown:
-        _check_key(word.partition("=")[0].lstrip("-").replace("-", "_"), known, f"{word!r} is not understood")
+    options = {word.partition("=")[0].lstrip("-").replace("-", "_"): word for word in unknown}
+    check_keys(options, known, "the command line", _ADVICE)
     return Recipe(*parts)
 
 
@@ -259,24 +261,6 @@ class _RecipeParser(TrlParser):
     def error(self, message: str):
         """Raise for arguments that cannot be parsed."""
         raise InputError(f"{message}: fix the recipe or the command line.")
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"the recipe {path} cannot be read: {error.strerror}. Fix its path.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"the recipe {path} is no YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"the recipe {path} holds no keys: give model_name_or_path, stage and data.")
-    return {str(key): value for key, value in content.items()}
-
-
-def _check_key(key: str, known: list[str], problem: str) -> None:
-    if key not in known:
-        near = difflib.get_close_matches(key, known, n=1)
-        raise InputError(f"{problem}: {f'did you mean {near[0]!r}?' if near else 'see `llava-st train --help`.'}")
 
 
 def _resolve_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """One run, from a recipe to a checkpoint that ships; read it from top to bottom."""
 
-import json
 import logging
 import os
 from collections import Counter
@@ -15,7 +14,8 @@ from transformers import set_seed
 from transformers.trainer_utils import TrainOutput
 
 from ..data.collator import LlavaSTDataCollator
-from ..data.mixture import Mixture, MixtureSpec
+from ..data.mixture import Mixture
+from ..data.mixture_spec import MixtureSpec
 from ..data.sample_writing import DEFAULT_NUM_FRAMES
 from ..data.samples import Sample
 from ..data.shapes import ShapesDataset
@@ -28,6 +28,8 @@ from ..evaluation.runner import Processes, evaluate
 from ..inference.loading import load_model, make_meta_model, prepare_base
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
+from ..utils.run_manifest import RunManifest
+from ..utils.tables import format_table
 from .recipe import LOSSES, DataArguments, LlavaSTTrainingConfig, Recipe
 from .stages import StagePlan, apply_stage, format_stage_table, get_media_token_ids
 from .trainer import LlavaSTTrainer, find_last_checkpoint
@@ -71,8 +73,7 @@ def run_recipe(
         `TooManySkipsError`: If more records than allowed cannot be used.
     """
     args, plan = recipe.training, recipe.plan
-    is_main_process = args.process_index == 0
-    show = report if is_main_process else logger.debug
+    show = report if args.process_index == 0 else logger.debug
     args.learning_rate = plan.learning_rate
 
     # 1. What is trained on.
@@ -90,20 +91,14 @@ def run_recipe(
 
     # 2. What is trained.
     set_seed(args.seed)
-    with args.main_process_first(desc="merge the adapter of the stage before"):
-        base = prepare_base(recipe.model.model_name_or_path, args.output_dir, is_main_process)
-    processor = LlavaSTProcessor.from_pretrained(base, revision=recipe.model.model_revision)
-    check_num_frames(recipe.data, processor)
-    model = load_model(base, recipe.model.dtype, recipe.model.attn_implementation, recipe.model.model_revision)
-    model = apply_stage(model, plan, get_media_token_ids(processor))
-    check_precision(model, args)
+    model, processor = load_trained(recipe, plan)
     show(format_stage_table(model, plan))
 
     # 3. How it is trained.
-    skips = make_skip_report(train_records, recipe.data, args)
+    folder = Path(args.output_dir)
     collator = LlavaSTDataCollator(
         processor,
-        skips,
+        make_skip_report(train_records, folder / _SKIPPED, recipe.data.max_skip_share),
         max_length=args.max_length,
         truncation=recipe.data.truncation,
         num_frames=recipe.data.num_frames,
@@ -116,7 +111,7 @@ def run_recipe(
         collator,
         train_records,
         eval_records,
-        eval_data_collator=replace(collator, skip_report=make_eval_skip_report(eval_records, args)),
+        eval_data_collator=replace(collator, skip_report=make_skip_report(eval_records, folder / _SKIPPED_HELD_OUT)),
         evaluate_grounding=make_grounding_evaluation(recipe, processor, benchmark),
     )
     result = trainer.train(resume_from_checkpoint=checkpoint)
@@ -124,7 +119,7 @@ def run_recipe(
     # 4. What ships.
     trainer.save_model()
     trainer.save_state()
-    show(describe_skips(args))
+    show(describe_skips(folder / _SKIPPED))
     return result
 
 
@@ -197,6 +192,19 @@ def read_mixtures(data: DataArguments) -> list[MixtureSpec | None]:
     return [None if spec is None else replace(spec, num_frames=data.num_frames) for spec in specs]
 
 
+def load_trained(recipe: Recipe, plan: StagePlan) -> tuple[nn.Module, LlavaSTProcessor]:
+    """Load the model as its stage trains it, and its processor."""
+    args, source, revision = recipe.training, recipe.model, recipe.model.model_revision
+    with args.main_process_first(desc="merge the adapter of the stage before"):
+        base = prepare_base(source.model_name_or_path, args.output_dir, args.process_index == 0, revision)
+    processor = LlavaSTProcessor.from_pretrained(base, revision=revision)
+    check_num_frames(recipe.data, processor)
+    model = load_model(base, source.dtype, source.attn_implementation, revision)
+    model = apply_stage(model, plan, get_media_token_ids(processor))
+    check_precision(model, args)
+    return model, processor
+
+
 def check_num_frames(data: DataArguments, processor: LlavaSTProcessor) -> None:
     """Raise `InputError` where boxes would be for other frames than the processor samples."""
     sampled = processor.video_processor.num_frames
@@ -263,21 +271,13 @@ def choose_checkpoint(args: LlavaSTTrainingConfig) -> str | None:
 
 def record_settings(recipe: Recipe, resumes: bool) -> None:
     """Keep what decides the order of the data beside the checkpoints; a run that goes on must have the same."""
-    path = Path(recipe.training.output_dir) / _SETTINGS
     settings = {name: getattr(recipe.training, name) for name in _DECISIVE}
-    settings |= {"stage": recipe.model.stage, **vars(recipe.data)}
-    settings = json.loads(json.dumps(settings, default=str))
-    if resumes and path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        for name, value in settings.items():
-            if before.get(name) != value:
-                raise InputError(
-                    f"{name} is {value!r}, but the run in {path.parent} began with {before.get(name)!r}: give that, "
-                    "or another output_dir."
-                )
-    elif recipe.training.process_index == 0:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    manifest = RunManifest(
+        Path(recipe.training.output_dir) / _SETTINGS, settings | {"stage": recipe.model.stage} | vars(recipe.data)
+    )
+    goes_on = resumes and manifest.load()
+    if not goes_on and recipe.training.process_index == 0:
+        manifest.save()
 
 
 def check_precision(model: nn.Module, args: LlavaSTTrainingConfig) -> None:
@@ -288,31 +288,20 @@ def check_precision(model: nn.Module, args: LlavaSTTrainingConfig) -> None:
         raise InputError(f"the weights are {names}, and bf16 is false: set dtype to float32, or bf16 to true.")
 
 
-def make_skip_report(records: Records, data: DataArguments, args: LlavaSTTrainingConfig) -> SkipReport:
-    """Make the report of records that cannot be used, as the recipe or else the mixture wants it."""
-    path = Path(args.output_dir) / _SKIPPED
+def make_skip_report(records: Records | None, path: Path, max_skip_share: float | None = None) -> SkipReport:
+    """Make the report of records that cannot be used, as the recipe or else the mixture has it."""
     report = records.make_skip_report(path) if isinstance(records, Mixture) else SkipReport(path)
-    if data.max_skip_share is not None:
-        report = SkipReport(path, data.max_skip_share, report.required_sources)
-    return report
+    return report if max_skip_share is None else SkipReport(path, max_skip_share, report.required_sources)
 
 
-def make_eval_skip_report(records: Records | None, args: LlavaSTTrainingConfig) -> SkipReport:
-    """Return the report of records held out that cannot be used, apart from that of what is trained on."""
-    path = Path(args.output_dir) / _SKIPPED_HELD_OUT
-    return records.make_skip_report(path) if isinstance(records, Mixture) else SkipReport(path)
-
-
-def describe_skips(args: LlavaSTTrainingConfig) -> str:
+def describe_skips(path: Path) -> str:
     """Return what was skipped in all processes and workers, by source and reason."""
-    path = Path(args.output_dir) / _SKIPPED
-    report = SkipReport(max_skip_share=1)
-    for skipped in read_skip_report(path):
-        report.add(skipped)
-    if not report.num_skipped:
+    skipped = read_skip_report(path)
+    if not skipped:
         return "no record was skipped"
-    rows = report.format_table().splitlines()[:-1]
-    return "\n".join([*rows, f"{report.num_skipped} records skipped; see {path}"])
+    counts = Counter((note.source, note.reason) for note in skipped)
+    rows = [(source, reason, count) for (source, reason), count in sorted(counts.items())]
+    return f"{format_table(('source', 'reason', 'records'), rows)}\n{len(skipped)} records skipped; see {path}"
 
 
 def open_benchmark(data: DataArguments, args: LlavaSTTrainingConfig, eval_records: Records | None) -> Benchmark | None:

@@ -6,7 +6,7 @@ effect, `format_stage_table` shows what it did. Where the language model is not 
 PEFT model, so that a checkpoint holds only what was trained.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +18,7 @@ from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.prompt_expansion_llava_st import RAW_FAST_TOKENS
+from ..utils.tables import format_table
 from .lora import make_lora_config
 
 if TYPE_CHECKING:
@@ -269,21 +270,6 @@ def find_module(parameter_name: str) -> str:
     raise InputError(f"parameter {parameter_name!r} belongs to none of {', '.join(MODULES)}.")
 
 
-@dataclass(frozen=True)
-class _TableRow:
-    module: str
-    training: str
-    num_parameters: int
-    num_trained: int
-    learning_rate: float | None
-    dtypes: Collection[str]
-
-    def format(self) -> tuple[str, ...]:
-        rate = "" if self.learning_rate is None else f"{self.learning_rate:g}"
-        numbers = (f"{self.num_parameters:,}", f"{self.num_trained:,}")
-        return (self.module, self.training, *numbers, rate, "/".join(sorted(self.dtypes)))
-
-
 def format_stage_table(model: nn.Module, plan: StagePlan) -> str:
     """
     Show what is trained: one line for each module with its parameters, and a total.
@@ -306,32 +292,13 @@ def format_stage_table(model: nn.Module, plan: StagePlan) -> str:
             continue
         trained = [parameter for parameter in members if parameter.requires_grad]
         row = plan.get_row(module)
-        rows.append(
-            _TableRow(
-                module,
-                row.training if trained else "frozen",
-                sum(map(torch.numel, members)),
-                sum(map(torch.numel, trained)),
-                row.learning_rate if trained else None,
-                {str(parameter.dtype).removeprefix("torch.") for parameter in trained or members},
-            )
-        )
-    total = ("total", "", f"{sum(r.num_parameters for r in rows):,}", f"{sum(r.num_trained for r in rows):,}", "", "")
+        numbers = [sum(map(torch.numel, some)) for some in (members, trained)]
+        dtypes = sorted({str(parameter.dtype).removeprefix("torch.") for parameter in trained or members})
+        training, rate = (row.training, row.learning_rate) if trained else ("frozen", None)
+        rows.append((module, training, *numbers, rate, "/".join(dtypes)))
+    total = ("total", None, sum(row[2] for row in rows), sum(row[3] for row in rows), None, None)
     header = ("module", "training", "parameters", "trained", "learning rate", "precision")
-    cells = [header, *(row.format() for row in rows), total]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [f"stage {plan.name}"]
-    for row in cells:
-        pairs = list(zip(row, widths, strict=True))
-        left, right, last = pairs[:2], pairs[2:5], pairs[5:]
-        lines.append(
-            "  ".join(
-                [f"{cell:<{width}}" for cell, width in left]
-                + [f"{cell:>{width}}" for cell, width in right]
-                + [cell for cell, _ in last]
-            ).rstrip()
-        )
-    return "\n".join(lines)
+    return f"stage {plan.name}\n{format_table(header, [*rows, total])}"
 
 
 __all__ = [

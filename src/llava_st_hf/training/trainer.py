@@ -1,4 +1,4 @@
-"""The trainer: TRL's, with the model's own loss, a rate for each module, figures by task, and whole checkpoints."""
+"""The trainer: TRL's, with the model's own loss, a rate for each module, metrics by task, and whole checkpoints."""
 
 import os
 import shutil
@@ -23,12 +23,13 @@ from ..data.samples import Sample
 from ..data.skips import SkippedRecord
 from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from ..processing.media_llava_st import InputError
-from .metrics import TrainingFigures
+from ..utils.atomic_files import move_whole
+from .metrics import TrainingMetrics
 from .recipe import LlavaSTTrainingConfig
 from .stages import StagePlan, find_module
 
 _UNFINISHED = "unfinished"  # folder of the checkpoint that is being written
-# Evaluates the model and returns figures by name; the second argument is the step.
+# Evaluates the model and returns metrics by name; the second argument is the step.
 Evaluate = Callable[[nn.Module, int], dict[str, float]]
 
 
@@ -80,7 +81,7 @@ class LlavaSTTrainer(SFTTrainer):
         eval_data_collator (`LlavaSTDataCollator`, *optional*):
             Makes the batches of what is held out, with a report of skips of its own; by default `data_collator`.
         evaluate_grounding (`Callable`, *optional*):
-            Called with the model and the step at each evaluation; its figures are logged as `eval_...`, and one of
+            Called with the model and the step at each evaluation; its metrics are logged as `eval_...`, and one of
             them may be `metric_for_best_model`.
         callbacks (`list[TrainerCallback]`, *optional*): Further callbacks.
 
@@ -126,7 +127,7 @@ class LlavaSTTrainer(SFTTrainer):
         if eval_dataset is not None:
             self.eval_dataset = _Evened(eval_dataset, self.args.eval_batch_size * world_size)
         config = self.accelerator.unwrap_model(self.model).config
-        self._figures = {name: TrainingFigures(config) for name in ("train", "eval")}
+        self._training_metrics = {name: TrainingMetrics(config) for name in ("train", "eval")}
         keep_in_step(model)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
@@ -153,8 +154,8 @@ class LlavaSTTrainer(SFTTrainer):
         loss, outputs = Trainer.compute_loss(
             self, model, asked, return_outputs=True, num_items_in_batch=num_items_in_batch
         )
-        figures = self._figures["train" if self.model.training else "eval"]
-        figures.add(inputs, outputs.token_losses, outputs.coordinate_errors)
+        metrics = self._training_metrics["train" if self.model.training else "eval"]
+        metrics.add(inputs, outputs.token_losses, outputs.coordinate_errors)
         return (loss, outputs) if return_outputs else loss
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -188,30 +189,30 @@ class LlavaSTTrainer(SFTTrainer):
             `InputError`: If none of the records could be used.
         """
         start_seconds = time.monotonic()
-        self._figures["eval"] = TrainingFigures(self._figures["eval"].config)
+        self._training_metrics["eval"] = TrainingMetrics(self._training_metrics["eval"].config)
         metrics = super().evaluate(*args, **kwargs)
-        self._figures["train"].leave_out(time.monotonic() - start_seconds)
+        self._training_metrics["train"].leave_out(time.monotonic() - start_seconds)
         return metrics
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log with the figures of this project; see `Trainer.log`."""
+        """Log with the metrics of this project; see `Trainer.log`."""
         prefix = "eval_" if any(name.startswith("eval_") for name in logs) else ""
-        figures = self._figures["eval" if prefix else "train"].report(
+        metrics = self._training_metrics["eval" if prefix else "train"].report(
             lambda sums: self.accelerator.reduce(sums, "sum"), with_speed=not prefix
         )
-        if prefix and "loss" not in figures:
+        if prefix and "loss" not in metrics:
             where = self.eval_data_collator.collator.skip_report.path
             raise InputError(
                 f"eval_mixture: none of its records could be used{'' if where is None else f', see {where}'}: fix it."
             )
         if prefix and self.evaluate_grounding is not None:
             with self.accelerator.autocast():  # that of the trained model, which `generate` goes past
-                figures |= self.evaluate_grounding(self.accelerator.unwrap_model(self.model), self.state.global_step)
-        if not prefix and figures:
-            figures.pop("loss", None)  # that of the Trainer, the mean over steps, is in the logs already
+                metrics |= self.evaluate_grounding(self.accelerator.unwrap_model(self.model), self.state.global_step)
+        if not prefix and metrics:
+            metrics.pop("loss", None)  # that of the Trainer, the mean over steps, is in the logs already
             if torch.cuda.is_available():
-                figures["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        logs.update({prefix + name: value for name, value in figures.items()})
+                metrics["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        logs.update({prefix + name: value for name, value in metrics.items()})
         super().log(logs, start_time)
 
     def _get_output_dir(self, trial: Any) -> str:
@@ -235,8 +236,7 @@ class LlavaSTTrainer(SFTTrainer):
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             self.state.save_to_json(str(unfinished / TRAINER_STATE_NAME))
-            shutil.rmtree(whole, ignore_errors=True)
-            unfinished.rename(whole)
+            move_whole(unfinished, whole)
             shutil.rmtree(run / _UNFINISHED)
             rotate_checkpoints(
                 output_dir=str(run),

@@ -8,7 +8,7 @@ from PIL import Image
 
 from llava_st_hf import LlavaSTProcessor
 from llava_st_hf.data.collator import LlavaSTDataCollator
-from llava_st_hf.data.mixture import MixtureSpec
+from llava_st_hf.data.mixture_spec import MixtureSpec
 from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.shapes import SHAPES_TASKS, ShapesDataset
 from llava_st_hf.data.skips import RecordError, SkippedRecord, SkipReport, TooManySkipsError, read_skip_report

@@ -96,7 +96,7 @@ def test_does_not_go_on_with_other_data(folder, monkeypatch, changed):
     monkeypatch.setattr(conversion, "_RECORDS_PER_SAVE", 4)
     with pytest.raises(KeyboardInterrupt):
         convert_annotations(Numbered(folder, stop=18), folder / "a.jsonl", make_report(folder), folder)
-    with pytest.raises(InputError, match="is of another conversion"):
+    with pytest.raises(InputError, match=r"a\.jsonl\.partial holds a run with"):
         convert_annotations(Numbered(folder, **changed), folder / "a.jsonl", make_report(folder), folder)
 
 
@@ -109,7 +109,7 @@ def test_does_not_go_on_with_records_read_in_another_way(folder, monkeypatch):
         def read(self, index):
             return replace(super().read(index), task="tgc")
 
-    with pytest.raises(InputError, match="or read with other options"):
+    with pytest.raises(InputError, match="were read with other options"):
         convert_annotations(OtherTask(folder), folder / "a.jsonl", make_report(folder), folder)
 
 
@@ -124,7 +124,7 @@ def test_a_part_without_a_usable_record_goes_on(folder, monkeypatch):
 def test_a_state_that_cannot_be_read_is_reported(folder):
     (folder / "a.jsonl.partial").write_text("x")
     (folder / "a.jsonl.partial.state").write_text("{")
-    with pytest.raises(InputError, match="to start anew"):
+    with pytest.raises(InputError, match="to begin anew"):
         convert_annotations(Numbered(folder), folder / "a.jsonl", make_report(folder), folder)
 
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from llava_st_hf import InputError
+from llava_st_hf.data.media_probe import probe_media
 from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.shapes import ShapesDataset
 from llava_st_hf.data.tools.check import CheckSummary
 from llava_st_hf.data.tools.describe import describe_check, describe_record, find_record
-from llava_st_hf.data.turns import probe_media, read_turns
+from llava_st_hf.data.turns import read_turns
 
 
 def test_a_record_says_what_it_means_in_seconds_and_pixels():

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from array import array
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 from huggingface_hub import constants
 
 from ...processing.media_llava_st import InputError
+from ...utils.atomic_files import writing_whole
 from ..skips import RecordError
 
 MAX_RECORD_BYTES = 64 * 2**20
@@ -198,15 +198,9 @@ def _write_index(path: Path, header: tuple[int, ...], index: np.ndarray) -> bool
     """Keep an index, whole or not at all; return whether that was possible."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    except OSError:
-        return False
-    try:
-        with open(descriptor, "wb") as file:
+        with writing_whole(path) as temporary_path, open(temporary_path, "wb") as file:
             np.save(file, np.concatenate([np.array(header, dtype=np.uint64), index]))
-        os.replace(temporary, path)
     except OSError:
-        os.unlink(temporary)
         return False
     return True
 

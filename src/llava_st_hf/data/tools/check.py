@@ -25,7 +25,8 @@ from ...processing.processing_llava_st import LlavaSTProcessor
 from ...processing.video_processing_llava_st import LlavaSTVideoProcessor
 from ..media_loading import MAX_FILE_BYTES, check_file, load_media
 from ..media_probe import check_headers, probe_media
-from ..mixture import MixtureSpec, open_sources
+from ..mixture import open_sources
+from ..mixture_spec import MixtureSpec
 from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..samples import Sample
 from ..skips import RecordError, SkippedRecord, SkipReport

@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ...processing.media_llava_st import InputError
+from ...utils.atomic_files import move_whole
+from ...utils.run_manifest import RunManifest
 from ..readers.base import Reader
 from ..samples import Sample
-from ..skips import RecordError, SkippedRecord, SkipReport, TooManySkipsError
+from ..skips import RecordError, SkippedRecord, SkipReport
 
 _RECORDS_PER_SAVE = 1000
 
@@ -30,13 +31,10 @@ class ConversionCounts:
     num_skipped: int = 0
 
 
-@dataclass(frozen=True)
-class _State:
-    """How far an unfinished conversion has come; what it began with must be the same when it goes on."""
+@dataclass
+class _Progress:
+    """How far a conversion has come."""
 
-    source: str
-    num_records: int
-    data_folder: str | None
     num_read: int = 0
     num_bytes: int = 0
     num_written: int = 0
@@ -83,50 +81,63 @@ def convert_annotations(
     ConversionCounts(num_written=10834, num_skipped=0)
     ```
     """
-    output_path = Path(output_path)
-    if output_path.suffix != ".jsonl":
-        raise InputError(f"output_path is {str(output_path)!r}: give a name that ends with .jsonl.", field="output")
-    if output_path.exists():
-        raise InputError(
-            f"output_path is {str(output_path)!r}, which exists: delete it or give another name.", field="output"
-        )
-    partial = output_path.with_name(output_path.name + ".partial")
-    state_path = output_path.with_name(output_path.name + ".partial.state")
+    output_path = _check_output_path(Path(output_path))
     folder = None if data_folder is None else os.path.realpath(data_folder)
-    state = _load_state(partial, state_path, _State(reader.source, len(reader), folder))
-    if state.last_record is not None and _hash(_read_line(reader, state.last_record, folder)) != state.last_hash:
-        raise _make_error(partial, state_path, state)
-    written, skipped, last, line = state.num_written, state.num_skipped, state.last_record, None
+    partial = output_path.with_name(output_path.name + ".partial")
+    settings = {"source": reader.source, "num_records": len(reader), "data_folder": folder}
+    manifest = RunManifest(f"{partial}.state", settings, output=partial)
+    state = _load_progress(manifest, partial, reader, folder)
     output_path.parent.mkdir(parents=True, exist_ok=True)
     with open(partial, "r+b" if partial.exists() else "w+b") as file:
         file.truncate(state.num_bytes)
         file.seek(state.num_bytes)
         for index in range(state.num_read, len(reader)):
             if index > state.num_read and index % _RECORDS_PER_SAVE == 0:
-                done = {"num_read": index, "num_written": written, "num_skipped": skipped, "last_record": last}
-                _save_state(file, state_path, replace(state, **done, last_hash=_hash(line) or state.last_hash))
-            record = _read_line(reader, index, folder)
+                file.flush()
+                os.fsync(file.fileno())  # the lines are on the disk before the manifest says so
+                manifest.save(**asdict(replace(state, num_read=index, num_bytes=file.tell())))
+            line = _read_line(reader, index, folder)
             if progress is not None:
                 progress(index + 1)
-            if isinstance(record, SkippedRecord):
-                skipped += 1
-                report.add(record)
+            if isinstance(line, SkippedRecord):
+                state.num_skipped += 1
+                report.add(line)
                 continue
-            written += 1
+            state.num_written += 1
             report.count_used()
-            last, line = index, record
+            state.last_record, state.last_hash = index, _hash(line)
             file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
-    if skipped > report.max_skip_share * len(reader):
-        where = f"; see {report.path}" if report.path is not None else ""
-        raise TooManySkipsError(
-            f"{skipped} of {len(reader)} records were skipped, more than max_skip_share={report.max_skip_share:g}"
-            f"{where}. {output_path} is not written: fix the records, or raise max_skip_share."
+    report.check_total(state.num_skipped, len(reader))
+    move_whole(partial, output_path)
+    manifest.remove()
+    return ConversionCounts(state.num_written, state.num_skipped)
+
+
+def _check_output_path(path: Path) -> Path:
+    if path.suffix != ".jsonl":
+        raise InputError(f"output_path is {str(path)!r}: give a name that ends with .jsonl.", field="output")
+    if path.exists():
+        raise InputError(
+            f"output_path is {str(path)!r}, which exists: delete it or give another name.", field="output"
         )
-    os.replace(partial, output_path)
-    state_path.unlink(missing_ok=True)
-    return ConversionCounts(written, skipped)
+    return path
+
+
+def _load_progress(manifest: RunManifest, partial: Path, reader: Reader, folder: str | None) -> _Progress:
+    """Return how far an earlier conversion of the same records came, or the start."""
+    if not partial.exists() or not manifest.load():
+        return _Progress()
+    progress = _Progress(**manifest.progress)
+    is_whole = partial.stat().st_size >= progress.num_bytes
+    if not is_whole or (
+        progress.last_record is not None
+        and _hash(_read_line(reader, progress.last_record, folder)) != progress.last_hash
+    ):
+        raise InputError(
+            f"{partial} is of another conversion, or its records were read with other options: delete it and "
+            f"{manifest.path}, or give another output_path."
+        )
+    return progress
 
 
 def _read_line(reader: Reader, index: int, folder: str | None) -> bytes | SkippedRecord:
@@ -148,7 +159,7 @@ def _read_line(reader: Reader, index: int, folder: str | None) -> bytes | Skippe
     return json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n"
 
 
-def _hash(line: bytes | SkippedRecord | None) -> str | None:
+def _hash(line: bytes | SkippedRecord) -> str | None:
     return hashlib.sha256(line).hexdigest() if isinstance(line, bytes) else None
 
 
@@ -159,37 +170,6 @@ def _make_relative(path: str, folder: str) -> str:
             "outside_root", "media", f"media is {path!r}, which lies outside of {folder}: give another data_folder."
         )
     return Path(absolute).relative_to(folder).as_posix()
-
-
-def _load_state(partial: Path, state_path: Path, start: _State) -> _State:
-    """Return how far an earlier conversion came, or the start."""
-    if not partial.exists() or not state_path.exists():
-        return start
-    try:
-        state = _State(**json.loads(state_path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{state_path} cannot be read: delete it and {partial} to start anew.") from error
-    same = (state.source, state.num_records, state.data_folder) == (start.source, start.num_records, start.data_folder)
-    if not same or partial.stat().st_size < state.num_bytes:
-        raise _make_error(partial, state_path, state)
-    return state
-
-
-def _make_error(partial: Path, state_path: Path, state: _State) -> InputError:
-    return InputError(
-        f"{partial} is of another conversion (source {state.source!r}, {state.num_records} records, or read with "
-        f"other options): delete it and {state_path}, or give another output_path."
-    )
-
-
-def _save_state(file: Any, state_path: Path, state: _State) -> None:
-    """Keep how far the conversion came; the lines are on the disk before it says so."""
-    file.flush()
-    os.fsync(file.fileno())
-    values = {**asdict(state), "num_bytes": file.tell()}
-    temporary = state_path.with_name(state_path.name + ".tmp")
-    temporary.write_text(json.dumps(values), encoding="utf-8")
-    os.replace(temporary, state_path)
 
 
 __all__ = ["ConversionCounts", "convert_annotations"]

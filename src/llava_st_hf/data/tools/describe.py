@@ -1,12 +1,12 @@
 """What a record says, and what a check found, in words for a reader."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ...processing.grounding_results_llava_st import Box, GroundingResult
 from ...processing.media_llava_st import InputError
 from ...processing.notation_llava_st import NOTATION, Lexeme
+from ...utils.tables import format_table
 from ..samples import Sample
 from ..skips import SkippedRecord, format_skip_table
 from ..turns import Turn
@@ -130,21 +130,6 @@ def describe_check(summary: CheckSummary, report: Path | None = None) -> list[st
         examples = [f"  {entry['kind']}: {entry['example']}" for entry in facts["warnings"]]
         tables.append("\n".join([format_table(("source", "warning", "records"), rows), "for example", *examples]))
     return tables
-
-
-def format_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a table in plain text; texts stand at the left of their columns, numbers at the right."""
-    written = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(header, *written, strict=True)]
-    is_text = [all(not cell[:1].isdigit() for cell in column) for column in zip(*written, strict=True)]
-    lines = [
-        "  ".join(
-            f"{cell:<{width}}" if left else f"{cell:>{width}}"
-            for cell, width, left in zip(row, widths, is_text, strict=True)
-        ).rstrip()
-        for row in [header, *written]
-    ]
-    return "\n".join(lines)
 
 
 __all__ = ["describe_check", "describe_record", "find_record"]

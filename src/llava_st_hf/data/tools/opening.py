@@ -6,7 +6,7 @@ from typing import Any
 
 from ...hub.cards import UNKNOWN_LICENSE, SourceFacts
 from ...processing.media_llava_st import InputError
-from ..mixture import MixtureSpec
+from ..mixture_spec import MixtureSpec
 from ..readers.base import Reader
 from ..readers.registry import guess_format, open_reader
 from ..shapes import SHAPES_TASKS, ShapesDataset

@@ -17,23 +17,24 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ...checkpoints.writing import parse_size
 from ...hub.cards import UNKNOWN_LICENSE, SourceFacts, render_dataset_card
 from ...processing.media_llava_st import InputError
 from ...processing.video_processing_llava_st import DEFAULT_FPS
+from ...utils.atomic_files import move_whole, remove_leftovers, write_json_whole, write_text_whole, writing_whole
+from ...utils.run_manifest import RunManifest
+from ...utils.sizes import parse_size
 from ..samples import Media, Sample, get_features
 from ..shapes.encoding import encode_sample
-from ..skips import RecordError, SkippedRecord, SkipReport, TooManySkipsError
+from ..skips import RecordError, SkippedRecord, SkipReport
 from .check import Records, check_media
 
 STATE_FOLDER = ".publish"
+MANIFEST_FILE = "plan.json"
 REPORT_FILE = "skipped.jsonl"
 # Read as a whole by whoever streams the records.
 ROW_GROUP_BYTES = 32 * 10**6
 # Of one record; Arrow and Parquet hold at most 2**31 bytes in one column of a row group.
 MAX_MEDIA_BYTES = 2**30
-_PLAN_FILE = "plan.json"
-_PART_ENDING = ".part"
 _UPLOADED = ["README.md", "data/train-*.parquet"]
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
@@ -78,10 +79,8 @@ class _Shard:
     num_bytes: int = 0  # of the file; 0 where all of its records were left out
     rows: list[tuple[str, str, int]] = field(default_factory=list)  # source, task, records
     media_types: dict[str, int] = field(default_factory=dict)
+    kinds: list[str] = field(default_factory=list)  # of files: "video", "image" or both
     skipped: list[SkippedRecord] = field(default_factory=list)
-
-    def save(self, path: Path) -> None:
-        _save(path, json.dumps(asdict(self), ensure_ascii=True).encode())
 
     @classmethod
     def load(cls, path: Path) -> "_Shard | None":
@@ -136,32 +135,27 @@ def publish_dataset(
         `InputError`: When the folder is taken, the input changed between two runs, or no record can be used.
     """
     output_dir = Path(output_dir)
-    plan = {"version": 1, "num_records": len(records), "max_shard_bytes": parse_size(max_shard_size)}
+    settings = {"version": 1, "num_records": len(records), "max_shard_bytes": parse_size(max_shard_size)}
     title = title or output_dir.resolve().name
     render_dataset_card(title, sources or {}, {}, {}, {}, repository)  # what it lacks is found now, not after hours
     try:
-        _prepare(output_dir, plan)
+        _prepare(output_dir, settings)
         report = SkipReport(output_dir / REPORT_FILE, max_skip_share, required_sources)
-        writer = _Writer(records, output_dir, plan["max_shard_bytes"], report)
+        writer = _Writer(records, output_dir, settings["max_shard_bytes"], report)
         with tqdm(total=len(records), desc="Publishing", unit="record", disable=True if quiet else None) as bar:
             shards = writer.write(bar)
         if not report.num_used:
             raise InputError(f"none of the {len(records)} records can be used: see {output_dir / REPORT_FILE}.")
-        if report.num_skipped > max_skip_share * len(records):
-            raise TooManySkipsError(
-                f"{report.num_skipped} of {len(records)} records were skipped, more than max_skip_share="
-                f"{max_skip_share:g}: fix them, or raise max_skip_share; see {output_dir / REPORT_FILE}."
-            )
+        report.check_total(report.num_skipped, len(records))
         published = _finish(output_dir, shards)
+        media_types = sum((Counter(shard.media_types) for shard in shards), Counter())
+        kinds = {kind for shard in shards for kind in shard.kinds}
+        # A column has one type, so a data set with clips and pictures keeps plain {bytes, path}.
+        features = get_features(kinds.pop()) if len(kinds) == 1 else None
         card = render_dataset_card(
-            title,
-            sources or {},
-            published.counts,
-            published.skips,
-            sum((Counter(shard.media_types) for shard in shards), Counter()),
-            repository,
+            title, sources or {}, published.counts, published.skips, media_types, repository, features
         )
-        _save(output_dir / "README.md", card.encode())
+        write_text_whole(output_dir / "README.md", card)
     except OSError as error:
         raise InputError(
             f"{output_dir} could not be finished ({error}): fix that and run the same again, it goes on from here."
@@ -262,7 +256,7 @@ class _Writer:
                 bar.update(shard.end - first)
             else:
                 shard = self._write_shard(number, first, bar)
-                shard.save(note)
+                write_json_whole(note, asdict(shard))
             shards.append(shard)
         return shards
 
@@ -280,14 +274,14 @@ class _Writer:
         import pyarrow.parquet as pq
 
         path = _get_staged(self.output_dir, number)
-        part = path.with_name(path.name + _PART_ENDING)
         schema = get_features().arrow_schema
         columns = ["source", "task", "media_type"]
-        shard, rows, digest = _Shard(first, first, ""), Counter(), hashlib.sha256()
+        options = {"use_dictionary": columns, "compression": _choose_compression(schema), "write_statistics": False}
+        shard, rows, kinds, digest = _Shard(first, first, ""), Counter(), set(), hashlib.sha256()
         num_bytes = 0
-        with pq.ParquetWriter(
-            part, schema, use_dictionary=columns, compression=_choose_compression(schema), write_statistics=False
-        ) as writer:
+        # Our own writer, not that of `datasets`: it goes on shard by shard, bounds row groups by their bytes, and
+        # leaves media, which are compressed already, as they are.
+        with writing_whole(path) as temporary_path, pq.ParquetWriter(temporary_path, schema, **options) as writer:
             group = _RowGroup(writer, schema)
             while shard.end < len(self.records):
                 record = self.records[shard.end]
@@ -308,6 +302,10 @@ class _Writer:
                     num_bytes += size
                     rows[record.source, record.task] += 1
                     shard.media_types[record.media_type] = shard.media_types.get(record.media_type, 0) + 1
+                    if record.media:
+                        # A clip of several media is one whose frames are pictures.
+                        is_clip = record.media_type == "video" and len(record.media) == 1
+                        kinds.add("video" if is_clip else "image")
                     self.report.count_used()
                 digest.update(description)
                 shard.end += 1
@@ -315,11 +313,11 @@ class _Writer:
             group.flush()
         shard.fingerprint = digest.hexdigest()
         shard.rows = [(source, task, count) for (source, task), count in sorted(rows.items())]
+        shard.kinds = sorted(kinds)
         if rows:
-            shard.num_bytes = part.stat().st_size
-            _move(part, path)
+            shard.num_bytes = path.stat().st_size
         else:
-            part.unlink()
+            path.unlink()
         return shard
 
 
@@ -423,30 +421,21 @@ def _describe_medium(item: Media) -> list[Any]:
     return [item.path, status.st_size, status.st_mtime_ns]
 
 
-def _prepare(output_dir: Path, plan: Mapping[str, Any]) -> None:
+def _prepare(output_dir: Path, settings: Mapping[str, Any]) -> None:
     """Make the folder, or refuse one that holds anything but this work."""
     state = output_dir / STATE_FOLDER
-    plan_path = state / _PLAN_FILE
     if output_dir.exists() and not output_dir.is_dir():
         raise InputError(f"{output_dir} is a file: name a folder to write to.")
-    if not plan_path.is_file():
+    manifest = RunManifest(state / MANIFEST_FILE, settings, output=output_dir)
+    if not manifest.load():
         if output_dir.exists() and any(path != state for path in output_dir.iterdir()):
             raise InputError(
                 f"{output_dir} is not empty, and nothing is overwritten: name another folder, or empty it."
             )
-        state.mkdir(parents=True, exist_ok=True)
-        _save(plan_path, json.dumps(plan).encode())
+        manifest.save()
         return
-    try:
-        same = json.loads(plan_path.read_bytes()) == plan
-    except ValueError as error:
-        raise InputError(f"{plan_path} cannot be read ({error}): remove {output_dir}, or name another.") from error
-    if not same:
-        raise InputError(
-            f"{output_dir} holds work on other records or with another size of shards: remove it, or name another."
-        )
-    for path in (*state.glob(f"*{_PART_ENDING}"), *output_dir.glob(f"*{_PART_ENDING}")):
-        path.unlink()
+    for folder in (state, output_dir):
+        remove_leftovers(folder)
     (output_dir / REPORT_FILE).unlink(missing_ok=True)  # written anew, from the notes and from what is to come
 
 
@@ -471,7 +460,7 @@ def _finish(output_dir: Path, shards: list[_Shard]) -> PublishedDataset:
     for number in filled:
         path = output_dir / "data" / f"train-{number:05d}-of-{len(filled):05d}.parquet"
         if _get_staged(output_dir, number).is_file():
-            _move(_get_staged(output_dir, number), path)
+            move_whole(_get_staged(output_dir, number), path)
         paths.append(path)
     counts, skips = Counter(), Counter()
     for shard in shards:
@@ -479,19 +468,6 @@ def _finish(output_dir: Path, shards: list[_Shard]) -> PublishedDataset:
             counts[source, task] += count
         skips.update((note.source, note.reason) for note in shard.skipped)
     return PublishedDataset(output_dir, tuple(paths), counts, skips, sum(path.stat().st_size for path in paths))
-
-
-def _save(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + _PART_ENDING)
-    part.write_bytes(content)
-    _move(part, path)
-
-
-def _move(source: Path, target: Path) -> None:
-    """Rename a file when its content is on the disk; the name appears with all of it or not at all."""
-    with open(source, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(source, target)
 
 
 __all__ = ["PublishedDataset", "find_unlicensed", "prepare_push", "publish_dataset", "push_dataset"]

@@ -1,0 +1,1 @@
+"""What the floors above share: files that are written whole, manifests of runs, tables."""

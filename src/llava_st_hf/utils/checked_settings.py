@@ -1,0 +1,155 @@
+"""Settings that are checked, with errors of one line that name the field, its value and the fix."""
+
+import copy
+import difflib
+import os
+import types
+import typing
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from huggingface_hub.dataclasses import strict, validated_field
+from huggingface_hub.errors import StrictDataclassError, StrictDataclassFieldValidationError
+from safetensors import SafetensorError
+
+from ..processing.media_llava_st import InputError
+
+T = TypeVar("T")
+_FIXES = {
+    str: "a text (in quotes, if it looks like a number)",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "keys with values",
+}
+
+
+def checked(cls: type[T]) -> type[T]:
+    """
+    Let a dataclass check each value by the type and the validator of its field, also when it is assigned later.
+
+    This is `strict` of huggingface_hub with the errors of this project; a whole number is a number, too. A validator
+    (see `validated_field`) raises `ValueError` with the fix. The dataclass must not be frozen: `strict` checks
+    assignments.
+
+    Raises:
+        `InputError`: For a value of another type, or one that a validator refuses.
+
+    Example:
+
+    ```python
+    >>> @checked
+    ... @dataclass
+    ... class Settings:
+    ...     num_frames: int = 100
+    >>> Settings(num_frames="many")
+    InputError: num_frames is 'many': give a whole number.
+    ```
+    """
+    # `strict` gets fields of its own: HfArgumentParser changes the types of those that it makes options of.
+    own_fields = cls.__dataclass_fields__
+    cls.__dataclass_fields__ = {name: copy.copy(field) for name, field in own_fields.items()}
+    cls = strict(cls)
+    cls.__dataclass_fields__ = own_fields
+    kinds = {name: _list_types(field.type) for name, field in own_fields.items()}
+    assign = cls.__setattr__
+
+    def __setattr__(self: Any, name: str, value: Any) -> None:
+        is_number = type(value) is int and float in kinds.get(name, ())
+        try:
+            assign(self, name, float(value) if is_number else value)
+        except StrictDataclassFieldValidationError as error:
+            cause = error.__cause__
+            if isinstance(cause, InputError):
+                raise cause from error
+            if isinstance(cause, TypeError):
+                cause = f"give {' or '.join(_FIXES[kind] for kind in kinds[name] if kind in _FIXES)}"
+            raise InputError(f"{name} is {repr(value)[:200]}: {cause}.", field=name) from error
+
+    cls.__setattr__ = __setattr__
+    return cls
+
+
+def _list_types(annotation: Any) -> list[Any]:
+    """Return the types of a union, without their parameters."""
+    parts = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else [annotation]
+    return [typing.get_origin(part) or part for part in parts]
+
+
+def check_keys(content: Any, known: Collection[str], what: str, advice: str = "The keys are {known}.") -> None:
+    """
+    Check that settings are a mapping with known keys only.
+
+    Args:
+        content (`Any`): The settings.
+        known (`Collection[str]`): The keys that there may be.
+        what (`str`): What they are, for messages.
+        advice (`str`, *optional*): Ends the message of an unknown key.
+
+    Raises:
+        `InputError`: For anything else; a key that is nearly a known one is asked after.
+    """
+    if not isinstance(content, Mapping):
+        problem = "empty" if content is None else repr(content)[:80]
+        raise InputError(f"{what} is {problem}: give keys with values.")
+    for key in content:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise InputError(f"{what} has the unknown key {key!r}: {hint}{advice.format(known=', '.join(known))}")
+
+
+def read_yaml(path: str | os.PathLike, what: str) -> Any:
+    """
+    Read a YAML file of settings.
+
+    Args:
+        path (`str` or `os.PathLike`): The file.
+        what (`str`): What it is, for messages.
+
+    Raises:
+        `InputError`: For a file that is missing or no YAML, or a key that is there twice.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Refuses a key that is there twice, of which YAML would keep the last in silence."""
+
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            node = super().compose_mapping_node(anchor)
+            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if twice := next((name for name in names if names.count(name) > 1), None):
+                raise yaml.YAMLError(f"the key {twice!r} is there twice{node.start_mark}: give it once.")
+            return node
+
+    try:
+        return yaml.load(Path(path).read_text(encoding="utf-8-sig"), Loader)
+    except OSError as error:
+        raise InputError(f"the {what} {path} cannot be read: {error.strerror}. Fix its path.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"the {what} {path} is no YAML: {' '.join(str(error).split())}") from error
+
+
+@contextmanager
+def input_errors(message: str = "{}") -> Iterator[None]:
+    """
+    Turn what reading or writing files may raise into an `InputError` of one line.
+
+    Args:
+        message (`str`, *optional*, defaults to `"{}"`): The message, with `{}` in the place of what was raised.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (StrictDataclassError, SafetensorError, OSError, ValueError) as error:
+        if isinstance(error, StrictDataclassError):  # wraps the message of a check in lines of its own
+            reason = str(error.__cause__ or error).replace("\n", " ")
+        else:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(reason.join(message.rsplit("{}", 1))) from error
+
+
+__all__ = ["check_keys", "checked", "input_errors", "read_yaml", "validated_field"]

@@ -1,0 +1,56 @@
+"""Tables in plain text and in Markdown."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+_NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?( ?%)?|", re.ASCII)
+
+
+def format_table(header: Sequence[str], rows: Iterable[Sequence[Any]], markdown: bool = False) -> str:
+    """
+    Write a table; texts stand at the left of their columns, numbers at the right.
+
+    Args:
+        header (`Sequence[str]`): Names of the columns.
+        rows (`Iterable[Sequence[Any]]`):
+            Cells: texts as they are, whole numbers with commas, other numbers as short as they are, `None` as nothing.
+        markdown (`bool`, *optional*, defaults to `False`): Whether to write Markdown.
+
+    Returns:
+        `str`: One line for each row, below the header.
+
+    Example:
+
+    ```python
+    >>> print(format_table(("source", "records"), [("kitchen", 12000), ("total", None)]))
+    source   records
+    kitchen   12,000
+    total
+    ```
+    """
+    written = [[_write(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *written, strict=True)]
+    is_number = [all(_NUMBER.fullmatch(row[index]) for row in written) for index in range(len(header))]
+    lines = [
+        [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, is_number, strict=True)
+        ]
+        for row in [header, *written]
+    ]
+    if not markdown:
+        return "\n".join("  ".join(cells).rstrip() for cells in lines)
+    rule = ["-" * (width - 1) + (":" if right else "-") for width, right in zip(widths, is_number, strict=True)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [lines[0], rule, *lines[1:]])
+
+
+def _write(cell: Any) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, str):
+        return cell
+    return f"{cell:,}" if isinstance(cell, int) else f"{cell:g}"
+
+
+__all__ = ["format_table"]
