@@ -62,7 +62,7 @@ def make_random_checkpoint(directory: str | Path, seed: int = 0) -> Path:
     directory = Path(directory)
     tokenizer = train_tokenizer()
     add_media_tokens(tokenizer)
-    offset = add_coordinate_tokens(tokenizer)
+    offset = add_coordinate_tokens(tokenizer).offset
     special = {
         "pad_token_id": tokenizer.pad_token_id,
         "eos_token_id": tokenizer.eos_token_id,

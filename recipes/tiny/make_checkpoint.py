@@ -10,7 +10,6 @@ coordinate rows begin near to what trained ones look like.
 """
 
 import argparse
-import re
 from pathlib import Path
 
 import torch
@@ -24,6 +23,7 @@ from transformers import GenerationConfig, Qwen2Tokenizer, SiglipImageProcessorP
 from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration, LlavaSTProcessor, LlavaSTVideoProcessor
 from llava_st_hf.data.collator import LlavaSTDataCollator
 from llava_st_hf.data.shapes import SHAPES_TASKS, ShapesDataset
+from llava_st_hf.processing.notation_llava_st import NOTATION
 from llava_st_hf.processing.prompt_expansion_llava_st import RAW_FAST_TOKENS
 from llava_st_hf.processing.tokenization_llava_st import add_coordinate_tokens, add_media_tokens
 
@@ -37,7 +37,6 @@ NUM_STEPS = 3500
 # Waves over an axis: most tell rows half a patch apart, some go up or down over all of it, and tell early from late.
 WAVES_PER_AXIS, SLOW_WAVES_PER_AXIS, SHARE_OF_SLOW_WAVES = 3.5, 0.4, 0.25
 CHAT_WORDS = "system\nYou are a helpful assistant.\nuser\nassistant\n"
-_COORDINATE = re.compile(r"<[txy]=[^<>]*>")
 
 
 def train_tokenizer(seed: int) -> Qwen2Tokenizer:
@@ -46,7 +45,7 @@ def train_tokenizer(seed: int) -> Qwen2Tokenizer:
     texts = [CHAT_WORDS] * NUM_TEXTS
     for index in range(NUM_TEXTS):
         for message in samples[index].messages:
-            texts += _COORDINATE.split(message["content"])
+            texts += NOTATION.replace_coordinates(message["content"], lambda coordinate: "\0").split("\0")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -167,7 +166,7 @@ def make_checkpoint(directory: Path, steps: int, seed: int, bf16: bool) -> None:
     tokenizer = train_tokenizer(seed)
     add_media_tokens(tokenizer)
     tokenizer.add_tokens([AddedToken(token, special=True) for token in RAW_FAST_TOKENS])  # for the ablation without it
-    config = make_config(tokenizer, add_coordinate_tokens(tokenizer))
+    config = make_config(tokenizer, add_coordinate_tokens(tokenizer).offset)
     processor = make_processor(config, tokenizer)
     torch.manual_seed(seed)
     model = LlavaSTForConditionalGeneration(config)

@@ -21,7 +21,7 @@ from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.skips import SkippedRecord, SkipReport, TooManySkipsError, read_skip_report
 from llava_st_hf.processing import video_processing_llava_st
 from llava_st_hf.processing.media_llava_st import InputError
-from llava_st_hf.processing.notation_llava_st import find_coordinates
+from llava_st_hf.processing.notation_llava_st import NOTATION
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TENSORS = ("input_ids", "attention_mask", "labels", "coordinate_offsets")
@@ -598,12 +598,12 @@ def test_real_annotations_come_back_in_pixels_and_seconds(processor, real_media_
         learnt = batch["labels"][0] >= processor.coordinate_token_offset
         bins = batch["labels"][0][learnt] - processor.coordinate_token_offset
         fractions = (bins % 100 + batch["coordinate_offsets"][0][learnt].double()) / 99
-        asked = find_coordinates(answer)
+        asked = NOTATION.find_coordinates(answer)
         assert len(asked) == len(fractions)
         for coordinate, fraction in zip(asked, fractions.tolist(), strict=True):
-            if coordinate.axis == "t":
+            if coordinate.kind == "t":
                 expected_seconds = min(max(coordinate.value, info.start_seconds), info.end_seconds)
                 assert info.seconds_at(fraction) == pytest.approx(expected_seconds, abs=1e-3)
             else:
-                size = info.width if coordinate.axis == "x" else info.height
+                size = info.width if coordinate.kind == "x" else info.height
                 assert fraction * size == pytest.approx(coordinate.value, abs=0.5)

@@ -95,7 +95,7 @@ def test_units_are_left_to_the_medium():
     """Groups in seconds and pixels are checked as far as they can be, mixed ones when the medium is known."""
     answer = "{<t=3s><t=9s>} [<x=5px><y=0.2><x=0.9><y=30px>]"
     coordinates = make_sample(messages=(QUESTION, {**ANSWER, "content": answer})).find_coordinates()[1]
-    assert [(item.axis, item.value, item.unit) for item in coordinates] == [
+    assert [(item.kind, item.value, item.unit) for item in coordinates] == [
         *(("t", 3.0, "seconds"), ("t", 9.0, "seconds")),
         *(("x", 5.0, "pixels"), ("y", 0.2, "fraction"), ("x", 0.9, "fraction"), ("y", 30.0, "pixels")),
     ]

@@ -10,8 +10,8 @@ from llava_st_hf.data.media_probe import probe_media
 from llava_st_hf.evaluation.benchmarks import st_shapes
 from llava_st_hf.evaluation.benchmarks.base import Benchmark
 from llava_st_hf.evaluation.blind_baseline import fit_blind_baseline
-from llava_st_hf.evaluation.protocols import TokenCounts
 from llava_st_hf.evaluation.questions import read_question
+from llava_st_hf.processing.notation_llava_st import CoordinateVocabulary
 from llava_st_hf.processing.processing_llava_st import LlavaSTProcessor
 
 
@@ -77,8 +77,8 @@ def tell_baselines() -> Callable[[Benchmark], list[str]]:
             if sample.task not in fitted:
                 fitted[sample.task] = fit_blind_baseline(sample.task, benchmark.get_training_samples(sample.task))
             media = probe_media(sample, num_frames=20)
-            question = read_question(sample, media, TokenCounts())
-            texts.append(fitted[sample.task].write(question, media[0], TokenCounts()))
+            question = read_question(sample, media, CoordinateVocabulary())
+            texts.append(fitted[sample.task].write(question, media[0], CoordinateVocabulary()))
         return texts
 
     return tell

@@ -13,12 +13,13 @@ from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.turns import read_turns
 from llava_st_hf.evaluation.benchmarks.held_out_records import HeldOutRecords
 from llava_st_hf.evaluation.blind_baseline import fit_blind_baseline
-from llava_st_hf.evaluation.protocols import PROTOCOLS, TokenCounts
+from llava_st_hf.evaluation.protocols import PROTOCOLS
 from llava_st_hf.evaluation.questions import read_question
 from llava_st_hf.evaluation.runner import evaluate
 from llava_st_hf.modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from llava_st_hf.processing import tasks_llava_st
 from llava_st_hf.processing.answer_formats_llava_st import ANSWER_FORMATS
+from llava_st_hf.processing.notation_llava_st import CoordinateVocabulary
 from llava_st_hf.processing.tasks_llava_st import TASKS, Task, describe_tasks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -191,6 +192,6 @@ def test_it_is_evaluated_by_what_the_table_says(case, samples, make_model, proce
 @pytest.mark.parametrize("case", SCORED, indirect=True)
 def test_it_has_a_blind_baseline(case, samples):
     (medium,) = probe_media(samples[0], num_frames=20)
-    question = read_question(samples[0], (medium,), TokenCounts())
-    answer = fit_blind_baseline("another", samples).write(question, medium, TokenCounts())
+    question = read_question(samples[0], (medium,), CoordinateVocabulary())
+    answer = fit_blind_baseline("another", samples).write(question, medium, CoordinateVocabulary())
     assert answer.startswith(case.blind_answer)

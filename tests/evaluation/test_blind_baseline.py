@@ -7,10 +7,11 @@ from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.evaluation.benchmarks.st_shapes import StShapes
 from llava_st_hf.evaluation.blind_baseline import BlindBaseline, fit_blind_baseline
 from llava_st_hf.evaluation.metrics import compute_temporal_iou
-from llava_st_hf.evaluation.protocols import TokenCounts, find_failure
+from llava_st_hf.evaluation.protocols import find_failure
 from llava_st_hf.evaluation.questions import Question
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.media_llava_st import MediaInfo
+from llava_st_hf.processing.notation_llava_st import CoordinateVocabulary
 from llava_st_hf.processing.tasks_llava_st import TASKS
 
 CLIP = MediaInfo("video", 72, 72, tuple(range(20)), tuple(index / 5 for index in range(20)))
@@ -108,14 +109,13 @@ def test_nothing_to_fit_on():
     ],
 )
 def test_written_in_tokens(answer, question, text):
-    tokens = TokenCounts(temporal=20, spatial=101)
+    tokens = CoordinateVocabulary(20, 101)
     assert answer.write(question, CLIP, tokens) == text
     read = parse_answer(
         text,
         CLIP if question.task != "rec" else MediaInfo("image", 72, 72),
         answer_format=TASKS[question.task].answer_format,
-        num_temporal_tokens=20,
-        num_spatial_tokens=101,
+        vocabulary=tokens,
         start_seconds=None if question.start is None else CLIP.seconds_at(question.start),
     )
     assert find_failure(question.task, read) is None

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from llava_st_hf.evaluation.protocols import MEASURES, PROTOCOLS, TokenCounts, find_failure, get_protocol
+from llava_st_hf.evaluation.protocols import MEASURES, PROTOCOLS, find_failure, get_protocol
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.grounding_results_llava_st import GroundingResult
 from llava_st_hf.processing.media_llava_st import InputError, MediaInfo
+from llava_st_hf.processing.notation_llava_st import CoordinateVocabulary
 from llava_st_hf.processing.tasks_llava_st import TASKS
 
 # Of 99 pixels, which the published rounding of boxes leaves as they are.
@@ -32,7 +33,7 @@ def read(task: str, text: str) -> GroundingResult:
 
 
 def score(task: str, text: str, protocol: str = "default") -> dict[str, float | None]:
-    return get_protocol(protocol).score(task, read(task, text), read(task, TRUE_ANSWERS[task]), TokenCounts())
+    return get_protocol(protocol).score(task, read(task, text), read(task, TRUE_ANSWERS[task]), CoordinateVocabulary())
 
 
 @pytest.mark.parametrize("task", TRUE_ANSWERS)
@@ -132,7 +133,7 @@ def test_reference_protocol_has_the_published_faults():
 def test_reference_protocol_takes_the_part_of_a_clip():
     clip = replace(CLIP, frame_indices=tuple(range(500, 700, 2)))
     truth = parse_answer(TRUE_ANSWERS["stvg"], clip, answer_format="span_and_tube")
-    scores = PROTOCOLS["reference"].score("stvg", truth, truth, TokenCounts())
+    scores = PROTOCOLS["reference"].score("stvg", truth, truth, CoordinateVocabulary())
     assert scores["siou"] == scores["viou"] == 1
     assert scores["tiou"] > 0.98  # spans are 2 frames long, and the truth is rounded
 

@@ -1,9 +1,11 @@
 import cProfile
 import json
+import pickle
 import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,8 +20,15 @@ from llava_st_hf.processing.grounding_results_llava_st import (
     Tube,
     TubeBox,
 )
-from llava_st_hf.processing.grounding_text_llava_st import format_box, format_span, format_tube
 from llava_st_hf.processing.media_llava_st import InputError, MediaError, MediaInfo
+from llava_st_hf.processing.notation_llava_st import (
+    CoordinateVocabulary,
+    Notation,
+    TokenNotation,
+    write_box,
+    write_span,
+    write_tube,
+)
 
 # Token k of time is k / 10 s and frame k; token k of width or height is k pixels.
 CLIP = MediaInfo("video", 99, 99, tuple(range(100)), tuple(k / 10 for k in range(100)), source="clip.mp4")
@@ -133,6 +142,8 @@ READABLE = [
     ("box in round brackets", "(<x_1><y_2><x_30><y_40>)", [], [], [], ["stray_coordinate"]),
     ("box cut in a token", "It is [<x_1><y_2><x_30><", [], [], [], ["truncated_answer"]),
     ("box cut in a token's number", "It is [<x_1><y_2><x_30><y_4", [], [], [], ["truncated_answer"]),
+    ("prose cut in a token", "He sits. <t", [], [], [], ["truncated_answer"]),
+    ("span cut off in the second token", "{<t_10><t_5<", [], [], [], ["truncated_answer"]),
     ("box cut before its bracket", "[<x_1><y_2><x_30><y_40>", [], [BOX_PIXELS], [], ["truncated_answer"]),
     ("unclosed box of two coordinates", f"[<x_1><y_2> and {BOX}", [], [BOX_PIXELS], [], ["unclosed_bracket"]),
     ("bracket at the end", "It is at [", [], [], [], ["truncated_answer"]),
@@ -241,10 +252,10 @@ def test_values_have_units_and_keep_the_raw_fractions():
 
 
 def test_numbers_of_tokens_are_those_of_the_config():
-    result = read("{<t_3><t_9>} [<x_0><y_5><x_10><y_10>]", num_temporal_tokens=10, num_spatial_tokens=11)
+    result = read("{<t_3><t_9>} [<x_0><y_5><x_10><y_10>]", vocabulary=CoordinateVocabulary(10, 11))
     assert spans_of(result) == [(3.3, 9.9)]
     assert boxes_of(result) == [(0, 49.5, 99, 99)]
-    assert kinds_of(read("{<t_3><t_10>}", num_temporal_tokens=10)) == ["out_of_range"]
+    assert kinds_of(read("{<t_3><t_10>}", vocabulary=CoordinateVocabulary(10))) == ["out_of_range"]
 
 
 def test_of_a_time_given_twice_the_last_box_counts():
@@ -449,6 +460,53 @@ def test_no_text_raises_and_every_result_survives_json(pieces, answer_format, me
     assert isinstance(result.plain_text, str)
 
 
+class OneByOneNotation(TokenNotation):
+    """The notation without the short cut for tubes."""
+
+    find_whole_tubes = Notation.find_whole_tubes
+
+
+WHOLE = st.sampled_from(
+    [
+        f"<t_8>:{BOX}, <t_9>:{BOX}",
+        f"<t_{{}}>:{BOX}<t_{{}}>: {BOX}",
+        f"<t=0.5>:{BOX.replace('_', '=0.')}\n<t=.75>:[<x=0><y=0.><x=1><y=1.0>]",
+        f"<t_3>:{BOX} <t_5>:[<x_30><y_2><x_1><y_40>]",
+        f"<t_4>:[<x_1><y_2><x_30>], <t_5>:{BOX}",
+        "<t_100>:[<x_1><y_2><x_100><y_40>]",
+        " and ",
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    pieces=st.lists(st.one_of(WHOLE, PIECES), max_size=12),
+    times=st.lists(st.integers(0, 101), min_size=40, max_size=40),
+    answer_format=st.sampled_from([None, "span_and_tube", "end_caption_and_tube", "phrases_with_boxes"]),
+)
+def test_a_whole_tube_is_read_as_box_by_box(pieces, times, answer_format):
+    text = "".join(piece.format(*times[2 * i :]) if "<t_{}>" in piece else piece for i, piece in enumerate(pieces))
+    result = read(text, answer_format)
+    assert result == read(text, answer_format, notation=OneByOneNotation())
+    assert result.to_dict() == read(text, answer_format, notation=OneByOneNotation()).to_dict()
+
+
+def test_a_tube_of_arrays_is_a_tube():
+    result = read(", ".join(f"<t_{k}>:{BOX}" for k in range(20)))
+    (tube,) = pickle.loads(pickle.dumps(result)).tubes
+    expected = Tube(tuple(TubeBox(k / 10, k, Box(*BOX_PIXELS)) for k in range(20)))
+    assert "boxes" not in vars(tube)  # until somebody asks
+    assert [entry.frame_index for entry in tube.boxes] == list(range(20))
+    assert tube.boxes[3].box.fractions == (1 / 99, 2 / 99, 30 / 99, 40 / 99)
+    assert repr(tube).startswith("Tube(boxes=(TubeBox(seconds=0.0, frame_index=0, box=Box(x1=1.0,")
+    assert (tube, hash(tube)) == (result.tubes[0], hash(result.tubes[0]))
+    np.testing.assert_allclose(tube.arrays.boxes_pixels, expected.arrays.boxes_pixels)
+    np.testing.assert_array_equal(tube.arrays.frame_indices, expected.arrays.frame_indices)
+    with pytest.raises(AttributeError, match="no attribute 'masks'"):
+        tube.masks  # noqa: B018
+
+
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(max_size=200))
 def test_no_unicode_text_raises(text):
@@ -505,7 +563,7 @@ BOX_FRACTIONS = st.tuples(FRACTION, FRACTION, FRACTION, FRACTION).filter(
 @given(box=BOX_FRACTIONS, times=st.lists(st.integers(0, 10**6), min_size=2, max_size=6, unique=True))
 def test_what_is_written_is_read_back(box, times):
     times = sorted(time / 10**6 for time in times)
-    text = f"{format_span(times[0], times[-1])} {format_tube([(time, box) for time in times])} {format_box(*box)}"
+    text = f"{write_span(times[0], times[-1])} {write_tube([(time, box) for time in times])} {write_box(box)}"
     result = read(text)
     assert result.problems == ()
     assert result.spans[0].fractions == pytest.approx((times[0], times[-1]), abs=1e-6)

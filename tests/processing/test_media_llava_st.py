@@ -1,6 +1,7 @@
 """Fractions of a clip to seconds and back, for steady and for variable frame rates."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
 
@@ -67,3 +68,13 @@ def test_an_error_keeps_its_field_from_one_process_to_another():
     error = pickle.loads(pickle.dumps(MediaError("fps is 0; give more.", field="fps")))
     assert (type(error), str(error), error.field) == (MediaError, "fps is 0; give more.", "fps")
     assert InputError("this is wrong").field is None
+
+
+def test_what_is_kept_for_speed_is_no_part_of_it():
+    clip, fresh = replace(VARIABLE), replace(VARIABLE)
+    assert clip.compute_seconds([0.25, 0.75]).tolist() == [2.0, 4.5]
+    with pytest.raises(ValueError, match="read-only"):
+        clip.frame_fractions[0] = 0.5
+    assert (clip, hash(clip), repr(clip)) == (fresh, hash(fresh), repr(fresh))
+    assert pickle.dumps(clip) == pickle.dumps(fresh)
+    assert pickle.loads(pickle.dumps(clip)) == clip

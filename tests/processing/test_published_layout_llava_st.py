@@ -5,7 +5,7 @@ from transformers import AutoTokenizer, Qwen2Tokenizer
 
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.processing.published_layout_llava_st import convert_published_tokenizer
-from llava_st_hf.processing.tokenization_llava_st import get_coordinate_token_offset
+from llava_st_hf.processing.tokenization_llava_st import read_coordinate_vocabulary
 
 
 def make_tokenizer(vocabulary: tuple[str, ...] = ()) -> Qwen2Tokenizer:
@@ -63,7 +63,7 @@ def test_published_tokenizer_that_knows_image_keeps_it(tmp_path):
     for name in ("<image>", "<im_patch>"):
         assert new.convert_tokens_to_ids(name) == tokenizer.convert_tokens_to_ids(name)
     assert new.convert_tokens_to_ids("<video>") == tokenizer.convert_tokens_to_ids("<slow_vid_start>")
-    assert get_coordinate_token_offset(new, 2, 2) == new.convert_tokens_to_ids("<t_0>")
+    assert read_coordinate_vocabulary(new, 2, 2).offset == new.convert_tokens_to_ids("<t_0>")
 
 
 def test_refuses_another_tokenizer(tmp_path):

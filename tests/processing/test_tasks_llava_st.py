@@ -9,7 +9,7 @@ from llava_st_hf.processing.answer_formats_llava_st import ANSWER_FORMATS
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.grounding_results_llava_st import Box, Span
 from llava_st_hf.processing.media_llava_st import MediaInfo, PromptError
-from llava_st_hf.processing.notation_llava_st import check_prompt_coordinates
+from llava_st_hf.processing.prompt_coordinates_llava_st import check_prompt_coordinates
 from llava_st_hf.processing.tasks_llava_st import TASK_FIELDS, TASKS, describe_tasks, get_task, write_values
 
 FIELDS = {

@@ -13,7 +13,7 @@ from llava_st_hf.data.collator import LlavaSTDataCollator
 from llava_st_hf.data.shapes import ShapesDataset
 from llava_st_hf.demo import SHIPPED_CHECKPOINT
 from llava_st_hf.evaluation.runner import fingerprint_weights
-from llava_st_hf.processing.grounding_text_llava_st import format_box
+from llava_st_hf.processing import notation_llava_st as notation
 from llava_st_hf.processing.media_llava_st import InputError
 
 TINY = Path(__file__).parents[2] / "recipes" / "tiny"
@@ -403,7 +403,9 @@ def write_box(scene, item, answer):
     """Return how an answer begins that is about an object: with its first box."""
     time = float(answer[3 : answer.index(">")]) if answer.startswith("<t=") else 0
     frame = round(time * (scene.num_frames - 1))
-    return (answer.split(":")[0] + ":" if answer.startswith("<t=") else "") + format_box(*scene.get_box(item, frame))
+    return (answer.split(":")[0] + ":" if answer.startswith("<t=") else "") + notation.write_box(
+        scene.get_box(item, frame)
+    )
 
 
 def test_what_ships_loads_and_has_a_card_with_its_metrics(scripts, start, tmp_path, monkeypatch):

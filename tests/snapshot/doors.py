@@ -22,18 +22,18 @@ from llava_st_hf.data.shapes import SHAPES_TASKS, ShapesDataset
 from llava_st_hf.data.turns import read_turns
 from llava_st_hf.evaluation import metrics
 from llava_st_hf.evaluation.blind_baseline import fit_blind_baseline
-from llava_st_hf.evaluation.protocols import PROTOCOLS, TokenCounts, find_failure
+from llava_st_hf.evaluation.protocols import PROTOCOLS, find_failure
 from llava_st_hf.evaluation.questions import Question, read_question, write_messages
 from llava_st_hf.evaluation.reference_protocol import convert_answer, parse_box, parse_span
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.answer_scores_llava_st import refine_bin
 from llava_st_hf.processing.frame_sampling_llava_st import compute_frame_indices
 from llava_st_hf.processing.media_llava_st import InputError, MediaInfo
-from llava_st_hf.processing.notation_llava_st import compute_bins, format_coordinate
+from llava_st_hf.processing.notation_llava_st import NOTATION, CoordinateVocabulary
 from llava_st_hf.processing.tasks_llava_st import TASKS
 from llava_st_hf.processing.video_decoding_llava_st import read_video
 
-TOKENS = TokenCounts()
+TOKENS = CoordinateVocabulary()
 
 
 # Processors and tasks -----------------------------------------------------------------------------------------------
@@ -316,13 +316,13 @@ def constrain(
 
 def split_into_bins(fractions: list[float], num_bins: int) -> list[tuple[int, float]]:
     """Return the token and the offset of each fraction."""
-    bins, offsets = compute_bins(fractions, num_bins)
-    return list(zip(bins.tolist(), offsets.tolist(), strict=True))
+    vocabulary = CoordinateVocabulary(num_bins, num_bins)
+    return [vocabulary.split("t", fraction) for fraction in fractions]
 
 
 def write_coordinate(axis: str, value: float, unit: str) -> str:
     """Write one coordinate in the continuous form."""
-    return format_coordinate(axis, value, unit)
+    return NOTATION.write_coordinate(axis, value, unit)
 
 
 def refine(probabilities: list[float], winner: int) -> list[float]:

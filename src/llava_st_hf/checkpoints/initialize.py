@@ -194,7 +194,7 @@ def _make_config(
     add_media_tokens(tokenizer)
     # The embedding has more rows than the tokenizer has tokens (152,000 and more of 151,648). Those rows were never
     # trained and stay as they are: ids from here on are coordinates, which have tables of their own.
-    offset = add_coordinate_tokens(tokenizer, num_temporal_tokens, num_spatial_tokens)
+    offset = add_coordinate_tokens(tokenizer, num_temporal_tokens, num_spatial_tokens).offset
     if offset > base.text_config.vocab_size:
         raise InputError(
             f"the tokenizer has {offset} tokens, <image> and <video> included, and text_config.vocab_size is "

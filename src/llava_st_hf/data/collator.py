@@ -2,7 +2,6 @@
 
 import bisect
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from ..processing.media_llava_st import InputError, PromptLengthError
+from ..processing.notation_llava_st import NOTATION
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.prompt_expansion_llava_st import RAW_FAST_TOKENS
 from ..processing.tasks_llava_st import TASKS
@@ -20,8 +20,6 @@ from .samples import Sample
 from .skips import RecordError, SkippedRecord, SkipReport
 
 IGNORED = -100
-# How an open group at the end of a text looks: a span or box that is not closed, with the time of a tube before it.
-_OPEN_GROUP = re.compile(r"(?:<t_\d+>(?:\s*:)?\s*)?[\[{](?:<[txy]_\d+>|[\s,;])*\Z|<t_\d+>(?:\s*:)?\s*\Z")
 
 
 @dataclass
@@ -196,9 +194,9 @@ class LlavaSTDataCollator:
         if self.truncation and end >= first:
             pieces = self.processor.tokenizer.batch_decode(input_ids[first:end, None])
             # A group that the cut would fall into is left out as a whole.
-            if group := _OPEN_GROUP.search("".join(pieces)):
+            if (group := NOTATION.find_open_group("".join(pieces))) is not None:
                 ends = list(itertools.accumulate(map(len, pieces)))
-                end = first + bisect.bisect_right(ends, group.start())
+                end = first + bisect.bisect_right(ends, group)
             if (labels[:end] != IGNORED).any():
                 return end
         more = "at least " if self.truncation else ""

@@ -25,7 +25,6 @@ from ..processing.image_loading_llava_st import (
     open_picture,
 )
 from ..processing.media_llava_st import EmptyMediaError, MediaInfo, MissingMediaError, OversizedMediaError
-from ..processing.notation_llava_st import format_coordinate
 from ..processing.video_processing_llava_st import DEFAULT_FPS, LlavaSTVideoMetadata, LlavaSTVideoProcessor
 from .samples import Media, Sample
 from .skips import RecordError
@@ -168,12 +167,11 @@ def check_no_seconds(sample: Sample) -> None:
     for message, coordinates in zip(sample.messages, sample.find_coordinates(), strict=True):
         for coordinate in coordinates:
             if coordinate.unit == "seconds":
-                written = format_coordinate(coordinate.axis, coordinate.value, coordinate.unit)
                 raise RecordError(
                     "invalid_field",
                     "messages",
-                    f"a message of the {message['role']} holds {written}, but the frames of the clip have no frame "
-                    "rate: write times as fractions, <t=0.35>.",
+                    f"a message of the {message['role']} holds {coordinate.text}, but the frames of the clip have no "
+                    "frame rate: write times as fractions, <t=0.35>.",
                 )
 
 

@@ -13,16 +13,8 @@ import numpy as np
 from ..processing.answer_parsing_llava_st import parse_answer
 from ..processing.frame_sampling_llava_st import compute_frame_indices
 from ..processing.media_llava_st import InputError, MediaError, MediaInfo, PromptError
-from ..processing.notation_llava_st import (
-    InlineCoordinate,
-    compute_fraction,
-    find_coordinates,
-    format_coordinate,
-    write_box,
-    write_span,
-    write_time,
-    write_tube,
-)
+from ..processing.notation_llava_st import NOTATION, Lexeme, write_box, write_span, write_time, write_tube
+from ..processing.prompt_coordinates_llava_st import compute_fraction
 from ..processing.tasks_llava_st import get_task
 from .annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation, BoxValues
 from .media_probe import probe_image, probe_video
@@ -96,10 +88,10 @@ def make_sample(
     )
 
 
-def find_text_coordinates(text: str, field: str) -> list[InlineCoordinate]:
+def find_text_coordinates(text: str, field: str) -> list[Lexeme]:
     """Return the coordinates of a text of a record; one that cannot be read is a `RecordError`."""
     try:
-        return find_coordinates(text)
+        return NOTATION.find_coordinates(text)
     except InputError as error:
         raise RecordError("invalid_field", field, f"{field}: {error}") from error
 
@@ -334,12 +326,12 @@ class _Conversation:
             if coordinate.unit not in ("seconds", "pixels"):
                 continue
             if coordinate.unit == "seconds" and self.annotation.media_type == "image":
-                raise make_error(field, text[coordinate.start : coordinate.end], "an image has no time; leave it out")
+                raise make_error(field, coordinate.text, "an image has no time; leave it out")
             try:
-                fraction = compute_fraction(coordinate, [self.info], num_bins=1)
+                fraction = compute_fraction(coordinate, [self.info])
             except (PromptError, MediaError) as error:
                 raise RecordError("invalid_field", field, f"{field}: {error}") from error
-            pieces += [text[end : coordinate.start], format_coordinate(coordinate.axis, fraction)]
+            pieces += [text[end : coordinate.start], NOTATION.write_coordinate(coordinate.kind, fraction)]
             end = coordinate.end
         return "".join([*pieces, text[end:]])
 

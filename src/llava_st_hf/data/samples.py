@@ -27,13 +27,8 @@ from typing import Any
 import numpy as np
 
 from ..processing.media_llava_st import InputError, PromptError
-from ..processing.notation_llava_st import (
-    InlineCoordinate,
-    check_groups,
-    check_prompt_coordinates,
-    compute_fraction,
-    find_coordinates,
-)
+from ..processing.notation_llava_st import NOTATION, Lexeme
+from ..processing.prompt_coordinates_llava_st import check_prompt_coordinates
 from ..processing.prompt_expansion_llava_st import check_encodable
 from ..processing.tasks_llava_st import TASKS
 from .skips import RecordError, make_error, show
@@ -351,9 +346,9 @@ class Sample:
             frame_range=frame_range if frame_range is not None or not ranges else ranges[0],
         )
 
-    def find_coordinates(self) -> list[list[InlineCoordinate]]:
+    def find_coordinates(self) -> list[list[Lexeme]]:
         """Return the coordinates of each message, in their order."""
-        return [find_coordinates(message["content"]) for message in self.messages]
+        return [NOTATION.find_coordinates(message["content"]) for message in self.messages]
 
 
 def get_features() -> Any:
@@ -377,15 +372,7 @@ def _check_text(name: str, content: str, role: str) -> None:
     """Check the coordinates of one message; what the assistant says is checked as strictly, as it is to be learnt."""
     try:
         check_encodable(name, content)
-        if role != "assistant":
-            check_prompt_coordinates(content)
-            return
-        coordinates = find_coordinates(content)
-        for coordinate in coordinates:
-            if coordinate.unit == "fraction":
-                compute_fraction(coordinate, (), 1)
-        if len({coordinate.unit for coordinate in coordinates}) == 1:
-            check_groups(content, coordinates, [coordinate.value for coordinate in coordinates])
+        check_prompt_coordinates(content, is_answer=role == "assistant")
     except (PromptError, InputError) as error:
         raise RecordError("invalid_field", name, f"{name}: {error}") from error
 

@@ -6,21 +6,17 @@ where only the form is of interest and no file is to be opened.
 """
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..processing.answer_parsing_llava_st import parse_answer
 from ..processing.grounding_results_llava_st import GroundingResult
-from ..processing.grounding_text_llava_st import remove_coordinates
 from ..processing.media_llava_st import InputError, MediaInfo
-from ..processing.notation_llava_st import COORDINATE_PATTERN, compute_fraction, read_coordinate
+from ..processing.notation_llava_st import NOTATION, Lexeme
+from ..processing.prompt_coordinates_llava_st import compute_fraction
 from ..processing.tasks_llava_st import TASKS
 from .samples import MEDIA_PLACEHOLDER, Sample
 from .skips import RecordError
-
-_COORDINATE = re.compile(COORDINATE_PATTERN)
-_NUM_BINS = 100  # of the tokens that `parse_answer` reads by default
 
 
 @dataclass(frozen=True)
@@ -76,14 +72,14 @@ def read_turns(sample: Sample, media: Sequence[MediaInfo]) -> list[Turn]:
         preceding += len(MEDIA_PLACEHOLDER.findall(text)) if marked else 0
         about = max(preceding, 1) - 1  # the last medium before it
         medium = media[about]
-        words = " ".join(remove_coordinates(MEDIA_PLACEHOLDER.sub(" ", text)).split())
         if message["role"] == "user":
-            start = next((c for c in map(read_coordinate, _COORDINATE.finditer(text)) if c.axis == "t"), None)
+            start = next((each for each in NOTATION.find_coordinates(text) if each.kind == "t"), None)
+            words = " ".join(NOTATION.remove_coordinates(MEDIA_PLACEHOLDER.sub(" ", text)).split())
             question = parse_answer(text, medium, answer_format="text", query=words)
             continue
         start_seconds = None
         if start is not None and medium.media_type == "video":
-            start_seconds = medium.seconds_at(compute_fraction(start, (), _NUM_BINS))
+            start_seconds = medium.seconds_at(compute_fraction(start))
         answer = parse_answer(
             text,
             medium,
@@ -97,16 +93,17 @@ def read_turns(sample: Sample, media: Sequence[MediaInfo]) -> list[Turn]:
 
 
 def _write_fractions(name: str, text: str, media: Sequence[MediaInfo], preceding: int, marked: bool) -> str:
-    """Write seconds and pixels as fractions, in a form that `parse_answer` reads; tokens stay as they are."""
+    """Write seconds and pixels as fractions; fractions and tokens stay as they are."""
 
-    def write(match: re.Match) -> str:
-        coordinate = read_coordinate(match)
-        count = preceding + (len(MEDIA_PLACEHOLDER.findall(text, 0, match.start())) if marked else 0)
-        fraction = compute_fraction(coordinate, media, _NUM_BINS, count)
-        return match.group() if coordinate.unit == "bin" else f"<{coordinate.axis}={fraction:.12f}>"
+    def write(coordinate: Lexeme) -> str:
+        count = preceding + (len(MEDIA_PLACEHOLDER.findall(text, 0, coordinate.start)) if marked else 0)
+        fraction = compute_fraction(coordinate, media, preceding=count)
+        if coordinate.unit in ("seconds", "pixels"):
+            return NOTATION.write_coordinate(coordinate.kind, fraction)
+        return coordinate.text
 
     try:
-        return _COORDINATE.sub(write, text)
+        return NOTATION.replace_coordinates(text, write)
     except InputError as error:
         raise RecordError("invalid_field", name, f"{name}: {error}") from error
 
@@ -134,7 +131,7 @@ def make_stand_in(sample: Sample) -> tuple[MediaInfo, ...]:
     for coordinates in sample.find_coordinates():
         for coordinate in coordinates:
             if coordinate.unit in ("seconds", "pixels"):
-                largest[coordinate.axis] = max(largest[coordinate.axis], coordinate.value)
+                largest[coordinate.kind] = max(largest[coordinate.kind], coordinate.value)
     width, height = (math.ceil(largest[axis]) for axis in "xy")
     if sample.media_type == "video":
         return (MediaInfo("video", width, height, (0, 10**9), (0.0, largest["t"])),)

@@ -13,7 +13,6 @@ from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError, MediaInfo
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.tasks_llava_st import get_task
-from .protocols import TokenCounts
 from .questions import write_messages
 
 # An answer that goes on for longer has lost its way, and nothing behind its first span or box is scored.
@@ -89,11 +88,6 @@ class Answerer:
         self.max_new_tokens = max_new_tokens
         self.num_frames = num_frames
 
-    @property
-    def tokens(self) -> TokenCounts:
-        """How many coordinate tokens the model has."""
-        return TokenCounts(self.processor.num_temporal_tokens, self.processor.num_spatial_tokens)
-
     def answer(self, samples: Sequence[Sample | RecordError]) -> list[Answered | RecordError]:
         """
         Answer the last question of records of one task.
@@ -139,7 +133,7 @@ class Answerer:
         metadata = [item for _, media in questions for item in media.video_metadata]
         sampled = {"video_metadata": metadata, "do_sample_frames": False} if metadata else {}
         return self.processor.apply_chat_template(
-            [write_messages(sample, media, self.tokens) for sample, media in questions],
+            [write_messages(sample, media, self.processor.coordinates) for sample, media in questions],
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,

@@ -14,10 +14,9 @@ import numpy as np
 from ..data.samples import Sample
 from ..data.turns import make_stand_in
 from ..processing.media_llava_st import MediaInfo
-from ..processing.notation_llava_st import format_coordinate_token
+from ..processing.notation_llava_st import NOTATION, CoordinateVocabulary, write_box, write_span, write_time
 from ..processing.tasks_llava_st import get_task
 from .metrics import compute_box_iou, compute_temporal_iou, normalize_text
-from .protocols import TokenCounts
 from .questions import Question, read_question, read_truth
 
 _MAX_CANDIDATES = 1000
@@ -39,7 +38,7 @@ class BlindBaseline:
 
     ```python
     >>> baseline = BlindBaseline(span=(0.25, 0.75))
-    >>> baseline.write(Question("tvg", "When does it stop?"), clip, TokenCounts())
+    >>> baseline.write(Question("tvg", "When does it stop?"), clip, CoordinateVocabulary())
     '{<t_25><t_74>}'
     ```
     """
@@ -49,14 +48,14 @@ class BlindBaseline:
     box: tuple[float, float, float, float] | None = None
     text: str = ""
 
-    def write(self, question: Question, medium: MediaInfo, tokens: TokenCounts) -> str:
+    def write(self, question: Question, medium: MediaInfo, vocabulary: CoordinateVocabulary) -> str:
         """
         Write the answer to one question, in the tokens of the vocabulary.
 
         Args:
             question (`Question`): The question.
             medium (`MediaInfo`): The clip or image; only its sampled frames are used.
-            tokens (`TokenCounts`): How many tokens each axis has.
+            vocabulary (`CoordinateVocabulary`): The coordinate tokens.
 
         Returns:
             `str`: The answer.
@@ -70,10 +69,10 @@ class BlindBaseline:
         writers = {
             "text": lambda: self.text,
             "caption": lambda: self.text,
-            "span": lambda: _write_span(span, tokens),
-            "end": lambda: _write_end(span, tokens),
-            "box": lambda: _write_box(box, tokens),
-            "tube": lambda: _write_tube(span, box, medium, tokens),
+            "span": lambda: write_span(*span, vocabulary),
+            "end": lambda: _write_end(span, vocabulary),
+            "box": lambda: write_box(box, vocabulary),
+            "tube": lambda: _write_tube(span, box, medium, vocabulary),
         }
         return task.answer_format.write(**{field: writers[field]() for field in task.answer_format.fields})
 
@@ -93,7 +92,7 @@ def fit_blind_baseline(task: str, samples: Iterable[Sample]) -> BlindBaseline | 
     for sample in samples:
         media = make_stand_in(sample)
         truths.append(read_truth(sample, media))
-        questions.append(read_question(sample, media, TokenCounts()))
+        questions.append(read_question(sample, media, CoordinateVocabulary()))
     if not truths:
         return None
     needs, fields = get_task(task).needs, get_task(task).answer_format.fields
@@ -138,33 +137,21 @@ def _find_commonest(texts: Sequence[str]) -> str:
     return written[Counter(map(normalize_text, texts)).most_common(1)[0][0]]
 
 
-def _write_span(span: Sequence[float], tokens: TokenCounts) -> str:
-    return "{" + "".join(_write_coordinate("t", fraction, tokens.temporal) for fraction in span) + "}"
-
-
-def _write_end(span: Sequence[float], tokens: TokenCounts) -> str:
+def _write_end(span: Sequence[float], vocabulary: CoordinateVocabulary) -> str:
     # Rounded up, so that the end is not before the start.
-    return format_coordinate_token("t", int(np.ceil(round(span[1] * (tokens.temporal - 1), 6))))
+    return vocabulary.token("t", int(np.ceil(round(span[1] * (vocabulary.size("t") - 1), 6))))
 
 
-def _write_box(box: Sequence[float], tokens: TokenCounts) -> str:
-    edges = zip("xyxy", box, strict=True)
-    return "[" + "".join(_write_coordinate(axis, edge, tokens.spatial) for axis, edge in edges) + "]"
-
-
-def _write_tube(span: Sequence[float], box: Sequence[float], medium: MediaInfo, tokens: TokenCounts) -> str:
+def _write_tube(
+    span: Sequence[float], box: Sequence[float], medium: MediaInfo, vocabulary: CoordinateVocabulary
+) -> str:
     """Write the same box at every sampled frame of a span; at the nearest one where it holds none."""
     fractions = np.unique(medium.frame_fractions)
     inside = fractions[(fractions >= span[0] - 1e-6) & (fractions <= span[1] + 1e-6)]
     if not len(inside):
         inside = fractions[[int(np.abs(fractions - span[0]).argmin())]]
-    written = _write_box(box, tokens)
-    times = dict.fromkeys(_write_coordinate("t", fraction, tokens.temporal) for fraction in inside)
-    return ", ".join(f"{time}:{written}" for time in times)
-
-
-def _write_coordinate(axis: str, fraction: float, num_tokens: int) -> str:
-    return format_coordinate_token(axis, round(float(fraction) * (num_tokens - 1)))
+    times = dict.fromkeys(write_time(fraction, vocabulary) for fraction in inside)
+    return NOTATION.write_entries([(time, write_box(box, vocabulary)) for time in times])
 
 
 __all__ = ["BlindBaseline", "fit_blind_baseline"]

@@ -148,12 +148,12 @@ def compute_tube_iou(answer: Tube, truth: Tube, frame_indices: Sequence[int]) ->
     if not len(frame_indices):
         raise InputError("frame_indices is empty: give the frames that the model saw.")
     seen = np.unique(np.asarray(frame_indices))
-    answered, true = _assign_boxes(answer, seen), _assign_boxes(truth, seen)
-    shared = sorted(answered.keys() & true.keys())
-    if not shared:
+    (answered, answered_boxes), (true, true_boxes) = _assign_boxes(answer, seen), _assign_boxes(truth, seen)
+    shared = answered & true
+    if not shared.any():
         return TubeIoU(0.0, 0.0)
-    ious = compute_box_iou([answered[frame] for frame in shared], [true[frame] for frame in shared])
-    return TubeIoU(float(ious.mean()), float(ious.sum() / len(answered.keys() | true.keys())))
+    ious = compute_box_iou(answered_boxes[shared], true_boxes[shared])
+    return TubeIoU(float(ious.mean()), float(ious.sum() / (answered | true).sum()))
 
 
 def compute_mean(values: ArrayLike) -> float:
@@ -198,19 +198,17 @@ def normalize_text(text: str) -> str:
     return " ".join(text.lower().split()).rstrip(". ")
 
 
-def _assign_boxes(tube: Tube, seen: np.ndarray) -> dict[int, tuple[float, float, float, float]]:
-    """Return the box of a tube at each seen frame, by the frame's place among them."""
-    indices = np.array([entry.frame_index for entry in tube.boxes])
-    after = np.searchsorted(seen, indices).clip(0, len(seen) - 1)
-    before = (after - 1).clip(0)
+def _assign_boxes(tube: Tube, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which seen frames have a box of a tube, of shape (seen,), and the boxes, of shape (seen, 4)."""
+    indices = tube.arrays.frame_indices
+    after = np.minimum(np.searchsorted(seen, indices), len(seen) - 1)
+    before = np.maximum(after - 1, 0)
     places = np.where(np.abs(indices - seen[before]) <= np.abs(indices - seen[after]), before, after)
-    boxes: dict[int, tuple[float, float, float, float]] = {}
-    distances: dict[int, int] = {}
-    for entry, place in zip(tube.boxes, places.tolist(), strict=True):
-        distance = abs(entry.frame_index - int(seen[place]))
-        if distance <= distances.get(place, distance):
-            boxes[place], distances[place] = entry.box.xyxy, distance
-    return boxes
+    # Those that are far come first, then those that come first in the tube: what is written last, counts.
+    order = np.argsort(-np.abs(indices - seen[places]), kind="stable")
+    has_box, boxes = np.zeros(len(seen), dtype=bool), np.zeros((len(seen), 4))
+    has_box[places], boxes[places[order]] = True, tube.arrays.boxes_pixels[order]
+    return has_box, boxes
 
 
 def _as_groups(name: str, values: ArrayLike, size: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..processing.grounding_results_llava_st import Box, GroundingResult, ProblemKind, Span, Tube
 from ..processing.media_llava_st import InputError, MediaInfo
+from ..processing.notation_llava_st import CoordinateVocabulary
 from ..processing.tasks_llava_st import TASKS, Task, get_task
 from . import reference_protocol
 from .metrics import (
@@ -122,27 +123,6 @@ MEASURES: Mapping[str, Measure] = {
 }
 
 
-@dataclass(frozen=True)
-class TokenCounts:
-    """
-    How many coordinate tokens the model that answered has.
-
-    Args:
-        temporal (`int`, *optional*, defaults to 100): Number of time tokens.
-        spatial (`int`, *optional*, defaults to 100): Number of tokens of width and height each.
-
-    Example:
-
-    ```python
-    >>> TokenCounts(temporal=20).spatial
-    100
-    ```
-    """
-
-    temporal: int = 100
-    spatial: int = 100
-
-
 class Protocol(ABC):
     """
     A way to score answers.
@@ -167,7 +147,7 @@ class Protocol(ABC):
 
     @abstractmethod
     def score(
-        self, task: str, answer: GroundingResult, truth: GroundingResult, tokens: TokenCounts
+        self, task: str, answer: GroundingResult, truth: GroundingResult, vocabulary: CoordinateVocabulary
     ) -> dict[str, float | None]:
         """
         Score one answer.
@@ -176,7 +156,7 @@ class Protocol(ABC):
             task (`str`): The task.
             answer (`GroundingResult`): The answer, in seconds and pixels; nothing in it raises.
             truth (`GroundingResult`): The truth, about the same medium, with all that the task asks for.
-            tokens (`TokenCounts`): The coordinate tokens of the model.
+            vocabulary (`CoordinateVocabulary`): The coordinate tokens of the model.
 
         Returns:
             `dict[str, float | None]`: The value of each of `get_measure_names`; `None` for an item that the protocol
@@ -207,7 +187,7 @@ class DefaultProtocol(Protocol):
 
     ```python
     >>> truth = GroundingResult("", spans=(Span(2.0, 6.0),))
-    >>> DefaultProtocol().score("tvg", GroundingResult("", spans=(Span(2.0, 4.0),)), truth, TokenCounts())
+    >>> DefaultProtocol().score("tvg", GroundingResult("", spans=(Span(2.0, 4.0),)), truth, CoordinateVocabulary())
     {'tiou': 0.5}
     ```
     """
@@ -218,7 +198,7 @@ class DefaultProtocol(Protocol):
         return tuple(MEASURES[name].name for name in task.measures), task.headline
 
     def score(
-        self, task: str, answer: GroundingResult, truth: GroundingResult, tokens: TokenCounts
+        self, task: str, answer: GroundingResult, truth: GroundingResult, vocabulary: CoordinateVocabulary
     ) -> dict[str, float | None]:
         """Score one answer, see `Protocol.score`; of several spans, boxes or tubes the first counts."""
         measures = (MEASURES[name] for name in get_task(task).measures)
@@ -261,16 +241,17 @@ class ReferenceProtocol(Protocol):
         return _PUBLISHED.get(task.answer_format.name, ((), ()))
 
     def score(
-        self, task: str, answer: GroundingResult, truth: GroundingResult, tokens: TokenCounts
+        self, task: str, answer: GroundingResult, truth: GroundingResult, vocabulary: CoordinateVocabulary
     ) -> dict[str, float | None]:
         """Score the text of one answer, see `Protocol.score`."""
+        num_times, num_places = vocabulary.num_temporal_tokens, vocabulary.num_spatial_tokens
         parts = get_task(task).answer_format.parts
         if parts == ("box",):
             # As the published code reads it from the annotations.
             box = [round(fraction, 3) for fraction in truth.boxes[0].fractions]
-            return {"iou": reference_protocol.score_box(answer.text, box, tokens.spatial)}
+            return {"iou": reference_protocol.score_box(answer.text, box, num_places)}
         if parts == ("span",):
-            return {"tiou": reference_protocol.score_span(answer.text, truth.spans[0].fractions, tokens.temporal)}
+            return {"tiou": reference_protocol.score_span(answer.text, truth.spans[0].fractions, num_times)}
         first, last = truth.media.frame_indices[0], truth.media.frame_indices[-1]
         span = None
         if "span" in parts:
@@ -282,7 +263,7 @@ class ReferenceProtocol(Protocol):
             height=truth.media.height,
             span=span,
         )
-        return {**reference_protocol.score_tube(answer.text, published, tokens.temporal, tokens.spatial)}
+        return {**reference_protocol.score_tube(answer.text, published, num_times, num_places)}
 
     def compute_metrics(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
         """Compute the metrics under their published names: means from 0 to 1, shares in percent."""
@@ -330,7 +311,6 @@ __all__ = [
     "Measure",
     "Protocol",
     "ReferenceProtocol",
-    "TokenCounts",
     "find_failure",
     "get_protocol",
 ]

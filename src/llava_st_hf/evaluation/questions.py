@@ -9,8 +9,9 @@ from ..data.turns import read_turns
 from ..processing.batch_feature_llava_st import GroundingContext
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError, MediaInfo
-from ..processing.notation_llava_st import InlineCoordinate, compute_fraction, find_coordinates
-from .protocols import TokenCounts, find_failure
+from ..processing.notation_llava_st import NOTATION, CoordinateVocabulary
+from ..processing.prompt_coordinates_llava_st import compute_fraction
+from .protocols import find_failure
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,14 @@ class Question:
     box: tuple[float, float, float, float] | None = None
 
 
-def read_question(sample: Sample, media: tuple[MediaInfo, ...], tokens: TokenCounts) -> Question:
+def read_question(sample: Sample, media: tuple[MediaInfo, ...], vocabulary: CoordinateVocabulary) -> Question:
     """
     Read the last question of a record.
 
     Args:
         sample (`Sample`): The record.
         media (`tuple[MediaInfo, ...]`): Its media, which turn seconds and pixels into fractions.
-        tokens (`TokenCounts`): How many tokens an axis has, for a coordinate that is written as one.
+        vocabulary (`CoordinateVocabulary`): What a coordinate means that is written as a token.
 
     Returns:
         `Question`: The question.
@@ -56,13 +57,12 @@ def read_question(sample: Sample, media: tuple[MediaInfo, ...], tokens: TokenCou
         `InputError`: For a coordinate outside its medium.
     """
     text = sample.messages[-2]["content"]
-    coordinates = find_coordinates(text)
-
-    def compute(coordinate: InlineCoordinate) -> float:
-        return compute_fraction(coordinate, media, tokens.temporal if coordinate.axis == "t" else tokens.spatial)
-
-    times = [compute(coordinate) for coordinate in coordinates if coordinate.axis == "t"]
-    edges = [compute(coordinate) for coordinate in coordinates if coordinate.axis != "t"]
+    fractions = [
+        (coordinate.kind, compute_fraction(coordinate, media, vocabulary))
+        for coordinate in NOTATION.find_coordinates(text)
+    ]
+    times = [fraction for axis, fraction in fractions if axis == "t"]
+    edges = [fraction for axis, fraction in fractions if axis != "t"]
     return Question(
         sample.task,
         text,
@@ -72,14 +72,14 @@ def read_question(sample: Sample, media: tuple[MediaInfo, ...], tokens: TokenCou
     )
 
 
-def write_messages(sample: Sample, loaded: LoadedMedia, tokens: TokenCounts) -> list[dict[str, Any]]:
+def write_messages(sample: Sample, loaded: LoadedMedia, vocabulary: CoordinateVocabulary) -> list[dict[str, Any]]:
     """
     Write the chat messages of a record without its last answer, for `LlavaSTProcessor.apply_chat_template`.
 
     Args:
         sample (`Sample`): The record.
         loaded (`LoadedMedia`): Its media, decoded and sampled.
-        tokens (`TokenCounts`): As for `read_question`.
+        vocabulary (`CoordinateVocabulary`): As for `read_question`.
 
     Returns:
         `list[dict[str, Any]]`: Messages that end with the question; the note for `post_process_grounding` is with it.
@@ -90,7 +90,7 @@ def write_messages(sample: Sample, loaded: LoadedMedia, tokens: TokenCounts) -> 
     # The clip is cut and sampled already.
     messages = replace(sample, frame_range=None).to_messages(loaded.blocks)[:-1]
     media = tuple(metadata.to_media_info() for metadata in loaded.video_metadata)
-    question = read_question(sample, media, tokens) if media else None
+    question = read_question(sample, media, vocabulary) if media else None
     context = GroundingContext(
         sample.task,
         start_fraction=question.start if question else None,

@@ -159,6 +159,7 @@ class _Runner:
         self.answerer = answerer
         self.protocol = get_protocol(protocol)
         benchmark.check_protocol(self.protocol)
+        self.vocabulary = answerer.processor.coordinates
         self._baselines: dict[str, BlindBaseline | None] = {}
 
     def get_settings(self, model_name: str) -> dict[str, Any]:
@@ -219,10 +220,10 @@ class _Runner:
     def _score(self, task: str, sample: Sample, answered: Answered | RecordError) -> dict[str, Any]:
         if isinstance(answered, RecordError):
             return self._score_unusable(task, answered)
-        question = read_question(sample, answered.media, self.answerer.tokens)
+        question = read_question(sample, answered.media, self.vocabulary)
         try:
             truth = read_truth(sample, answered.media)
-            scores = self.protocol.score(task, answered.result, truth, self.answerer.tokens)
+            scores = self.protocol.score(task, answered.result, truth, self.vocabulary)
         except InputError as error:  # the truth is at fault
             unusable = self._score_unusable(task, as_record_error(error, "messages"))
             return {**unusable, "question": question.text, "answer": answered.result.text}
@@ -240,18 +241,17 @@ class _Runner:
         }
 
     def _score_baseline(self, question: Question, truth: GroundingResult) -> dict[str, float | None] | None:
-        baseline, tokens = self._get_baseline(question.task), self.answerer.tokens
+        baseline = self._get_baseline(question.task)
         if baseline is None:
             return None
         answer = parse_answer(
-            baseline.write(question, truth.media, tokens),
+            baseline.write(question, truth.media, self.vocabulary),
             truth.media,
             answer_format=get_task(question.task).answer_format,
-            num_temporal_tokens=tokens.temporal,
-            num_spatial_tokens=tokens.spatial,
+            vocabulary=self.vocabulary,
             start_seconds=None if question.start is None else truth.media.seconds_at(question.start),
         )
-        return self.protocol.score(question.task, answer, truth, tokens)
+        return self.protocol.score(question.task, answer, truth, self.vocabulary)
 
     def _get_baseline(self, task: str) -> BlindBaseline | None:
         if task not in self._baselines:

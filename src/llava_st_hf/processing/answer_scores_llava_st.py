@@ -15,6 +15,7 @@ from .answer_parsing_llava_st import parse_answer
 from .batch_feature_llava_st import GroundingContext
 from .grounding_results_llava_st import GroundingResult
 from .media_llava_st import MediaInfo
+from .notation_llava_st import CoordinateVocabulary
 from .tasks_llava_st import get_task
 
 # Of the neighbour of a bin. It has more where the bin was sampled or forced, not preferred: that is no refinement.
@@ -115,8 +116,7 @@ def read_answers(
                 text,
                 medium,
                 answer_format=answer_format,
-                num_temporal_tokens=num_temporal_tokens,
-                num_spatial_tokens=num_spatial_tokens,
+                vocabulary=CoordinateVocabulary(num_temporal_tokens, num_spatial_tokens),
                 start_seconds=context.get_start_seconds(medium),
                 task=context.task,
                 query=context.query,

@@ -2,9 +2,9 @@
 
 The model speaks in fractions of the media (see `media_llava_st`). Everything here speaks in seconds of the original
 file and pixels of the original frame; what the model wrote is kept beside it in the `fraction` fields, so that
-nothing is lost. `parse_answer` (in `grounding_parsing_llava_st`) makes these objects from an answer.
+nothing is lost. `parse_answer` (in `answer_parsing_llava_st`) makes these objects from an answer.
 
-How these objects look in a text is in `grounding_text_llava_st`, how other tools want them in
+How these objects look in a text is in `notation_llava_st`, how other tools want them in
 `grounding_export_llava_st`.
 """
 
@@ -14,12 +14,15 @@ from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from .grounding_export_llava_st import convert_to_coco, convert_to_detections, convert_to_plain
-from .grounding_text_llava_st import format_box, format_span, format_tube, remove_coordinates
-from .media_llava_st import InputError, MediaInfo
+from .media_llava_st import InputError, MediaInfo, PromptError
+from .notation_llava_st import NOTATION, BoxFractions, write_box, write_span, write_tube
 
 ProblemKind = Literal[
     "missing_span",
@@ -123,7 +126,7 @@ class Span:
 
     def to_text(self, media: MediaInfo) -> str:
         """Write the span as the model reads it, `{<t=0.1><t=0.5>}`; raises `MediaError` outside the clip."""
-        return format_span(media.fraction_at(self.start_seconds), media.fraction_at(self.end_seconds))
+        return write_span(media.fraction_at(self.start_seconds), media.fraction_at(self.end_seconds))
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,7 @@ class Box:
 
     def to_text(self, media: MediaInfo) -> str:
         """Write the box as the model reads it, `[<x=0.1><y=0.2><x=0.3><y=0.4>]`."""
-        return format_box(*_fractions_of(self, media))
+        return write_box(_compute_fractions(self, media))
 
 
 @dataclass(frozen=True)
@@ -207,6 +210,16 @@ class TubeBox:
         _require_finite(seconds=self.seconds)
 
 
+class TubeArrays(NamedTuple):
+    """The numbers of a tube, a row for each box: for arithmetic, and for a parser that reads all boxes at once."""
+
+    seconds: np.ndarray  # (boxes,)
+    frame_indices: np.ndarray  # (boxes,)
+    boxes_pixels: np.ndarray  # (boxes, 4), left, top, right, bottom
+    fractions: np.ndarray | None = None  # (boxes,), of the clip
+    box_fractions: np.ndarray | None = None  # (boxes, 4), of the frame
+
+
 @dataclass(frozen=True)
 class Tube:
     """
@@ -232,6 +245,30 @@ class Tube:
         times = [entry.seconds for entry in self.boxes]
         if any(after < before for before, after in pairwise(times)):
             raise InputError("the boxes of a tube are out of order: sort them by seconds.")
+
+    @classmethod
+    def from_arrays(cls, arrays: TubeArrays) -> "Tube":
+        """Make a tube of checked numbers; its `boxes` are made when they are first asked for."""
+        tube = object.__new__(cls)
+        tube.__dict__["arrays"] = arrays
+        return tube
+
+    def __getattr__(self, name: str) -> tuple[TubeBox, ...]:
+        if name != "boxes" or "arrays" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        self.__dict__["boxes"] = tuple(
+            TubeBox(seconds, frame_index, Box(*pixels, fractions=tuple(box_fractions)), fraction)
+            for seconds, frame_index, pixels, fraction, box_fractions in zip(
+                *(column.tolist() for column in self.arrays), strict=True
+            )
+        )
+        return self.boxes
+
+    @cached_property
+    def arrays(self) -> TubeArrays:
+        """The numbers of all boxes."""
+        seconds, frame_indices, boxes = zip(*((e.seconds, e.frame_index, e.box.xyxy) for e in self.boxes), strict=True)
+        return TubeArrays(np.array(seconds), np.array(frame_indices), np.array(boxes, dtype=np.float64))
 
     @property
     def start_seconds(self) -> float:
@@ -268,9 +305,11 @@ class Tube:
 
     def to_text(self, media: MediaInfo) -> str:
         """Write the tube as the model reads it, `<t=0.1>:[box], <t=0.2>:[box]`."""
-        return format_tube(
-            [(media.fraction_at(entry.seconds), _fractions_of(entry.box, media)) for entry in self.boxes]
-        )
+        times = [media.fraction_at(entry.seconds) for entry in self.boxes]
+        if any(after <= before for before, after in pairwise(times)):
+            raise PromptError("the times of the tube do not increase: give one box for each time.")
+        boxes = [_compute_fractions(entry.box, media) for entry in self.boxes]
+        return write_tube(list(zip(times, boxes, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -371,7 +410,7 @@ class GroundingResult:
     @property
     def plain_text(self) -> str:
         """The words of the answer, without coordinates and their brackets."""
-        return remove_coordinates(self.text)
+        return NOTATION.remove_coordinates(self.text)
 
     def labelled_boxes(self) -> Iterator[LabelledBox]:
         """Yield every box, those of the tubes included, with its phrase, or else the query, as label."""
@@ -437,8 +476,15 @@ class GroundingResult:
         return convert_to_detections(rows)
 
 
-def _fractions_of(box: Box, media: MediaInfo) -> tuple[float, float, float, float]:
-    return box.x1 / media.width, box.y1 / media.height, box.x2 / media.width, box.y2 / media.height
+def _compute_fractions(box: Box, media: MediaInfo) -> BoxFractions:
+    """Return a box as fractions of its frame; one that the model could not read raises `PromptError`."""
+    x1, y1, x2, y2 = box.x1 / media.width, box.y1 / media.height, box.x2 / media.width, box.y2 / media.height
+    if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
+        raise PromptError(
+            f"the box {box.xyxy} has no area, or does not lie in the frame of {media.width}x{media.height} pixels, "
+            "from 0 to 1 of its sides: give left, top, right, bottom in pixels of it."
+        )
+    return x1, y1, x2, y2
 
 
 def _result_from_dict(values: Mapping[str, Any]) -> GroundingResult:
@@ -487,5 +533,6 @@ __all__ = [
     "ProblemKind",
     "Span",
     "Tube",
+    "TubeArrays",
     "TubeBox",
 ]

@@ -7,7 +7,9 @@ processor's output, so that an answer can be put back onto the media it was aske
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -106,11 +108,20 @@ class MediaInfo:
         """Time of the last sampled frame: the fraction 1."""
         return self.frame_seconds[-1]
 
-    @property
+    @cached_property
     def frame_fractions(self) -> np.ndarray:
         """Fraction of each sampled frame on the way from the first to the last frame index, shape (frames,)."""
         first, last = self.frame_indices[0], self.frame_indices[-1]
-        return (np.asarray(self.frame_indices, dtype=np.float64) - first) / max(last - first, 1)
+        fractions = (np.asarray(self.frame_indices, dtype=np.float64) - first) / max(last - first, 1)
+        fractions.flags.writeable = False  # it is kept
+        return fractions
+
+    @cached_property
+    def _frame_seconds(self) -> np.ndarray:
+        return np.asarray(self.frame_seconds, dtype=np.float64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {item.name: getattr(self, item.name) for item in fields(self)}  # without what is kept for speed
 
     def _require_video(self) -> None:
         if self.media_type != "video":
@@ -118,8 +129,12 @@ class MediaInfo:
 
     def seconds_at(self, fraction: float) -> float:
         """Return the time in seconds at `fraction` (0 to 1) of the clip; follows variable frame rates."""
+        return float(self.compute_seconds(fraction))
+
+    def compute_seconds(self, fractions: np.ndarray) -> np.ndarray:
+        """Return `seconds_at` of many fractions."""
         self._require_video()
-        return float(np.interp(fraction, self.frame_fractions, self.frame_seconds))
+        return np.interp(fractions, self.frame_fractions, self._frame_seconds)
 
     def fraction_at(self, seconds: float) -> float:
         """Return the fraction (0 to 1) of the clip at `seconds`; a time outside the clip raises `MediaError`."""
@@ -131,7 +146,7 @@ class MediaInfo:
                 f"the time {seconds} s is outside the clip: give a time from {self.start_seconds:.3f} to "
                 f"{self.end_seconds:.3f} s."
             )
-        return float(np.interp(seconds, self.frame_seconds, self.frame_fractions))
+        return float(np.interp(seconds, self._frame_seconds, self.frame_fractions))
 
 
 __all__ = [

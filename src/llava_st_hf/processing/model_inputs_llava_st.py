@@ -18,7 +18,7 @@ from .prompt_expansion_llava_st import (
     WrittenSample,
     choose_padding,
 )
-from .tokenization_llava_st import get_coordinate_token_offset, require_token
+from .tokenization_llava_st import read_coordinate_vocabulary, require_token
 from .video_processing_llava_st import refuse_video_options
 
 CHAT_TEMPLATE_FILE = "chat_template_llava_st.jinja"
@@ -58,7 +58,8 @@ class ModelInputsProcessor(ProcessorMixin):
         self.num_spatial_tokens = num_spatial_tokens
         self.splice_fast_tokens = splice_fast_tokens
         self.embed_width_inputs = embed_width_inputs
-        self.coordinate_token_offset = get_coordinate_token_offset(tokenizer, num_temporal_tokens, num_spatial_tokens)
+        self.coordinates = read_coordinate_vocabulary(tokenizer, num_temporal_tokens, num_spatial_tokens)
+        self.coordinate_token_offset = self.coordinates.offset
         self.image_token_id = require_token(tokenizer, image_token, "image_token")
         self.video_token_id = require_token(tokenizer, video_token, "video_token")
         for token in () if splice_fast_tokens else RAW_FAST_TOKENS:
@@ -215,9 +216,7 @@ class ModelInputsProcessor(ProcessorMixin):
             self.tokenizer,
             self.image_token,
             self.video_token,
-            self.coordinate_token_offset,
-            self.num_temporal_tokens,
-            self.num_spatial_tokens,
+            self.coordinates,
             self.splice_fast_tokens,
             self.embed_width_inputs,
         )

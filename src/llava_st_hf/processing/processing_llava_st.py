@@ -27,7 +27,7 @@ from .constrained_generation_llava_st import make_generate_arguments
 from .grounding_results_llava_st import Box, GroundingResult, Span
 from .media_llava_st import InputError, PromptError
 from .model_inputs_llava_st import ModelInputsProcessor
-from .notation_llava_st import check_prompt_coordinates
+from .prompt_coordinates_llava_st import check_prompt_coordinates
 from .prompt_expansion_llava_st import check_query
 from .published_layout_llava_st import convert_published_tokenizer, find_published_tokenizer, load_published_config
 from .tasks_llava_st import choose_medium, get_task, unpack_units, write_values

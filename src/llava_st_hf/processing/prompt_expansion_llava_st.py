@@ -20,16 +20,8 @@ from transformers import PreTrainedTokenizerBase
 from .frame_sampling_llava_st import MAX_SAMPLED_FRAMES
 from .image_loading_llava_st import count_per_sample, flatten_images, flatten_videos
 from .media_llava_st import MediaInfo, PromptError, PromptLengthError
-from .notation_llava_st import (
-    COORDINATE_PATTERN,
-    InlineCoordinate,
-    check_groups,
-    check_misspelled,
-    compute_bins,
-    compute_fraction,
-    format_coordinate_token,
-    read_coordinate,
-)
+from .notation_llava_st import NOTATION, CoordinateVocabulary, Notation
+from .prompt_coordinates_llava_st import check_groups, check_misspelled, compute_fraction
 
 # Parity: tokens of the published vocabulary that take the place of what the published weights never saw embedded.
 RAW_FAST_TOKENS = ("<vid_start>", "<vid_patch>", "<vid_end>")
@@ -99,6 +91,9 @@ class MediaTokenCounter:
         return num_tokens + sum(sum(self.count_video(count)) for count in known if self.video_size)
 
 
+_Replacement = tuple[int, int, str, str]  # start and end of what goes, "image", "video" or "coordinate", what comes
+
+
 class WrittenSample(NamedTuple):
     """One text as the tokenizer gets it, with what the text alone no longer says."""
 
@@ -118,16 +113,15 @@ class PromptWriter:
         tokenizer (`PreTrainedTokenizerBase`): With the placeholders and the coordinate tokens.
         image_token (`str`): Placeholder of an image.
         video_token (`str`): Placeholder of a video.
-        coordinate_token_offset (`int`): Id of the first coordinate token.
-        num_temporal_tokens (`int`): Number of time tokens.
-        num_spatial_tokens (`int`): Number of tokens of each of height and width.
+        vocabulary (`CoordinateVocabulary`): The coordinate tokens and their ids.
         splice_fast_tokens (`bool`): Whether the fast tokens of a video are placeholders too.
         embed_width_inputs (`bool`): Whether `<x=..>` outside an answer becomes a coordinate token.
+        notation (`Notation`, *optional*): How coordinates are written.
 
     Example:
 
     ```python
-    >>> writer = PromptWriter(tokenizer, "<image>", "<video>", 151660, 100, 100, True, True)
+    >>> writer = PromptWriter(tokenizer, "<image>", "<video>", CoordinateVocabulary(), True, True)
     >>> writer.write("at <y=0.5>", iter(()), iter(())).text
     'at <y_49>'
     ```
@@ -136,11 +130,10 @@ class PromptWriter:
     tokenizer: PreTrainedTokenizerBase
     image_token: str
     video_token: str
-    coordinate_token_offset: int
-    num_temporal_tokens: int
-    num_spatial_tokens: int
+    vocabulary: CoordinateVocabulary
     splice_fast_tokens: bool
     embed_width_inputs: bool
+    notation: Notation = NOTATION
 
     def check_placeholders(self, texts: Sequence[str], images: Any, videos: Any) -> None:
         """Raise `PromptError` where texts have more or fewer placeholders than media are given."""
@@ -223,73 +216,69 @@ class PromptWriter:
         videos: Iterator[tuple[str, MediaInfo]],
     ) -> WrittenSample:
         """Replace placeholders and coordinates of one text; takes its media from the front of the two iterators."""
-        check_misspelled(_ASSISTANT_TURN.sub("\n", text))  # what the assistant says is not the user's to fix
+        # What the assistant says is not the user's to fix.
+        check_misspelled(_ASSISTANT_TURN.sub("\n", text), self.notation)
+        media, media_starts, num_media_tokens, replacements = [], [], 0, []
         placeholders = f"(?P<image>{re.escape(self.image_token)})|(?P<video>{re.escape(self.video_token)})"
-        matches = list(re.finditer(f"{_UNMARKED}(?:{placeholders})|{COORDINATE_PATTERN}", text))
-        media, num_media_tokens, written = [], 0, [""] * len(matches)
-        coordinates: list[InlineCoordinate] = []
-        preceding, places = [], []
-        for place, match in enumerate(matches):
-            if match.lastgroup in ("image", "video"):
-                written[place], medium = next(images if match.lastgroup == "image" else videos)
-                media.append(medium)
-                num_media_tokens += written[place].count("<")
-            else:
-                coordinates.append(read_coordinate(match))
-                preceding.append(len(media))
-                places.append(place)
-        tokens, offsets = self._write_coordinates(text, coordinates, media, preceding)
-        for place, token in zip(places, tokens, strict=True):
-            written[place] = token
-        pieces, replacements, end, length = [], [], 0, 0
-        for match, replacement in zip(matches, written, strict=True):
-            pieces += [text[end : match.start()], replacement]
-            length += match.start() - end
-            replacements.append(
+        for match in re.finditer(f"{_UNMARKED}(?:{placeholders})", text):
+            expanded, medium = next(images if match.lastgroup == "image" else videos)
+            media.append(medium)
+            media_starts.append(match.start())
+            num_media_tokens += expanded.count("<")
+            replacements.append((*match.span(), match.lastgroup, expanded))
+        tokens, offsets = self._write_coordinates(text, media, media_starts)
+        pieces, described, position, length = [], [], 0, 0
+        for start, end, kind, replacement in sorted(replacements + tokens):
+            pieces += [text[position:start], replacement]
+            length += start - position
+            described.append(
                 {
-                    "type": match.lastgroup if match["axis"] is None else "coordinate",
-                    "span": match.span(),
+                    "type": kind,
+                    "span": (start, end),
                     "new_span": (length, length + len(replacement)),
-                    "text": match.group(),
+                    "text": text[start:end],
                     "replacement": replacement,
                 }
             )
             length += len(replacement)
-            end = match.end()
-        pieces.append(text[end:])
-        return WrittenSample("".join(pieces), offsets, tuple(media), num_media_tokens, replacements)
+            position = end
+        pieces.append(text[position:])
+        return WrittenSample("".join(pieces), offsets, tuple(media), num_media_tokens, described)
 
     def _write_coordinates(
-        self, text: str, coordinates: list[InlineCoordinate], media: list[MediaInfo], preceding: list[int]
-    ) -> tuple[list[str], np.ndarray]:
+        self, text: str, media: list[MediaInfo], media_starts: list[int]
+    ) -> tuple[list[_Replacement], np.ndarray]:
         """Return the token for each coordinate of a text, and the offsets of those that became coordinate tokens."""
-        sizes = {"t": self.num_temporal_tokens, "y": self.num_spatial_tokens, "x": self.num_spatial_tokens}
-        fractions = [
-            compute_fraction(coordinate, media, sizes[coordinate.axis], count)
-            for coordinate, count in zip(coordinates, preceding, strict=True)
-        ]
+        lexemes = self.notation.lex(text)
+        coordinates = self.notation.list_coordinates(lexemes)
+        fractions = {}
+        for coordinate in coordinates:
+            preceding = bisect.bisect_left(media_starts, coordinate.start)
+            fractions[coordinate.start] = compute_fraction(
+                coordinate, media, self.vocabulary, preceding, self.notation
+            )
         answers = [match.span("answer") for match in _ASSISTANT_TURN.finditer(text)]
-        in_answer = [any(start <= c.start < end for start, end in answers) for c in coordinates]
+        asked = {
+            place: fraction
+            for place, fraction in fractions.items()
+            if not any(start <= place < end for start, end in answers)
+        }
         # What the assistant says is not the user's to fix: a reversed box of an earlier answer stays as it is.
-        asked = [index for index, answered in enumerate(in_answer) if not answered]
-        check_groups(text, [coordinates[index] for index in asked], [fractions[index] for index in asked])
+        check_groups(text, lexemes, asked, self.notation)
 
-        tokens = [""] * len(coordinates)
-        offsets = np.zeros(len(coordinates), dtype=np.float32)
-        is_token = np.ones(len(coordinates), dtype=bool)
-        for axis, size in sizes.items():
-            places = [index for index, coordinate in enumerate(coordinates) if coordinate.axis == axis]
-            bins, offsets[places] = compute_bins([fractions[index] for index in places], size)
-            for index, bin_index in zip(places, bins.tolist(), strict=True):
-                tokens[index] = format_coordinate_token(axis, bin_index)
-        for index, coordinate in enumerate(coordinates):
-            if coordinate.unit == "bin":
-                # k / (N - 1) times (N - 1) can miss k by a rounding error.
-                tokens[index], offsets[index] = format_coordinate_token(coordinate.axis, int(coordinate.value)), 0
-            elif coordinate.axis == "x" and not self.embed_width_inputs and not in_answer[index]:
+        tokens, offsets = [], []
+        for coordinate in coordinates:
+            axis, value, unit, start, end = coordinate[:5]
+            # k / (N - 1) times (N - 1) can miss k by a rounding error.
+            bin_index, offset = (value, 0.0) if unit == "bin" else self.vocabulary.split(axis, fractions[start])
+            token = self.vocabulary.token(axis, bin_index)
+            if axis == "x" and unit != "bin" and not self.embed_width_inputs and start in asked:
                 # Parity: the reference leaves width inputs raw (llava_arch.py:563); published weights expect it.
-                tokens[index], is_token[index] = RAW_WIDTH_TOKEN, False
-        return tokens, offsets[is_token]
+                token = RAW_WIDTH_TOKEN
+            else:
+                offsets.append(offset)
+            tokens.append((start, end, "coordinate", token))
+        return tokens, np.array(offsets, dtype=np.float32)
 
     def tokenize(self, samples: Sequence[WrittenSample], **text_kwargs) -> dict[str, Any]:
         """
@@ -332,8 +321,7 @@ class PromptWriter:
 
     def _place_offsets(self, row: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """Return an offset for each id of a row, `float32`."""
-        first, num_tokens = self.coordinate_token_offset, self.num_temporal_tokens + 2 * self.num_spatial_tokens
-        is_coordinate = (row >= first) & (row < first + num_tokens)
+        is_coordinate = self.vocabulary.contains(row)
         # Coordinate tokens stand in the ids in the order of the text; truncation drops the last, or the first.
         count = int(is_coordinate.sum())
         kept = offsets[-count:] if self.tokenizer.truncation_side == "left" else offsets[:count]

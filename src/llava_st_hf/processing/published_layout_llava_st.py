@@ -13,10 +13,9 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig, Qwen2Tokenizer
 from transformers.utils import cached_file
 
 from .media_llava_st import InputError
-from .notation_llava_st import format_coordinate_token
+from .notation_llava_st import CoordinateVocabulary
 
-PUBLISHED_ARCHITECTURE = "LlavaQwenForCausalLM"
-_AXES = {"TEMP": "t", "HEIGHT": "y", "WIDTH": "x"}
+PUBLISHED_AXES = {"TEMP": "t", "HEIGHT": "y", "WIDTH": "x"}
 _PUBLISHED_COORDINATE = re.compile(r"<(TEMP|HEIGHT|WIDTH)-(\d+)>")
 # Where the tokenizer may lie: beside the weights, or in a folder of its own.
 _TOKENIZER_FOLDERS = ("", "tokenizer")
@@ -38,13 +37,18 @@ def find_published_tokenizer(repository: str | Path, **hub_kwargs) -> str | None
     def read_json(*parts: str) -> dict:
         name = str(PurePosixPath(*parts))
         path = cached_file(str(repository), name, _raise_exceptions_for_missing_entries=False, **hub_kwargs)
-        content = None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) else {}
+        return {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
 
-    architectures = read_json("config.json").get("architectures") or ()
-    if PUBLISHED_ARCHITECTURE not in architectures or read_json("processor_config.json"):
+    if read_json("processor_config.json") or not read_json("config.json"):
         return None
-    return next((folder for folder in _TOKENIZER_FOLDERS if read_json(folder, "tokenizer_config.json")), "")
+    for folder in _TOKENIZER_FOLDERS:
+        decoder = read_json(folder, "tokenizer_config.json").get("added_tokens_decoder", {})
+        names = {*read_json(folder, "added_tokens.json"), *(token["content"] for token in decoder.values())}
+        if not names:  # written by transformers 5, which keeps them here only
+            names = {token["content"] for token in read_json(folder, "tokenizer.json").get("added_tokens", ())}
+        if any(map(_PUBLISHED_COORDINATE.fullmatch, names)):
+            return folder
+    return None
 
 
 def load_published_config(repository: str | Path, **hub_kwargs) -> PreTrainedConfig:
@@ -70,10 +74,10 @@ def load_published_config(repository: str | Path, **hub_kwargs) -> PreTrainedCon
         raise InputError(str(error)) from error
 
 
-def _rename_token(name: str, vocabulary: dict[str, int]) -> str:
+def rename_published_token(name: str, vocabulary: dict[str, int]) -> str:
     """Return the name used here for a token of the published tokenizer, `vocabulary` being all its tokens."""
     if match := _PUBLISHED_COORDINATE.fullmatch(name):
-        return format_coordinate_token(_AXES[match[1]], int(match[2]))
+        return CoordinateVocabulary.token(PUBLISHED_AXES[match[1]], int(match[2]))
     # Which ids stand for media does not matter to the model, all these positions are overwritten by features. A
     # tokenizer that already knows <image> (some of its ancestors do) keeps it.
     media = {"<im_patch>": "<image>", "<slow_vid_start>": "<video>"}
@@ -117,7 +121,7 @@ def convert_published_tokenizer(repository: str | Path, folder: str = "", **hub_
         for token in content["added_tokens"]:
             if _PUBLISHED_COORDINATE.fullmatch(token["content"]):
                 token["special"] = False
-            token["content"] = _rename_token(token["content"], vocabulary)
+            token["content"] = rename_published_token(token["content"], vocabulary)
         path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
         converted = type(tokenizer).from_pretrained(scratch)
     converted.name_or_path = str(repository)
@@ -125,7 +129,9 @@ def convert_published_tokenizer(repository: str | Path, folder: str = "", **hub_
 
 
 __all__ = [
+    "PUBLISHED_AXES",
     "convert_published_tokenizer",
     "find_published_tokenizer",
     "load_published_config",
+    "rename_published_token",
 ]

@@ -17,11 +17,10 @@ from typing import Any
 from .answer_formats_llava_st import ANSWER_FORMATS, AnswerFormat
 from .grounding_results_llava_st import Box, Span
 from .media_llava_st import PromptError
-from .notation_llava_st import format_coordinate
+from .notation_llava_st import NOTATION
 
 # What a prompt may hold and how it is written into the text, see `Task.needs`.
 TASK_FIELDS = ("query", "span", "box", "start")
-_BRACKETS = {"tt": "{}", "xyxy": "[]", "t": ("", "")}
 # The field of a record that gives what a prompt or an answer holds; the order is that in which fields are named.
 _RECORD_FIELDS = {
     "query": "query",
@@ -415,12 +414,7 @@ def write_values(
     if numbers is None or len(numbers) != len(axes):
         unit = None if fractions is not None else units[axes[0]]
         raise PromptError(_describe_wrong_values(name, axes, given, unit), field=name)
-    written = "".join(
-        format_coordinate(axis, number, units[axis] if fractions is None else "fraction")
-        for axis, number in zip(axes, numbers, strict=True)
-    )
-    opening, closing = _BRACKETS[axes]
-    return opening + written + closing
+    return NOTATION.write_values(axes, numbers, units[axes[0]] if fractions is None else "fraction")
 
 
 def unpack_units(values: Any) -> Any:

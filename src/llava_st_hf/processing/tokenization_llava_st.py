@@ -8,18 +8,12 @@ from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerBase
 
 from .media_llava_st import InputError
-from .notation_llava_st import format_coordinate_token
-
-
-def list_coordinate_tokens(num_temporal_tokens: int, num_spatial_tokens: int) -> list[str]:
-    """Return the names of all coordinate tokens in the order of their ids: time, height, width."""
-    sizes = {"t": num_temporal_tokens, "y": num_spatial_tokens, "x": num_spatial_tokens}
-    return [format_coordinate_token(axis, index) for axis, size in sizes.items() for index in range(size)]
+from .notation_llava_st import CoordinateVocabulary
 
 
 def add_coordinate_tokens(
     tokenizer: PreTrainedTokenizerBase, num_temporal_tokens: int = 100, num_spatial_tokens: int = 100
-) -> int:
+) -> CoordinateVocabulary:
     """
     Add the coordinate tokens at the end of a tokenizer, which is changed in place.
 
@@ -29,7 +23,7 @@ def add_coordinate_tokens(
         num_spatial_tokens (`int`, *optional*, defaults to 100): Number of tokens of the height, and of the width.
 
     Returns:
-        `int`: The id of `<t_0>`, which is the config's `coordinate_token_offset`.
+        `CoordinateVocabulary`: Its `offset`, the id of `<t_0>`, is the config's `coordinate_token_offset`.
 
     Raises:
         `InputError`: When the tokenizer has some of these tokens at other places.
@@ -39,25 +33,25 @@ def add_coordinate_tokens(
     ```python
     >>> from transformers import AutoTokenizer
     >>> tokenizer = AutoTokenizer.from_pretrained("llava-hf/llava-onevision-qwen2-7b-ov-hf")
-    >>> offset = add_coordinate_tokens(tokenizer)
+    >>> offset = add_coordinate_tokens(tokenizer).offset
     ```
     """
-    names = list_coordinate_tokens(num_temporal_tokens, num_spatial_tokens)
+    names = CoordinateVocabulary(num_temporal_tokens, num_spatial_tokens).tokens
     flags = {"special": False, "normalized": False, "lstrip": False, "rstrip": False}
     tokenizer.add_tokens([AddedToken(name, **flags) for name in names])
-    return get_coordinate_token_offset(tokenizer, num_temporal_tokens, num_spatial_tokens)
+    return read_coordinate_vocabulary(tokenizer, num_temporal_tokens, num_spatial_tokens)
 
 
-def get_coordinate_token_offset(
+def read_coordinate_vocabulary(
     tokenizer: PreTrainedTokenizerBase, num_temporal_tokens: int, num_spatial_tokens: int
-) -> int:
+) -> CoordinateVocabulary:
     """
-    Return the id of `<t_0>` after checking that all coordinate tokens follow it.
+    Return the coordinate tokens of a tokenizer with their ids, after checking that all of them are there.
 
     Raises:
         `InputError`: When a token is missing, or the ids are not consecutive in the order time, height, width.
     """
-    names = list_coordinate_tokens(num_temporal_tokens, num_spatial_tokens)
+    names = CoordinateVocabulary(num_temporal_tokens, num_spatial_tokens).tokens
     ids = tokenizer.convert_tokens_to_ids(names)
     missing = [name for name, token_id in zip(names, ids, strict=True) if token_id in (None, tokenizer.unk_token_id)]
     if missing:
@@ -70,7 +64,7 @@ def get_coordinate_token_offset(
             f"the coordinate tokens do not have consecutive ids from {ids[0]} in the order t, y, x: start from a "
             "tokenizer without coordinate tokens."
         )
-    return ids[0]
+    return CoordinateVocabulary(num_temporal_tokens, num_spatial_tokens, offset=ids[0])
 
 
 def add_media_tokens(
@@ -91,7 +85,6 @@ def require_token(tokenizer: PreTrainedTokenizerBase, token: str, argument: str)
 __all__ = [
     "add_coordinate_tokens",
     "add_media_tokens",
-    "get_coordinate_token_offset",
-    "list_coordinate_tokens",
+    "read_coordinate_vocabulary",
     "require_token",
 ]

@@ -8,7 +8,7 @@ from llava_st_hf.data.samples import Sample
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.frame_sampling_llava_st import compute_frame_indices
 from llava_st_hf.processing.media_llava_st import InputError, MediaInfo
-from llava_st_hf.processing.notation_llava_st import find_coordinates
+from llava_st_hf.processing.notation_llava_st import NOTATION
 from llava_st_hf.processing.tasks_llava_st import TASKS
 
 PLACEHOLDERS = {"t": "temporal_input", "y": "spatial_height_input", "x": "spatial_width_input"}
@@ -66,10 +66,10 @@ def test_gives_the_items_of_the_published_code(parity_dir, tmp_path, task):
         # The question: words and spaces, and the numbers of its placeholders.
         question = sample.messages[0]["content"]
         text, numbers = question, {axis: [] for axis in "tyx"}
-        for coordinate in reversed(find_coordinates(question)):
-            name = {"t": "TEMP", "y": "HEIGHT", "x": "WIDTH"}[coordinate.axis]
+        for coordinate in reversed(NOTATION.find_coordinates(question)):
+            name = {"t": "TEMP", "y": "HEIGHT", "x": "WIDTH"}[coordinate.kind]
             text = f"{text[: coordinate.start]}<{name}-INPUT>{text[coordinate.end :]}"
-            numbers[coordinate.axis].insert(0, coordinate.value)
+            numbers[coordinate.kind].insert(0, coordinate.value)
         expected = item["conversations"][0]["value"].removeprefix("<video>\n")
         assert text == expected.replace("At  {", "Between  {")  # the published code draws one of the two
         for axis, name in PLACEHOLDERS.items():

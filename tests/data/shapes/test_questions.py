@@ -8,9 +8,8 @@ import pytest
 from llava_st_hf.data.shapes import SHAPES_TASKS, ShapesDataset, shapes_vocabulary
 from llava_st_hf.data.shapes.scenes import COLORS, EVENTS, SHAPES
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
-from llava_st_hf.processing.grounding_text_llava_st import remove_coordinates
 from llava_st_hf.processing.media_llava_st import MediaInfo
-from llava_st_hf.processing.notation_llava_st import find_coordinates
+from llava_st_hf.processing.notation_llava_st import NOTATION
 from llava_st_hf.processing.tasks_llava_st import TASKS
 
 NUM_FRAMES = 20
@@ -41,7 +40,7 @@ def asked():
 def read(task, messages, turn=0):
     """The question without coordinates, the answer as a result, the numbers of the question."""
     question, answer = (messages[2 * turn + k]["content"] for k in (0, 1))
-    numbers = [coordinate.value for coordinate in find_coordinates(question)]
+    numbers = [coordinate.value for coordinate in NOTATION.find_coordinates(question)]
     start = numbers[0] * (NUM_FRAMES - 1) if task == "elc" else None
     media = CLIP if TASKS[task].media_type == "video" else IMAGE
     form = TASKS[task].answer_format
@@ -94,7 +93,7 @@ def test_every_answer_reads_without_a_problem(asked, task, difficulty):
         assert [message["role"] for message in messages] == ["user", "assistant"] * (len(messages) // 2)
         question, result, _ = read(task, messages)
         assert result.problems == ()
-        words = remove_coordinates(messages[1]["content"])
+        words = NOTATION.remove_coordinates(messages[1]["content"])
         assert words == words.lower() or task == "elc"
         questions.add(re.sub(r"<[txy]=[^>]*>|'.*'", "", question))
     # Published wordings in turn, where there are some.

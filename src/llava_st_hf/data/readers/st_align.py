@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ...processing.media_llava_st import InputError
-from ...processing.notation_llava_st import COORDINATE_PATTERN, format_coordinate, read_coordinate
+from ...processing.notation_llava_st import NOTATION, Lexeme
 from ..annotation_checks import check_frame, check_numbers, require_object
 from ..samples import MEDIA_PLACEHOLDER, Media, Sample
 from ..skips import RecordError, make_error
@@ -41,7 +41,6 @@ _SPEAKERS = {role: speaker for speaker, role in _ROLES.items()}
 _DIRECTIONS = {"human": "INPUT", "gpt": "OUTPUT"}
 _PLACEHOLDER = re.compile(r"<(TEMP|HEIGHT|WIDTH)-(?:(INPUT|OUTPUT)|0*([0-9]{1,9}))>")
 _LEADING_MEDIA = re.compile(r"(?:(?:<image>|<video>)\n)+")
-_COORDINATE = re.compile(COORDINATE_PATTERN)
 
 
 @dataclass(eq=False)
@@ -174,7 +173,9 @@ class _Variables:
             position = self._counts[name]
             self._counts[name] += 1
             # Too few are reported when all placeholders are counted.
-            return format_coordinate(axis, self._values[name][position]) if position < len(self._values[name]) else ""
+            if position >= len(self._values[name]):
+                return ""
+            return NOTATION.write_coordinate(axis, self._values[name][position])
 
         return _PLACEHOLDER.sub(replace, text)
 
@@ -264,7 +265,7 @@ def _infer_of_video(question: str, answer: str) -> str:
         if len(spans) == 1 and not _WORD.search(_SPAN.split(answer)[1]):
             return "tvg"
         return "dvc" if _ASKS_FOR_EVENTS.search(question) else "tgc"
-    if _COORDINATE.search(answer):
+    if _has_coordinates(answer):
         return "conversation"
     if _SPAN.search(question):
         return "tr"
@@ -279,7 +280,11 @@ def _infer_of_image(question: str, answer: str) -> str:
         if len(boxes) == 1 and not _WORD.search(_BOX.sub("", answer)):
             return "rec"
         return "dgc" if _ASKS_FOR_DESCRIPTION.search(question) else "igc"
-    return "rc" if _BOX.search(question) and not _COORDINATE.search(answer) else "conversation"
+    return "rc" if _BOX.search(question) and not _has_coordinates(answer) else "conversation"
+
+
+def _has_coordinates(text: str) -> bool:
+    return any(lexeme.value is not None for lexeme in NOTATION.lex(text))
 
 
 def to_st_align(sample: Sample, data_folder: str | Path | None = None) -> dict[str, Any]:
@@ -298,25 +303,27 @@ def to_st_align(sample: Sample, data_folder: str | Path | None = None) -> dict[s
     """
     variables: dict[str, list[float]] = {name: [] for name in _LISTS.values()}
 
-    def replace(match: re.Match) -> str:
-        coordinate = read_coordinate(match)
-        name = _NAMES[coordinate.axis]
+    def replace(coordinate: Lexeme) -> str:
+        name = _NAMES[coordinate.kind]
         if coordinate.unit == "bin":
             return f"<{name}-{coordinate.value:03d}>"
         if coordinate.unit != "fraction":
             raise InputError(
-                f"record {sample.id!r}: the coordinate {match.group()} is in {coordinate.unit}: the release holds "
+                f"record {sample.id!r}: the coordinate {coordinate.text} is in {coordinate.unit}: the release holds "
                 "fractions of the media only."
             )
         direction = _DIRECTIONS.get(_SPEAKERS[message["role"]])
         if direction is None:
-            raise InputError(f"record {sample.id!r}: {match.group()} stands in the system message: move it to a turn.")
+            raise InputError(
+                f"record {sample.id!r}: {coordinate.text} stands in the system message: move it to a turn."
+            )
         variables[_LISTS[name, direction]].append(coordinate.value)
         return f"<{name}-{direction}>"
 
     turns = []
     for message in sample.messages:
-        turns.append({"from": _SPEAKERS[message["role"]], "value": _COORDINATE.sub(replace, message["content"])})
+        value = NOTATION.replace_coordinates(message["content"], replace)
+        turns.append({"from": _SPEAKERS[message["role"]], "value": value})
     record: dict[str, Any] = {"id": sample.id}
     if sample.media_type != "text":
         record[sample.media_type] = _name_media(sample, data_folder)

@@ -106,7 +106,7 @@ class UserJsonlReader(FileReader):
 
 def _guess_task(media_type: str, fields: Mapping[str, Any], answer_field: str) -> Task:
     """Return the first task that has these fields, rather one whose answers have times or boxes as this one does."""
-    axes = {coordinate.axis for coordinate in find_text_coordinates(fields.get("answer", ""), answer_field)}
+    axes = {coordinate.kind for coordinate in find_text_coordinates(fields.get("answer", ""), answer_field)}
     possible = [task for task in TASKS.values() if task.media_type in ("any", media_type)]
     found = []
     for task in possible:

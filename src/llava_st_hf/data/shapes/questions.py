@@ -19,8 +19,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from ...processing.grounding_text_llava_st import format_box, format_span, format_tube
-from ...processing.notation_llava_st import format_coordinate
+from ...processing.notation_llava_st import write_box, write_span, write_time, write_tube
 from ...processing.tasks_llava_st import get_task
 from .random_stream import RandomStream
 from .scenes import COLORS, EVENTS, SHAPES, Scene, SceneObject, Segment, are_alike, find_first_change
@@ -158,20 +157,16 @@ def _write_prompt(task: str, rng: RandomStream, **fields: str) -> str:
 
 
 def _write_span(scene: Scene, stretch: Description | Segment) -> str:
-    return format_span(scene.get_time(stretch.first_frame), scene.get_time(stretch.last_frame))
+    return write_span(scene.get_time(stretch.first_frame), scene.get_time(stretch.last_frame))
 
 
 def _write_box(scene: Scene, item: SceneObject, frame: int = 0) -> str:
-    return format_box(*scene.get_box(item, frame))
+    return write_box(scene.get_box(item, frame))
 
 
 def _write_tube(scene: Scene, asked: Description) -> str:
     frames = range(asked.first_frame, asked.last_frame + 1)
-    return format_tube([(scene.get_time(frame), scene.get_box(asked.item, frame)) for frame in frames])
-
-
-def _write_time(scene: Scene, frame: int) -> str:
-    return format_coordinate("t", round(scene.get_time(frame), 6))
+    return write_tube([(scene.get_time(frame), scene.get_box(asked.item, frame)) for frame in frames])
 
 
 def _write_turn(name: str, scene: Scene, rng: RandomStream, asked: Description, query: str = "") -> list[Turn]:
@@ -180,8 +175,8 @@ def _write_turn(name: str, scene: Scene, rng: RandomStream, asked: Description, 
     writers = {
         "query": lambda: query,
         "span": lambda: _write_span(scene, asked),
-        "start": lambda: _write_time(scene, asked.first_frame),
-        "end": lambda: _write_time(scene, asked.last_frame),
+        "start": lambda: write_time(scene.get_time(asked.first_frame)),
+        "end": lambda: write_time(scene.get_time(asked.last_frame)),
         "box": lambda: _write_box(scene, asked.item, asked.first_frame),
         "tube": lambda: _write_tube(scene, asked),
         "caption": lambda: f"{asked.sentence}.",

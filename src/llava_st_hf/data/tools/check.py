@@ -8,7 +8,6 @@ import bisect
 import hashlib
 import itertools
 import math
-import re
 import signal
 from array import array
 from collections import Counter
@@ -21,7 +20,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ...processing.media_llava_st import MediaInfo, PromptError
-from ...processing.notation_llava_st import COORDINATE_PATTERN
+from ...processing.notation_llava_st import NOTATION, CoordinateVocabulary
 from ...processing.processing_llava_st import LlavaSTProcessor
 from ...processing.video_processing_llava_st import LlavaSTVideoProcessor
 from ..media_loading import MAX_FILE_BYTES, check_file, load_media
@@ -36,7 +35,6 @@ DECODE_LEVELS = ("none", "header", "full")
 Records = Sequence[Sample | SkippedRecord]  # a reader, a mixture, or a list
 _CHUNK = 64  # records
 _SMALL = {"height": 16, "width": 16}  # of frames that are decoded but not looked at
-_COORDINATE = re.compile(COORDINATE_PATTERN)
 
 
 @dataclass
@@ -234,7 +232,7 @@ class TokenCounter:
         except PromptError as error:
             raise RecordError("invalid_field", "messages", f"messages: {error}") from error
         # A coordinate is one token, whatever its value; a placeholder stands for one of the tokens of its medium.
-        text = _COORDINATE.sub(lambda match: f"<{match['axis']}_0>", text)
+        text = NOTATION.replace_coordinates(text, lambda each: CoordinateVocabulary.token(each.kind, 0))
         num_tokens = len(processor.tokenizer(text, verbose=False)["input_ids"])
         if sample.media_type == "video":
             num_frames = num_frames or self.processor.video_processor.num_frames
@@ -414,7 +412,7 @@ class _Chunks(Dataset):
             summary.num_tokens.setdefault(sample.task, Counter())[num_tokens] += 1
         for coordinates in sample.find_coordinates():
             for coordinate in coordinates:
-                values = summary.coordinates.setdefault((coordinate.axis, coordinate.unit), CoordinateRange())
+                values = summary.coordinates.setdefault((coordinate.kind, coordinate.unit), CoordinateRange())
                 values.add(coordinate.value, coordinate.unit)
         doubts = dict(find_doubts(turns))
         doubts.update(("damaged_media", problem) for medium in media for problem in medium.problems)

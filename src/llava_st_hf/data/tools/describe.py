@@ -1,18 +1,17 @@
 """What a record says, and what a check found, in words for a reader."""
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ...processing.grounding_results_llava_st import Box, GroundingResult
 from ...processing.media_llava_st import InputError
+from ...processing.notation_llava_st import NOTATION, Lexeme
+from ...utils.tables import format_table
 from ..samples import Sample
 from ..skips import SkippedRecord, format_skip_table
 from ..turns import Turn
 from .check import CheckSummary, Records
 
-_DECIMALS = re.compile(r"(?<=[txy]=)\d*\.\d+")
 _AXES = {"t": "time", "x": "width", "y": "height"}
 
 
@@ -69,7 +68,12 @@ def describe_record(sample: Sample, turns: Sequence[Turn]) -> str:
 
 def _shorten(text: str) -> str:
     """Return a text whose coordinates have four decimals at most; the record has more."""
-    return _DECIMALS.sub(lambda match: f"{float(match[0]):.4f}".rstrip("0").rstrip("."), text)
+
+    def write(coordinate: Lexeme) -> str:
+        kind, value, unit = coordinate[:3]
+        return coordinate.text if unit == "bin" else NOTATION.write_coordinate(kind, round(value, 4), unit)
+
+    return NOTATION.replace_coordinates(text, write)
 
 
 def _list_groups(result: GroundingResult) -> list[str]:
@@ -126,21 +130,6 @@ def describe_check(summary: CheckSummary, report: Path | None = None) -> list[st
         examples = [f"  {entry['kind']}: {entry['example']}" for entry in facts["warnings"]]
         tables.append("\n".join([format_table(("source", "warning", "records"), rows), "for example", *examples]))
     return tables
-
-
-def format_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a table in plain text; texts stand at the left of their columns, numbers at the right."""
-    written = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(header, *written, strict=True)]
-    is_text = [all(not cell[:1].isdigit() for cell in column) for column in zip(*written, strict=True)]
-    lines = [
-        "  ".join(
-            f"{cell:<{width}}" if left else f"{cell:>{width}}"
-            for cell, width, left in zip(row, widths, is_text, strict=True)
-        ).rstrip()
-        for row in [header, *written]
-    ]
-    return "\n".join(lines)
 
 
 __all__ = ["describe_check", "describe_record", "find_record"]
