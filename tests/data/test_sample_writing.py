@@ -14,7 +14,7 @@ from llava_st_hf.data.samples import Media
 from llava_st_hf.data.skips import RecordError
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.media_llava_st import MediaError, MediaInfo
-from llava_st_hf.processing.notation_llava_st import find_coordinates, write_box
+from llava_st_hf.processing.notation_llava_st import NOTATION
 
 BOX = AnnotatedBox([0, 0, 50, 20])
 
@@ -28,7 +28,7 @@ def answer(num_frames: int = 11, **fields) -> str:
 
 def test_fractions_are_read_again_exactly():
     box = (1 / 3, 1e-7, 2 / 3 + 1e-16, math.nextafter(1, 0))
-    assert [coordinate.value for coordinate in find_coordinates(write_box(box))] == list(box)
+    assert [coordinate.value for coordinate in NOTATION.find_coordinates(NOTATION.write_box(box))] == list(box)
     result = parse_answer(write_box(box), MediaInfo("image", 1, 1), answer_format="box")
     assert not result.problems
     assert result.boxes[0].xyxy == pytest.approx(box, abs=1e-12)
