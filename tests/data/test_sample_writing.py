@@ -29,7 +29,7 @@ def answer(num_frames: int = 11, **fields) -> str:
 def test_fractions_are_read_again_exactly():
     box = (1 / 3, 1e-7, 2 / 3 + 1e-16, math.nextafter(1, 0))
     assert [coordinate.value for coordinate in NOTATION.find_coordinates(NOTATION.write_box(box))] == list(box)
-    result = parse_answer(write_box(box), MediaInfo("image", 1, 1), answer_format="box")
+    result = parse_answer(NOTATION.write_box(box), MediaInfo("image", 1, 1), answer_format="box")
     assert not result.problems
     assert result.boxes[0].xyxy == pytest.approx(box, abs=1e-12)
 
@@ -96,7 +96,7 @@ def test_boxes_by_frame_are_interpolated_where_they_are_sparse():
         frame_rate=10,
     )
     # Half a second beside them is five frames.
-    assert [c.value for c in find_coordinates(found)] == pytest.approx(
+    assert [c.value for c in NOTATION.find_coordinates(found)] == pytest.approx(
         [0.2, 0, 0, 0.5, 0.5, 0.3, 0.125, 0, 0.625, 0.5, 0.4, 0.375, 0, 0.875, 0.5, 0.5, 0.5, 0, 1, 0.5]
     )
 
@@ -109,7 +109,7 @@ def test_units_are_converted_by_the_frame_rate(clip: Path):
         {"media": media, "frame_count": None, "spans": span, "frame_rate": 10},
         {"frame_count": 40, "spans": (AnnotatedSpan((1.0, 3.0)),), "frame_rate": 10},
     ):
-        found = find_coordinates(answer(task="tvg", **fields))
+        found = NOTATION.find_coordinates(answer(task="tvg", **fields))
         assert [coordinate.value for coordinate in found] == pytest.approx([10 / 39, 30 / 39])
     with pytest.raises(RecordError, match="span is 10: it is in frames, which need frame_rate"):
         answer(task="tvg", media=media, frame_count=None, spans=span)
