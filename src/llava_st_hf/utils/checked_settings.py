@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from huggingface_hub.dataclasses import strict, validated_field
 from huggingface_hub.errors import StrictDataclassError, StrictDataclassFieldValidationError
+from huggingface_hub.utils import httpx
 from safetensors import SafetensorError
 
 from ..processing.media_llava_st import InputError
@@ -66,7 +67,7 @@ def checked(cls: type[T]) -> type[T]:
                 raise cause from error
             if isinstance(cause, TypeError):
                 cause = f"give {' or '.join(_FIXES[kind] for kind in kinds[name] if kind in _FIXES)}"
-            raise InputError(f"{name} is {repr(value)[:200]}: {cause}.", field=name) from error
+            raise InputError(f"{name} is {value!r:.200}: {cause}.", field=name) from error
 
     cls.__setattr__ = __setattr__
     return cls
@@ -135,7 +136,7 @@ def read_yaml(path: str | os.PathLike, what: str) -> Any:
 @contextmanager
 def input_errors(message: str = "{}") -> Iterator[None]:
     """
-    Turn what reading or writing files may raise into an `InputError` of one line.
+    Turn what reading or writing files, here or on the Hub, may raise into an `InputError` of one line.
 
     Args:
         message (`str`, *optional*, defaults to `"{}"`): The message, with `{}` in the place of what was raised.
@@ -144,7 +145,7 @@ def input_errors(message: str = "{}") -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (StrictDataclassError, SafetensorError, OSError, ValueError) as error:
+    except (StrictDataclassError, SafetensorError, httpx.HTTPError, OSError, ValueError) as error:
         if isinstance(error, StrictDataclassError):  # wraps the message of a check in lines of its own
             reason = str(error.__cause__ or error).replace("\n", " ")
         else:

@@ -14,7 +14,6 @@ from ..processing.media_llava_st import InputError
 from .atomic_files import write_json_whole
 
 _PROGRESS = "progress"
-_MAX_VALUE_CHARACTERS = 200
 
 
 class RunManifest:
@@ -64,7 +63,7 @@ class RunManifest:
         if (difference := _find_difference(known, self.settings)) is not None:
             name, before, now = difference
             raise InputError(
-                f"{self.output} holds a run with {name}={_show(before)}, and now {name} is {_show(now)}: give the "
+                f"{self.output} holds a run with {name}={before!r:.200}, and now {name} is {now!r:.200}: give the "
                 "same to go on, or name another."
             )
         self.progress = progress
@@ -91,11 +90,6 @@ def _find_difference(known: dict[str, Any], now: dict[str, Any], prefix: str = "
             return _find_difference(before, after, f"{prefix}{name}.")
         return prefix + name, before, after
     return None
-
-
-def _show(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _MAX_VALUE_CHARACTERS else text[: _MAX_VALUE_CHARACTERS - 3] + "..."
 
 
 __all__ = ["RunManifest"]

@@ -21,6 +21,7 @@ from ...hub.cards import UNKNOWN_LICENSE, SourceFacts, render_dataset_card
 from ...processing.media_llava_st import InputError
 from ...processing.video_processing_llava_st import DEFAULT_FPS
 from ...utils.atomic_files import move_whole, remove_leftovers, write_json_whole, write_text_whole, writing_whole
+from ...utils.checked_settings import input_errors
 from ...utils.run_manifest import RunManifest
 from ...utils.sizes import parse_size
 from ..samples import Media, Sample, get_features
@@ -184,20 +185,18 @@ def prepare_push(repository: str, private: bool = False, api: Any = None) -> Non
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import LocalTokenNotFoundError
-    from huggingface_hub.utils import httpx
 
     if not _REPOSITORY.fullmatch(repository):
         raise InputError(f"the repository is {repository[:200]!r}: give ORGANIZATION/NAME.", field="push_to")
     api = HfApi() if api is None else api
-    try:
-        api.create_repo(repository, repo_type="dataset", private=private or None, exist_ok=True)
+    with input_errors(f"{repository} cannot be made on the Hub: {{}}"):
+        try:
+            api.create_repo(repository, repo_type="dataset", private=private or None, exist_ok=True)
+        except LocalTokenNotFoundError as error:
+            raise InputError(f"{repository} needs a login: run `hf auth login` first.") from error
         # An existing repository keeps its visibility, whatever is asked for.
         if private and not api.repo_info(repository, repo_type="dataset").private:
             raise InputError(f"{repository} exists and is public: make it private on the Hub, or name another.")
-    except LocalTokenNotFoundError as error:
-        raise InputError(f"{repository} needs a login: run `hf auth login` first.") from error
-    except (httpx.HTTPError, OSError) as error:
-        raise InputError(f"{repository} cannot be made on the Hub: {' '.join(str(error).split())}") from error
 
 
 def push_dataset(published: PublishedDataset, repository: str, api: Any = None) -> str:
@@ -216,10 +215,9 @@ def push_dataset(published: PublishedDataset, repository: str, api: Any = None) 
         `InputError`: When the upload fails; run again, it sends only what the Hub does not have.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import httpx
 
     api = HfApi() if api is None else api
-    try:
+    with input_errors(f"{published.path} cannot be sent to {repository}: {{}}; run the same again."):
         commit = api.upload_folder(
             repo_id=repository,
             repo_type="dataset",
@@ -228,10 +226,6 @@ def push_dataset(published: PublishedDataset, repository: str, api: Any = None) 
             allow_patterns=_UPLOADED,
             delete_patterns=["data/train-*.parquet"],
         )
-    except (httpx.HTTPError, OSError) as error:
-        raise InputError(
-            f"{published.path} cannot be sent to {repository}: {' '.join(str(error).split())}; run the same again."
-        ) from error
     return commit.commit_url
 
 
@@ -360,34 +354,26 @@ def _make_row(sample: Sample) -> tuple[dict[str, Any], int]:
     if any(item.frames is not None for item in sample.media):
         timed = tuple(replace(item, frame_rate=item.frame_rate or DEFAULT_FPS) for item in sample.media)
         sample = encode_sample(replace(sample, media=timed))
-    total, media = 0, []
-    for item in sample.media:
-        content = _read(item)
-        total += len(content)
-        if total > MAX_MEDIA_BYTES:
-            raise RecordError(
-                "oversized_media", "media", f"the media have more than {MAX_MEDIA_BYTES} bytes: cut or compress them."
-            )
-        media.append(Media(path=_make_name(item.path), content=content))
-    row = replace(sample, media=tuple(media)).to_row()
-    return row, total + sum(len(message["content"].encode()) for message in sample.messages)
-
-
-def _read(item: Media) -> bytes:
-    if item.content is not None:
-        return item.content
     try:
-        if os.path.getsize(item.path) > MAX_MEDIA_BYTES:
+        num_bytes = sum(_count_bytes(item) for item in sample.media)
+        if num_bytes > MAX_MEDIA_BYTES:
             raise RecordError(
                 "oversized_media",
                 "media",
-                f"media is {item.path[:200]!r} of more than {MAX_MEDIA_BYTES} bytes: cut or compress it.",
+                f"the media have {num_bytes} bytes, more than {MAX_MEDIA_BYTES}: cut or compress them.",
             )
-        return Path(item.path).read_bytes()
+        media = [
+            Media(_make_name(item.path), Path(item.path).read_bytes() if item.content is None else item.content)
+            for item in sample.media
+        ]
     except OSError as error:
-        raise RecordError(
-            "unreadable_media", "media", f"media is {item.path[:200]!r}, which cannot be read ({error}): fix it."
-        ) from error
+        raise RecordError("unreadable_media", "media", f"media cannot be read ({error}): fix them.") from error
+    row = replace(sample, media=tuple(media)).to_row()
+    return row, num_bytes + sum(len(message["content"].encode()) for message in sample.messages)
+
+
+def _count_bytes(item: Media) -> int:
+    return os.path.getsize(item.path) if item.content is None else len(item.content)
 
 
 def _make_name(path: str | None) -> str | None:
