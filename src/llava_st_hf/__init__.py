@@ -10,7 +10,8 @@ from .inference.pipeline import SpatialTemporalGroundingPipeline, register_pipel
 from .inference.session import GroundingSession
 from .modeling.configuration_llava_st import LlavaQwenConfig, LlavaSTConfig
 from .modeling.modeling_llava_st import LlavaSTForConditionalGeneration, LlavaSTModel
-from .processing.grounding_results_llava_st import Box, Caption, GroundingResult, Problem, Span, Tube
+from .processing.answer_problems_llava_st import Problem
+from .processing.grounding_results_llava_st import Box, Caption, GroundingResult, Span, Tube
 from .processing.media_llava_st import InputError, MediaInfo
 from .processing.processing_llava_st import LlavaSTProcessor
 from .processing.video_processing_llava_st import LlavaSTVideoProcessor

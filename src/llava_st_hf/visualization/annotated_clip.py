@@ -40,7 +40,7 @@ def write_annotated_video(
     Raises:
         `MediaError`: If the clip cannot be read or the output cannot be written.
     """
-    with writing_beside(source_path, output_path, ".mp4") as temporary:
+    with writing_beside(output_path, source_path) as temporary:
         video = probe_video(source_path)
         encoder = _Encoder(temporary, video.timeline, (video.width, video.height))
         annotator = _Annotator(result, encoder.size, _timeline_of_file(result, video.timeline))

@@ -76,7 +76,7 @@ def write_contact_sheet(
         `InputError`: If `columns` or `rows` is not usable.
         `MediaError`: If the clip cannot be read or the output cannot be written.
     """
-    with writing_beside(source_path, output_path, ".png") as temporary:
+    with writing_beside(output_path, source_path) as temporary:
         draw_contact_sheet(source_path, result, columns, rows).save(temporary, format="PNG")
 
 

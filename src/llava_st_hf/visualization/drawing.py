@@ -23,7 +23,6 @@ SPAN_COLOR: Color = (0, 214, 150)
 INK: Color = (255, 255, 255)
 FAINT_INK: Color = (150, 156, 166)
 PAPER: Color = (20, 22, 27)
-_MAX_QUERY_CHARACTERS = 400
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ def _draw_tag(
     canvas_width: int,
     top_limit: int,
 ) -> None:
-    text = shorten(_printable(label), style.font, canvas_width - 2 * style.pad)
+    text = shorten(make_printable(label), style.font, canvas_width - 2 * style.pad)
     width = round(style.font.getlength(text)) + 2 * style.pad
     height = style.line_height
     left = _clamp(box[0], 0, max(0, canvas_width - width))
@@ -143,9 +142,9 @@ def _clamp(value: int, low: int, high: int) -> int:
     return max(low, min(value, high))
 
 
-def _printable(text: str) -> str:
+def make_printable(text: str, max_characters: int = 400) -> str:
     """Put a text on one line and take out what no font can measure (control characters, lone surrogates)."""
-    text = text[:_MAX_QUERY_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
+    text = text[:max_characters].encode("utf-8", "replace").decode("utf-8")
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
@@ -163,7 +162,7 @@ def _count_fitting(text: str, font: ImageFont.FreeTypeFont, width: float) -> int
 
 def wrap(text: str, font: ImageFont.FreeTypeFont, width: float, max_lines: int) -> list[str]:
     """Break a text into lines at spaces, and inside words that are longer than a line."""
-    rest, lines = _printable(text), []
+    rest, lines = make_printable(text), []
     while rest and len(lines) < max_lines - 1:
         fitting = max(_count_fitting(rest, font, width), 1)
         # The last space up to there, unless all of it fits or a word is longer than the line.
@@ -184,6 +183,7 @@ __all__ = [
     "Style",
     "draw_box",
     "draw_on_image",
+    "make_printable",
     "shorten",
     "wrap",
     "write_label",

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -44,18 +45,21 @@ def check_output(
 
 
 @contextmanager
-def writing_beside(source: str | os.PathLike, output: str | os.PathLike, suffix: str) -> Iterator[str]:
-    """Give a temporary name beside the output, and rename it to the output only if all went well."""
-    output = Path(output)
-    if not output.parent.is_dir():
-        raise MediaError(f"{output}: its folder does not exist; create {output.parent} first.")
-    if output.is_dir():
-        raise MediaError(f"{output}: is a directory; give the name of a file to write.")
-    if output.exists() and Path(source).exists() and output.samefile(source):
-        raise MediaError(f"{output}: is the clip itself; write to another file.")
-    temporary = None
+def writing_beside(output: str | os.PathLike, source: Any) -> Iterator[str]:
+    """
+    Give a temporary name beside the output, and rename it to the output only if all went well.
+
+    Args:
+        output (`str` or `os.PathLike`): The file to write; one that is there is replaced.
+        source (`Any`): The clip or image that it is made from, which must not be overwritten.
+
+    Raises:
+        `InputError`: If the output cannot be written.
+    """
+    output, temporary = Path(output), None
+    check_output(output, [output.suffix.lower()], [source] if isinstance(source, (str, os.PathLike)) else [])
     try:
-        handle, temporary = tempfile.mkstemp(suffix=suffix, prefix=f".{output.stem}-", dir=output.parent)
+        handle, temporary = tempfile.mkstemp(suffix=output.suffix, prefix=f".{output.stem}-", dir=output.parent)
         os.close(handle)
         yield temporary
         umask = os.umask(0)
@@ -64,9 +68,10 @@ def writing_beside(source: str | os.PathLike, output: str | os.PathLike, suffix:
         os.replace(temporary, output)
     except (av.error.FFmpegError, OSError) as error:
         reason = " ".join(str(error.strerror or error).split())
+        origin = "" if source is None else f" from {describe_source(source)}"
         raise MediaError(
-            f"{output}: could not be written from {describe_source(source)} ({reason}); check the clip, the folder's "
-            "permissions and the free space."
+            f"{output}: could not be written{origin} ({reason}); check the input, the folder's permissions and the "
+            "free space."
         ) from None  # the trace of an FFmpeg error says nothing that the message does not
     finally:
         if temporary is not None:
