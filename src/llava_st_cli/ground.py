@@ -155,7 +155,7 @@ def answer(
         manner: How the pipeline is to answer: `constrained`, `every_frame`.
     """
     from llava_st_hf.demo import SHIPPED_MODEL, SHIPPED_MODEL_NOTICE
-    from llava_st_hf.inference.pipeline import check_questions
+    from llava_st_hf.inference.options import check_questions
     from llava_st_hf.processing.image_loading_llava_st import guess_media_type
 
     media_type, asked = guess_media_type(media), asdict(question)
