@@ -99,7 +99,7 @@ def test_media_may_be_given_as_transformers_does(processor, inputs):
         ({}, "inputs is missing: give"),
         ({"inputs": {"input_ids": torch.zeros(1, 3)}}, "inputs is a dict without media"),
         ({"media": 3}, "media is a int"),
-        ({"media": "missing.mp4"}, "no such file"),
+        ({"media": "missing.mp4"}, "missing.mp4 does not exist"),
         ({"media": ["missing.png"]}, "missing.png does not exist"),
         ({"media": []}, "1 rows and inputs 0 samples"),
         (

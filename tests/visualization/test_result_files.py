@@ -66,7 +66,7 @@ def test_what_cannot_be_saved_is_one_line_and_leaves_nothing(result, image_resul
         result.save(tmp_path / "answer.gif")
     with pytest.raises(MediaError, match="folder does not exist"):
         result.save(tmp_path / "nowhere" / "answer.json")
-    with pytest.raises(MediaError, match="no such file"):
+    with pytest.raises(MediaError, match="does not exist"):
         result.save(tmp_path / "answer.png", tmp_path / "gone.mp4")
     with pytest.raises(MediaError, match="is the clip itself"):
         image_result.save(image_result.media.source)

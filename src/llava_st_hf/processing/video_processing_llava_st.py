@@ -8,6 +8,7 @@ in `LlavaSTVideoMetadata`, so that an answer can be put back onto the clip.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -180,7 +181,7 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
             frames = [self._resize(video, target, kwargs["resample"]) for video in frames]
         return frames, metadata
 
-    def probe(self, source: "str | os.PathLike | bytes") -> LlavaSTVideoMetadata:
+    def probe(self, source: str | PathLike | bytes) -> LlavaSTVideoMetadata:
         """
         Tell what would be known of a file's frames, once they were sampled, without decoding them.
 
