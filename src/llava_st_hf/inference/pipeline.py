@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 from transformers import AutoModelForImageTextToText, Pipeline, PreTrainedModel
-from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils.chat_template_utils import Chat, is_valid_message
 
 from ..modeling.configuration_llava_st import LlavaSTConfig
@@ -47,11 +46,12 @@ class _Asked:
     is_list: bool
 
 
-class _GroundingModel(AutoModelForImageTextToText):
+class PipelineModel(AutoModelForImageTextToText):
     """Also knows a published checkpoint whose config.json says `llava`, where the Auto classes see another model."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> PreTrainedModel:
+        """Load the model that a checkpoint holds, see `AutoModelForImageTextToText`."""
         config = SourceFiles(pretrained_model_name_or_path, kwargs).read_json("config.json")
         if config is None or not is_published_config(config):
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
@@ -280,18 +280,4 @@ def _find_device(device: str | torch.device | None) -> torch.device | None:
     return found
 
 
-def register_pipeline() -> None:
-    """Make `pipeline("spatial-temporal-grounding")` known to transformers."""
-    PIPELINE_REGISTRY.register_pipeline(
-        PIPELINE_TASK,
-        pipeline_class=SpatialTemporalGroundingPipeline,
-        pt_model=_GroundingModel,
-        type="multimodal",
-    )
-
-
-__all__ = [
-    "SpatialTemporalGroundingPipeline",
-    "load_pipeline",
-    "register_pipeline",
-]
+__all__ = ["PIPELINE_TASK", "PipelineModel", "SpatialTemporalGroundingPipeline", "load_pipeline"]
