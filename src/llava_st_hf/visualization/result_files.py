@@ -14,7 +14,7 @@ from ..processing.grounding_export_llava_st import TABLE_COLUMNS, convert_to_row
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError
 from .annotated_clip import write_annotated_video
-from .output_files import writing_beside
+from .output_files import check_output, writing_beside
 from .result_html import draw_result, find_source, render_html, render_page
 
 
@@ -49,15 +49,12 @@ def save_result(result: GroundingResult, path: str | os.PathLike, source: Any = 
     Raises:
         `InputError`: For another ending, a clip or image that cannot be read, or a file that cannot be written.
     """
+    is_image = result.media is not None and result.media.media_type == "image"
+    check_output(path, [*_WRITERS] if is_image else [*_WRITERS, ".mp4"], field="path")
     ending = Path(path).suffix.lower()
     if ending == ".mp4":
-        source = find_source(result, source)
-        if result.media.media_type == "image":
-            raise InputError(f"path is {path}: the answer is about an image, give a name that ends in .png.")
-        write_annotated_video(source, result, path)
+        write_annotated_video(find_source(result, source), result, path)
         return
-    if ending not in _WRITERS:
-        raise InputError(f"path is {path}: give a name that ends in {', '.join(_WRITERS)} or .mp4.")
     write = _WRITERS[ending]
     with writing_beside(path, result.media.source if source is None and result.media else source) as temporary:
         write(Path(temporary), result, source)
