@@ -76,7 +76,7 @@ class Outputs:
 
     def write(self, results: "list[GroundingResult]", media: str, media_type: str, model: str, quiet: bool) -> None:
         """Write the answers to the files that were asked for; a picture is of one answer."""
-        from llava_st_hf.processing.image_loading_llava_st import open_image
+        from llava_st_hf.processing import open_image
         from llava_st_hf.visualization import draw_on_image, write_annotated_video, write_contact_sheet
 
         if self.json is not None:
@@ -156,7 +156,7 @@ def answer(
     """
     from llava_st_hf.demo import SHIPPED_MODEL, SHIPPED_MODEL_NOTICE
     from llava_st_hf.inference.options import check_questions
-    from llava_st_hf.processing.image_loading_llava_st import guess_media_type
+    from llava_st_hf.processing import guess_media_type
 
     media_type, asked = guess_media_type(media), asdict(question)
     # All that can be wrong without the model is found before minutes go into loading it and answering.
