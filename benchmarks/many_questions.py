@@ -13,9 +13,14 @@ import time
 
 import numpy as np
 
-from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration, LlavaSTProcessor, LlavaSTVideoProcessor
+from llava_st_hf import (
+    GroundingSession,
+    LlavaSTConfig,
+    LlavaSTForConditionalGeneration,
+    LlavaSTProcessor,
+    LlavaSTVideoProcessor,
+)
 from llava_st_hf.demo import SHIPPED_CHECKPOINT
-from llava_st_hf.inference.session import GroundingSession
 
 IMAGE_SIZE, PATCH_SIZE = 378, 14
 

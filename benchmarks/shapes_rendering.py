@@ -14,7 +14,7 @@ import time
 import av
 
 from llava_st_hf.data.shapes import SHAPES_TASKS, ShapesDataset, encode_sample
-from llava_st_hf.processing.tasks_llava_st import get_task
+from llava_st_hf.processing import get_task
 
 
 def decode(content: bytes) -> None:

@@ -29,9 +29,7 @@ from transformers import (
 from trl import SFTConfig, SFTTrainer
 
 from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration
-from llava_st_hf.training.recipe import LlavaSTTrainingConfig
-from llava_st_hf.training.stages import STAGES
-from llava_st_hf.training.trainer import LlavaSTTrainer
+from llava_st_hf.training import STAGES, LlavaSTTrainer, LlavaSTTrainingConfig
 
 TEXT_TOKENS, ANSWER_TOKENS = 64, 48  # of a question with its answer, and of the answer alone
 GRID, PATCH_SIZE, SPECIAL_TOKENS = 18, 8, 2

@@ -16,9 +16,8 @@ from pathlib import Path
 import torch
 from transformers import SiglipImageProcessor
 
+from llava_st_hf.processing import LlavaSTVideoProcessor, read_video
 from llava_st_hf.processing.frame_sampling_llava_st import compute_frame_indices
-from llava_st_hf.processing.video_decoding_llava_st import read_video
-from llava_st_hf.processing.video_processing_llava_st import LlavaSTVideoProcessor
 
 try:
     from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil

@@ -9,7 +9,7 @@ from .options import Quiet, ShardSize, argument, option
 from .running import Command, check_folder, say
 
 if TYPE_CHECKING:
-    from llava_st_hf.checkpoints.writing import WrittenCheckpoint
+    from llava_st_hf.checkpoints import WrittenCheckpoint
 
 app = typer.Typer()
 Destination = Annotated[Path, argument("DST", "folder to write: new or empty")]
@@ -29,7 +29,7 @@ def convert(
     where it was. A folder with anything else in it is never overwritten.
     """
     check_folder("SRC", source)
-    from llava_st_hf.checkpoints.convert import convert_checkpoint
+    from llava_st_hf.checkpoints import convert_checkpoint
 
     _report(convert_checkpoint(source, destination, max_shard_size, quiet))
 
@@ -52,7 +52,7 @@ def init(
     where it was. A folder with anything else in it is never overwritten.
     """
     check_folder("--base", base)
-    from llava_st_hf.checkpoints.initialize import initialize_checkpoint
+    from llava_st_hf.checkpoints import initialize_checkpoint
 
     written = initialize_checkpoint(
         base,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llava_st_hf import LlavaSTProcessor
     from llava_st_hf.data.tools.check import CheckSummary
     from llava_st_hf.data.tools.opening import OpenedRecords
-    from llava_st_hf.hub.cards import SourceFacts
+    from llava_st_hf.hub import SourceFacts
 
 _NUM_FRAMES = 100  # sampled of a clip whose truth is drawn
 
@@ -182,7 +182,7 @@ def show(
       llava-st data show st-shapes 3 --output record.mp4
     """
     records = open_data(data, remarks).records
-    from llava_st_hf.data.media_probe import probe_media
+    from llava_st_hf.data import probe_media
     from llava_st_hf.data.skips import SkippedRecord
     from llava_st_hf.data.tools.describe import describe_record, find_record
     from llava_st_hf.data.tools.show import check_output, draw_record
@@ -224,7 +224,7 @@ def stats(
     """
     running.check_folder("--processor", processor)
     records = open_data(data, remarks).records
-    from llava_st_hf.data.tools.stats import collect_statistics, write_statistics
+    from llava_st_hf.data.tools import collect_statistics, write_statistics
 
     counter = load_processor(processor)
     with running.show_progress("Reading", min(len(records), max(max_records, 0)), quiet=quiet) as bar:
@@ -345,7 +345,7 @@ def publish(
 
 def read_licenses(given: Sequence[str], known: "dict[str, SourceFacts]") -> "dict[str, SourceFacts]":
     """Return the sources that licences are given for."""
-    from llava_st_hf.hub.cards import SourceFacts
+    from llava_st_hf.hub import SourceFacts
 
     facts = {}
     for text in given:

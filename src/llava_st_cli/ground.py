@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     import torch
     from tqdm import tqdm
 
-    from llava_st_hf import Box, GroundingResult, Span
+    from llava_st_hf import GroundingResult
 
-LONGEST_ANSWER = 400  # characters on the screen; the JSON has it all
 app = typer.Typer()
 
 _Pair, _Corners = tuple[float, float], tuple[float, float, float, float]
@@ -77,7 +76,7 @@ class Outputs:
 
     def write(self, results: "list[GroundingResult]", media: str, media_type: str, model: str, quiet: bool) -> None:
         """Write the answers to the files that were asked for; a picture is of one answer."""
-        from llava_st_hf.processing.image_loading_llava_st import open_image
+        from llava_st_hf.processing import open_image
         from llava_st_hf.visualization import draw_on_image, write_annotated_video, write_contact_sheet
 
         if self.json is not None:
@@ -156,8 +155,8 @@ def answer(
         manner: How the pipeline is to answer: `constrained`, `every_frame`.
     """
     from llava_st_hf.demo import SHIPPED_MODEL, SHIPPED_MODEL_NOTICE
-    from llava_st_hf.inference.pipeline import check_questions
-    from llava_st_hf.processing.image_loading_llava_st import guess_media_type
+    from llava_st_hf.inference.options import check_questions
+    from llava_st_hf.processing import guess_media_type
 
     media_type, asked = guess_media_type(media), asdict(question)
     # All that can be wrong without the model is found before minutes go into loading it and answering.
@@ -171,7 +170,7 @@ def answer(
     running.say(f"Reading {media}", quiet)
     with running.show_progress("Answering", None, "token", quiet) as bar:
         results = ground(media, queries, media_type=media_type, streamer=TokenCounter(bar), **asked, **manner)
-    print(running.clean("\n\n".join(summarize(result) for result in results)), flush=True)
+    print(running.clean("\n\n".join(str(result) for result in results)), flush=True)
     outputs.write(results, media, media_type, model.model or SHIPPED_MODEL, quiet)
 
 
@@ -188,37 +187,3 @@ class TokenCounter:
 
     def end(self) -> None:
         """Do nothing: another answer may follow."""
-
-
-def summarize(result: "GroundingResult") -> str:
-    """Describe a result in a few lines for a reader."""
-    lines = [] if result.query is None else [f"query: {result.query}"]
-    lines += [f"{describe_span(span)}{_describe_confidence(span)}" for span in result.spans]
-    lines += [f"box: {describe_box(box)}{_describe_confidence(box)}" for box in result.boxes]
-    for tube in result.tubes:
-        first, last = tube.boxes[0], tube.boxes[-1]
-        lines.append(f"tube: {len(tube.boxes)} boxes from {first.seconds:.2f} s to {last.seconds:.2f} s")
-        lines += [f"  {item.seconds:.2f} s: {describe_box(item.box)}" for item in (first, last)[: len(tube.boxes)]]
-    lines += [f"caption: {caption.text}" for caption in result.captions]
-    text = result.text if len(result.text) <= LONGEST_ANSWER else f"{result.text[:LONGEST_ANSWER]} ..."
-    lines.append(f"answer: {text}")
-    for problem in result.problems:
-        excerpt = f" {problem.text[:40]!r}" if problem.text else ""
-        lines.append(f"problem: {problem.message}{excerpt}")
-    if result.media is not None:
-        lines += [f"media problem: {problem}" for problem in result.media.problems]
-    return "\n".join(lines)
-
-
-def describe_span(span: "Span") -> str:
-    """Return a span as a line says it."""
-    return f"span: {span.start_seconds:.2f} s to {span.end_seconds:.2f} s"
-
-
-def describe_box(box: "Box") -> str:
-    """Return a box as a line says it."""
-    return f"({box.x1:.0f}, {box.y1:.0f}) to ({box.x2:.0f}, {box.y2:.0f}) pixels"
-
-
-def _describe_confidence(found: "Span | Box") -> str:
-    return "" if found.confidence is None else f", confidence {found.confidence:.2f}"

@@ -62,8 +62,8 @@ class ModelChoice:
 
     def load(self) -> "SpatialTemporalGroundingPipeline":
         """Load it."""
+        from llava_st_hf import load_pipeline
         from llava_st_hf.demo import SHIPPED_CHECKPOINT
-        from llava_st_hf.inference.pipeline import load_pipeline
 
         name = SHIPPED_CHECKPOINT if self.model is None else self.model
         with naming(f"--model {name}"):

@@ -50,8 +50,7 @@ def train(
     if str(recipe).startswith("-"):
         raise CommandError(f"RECIPE is {recipe}: name the recipe before its keys.")
     check_exists(recipe, "recipe")
-    from llava_st_hf.training.recipe import read_recipe
-    from llava_st_hf.training.run import run_recipe
+    from llava_st_hf.training import read_recipe, run_recipe
 
     content = read_recipe(recipe, ctx.args)
     try:

@@ -3,30 +3,30 @@
 Importing the package makes its classes known to the Auto classes and to `pipeline`.
 """
 
-from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoModelForMultimodalLM, AutoProcessor
-from transformers.models.auto.video_processing_auto import AutoVideoProcessor  # the top-level name needs torchvision
-
-from .inference.pipeline import SpatialTemporalGroundingPipeline, register_pipeline
-from .inference.session import GroundingSession
-from .modeling.configuration_llava_st import LlavaQwenConfig, LlavaSTConfig
-from .modeling.modeling_llava_st import LlavaSTForConditionalGeneration, LlavaSTModel
-from .processing.grounding_results_llava_st import Box, Caption, GroundingResult, Problem, Span, Tube
-from .processing.media_llava_st import InputError, MediaInfo
-from .processing.processing_llava_st import LlavaSTProcessor
-from .processing.video_processing_llava_st import LlavaSTVideoProcessor
-
-AutoConfig.register("llava_st", LlavaSTConfig)
-AutoConfig.register("llava_qwen", LlavaQwenConfig)
-AutoModel.register(LlavaSTConfig, LlavaSTModel)
-AutoModelForImageTextToText.register(LlavaSTConfig, LlavaSTForConditionalGeneration)
-AutoModelForMultimodalLM.register(LlavaSTConfig, LlavaSTForConditionalGeneration)
-AutoProcessor.register(LlavaSTConfig, LlavaSTProcessor)
-AutoVideoProcessor.register(
-    LlavaSTConfig, video_processor_classes={"torchvision": LlavaSTVideoProcessor, "pil": LlavaSTVideoProcessor}
+from .data import Mixture, open_reader
+from .evaluation import evaluate
+from .inference import GroundingSession, SpatialTemporalGroundingPipeline, load_pipeline
+from .inference.registration import register_classes
+from .modeling import LlavaSTConfig, LlavaSTForConditionalGeneration, LlavaSTModel
+from .processing import (
+    TASKS,
+    Box,
+    Caption,
+    GroundingResult,
+    InputError,
+    LlavaSTProcessor,
+    LlavaSTVideoProcessor,
+    MediaInfo,
+    Problem,
+    Span,
+    Tube,
+    parse_answer,
 )
-register_pipeline()
+
+register_classes()
 
 __all__ = [
+    "TASKS",
     "Box",
     "Caption",
     "GroundingResult",
@@ -38,8 +38,13 @@ __all__ = [
     "LlavaSTProcessor",
     "LlavaSTVideoProcessor",
     "MediaInfo",
+    "Mixture",
     "Problem",
     "Span",
     "SpatialTemporalGroundingPipeline",
     "Tube",
+    "evaluate",
+    "load_pipeline",
+    "open_reader",
+    "parse_answer",
 ]

@@ -1,11 +1,13 @@
 """The one-liner, from files to results, on a random checkpoint."""
 
+import datasets
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from published_checkpoint import make_published_checkpoint
 from transformers import Qwen2Config, Qwen2ForCausalLM, pipeline
+from transformers.pipelines.pt_utils import KeyDataset
 
 from llava_st_hf import (
     GroundingResult,
@@ -13,7 +15,7 @@ from llava_st_hf import (
     LlavaSTForConditionalGeneration,
     SpatialTemporalGroundingPipeline,
 )
-from llava_st_hf.inference.pipeline import check_questions, load_pipeline
+from llava_st_hf.inference.pipeline import load_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +28,24 @@ def photograph(tmp_path_factory):
     path = tmp_path_factory.mktemp("image") / "photograph.PNG"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)).save(path)
     return path
+
+
+CHAT = [{"role": "user", "content": [{"type": "text", "text": "Hello"}]}]
+
+
+def chat_about(path, text):
+    content = [{"type": "video", "video": str(path), "num_frames": 5}, {"type": "text", "text": text}]
+    return [{"role": "user", "content": content}]
+
+
+def assert_same(result, expected):
+    """Check that a result is that of a question that was asked alone; a batch rounds in other places."""
+    assert (result.text, result.task, result.query) == (expected.text, expected.task, expected.query)
+    assert result.media == expected.media
+    for found, other in zip(result.labelled_boxes(), expected.labelled_boxes(), strict=True):
+        assert found.box.xyxy == pytest.approx(other.box.xyxy, abs=1e-2)
+        assert found.seconds == pytest.approx(other.seconds, abs=1e-3)
+        assert found.box.confidence == pytest.approx(other.box.confidence, abs=1e-4)
 
 
 def test_clip_and_query_give_a_result_with_its_media(ground, clip):
@@ -83,6 +103,121 @@ def test_list_of_media_is_a_list_of_questions(ground, clip, photograph):
     assert len(ground([clip, clip], "a circle", max_new_tokens=40)) == 2
 
 
+def test_a_question_may_be_a_dictionary(ground, clip, photograph):
+    options = {"max_new_tokens": 40}
+    alone = ground(clip, "a circle", **options)
+    assert ground({"video": str(clip), "text": "a circle"}, **options) == alone
+    assert ground({"video": clip, "query": "a circle", "image": None}, **options) == alone
+    assert ground({"media": clip}, "a circle", **options) == alone
+    content = {"bytes": photograph.read_bytes(), "path": None}  # as `datasets` stores it
+    assert ground(content, "the dog", **options).media.width == 80
+    assert ground({"image": content, "text": "the dog"}, **options).task == "rec"
+    asked = {"video": clip, "text": "it moves", "task": "tvg", "num_frames": 5, "time_range": (1.0, 2.0)}
+    result = ground(asked, **options, num_frames=9)
+    assert result.task == "tvg" and len(result.media.frame_seconds) == 5
+    assert result == ground(clip, "it moves", task="tvg", num_frames=5, time_range=(1.0, 2.0), **options)
+    assert ground({"video": clip, "task": "tr", "span": (1.0, 2.0)}, **options).task == "tr"
+    assert len(ground({"video": clip, "text": ["a circle", "a square"]}, **options)) == 2
+
+
+def test_a_question_may_be_a_chat(ground, clip):
+    messages = ground.processor.build_messages("tvg", video=str(clip), query="it moves")
+    assert ground(messages, max_new_tokens=16) == ground(clip, "it moves", task="tvg", max_new_tokens=16)
+    told = ground(chat_about(clip, "When does it move?"), task="tvg", max_new_tokens=16)
+    assert told.task == "tvg" and len(told.media.frame_seconds) == 5
+    assert not told.problems and told.spans
+    free = ground(chat_about(clip, "What is it?"), max_new_tokens=8)
+    assert free.task is None and free.media == told.media
+    assert ground(CHAT, max_new_tokens=8).media is None
+    many = ground([chat_about(clip, "What is it?"), CHAT], max_new_tokens=8, batch_size=2)
+    assert [result.text for result in many] == [free.text, ground(CHAT, max_new_tokens=8).text]
+
+
+def list_items(clip, photograph):
+    frames = [Image.new("RGB", (64, 48), (shade, 90, 90)) for shade in (0, 120, 240)]
+    return [
+        {"video": clip, "text": "a circle"},
+        {"image": photograph, "text": "the dog on the left"},
+        {"video": clip, "text": ["it moves", "it stands still"], "task": "tvg"},
+        {"video": clip, "text": "a rather long description of a square", "num_frames": 7},
+        {"video": frames, "query": "a wall", "num_frames": 3},
+        {"image": photograph, "text": "the cat"},
+        chat_about(clip, "What is it?"),
+        {"video": clip, "task": "tr", "span": (1.0, 2.0)},
+    ]
+
+
+@pytest.mark.parametrize("options", [{}, {"constrained": False}, {"num_beams": 2}], ids=["greedy", "free", "beams"])
+def test_answers_of_a_batch_are_those_of_single_questions(ground, clip, photograph, options):
+    items = list_items(clip, photograph)
+    options = {"max_new_tokens": 48, **options}
+    singles = [ground(item, **options) for item in items]
+    for batch_size in (3, 8):
+        results = ground(items, batch_size=batch_size, **options)
+        assert len(results) == len(items)
+        for result, single in zip(results, singles, strict=True):
+            if isinstance(single, list):
+                assert result == single  # in a session, as alone
+            else:
+                assert_same(result, single)
+
+
+def test_questions_of_a_batch_are_answered_together(ground, clip, photograph, monkeypatch):
+    sizes = []
+    generate = ground.model.generate
+    monkeypatch.setattr(
+        ground.model, "generate", lambda **inputs: (sizes.append(len(inputs["input_ids"])), generate(**inputs))[1]
+    )
+    ground([clip, photograph, clip, clip, clip], "a circle", batch_size=3, max_new_tokens=40)
+    assert sizes == [3, 2]
+
+
+def test_a_generator_is_answered_as_results_are_asked_for(ground, clip, photograph):
+    taken = []
+
+    def write_questions():
+        for item in list_items(clip, photograph)[:3]:
+            taken.append(item)
+            yield item
+
+    results = iter(ground(write_questions(), max_new_tokens=40))
+    assert len(taken) <= 1
+    assert next(results).query == "a circle"
+    assert len(taken) <= 2
+    assert next(results).query == "the dog on the left"
+    assert [result.query for result in next(results)] == ["it moves", "it stands still"]
+    assert next(results, None) is None
+    paths = ground((path for path in (clip, photograph)), "a circle", max_new_tokens=40, batch_size=2)
+    assert [result.task for result in paths] == ["stvg", "rec"]
+    chats = ground((chat_about(clip, text) for text in ("One?", "Two?")), task="tvg", max_new_tokens=16)
+    assert [len(result.spans) for result in chats] == [1, 1]
+
+
+def test_data_sets_are_streamed(ground, clip, photograph):
+    rows = [{"clip": str(clip), "words": "a circle"}, {"clip": str(photograph), "words": "the dog"}]
+    for dataset in (datasets.Dataset.from_list(rows), datasets.Dataset.from_list(rows).to_iterable_dataset()):
+        table = dataset.rename_columns({"clip": "media", "words": "text"})
+        results = ground(table, max_new_tokens=40)
+        assert not isinstance(results, list)
+        assert [result.query for result in results] == ["a circle", "the dog"]
+    column = KeyDataset(datasets.Dataset.from_list(rows), "clip")
+    assert [result.task for result in ground(column, "a circle", batch_size=2, max_new_tokens=40)] == ["stvg", "rec"]
+
+
+def test_media_can_be_read_by_other_processes(ground, clip):
+    results = ground(KeyDataset([{"clip": str(clip)}] * 3, "clip"), "a circle", num_workers=1, max_new_tokens=40)
+    assert [result.to_dict() for result in results] == [ground(clip, "a circle", max_new_tokens=40).to_dict()] * 3
+
+
+def test_options_can_be_set_for_all_calls(checkpoint, clip):
+    ground = pipeline(
+        "spatial-temporal-grounding", model=str(checkpoint), num_frames=5, max_new_tokens=40, batch_size=2
+    )
+    assert [len(result.media.frame_seconds) for result in ground([clip, clip], "it moves")] == [5, 5]
+    result = ground(clip, "it moves", num_frames=6, task="tvg")
+    assert (result.task, len(result.media.frame_seconds)) == ("tvg", 6)
+
+
 def test_options_reach_the_reader_the_prompt_and_generate(ground, clip):
     result = ground(clip, "a circle", num_frames=5, time_range=(1.0, 2.0), max_new_tokens=40)
     assert len(result.media.frame_seconds) == 5
@@ -112,43 +247,30 @@ def test_decoding_is_greedy_even_where_the_checkpoint_samples(ground, clip):
         (("clip", "a circle"), {"time_range": (2.0, 1.0)}, "time_range"),
         ((["a.mp4", "b.mp4"], ["one"]), {}, "query has 1 entries for 2 media"),
         (("clip", []), {}, "query is an empty list"),
-        ((["a.mp4", "b.mp4"], "one"), {"batch_size": 2}, "batch_size is 2"),
+        ((["clip", "clip"], "one"), {"batch_size": 2, "streamer": print}, "streamer is given with batch_size"),
+        (({"video": "clip", "text": "one", "tsak": "tvg"},), {}, "a question has the key 'tsak'"),
+        (({"video": "clip", "image": "clip", "text": "one"},), {}, "a question has video and image"),
+        (({"video": "clip", "text": "one", "query": "one"},), {}, "a question has text and query"),
+        (({"video": "missing.mp4", "text": "one"},), {}, "missing.mp4"),
+        (({"image": "clip", "text": "one"},), {}, "cannot be read as an image"),
+        (({"path": None}, "one"), {}, "a dictionary with the keys"),
+        ((CHAT, "one"), {}, "query is given beside chat messages"),
+        ((CHAT,), {"span": (0, 1)}, "span is given beside chat messages"),
+        ((CHAT,), {"task": "fly"}, "'fly'"),
         (("clip", "one"), {"num_return_sequences": 2}, "num_return_sequences is 2"),
     ],
 )
 def test_bad_input_is_one_documented_exception(ground, clip, arguments, options, words):
-    arguments = tuple(clip if argument == "clip" else argument for argument in arguments)
+    def put_clip(value):
+        if isinstance(value, dict):
+            return {name: put_clip(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [put_clip(item) for item in value]
+        return clip if isinstance(value, str) and value == "clip" else value
+
+    arguments = tuple(map(put_clip, arguments))
     with pytest.raises(InputError, match=words):
         ground(*arguments, **options)
-
-
-@pytest.mark.parametrize(
-    ("media_type", "queries", "options", "field"),
-    [
-        ("video", ["a dog", None], {}, "query"),
-        ("video", [None], {"task": "fly"}, "task"),
-        ("video", ["a dog"], {"span": (0, 1)}, "span"),
-        ("video", [None], {"task": "tr", "span": (0, 1, 2)}, "span"),
-        ("image", [None], {"task": "rc"}, "box"),
-        ("video", [None], {"task": "elc", "box": (0, 0, 9, 9)}, "start"),
-        ("video", ["a dog"], {"num_frames": 0}, "num_frames"),
-        ("video", ["a dog"], {"num_frames": 9, "fps": 2.0}, "fps"),
-        ("video", ["a dog"], {"time_range": (2, 1)}, "time_range"),
-        ("image", ["a dog"], {"fps": 2.0}, "fps"),
-        ("image", ["a dog"], {"max_new_tokens": 0}, "max_new_tokens"),
-        ("video", ["a dog"], {"task": "rec"}, None),
-    ],
-)
-def test_what_could_not_be_asked_is_found_without_a_model_and_names_its_field(media_type, queries, options, field):
-    with pytest.raises(InputError) as found:
-        check_questions("somewhere", queries, media_type, **options)
-    assert found.value.field == field
-
-
-def test_what_can_be_asked_passes():
-    check_questions("somewhere", ["a dog", "a cat"], "video", num_frames=5, time_range=(0, 1))
-    check_questions("somewhere", [None], "video", task="elc", start_seconds=-0.5, box=(0, 0, 9, 9))
-    check_questions("somewhere", ["a dog"], "image")
 
 
 @pytest.mark.parametrize("device", ["toaster", "cuda"])

@@ -150,7 +150,7 @@ def test_what_a_session_cannot_do_is_refused_and_leaves_it_usable(parts, clip, o
 
 
 def test_an_unknown_option_of_reading_is_refused(parts, clip):
-    with pytest.raises(InputError, match="num_frame is no option"):
+    with pytest.raises(InputError, match="num_frame is no option here: give num_frames"):
         GroundingSession(*parts, video=clip, num_frame=8)
 
 

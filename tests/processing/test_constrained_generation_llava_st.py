@@ -455,7 +455,7 @@ def test_what_the_loop_does_not_do_is_refused(processor, model, clip):
 def test_wrong_arguments_of_constraints(processor, clip, arguments, words):
     inputs = ask(processor, clip, STVG)
     if arguments.pop("plain", False):
-        inputs = dict(inputs)
+        inputs = {name: values.clone() for name, values in inputs.items()}
     with pytest.raises(InputError, match=words):
         processor.build_constraints(inputs, **arguments)
 

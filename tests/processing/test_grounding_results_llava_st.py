@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
+from llava_st_hf.processing.answer_problems_llava_st import PROBLEM_KINDS
 from llava_st_hf.processing.grounding_results_llava_st import (
-    PROBLEM_KINDS,
     Box,
     Caption,
     GroundingResult,
@@ -499,7 +499,7 @@ def test_a_tube_of_arrays_is_a_tube():
     assert "boxes" not in vars(tube)  # until somebody asks
     assert [entry.frame_index for entry in tube.boxes] == list(range(20))
     assert tube.boxes[3].box.fractions == (1 / 99, 2 / 99, 30 / 99, 40 / 99)
-    assert repr(tube).startswith("Tube(boxes=(TubeBox(seconds=0.0, frame_index=0, box=Box(x1=1.0,")
+    assert repr(tube) == "Tube(20 boxes from 0.00 s to 1.90 s)"
     assert (tube, hash(tube)) == (result.tubes[0], hash(result.tubes[0]))
     np.testing.assert_allclose(tube.arrays.boxes_pixels, expected.arrays.boxes_pixels)
     np.testing.assert_array_equal(tube.arrays.frame_indices, expected.arrays.frame_indices)
@@ -673,6 +673,29 @@ def test_detections_without_supervision_say_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ImportError, match=r"pip install llava-st-hf\[detections\]"):
         make_full_result().to_detections()
+
+
+def test_a_table_has_a_row_for_each_span_and_box():
+    pytest.importorskip("pandas")
+    table = make_full_result().to_dataframe()
+    assert table["kind"].tolist() == ["span", "box", "box", "box", "box"]
+    assert set(table["label"]) == {"a man"}
+    assert table["track"].fillna(0).tolist() == [0, 0, 1, 1, 2]
+    assert table["start_seconds"].fillna(-1).tolist() == pytest.approx([1.0, -1, 1.0, 2.0, 1.0])
+    assert table["end_seconds"].fillna(-1).tolist() == pytest.approx([4.2, -1, 1.0, 2.0, 1.0])
+    assert table["frame_index"].fillna(-1).tolist() == [-1, -1, 10, 20, 10]
+    assert table.loc[3, ["x1", "y1", "x2", "y2"]].tolist() == pytest.approx([11, 2, 40, 40])
+    assert table["confidence"].isna().all()
+    empty = GroundingResult("").to_dataframe()
+    assert len(empty) == 0 and list(empty) == list(table)
+    dense = read(f"{SPAN}, he sits. {{<t_50><t_60>}}, he stands.", "sentences_with_spans").to_dataframe()
+    assert dense["label"].tolist() == ["he sits.", "he stands."]
+
+
+def test_a_table_without_pandas_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        make_full_result().to_dataframe()
 
 
 def test_the_parser_needs_only_numpy_and_its_siblings():

@@ -1001,7 +1001,7 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize("form", ["new", "with_prompt", "array", "lists", "output", "text"])
+@pytest.mark.parametrize("form", ["new", "with_prompt", "array", "lists", "output", "text", "vllm", "other engine"])
 def test_reads_outputs_in_every_form(processor, asked, form):
     rows = [encode(processor, answer) for answer in ANSWERS]
     width = max(map(len, rows))
@@ -1013,6 +1013,10 @@ def test_reads_outputs_in_every_form(processor, asked, form):
         "lists": rows,
         "output": SimpleNamespace(sequences=new, scores=None),
         "text": [answer.removesuffix("<|im_end|>") for answer in ANSWERS],
+        "vllm": [SimpleNamespace(outputs=[SimpleNamespace(token_ids=tuple(row), text="spaced")]) for row in rows],
+        "other engine": [
+            SimpleNamespace(outputs=[SimpleNamespace(text=answer.removesuffix("<|im_end|>"))]) for answer in ANSWERS
+        ],
     }[form]
     first, second = processor.post_process_grounding(outputs, asked)
     assert first.text == "{<t_0><t_9>}" and first.problems == () and first.task == "tvg"
@@ -1032,6 +1036,12 @@ def test_reads_several_answers_per_question(processor, asked):
     texts = ["{<t_0><t_1>}", "{<t_0><t_2>}", "{<t_0><t_3>}", "{<t_0><t_4>}"]
     results = processor.post_process_grounding(texts, asked)
     assert [result.task for result in results] == ["tvg", "tvg", "stvg", "stvg"]
+    answers = [SimpleNamespace(text=text) for text in texts]
+    requests = [SimpleNamespace(outputs=answers[:2]), SimpleNamespace(outputs=answers[2:])]
+    assert processor.post_process_grounding(requests, asked) == results
+    uneven = [SimpleNamespace(outputs=answers[:1]), SimpleNamespace(outputs=answers[1:])]
+    with pytest.raises(InputError, match="different numbers of answers"):
+        processor.post_process_grounding(uneven, asked)
 
 
 def test_explicit_arguments_win(processor, asked):
@@ -1075,7 +1085,7 @@ def test_answers_and_inputs_have_to_belong_together(processor, asked):
     with pytest.raises(InputError, match="3 rows and inputs 2 samples"):
         processor.post_process_grounding(["a", "b", "c"], asked)
     with pytest.raises(InputError, match="dict without media"):
-        processor.post_process_grounding(["a"], dict(asked))
+        processor.post_process_grounding(["a"], {name: values.clone() for name, values in asked.items()})
     with pytest.raises(PromptError, match="choose one of"):
         processor.post_process_grounding(["a", "b"], asked, task="nothing")
 

@@ -1,1 +1,7 @@
 """Checkpoints made from others: published ones into this layout, and a start from LLaVA-OneVision."""
+
+from .convert import convert_checkpoint
+from .initialize import initialize_checkpoint
+from .writing import WrittenCheckpoint
+
+__all__ = ["WrittenCheckpoint", "convert_checkpoint", "initialize_checkpoint"]

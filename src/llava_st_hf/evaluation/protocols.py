@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..processing.grounding_results_llava_st import Box, GroundingResult, ProblemKind, Span, Tube
+from ..processing.answer_problems_llava_st import ProblemKind
+from ..processing.grounding_results_llava_st import Box, GroundingResult, Span, Tube
 from ..processing.media_llava_st import InputError, MediaInfo
 from ..processing.notation_llava_st import CoordinateVocabulary
 from ..processing.tasks_llava_st import TASKS, Task, get_task

@@ -1,47 +1,57 @@
 """The one-liner: a clip or an image and a question in, seconds and pixels out."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import GeneratorType
 from typing import Any
 
 import torch
+from torch.utils.data import Dataset
 from transformers import AutoModelForImageTextToText, Pipeline, PreTrainedModel
-from transformers.pipelines import PIPELINE_REGISTRY
+from transformers.utils.chat_template_utils import Chat, is_valid_message
 
 from ..modeling.configuration_llava_st import LlavaSTConfig
 from ..modeling.conversion_llava_st import SourceFiles, is_published_config
 from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
-from ..processing.frame_sampling_llava_st import check_sampling
-from ..processing.grounding_results_llava_st import Box, GroundingResult, Span
-from ..processing.image_loading_llava_st import guess_media_type
+from ..processing.batch_feature_llava_st import LlavaSTBatchFeature
+from ..processing.grounding_results_llava_st import GroundingResult
+from ..processing.image_loading_llava_st import FILE_TYPES, guess_media_type
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
-from ..processing.tasks_llava_st import choose_medium, get_task, write_values
+from ..processing.tasks_llava_st import get_task
+from .generation import generate_answers, join_inputs, prepare_messages
 from .loading import load_model
-from .session import READING_OPTIONS, GroundingSession
+from .options import (
+    ANSWERING_NAMES,
+    QUESTION_NAMES,
+    READING_NAMES,
+    AnsweringOptions,
+    Question,
+    ReadingOptions,
+    select,
+)
+from .session import GroundingSession
 
 PIPELINE_TASK = "spatial-temporal-grounding"
-DEFAULT_TASKS = {"video": "stvg", "image": "rec"}
-ASKING_OPTIONS = ("task", "span", "box", "start_seconds", "span_fractions", "box_fractions", "start_fraction")
-ANSWERING_OPTIONS = ("constrained", "every_frame", "max_new_tokens")
+_MEDIA_KEYS = ("video", "image", "media")  # of the last the type is guessed
 
 
 @dataclass(frozen=True)
-class _Questions:
-    """Questions about one medium, closed against the pipeline's copying of dictionaries."""
+class _Asked:
+    """Questions about one item, ready for the model; closed against the pipeline's copying of dictionaries."""
 
-    session: GroundingSession
-    queries: list[str | None]
+    first: LlavaSTBatchFeature
+    further: list[list[dict[str, Any]]]  # chat messages of more questions about the same media
     is_list: bool
-    asking: dict[str, Any]
 
 
-class _GroundingModel(AutoModelForImageTextToText):
+class PipelineModel(AutoModelForImageTextToText):
     """Also knows a published checkpoint whose config.json says `llava`, where the Auto classes see another model."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> PreTrainedModel:
+        """Load the model that a checkpoint holds, see `AutoModelForImageTextToText`."""
         config = SourceFiles(pretrained_model_name_or_path, kwargs).read_json("config.json")
         if config is None or not is_published_config(config):
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
@@ -52,7 +62,7 @@ class _GroundingModel(AutoModelForImageTextToText):
 
 class SpatialTemporalGroundingPipeline(Pipeline):
     """
-    Ask a video or an image when and where something happens.
+    Ask videos and images when and where something happens.
 
     Example:
 
@@ -62,6 +72,8 @@ class SpatialTemporalGroundingPipeline(Pipeline):
     >>> ground = pipeline("spatial-temporal-grounding", model="path/to/checkpoint")
     >>> result = ground("clip.mp4", "a child in a red hat holds a bat")
     >>> first, second = ground("clip.mp4", ["a child holds a bat", "a dog runs"])  # the clip is read once
+    >>> for result in ground(({"video": path, "text": "a dog runs"} for path in paths), batch_size=8):
+    ...     print(result)
     ```
     """
 
@@ -83,129 +95,153 @@ class SpatialTemporalGroundingPipeline(Pipeline):
             processor = LlavaSTProcessor.from_pretrained(model.name_or_path, revision=revision)
         super().__init__(model=model, processor=processor, **kwargs)
 
-    def __call__(
-        self, media: Any, query: str | Sequence[str] | None = None, **kwargs: Any
-    ) -> GroundingResult | list[GroundingResult] | list[list[GroundingResult]]:
+    def __call__(self, media: Any, query: str | Sequence[str] | None = None, **kwargs: Any) -> Any:
         """
         Answer questions about clips and images.
 
         Args:
-            media (`str`, `Path`, `bytes`, `PIL.Image.Image`, array, frames, or a list of paths):
-                The clip or the image. A list of paths is a list of media, each asked.
+            media (`Any`):
+                One clip or image (`str`, `Path`, `bytes`, `PIL.Image.Image`, array, frames); a question, `{"video":
+                ..., "text": ...}` or `{"image": ..., "text": ...}`, beside which it may have any option of below;
+                chat messages; or many of these: a list, a generator, a `Dataset` or a table of `datasets`. What a
+                generator or a data set gives is answered when the next result is asked for.
             query (`str` or `Sequence[str]`, *optional*):
-                The event, the object or the question. Several queries about one medium share its reading and
-                encoding; several about a list of media are one for each.
-            kwargs: `media_type` ("video" or "image", where `media` does not tell), `task` (one of `TASKS`; default
-                `stvg` for a video and `rec` for an image), what the task needs (`span`, `box`, `start_seconds`, or
-                the same as fractions), how to read the clip (`num_frames`, `fps`, `time_range` in seconds,
-                `frame_range`), how to answer (`max_new_tokens`, 1024; `constrained`, `True`: the answer keeps to the
-                grammar of its task; `every_frame`, `False`: a tube has a box for each sampled frame of its span),
-                and options of `generate` (`num_beams`, `streamer`, ...).
+                The event, the object or the question, where `media` has none. Several queries about one medium share
+                its reading and encoding; several about a list of paths are one for each.
+            kwargs: `media_type` ("video" or "image", where `media` does not tell), what to ask (see [`Question`]:
+                `task`, `span`, `box`, `start_seconds`, ...), how to read clips (see [`ReadingOptions`]: `num_frames`,
+                `fps`, `time_range`, ...), how to answer (see [`AnsweringOptions`]: `max_new_tokens`, `constrained`,
+                `every_frame`), options of `generate` (`num_beams`, `streamer`, ...), `batch_size` (questions that are
+                answered together, 1) and `num_workers` (processes that read media meanwhile, 0).
 
         Returns:
-            `GroundingResult`: for one medium and one query; a list of them for several queries or media.
+            `GroundingResult`: for one medium and one query; a list of them for several queries or a list; an iterator
+            over them for a generator or a data set. In a chat whose task is not known the model writes freely.
 
         Raises:
             `InputError`: For media that cannot be read and questions that cannot be written; the message says what
                 to fix. What the model answered never raises: see `GroundingResult.problems`.
         """
-        for name in ("batch_size", "num_return_sequences"):
-            if (kwargs.get(name) or 1) != 1:
-                raise InputError(
-                    f"{name} is {kwargs[name]}: the pipeline answers one question at a time; for more, call the "
-                    "processor and model.generate."
-                )
-        if not (isinstance(media, (list, tuple)) and media and all(isinstance(item, (str, Path)) for item in media)):
-            return super().__call__({"media": media, "query": query}, **kwargs)
-        queries = [query] * len(media) if query is None or isinstance(query, str) else list(query)
-        if len(queries) != len(media):
-            raise InputError(f"query has {len(queries)} entries for {len(media)} media: give one, or one for each.")
-        questions = [{"media": item, "query": text} for item, text in zip(media, queries, strict=True)]
-        return super().__call__(questions, **kwargs)
+        if hasattr(media, "column_names"):  # a table of `datasets`, which is none of torch's data sets
+            media = (row for row in media)
+        if _is_list_of_items(media):
+            media = list(media)
+            if query is not None and not isinstance(query, str):
+                media, query = _pair(media, list(query)), None
+        elif not isinstance(media, (GeneratorType, Dataset, Mapping, Chat)):
+            media = {"media": media}
+        return super().__call__(media, query=query, **kwargs)
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
         given = {name: value for name, value in kwargs.items() if value is not None}
         preprocess = {
-            "media_type": given.pop("media_type", None),
-            "reading": {name: given.pop(name) for name in READING_OPTIONS if name in given},
-            "asking": {name: given.pop(name) for name in ASKING_OPTIONS if name in given},
+            name: given.pop(name) for name in ("media_type", *QUESTION_NAMES, *READING_NAMES) if name in given
         }
-        forward = {name: given.pop(name) for name in ANSWERING_OPTIONS if name in given}
-        if given:
-            forward["generate"] = given
-        return {name: value for name, value in preprocess.items() if value}, forward, {}
+        return preprocess, given, {}
 
-    def preprocess(
-        self,
-        question: dict[str, Any],
-        media_type: str | None = None,
-        reading: dict[str, Any] | None = None,
-        asking: dict[str, Any] | None = None,
-    ) -> dict[str, _Questions]:
-        """Read the media and write the first prompt."""
-        media, query = question["media"], question["query"]
-        media_type = media_type or guess_media_type(media)
+    def preprocess(self, item: Any, **options: Any) -> dict[str, _Asked]:
+        """Read the media of an item, and write the prompts about them."""
+        if isinstance(item, Chat):
+            item = item.messages
+        if isinstance(item, (list, tuple)) and item and is_valid_message(item[0]):
+            return {"asked": self._prepare_chat(item, options)}
+        values = {**options, **(_read_item(item) if _is_question(item) else {"media": item})}
+        media_type = next(name for name in _MEDIA_KEYS if name in values)
+        medium = values[media_type]
+        if media_type == "media":
+            media_type = values.get("media_type") or guess_media_type(medium)
+        query = values.pop("query", None)
         queries = [query] if query is None or isinstance(query, str) else list(query)
         if not queries:
             raise InputError("query is an empty list: give at least one.")
-        asking = {"task": DEFAULT_TASKS[media_type], **(asking or {})}
-        session = GroundingSession(self.model, self.processor, **{media_type: media}, **(reading or {}))
-        session.prepare(query=queries[0], **asking)
-        return {"questions": _Questions(session, queries, is_list=queries != [query], asking=asking)}
+        asked = select(values, QUESTION_NAMES)
+        first, *further = (
+            Question(query=text, **asked).to_messages(self.processor, **{media_type: medium}) for text in queries
+        )
+        inputs = prepare_messages(self.processor, first, ReadingOptions(**select(values, READING_NAMES)))
+        return {"asked": _Asked(inputs, further, is_list=queries != [query])}
 
-    def _forward(self, prepared: dict[str, _Questions], **answering: Any) -> dict[str, Any]:
-        questions = prepared["questions"]
-        results = [questions.session.ask(query=query, **questions.asking, **answering) for query in questions.queries]
-        return {"results": results if questions.is_list else results[0]}
+    def _prepare_chat(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> _Asked:
+        for name in QUESTION_NAMES:
+            if name != "task" and name in options:
+                raise InputError(f"{name} is given beside chat messages: write it into them.")
+        inputs = prepare_messages(self.processor, messages, ReadingOptions(**select(options, READING_NAMES)))
+        if "task" in options:
+            context = replace(inputs.contexts[0], task=get_task(options["task"]).name)
+            inputs.set_questions(inputs.media, [context])
+        return _Asked(inputs, [], is_list=False)
+
+    def _forward(self, prepared: dict[str, Any], **options: Any) -> dict[str, Any]:
+        given = select(options, ANSWERING_NAMES)
+        further = {name: value for name, value in options.items() if name not in ANSWERING_NAMES}
+        answering = AnsweringOptions(**{**given, "generate": {**given.get("generate", {}), **further}})
+        asked = prepared["asked"]
+        if isinstance(asked, list):
+            return {"results": self._answer_batch(asked, answering)}
+        return {"results": self._answer_batch([asked], answering)[0]}
+
+    def _answer_batch(self, batch: list[_Asked], options: AnsweringOptions) -> list[Any]:
+        """Answer items: those with one question together, those with several each in a session of its own."""
+        if len(batch) > 1 and options.generate.get("streamer") is not None:
+            raise InputError("streamer is given with batch_size: it follows one answer at a time, leave one out.")
+        results: list[Any] = [None] * len(batch)
+        together: dict[bool, list[int]] = {True: [], False: []}  # by whether there is a grammar to keep to
+        for index, asked in enumerate(batch):
+            if not asked.is_list and (len(batch) > 1 or not asked.first.media[0]):
+                together[asked.first.contexts[0].task is not None].append(index)
+                continue
+            session = GroundingSession.from_inputs(self.model, self.processor, asked.first)
+            further = [self.processor.prepare_further_question(messages, asked.first) for messages in asked.further]
+            answers = [session.answer(inputs, options) for inputs in (asked.first, *further)]
+            results[index] = answers if asked.is_list else answers[0]
+        for members in filter(None, together.values()):
+            inputs = join_inputs([batch[index].first for index in members], self.processor.tokenizer.pad_token_id)
+            inputs = inputs.to(self.model.device)
+            answers = generate_answers(self.model, self.processor, inputs, options, inputs)
+            for index, answer in zip(members, answers, strict=True):
+                results[index] = answer
+        return results
 
     def postprocess(self, answered: dict[str, Any]) -> GroundingResult | list[GroundingResult]:
         """Hand out the results."""
         return answered["results"]
 
 
-def check_questions(
-    media: str | Path,
-    queries: Sequence[str | None],
-    media_type: str,
-    *,
-    task: str | None = None,
-    span: Span | Sequence[float] | None = None,
-    box: Box | Sequence[float] | None = None,
-    start_seconds: float | None = None,
-    num_frames: int | None = None,
-    fps: float | None = None,
-    time_range: tuple[float, float] | None = None,
-    max_new_tokens: int = 1024,
-) -> None:
-    """
-    Find what is wrong with questions before minutes go into loading a model; the medium is not read.
+def _is_question(item: Any) -> bool:
+    return isinstance(item, Mapping) and any(item.get(name) is not None for name in _MEDIA_KEYS)
 
-    Args:
-        media (`str` or `Path`): The clip or the image.
-        queries (`Sequence[str | None]`): What is asked about it, `None` for a task without a query.
-        media_type (`str`): `"video"` or `"image"`, see `guess_media_type`.
-        task, span, box, start_seconds, num_frames, fps, time_range, max_new_tokens: As for the pipeline.
 
-    Raises:
-        `InputError`: For a question that could not be asked.
-    """
-    asked = get_task(task or DEFAULT_TASKS[media_type])
-    choose_medium(asked, **{"video": None, "image": None, media_type: media})
-    fields = {
-        "span": write_values("span", "tt", span, None),
-        "box": write_values("box", "xyxy", box, None),
-        "start": write_values("start", "t", None if start_seconds is None else [start_seconds], None),
-    }
-    for query in queries:
-        asked.write_prompt(query=query, **fields)
-    if media_type == "video":
-        check_sampling(str(media), num_frames, fps, time_range=time_range)
-    else:
-        for name, value in (("num_frames", num_frames), ("fps", fps), ("time_range", time_range)):
-            if value is not None:
-                raise InputError(f"{name} is {value}: {media} is an image, leave it out.", field=name)
-    if max_new_tokens < 1:
-        raise InputError(f"max_new_tokens is {max_new_tokens}: give at least 1.", field="max_new_tokens")
+def _is_list_of_items(media: Any) -> bool:
+    """Tell a list of media, questions or chats from messages of one chat, and from the frames of one clip."""
+    if not isinstance(media, (list, tuple)) or not media:
+        return False
+    return all(isinstance(item, (*FILE_TYPES, Mapping, Chat, list, tuple)) for item in media)
+
+
+def _pair(items: list[Any], queries: list[Any]) -> list[dict[str, Any]]:
+    """Give each item its query."""
+    if len(queries) != len(items):
+        raise InputError(f"query has {len(queries)} entries for {len(items)} media: give one, or one for each.")
+    return [
+        {**(item if _is_question(item) else {"media": item}), "query": query}
+        for item, query in zip(items, queries, strict=True)
+    ]
+
+
+def _read_item(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a question in the form of a dictionary holds, its words as `query`."""
+    known = (*_MEDIA_KEYS, "text", "media_type", *QUESTION_NAMES, *READING_NAMES)
+    values = {name: value for name, value in item.items() if value is not None}
+    if unknown := [name for name in values if name not in known]:
+        raise InputError(f"a question has the key {unknown[0]!r}: give {', '.join(known)}.")
+    media = [name for name in _MEDIA_KEYS if name in values]
+    if len(media) > 1:
+        raise InputError(f"a question has {' and '.join(media)}: give one of them; chat messages may have several.")
+    if "text" in values:
+        if "query" in values:
+            raise InputError("a question has text and query, which are the same: give one of them.")
+        values["query"] = values.pop("text")
+    return values
 
 
 def load_pipeline(
@@ -244,19 +280,4 @@ def _find_device(device: str | torch.device | None) -> torch.device | None:
     return found
 
 
-def register_pipeline() -> None:
-    """Make `pipeline("spatial-temporal-grounding")` known to transformers."""
-    PIPELINE_REGISTRY.register_pipeline(
-        PIPELINE_TASK,
-        pipeline_class=SpatialTemporalGroundingPipeline,
-        pt_model=_GroundingModel,
-        type="multimodal",
-    )
-
-
-__all__ = [
-    "SpatialTemporalGroundingPipeline",
-    "check_questions",
-    "load_pipeline",
-    "register_pipeline",
-]
+__all__ = ["PIPELINE_TASK", "PipelineModel", "SpatialTemporalGroundingPipeline", "load_pipeline"]

@@ -10,8 +10,8 @@ from ..processing.batch_feature_llava_st import LlavaSTBatchFeature
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
-
-READING_OPTIONS = ("num_frames", "fps", "time_range", "frame_range", "allow_url")
+from .generation import PROMPT_NAMES, count_beams, find_option, generate_answers, prepare_messages
+from .options import ANSWERING_NAMES, AnsweringOptions, Question, ReadingOptions, make_options, select
 
 
 class GroundingSession:
@@ -26,7 +26,7 @@ class GroundingSession:
         processor (`LlavaSTProcessor`): The processor saved with it.
         video (`str`, `Path`, `bytes`, array or frames, *optional*): The clip.
         image (`str`, `Path`, `bytes`, `PIL.Image.Image` or array, *optional*): The image, instead of a clip.
-        reading: How to read the clip: `num_frames`, `fps`, `time_range`, `frame_range`, `allow_url`.
+        reading: How to read the clip, see [`ReadingOptions`]: `num_frames`, `fps`, `time_range`, ...
 
     Example:
 
@@ -46,67 +46,50 @@ class GroundingSession:
         image: Any = None,
         **reading: Any,
     ):
-        if unknown := sorted(set(reading) - set(READING_OPTIONS)):
-            raise InputError(f"{unknown[0]} is no option of reading: give {', '.join(READING_OPTIONS)}.")
         self.model = model
         self.processor = processor
         self.media = {"video": video, "image": image}
-        self.reading = reading
+        self.reading = make_options(ReadingOptions, reading)
         self._first: LlavaSTBatchFeature | None = None
         self._prefix_ids: torch.LongTensor | None = None
         self._prefix_cache: DynamicCache | None = None
         self._place: tuple[torch.device, torch.dtype] | None = None
+
+    @classmethod
+    def from_inputs(
+        cls, model: PreTrainedModel, processor: LlavaSTProcessor, inputs: LlavaSTBatchFeature
+    ) -> "GroundingSession":
+        """Begin a session about media that the processor has read, with the inputs of the first question."""
+        session = cls(model, processor)
+        session._keep_first(inputs)
+        return session
 
     @property
     def prefix_length(self) -> int:
         """Tokens that all prompts share: up to the end of the media. 0 before the first question."""
         return 0 if self._prefix_ids is None else self._prefix_ids.shape[1]
 
-    def prepare(self, task: str, **asking: Any) -> LlavaSTBatchFeature:
+    def prepare(self, task: str, **question: Any) -> LlavaSTBatchFeature:
         """
-        Write the prompt of a question, see `build_messages`.
+        Write the prompt of a question, see [`Question`].
 
         The media are read at the first one, whose inputs hold their pixels; further ones are ids and offsets only.
         """
-        messages = self.processor.build_messages(task, **self.media, **asking)
+        messages = make_options(Question, {"task": task, **question}).to_messages(self.processor, **self.media)
         if self._first is not None:
             return self.processor.prepare_further_question(messages, self._first)
-        inputs = self.processor.apply_chat_template(
-            messages,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs=self.reading,
-        )
-        # Its own copy: the pixels are given up once the cache is filled.
-        self._first = LlavaSTBatchFeature(dict(inputs), media=inputs.media, contexts=inputs.contexts)
+        inputs = prepare_messages(self.processor, messages, self.reading)
+        self._keep_first(inputs)
         return inputs
 
-    def ask(
-        self,
-        task: str,
-        *,
-        constrained: bool = True,
-        every_frame: bool = False,
-        max_new_tokens: int = 1024,
-        generate: dict[str, Any] | None = None,
-        **asking: Any,
-    ) -> GroundingResult:
+    def ask(self, task: str, **options: Any) -> GroundingResult:
         """
         Answer a question.
 
         Args:
-            task (`str`): Name of the task, one of `TASKS`.
-            constrained (`bool`, *optional*, defaults to `True`):
-                Whether the answer must keep to its grammar. Without beams it is then also refined below the bins of
-                the coordinates, with a confidence for each.
-            every_frame (`bool`, *optional*, defaults to `False`):
-                Whether a tube has a box for every sampled frame of its span (constrained answers only).
-            max_new_tokens (`int`, *optional*, defaults to 1024): Longest answer in tokens.
-            generate (`dict`, *optional*):
-                Further options of `generate`, such as `num_beams` or `streamer`; the cache is the session's own.
-            asking: What the task needs, see `build_messages`: `query`, `span`, `box`, `start_seconds`, ...
+            task (`str`): One of `TASKS`.
+            options: What the task needs, see [`Question`] (`query`, `span`, `box`, `start_seconds`, ...), and how to
+                answer, see [`AnsweringOptions`] (`constrained`, `every_frame`, `max_new_tokens`, `generate`).
 
         Returns:
             `GroundingResult`: The answer in seconds and pixels.
@@ -114,43 +97,33 @@ class GroundingSession:
         Raises:
             `InputError`: For media that cannot be read and questions that cannot be written.
         """
-        options = {"do_sample": False, "max_new_tokens": max_new_tokens, **(generate or {})}
-        num_beams = self._check_options(options)
-        inputs = self.prepare(task, **asking)
-        if constrained:
-            # With its scores an answer is read finer than a bin, and gets confidences.
-            options["return_dict_in_generate"] = num_beams == 1
-            constraints = self.processor.build_constraints(
-                inputs,
-                max_new_tokens=max_new_tokens,
-                every_frame=every_frame,
-                num_beams=num_beams,
-                streamer=options.get("streamer"),
-            )
-            constraints["logits_processor"][:0] = options.pop("logits_processor", None) or []
-            options = {**options, **constraints}
-        outputs = self.model.generate(**self._encode(inputs, num_beams), **options)
-        return self.processor.post_process_grounding(outputs, inputs)[0]
+        answering = AnsweringOptions(**select(options, ANSWERING_NAMES))
+        question = {name: value for name, value in options.items() if name not in ANSWERING_NAMES}
+        self._check(answering)
+        return self.answer(self.prepare(task, **question), answering)
 
-    def _check_options(self, options: dict[str, Any]) -> int:
-        """Return the number of beams that options of `generate` mean; what a session cannot do is refused."""
-        config = options.get("generation_config") or self.model.generation_config
+    def answer(self, inputs: LlavaSTBatchFeature, options: AnsweringOptions) -> GroundingResult:
+        """Answer the question of inputs that `prepare` returned, or that the session was begun with."""
+        num_beams = self._check(options)
+        model_inputs = self._encode(inputs, num_beams)
+        (result,) = generate_answers(self.model, self.processor, inputs, options, model_inputs)
+        return result
 
-        def find(name: str) -> Any:
-            return options[name] if options.get(name) is not None else getattr(config, name, None)
-
-        if (find("num_return_sequences") or 1) > 1:
-            raise InputError(
-                f"num_return_sequences is {find('num_return_sequences')}: a session gives one answer to a question; "
-                "for more, call model.generate."
-            )
-        if find("use_cache") is False or find("cache_implementation") is not None:
+    def _check(self, options: AnsweringOptions) -> int:
+        """Return the number of beams that options mean; what a session cannot do is refused."""
+        num_beams = count_beams(options, self.model)
+        if (
+            find_option("use_cache", options, self.model) is False
+            or find_option("cache_implementation", options, self.model) is not None
+        ):
             raise InputError(
                 "use_cache or cache_implementation is set: a session brings its own cache, leave them out."
             )
-        num_beams = find("num_beams") or 1
-        options["num_beams"] = num_beams
         return num_beams
+
+    def _keep_first(self, inputs: LlavaSTBatchFeature) -> None:
+        # Its own copy: the pixels are given up once the cache is filled.
+        self._first = LlavaSTBatchFeature(dict(inputs), media=inputs.media, contexts=inputs.contexts)
 
     def _encode(self, inputs: LlavaSTBatchFeature, num_beams: int) -> dict[str, Any]:
         """Give the arguments of `generate`: the prompt, and a cache that holds it up to the end of the media."""
@@ -160,8 +133,7 @@ class GroundingSession:
             self._place = place
         if place != self._place:
             raise InputError(f"the model was moved from {self._place} to {place}: begin a new GroundingSession.")
-        names = ("input_ids", "attention_mask", "coordinate_offsets")
-        prompt = {name: inputs[name].to(self.model.device) for name in names}
+        prompt = {name: inputs[name].to(self.model.device) for name in PROMPT_NAMES}
         if not torch.equal(prompt["input_ids"][:, : self.prefix_length], self._prefix_ids):
             raise InputError("the prompt does not begin like the first one: the processor was changed in between.")
         cache = copy.deepcopy(self._prefix_cache)

@@ -21,16 +21,8 @@ import numpy as np
 
 from .answer_captions_llava_st import AnswerGroup, has_words, read_captions
 from .answer_formats_llava_st import AnswerFormat, get_answer_format
-from .grounding_results_llava_st import (
-    Box,
-    GroundingResult,
-    Problem,
-    ProblemKind,
-    Span,
-    Tube,
-    TubeArrays,
-    TubeBox,
-)
+from .answer_problems_llava_st import Problem, ProblemKind
+from .grounding_results_llava_st import Box, GroundingResult, Span, Tube, TubeArrays, TubeBox
 from .media_llava_st import MediaInfo
 from .notation_llava_st import AXES, NOTATION, CoordinateVocabulary, Lexeme, Notation, WholeTube
 

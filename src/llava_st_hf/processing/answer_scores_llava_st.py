@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from .answer_parsing_llava_st import parse_answer
 from .batch_feature_llava_st import GroundingContext
 from .grounding_results_llava_st import GroundingResult
-from .media_llava_st import MediaInfo
+from .media_llava_st import InputError, MediaInfo
 from .notation_llava_st import CoordinateVocabulary
 from .tasks_llava_st import get_task
 
@@ -39,7 +39,8 @@ def read_generated(
 
     Args:
         outputs (`torch.Tensor`, `np.ndarray`, `Sequence` or `GenerateOutput`):
-            Token ids (rows, length), with or without the prompts in front, or the texts themselves.
+            Token ids (rows, length), with or without the prompts in front, the texts themselves, or the requests that
+            vLLM and engines like it return.
         prompts (`torch.Tensor` or `Sequence`, *optional*): `input_ids` of the prompts.
         tokenizer (`PreTrainedTokenizerBase`): The tokenizer.
         coordinate_token_offset (`int`): Id of `<t_0>`.
@@ -49,8 +50,7 @@ def read_generated(
     Returns:
         `tuple[list[str], list[Refinements | None]]`: A text and refinements, or `None`, for each row.
     """
-    if isinstance(outputs, str):
-        outputs = [outputs]
+    outputs = _unpack_requests([outputs] if isinstance(outputs, str) else outputs)
     if isinstance(outputs, (list, tuple)) and outputs and all(isinstance(item, str) for item in outputs):
         return list(outputs), [None] * len(outputs)
     rows = _to_rows(outputs.sequences if hasattr(outputs, "sequences") else outputs)
@@ -176,6 +176,18 @@ def _refine_row(
             continue
         refined[start] = refine_bin(probabilities.tolist(), bin_index)
     return refined
+
+
+def _unpack_requests(outputs: Any) -> Any:
+    """Return the ids, or else the texts, of another engine's requests; each has `outputs` with its answers."""
+    requests = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    if not requests or not all(hasattr(request, "outputs") for request in requests):
+        return outputs
+    if len({len(request.outputs) for request in requests}) > 1:
+        raise InputError("outputs has requests with different numbers of answers: pass those of one number at a time.")
+    answers = [answer for request in requests for answer in request.outputs]
+    has_ids = all(getattr(answer, "token_ids", None) is not None for answer in answers)
+    return [list(answer.token_ids) if has_ids else answer.text for answer in answers]
 
 
 def _to_rows(sequences: Any) -> list[list[int]]:

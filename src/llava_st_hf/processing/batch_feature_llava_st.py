@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import torch
 from transformers import BatchFeature
 
 from .media_llava_st import MediaInfo
 
 # Key of a chat message under which the question travels to `post_process_grounding`; no template renders it.
 GROUNDING_KEY = "grounding"
+_NOTE = "_llava_st_questions"  # attribute of a tensor of ids
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class LlavaSTBatchFeature(BatchFeature):
     The processor's output: a dictionary of tensors for the model, and beside it what is known of the media.
 
     Only the dictionary reaches `model.generate(**inputs)`; `media` and `contexts` survive `.to(device)`, copying and
-    pickling.
+    pickling. They are noted on the tensor of `input_ids` as well, so that `find_questions` finds them in a plain
+    dictionary, `{**inputs}`, too; with any other tensor of ids it finds nothing.
 
     Args:
         data (`dict`, *optional*): The tensors.
@@ -96,9 +99,23 @@ class LlavaSTBatchFeature(BatchFeature):
         media: Sequence[tuple[MediaInfo, ...]] = (),
         contexts: Sequence[GroundingContext] = (),
     ):
-        self.media = list(media)
-        self.contexts = list(contexts)
         super().__init__(data, tensor_type, skip_tensor_conversion)
+        self.set_questions(media, contexts)
+
+    def set_questions(
+        self, media: Sequence[tuple[MediaInfo, ...]], contexts: Sequence[GroundingContext]
+    ) -> "LlavaSTBatchFeature":
+        """Keep the media of each sample and what it asks."""
+        self.media = list(media)
+        self.contexts = list(contexts) or [GroundingContext()] * len(self.media)
+        if isinstance(self.data.get("input_ids"), torch.Tensor):
+            # Plain values: a tensor that was saved with the note is loaded without the code of this class.
+            note = {
+                "media": [[_list_fields(medium) for medium in sample] for sample in self.media],
+                "contexts": [_list_fields(context) for context in self.contexts],
+            }
+            setattr(self.data["input_ids"], _NOTE, note)
+        return self
 
     def to(self, *args, **kwargs) -> "LlavaSTBatchFeature":
         """Move the tensors to a device and floating-point ones to a type; `coordinate_offsets` stays float32."""
@@ -106,13 +123,32 @@ class LlavaSTBatchFeature(BatchFeature):
         super().to(*args, **kwargs)
         if hasattr(offsets, "device"):  # lists, without return_tensors, stay where they are
             self.data["coordinate_offsets"] = offsets.to(self.data["coordinate_offsets"].device)
-        return self
+        return self.set_questions(self.media, self.contexts)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"data": self.data, "media": self.media, "contexts": self.contexts}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self.set_questions(self.media, self.contexts)
 
 
-__all__ = ["GroundingContext", "LlavaSTBatchFeature"]
+def find_questions(
+    inputs: Mapping[str, Any] | None,
+) -> tuple[list[tuple[MediaInfo, ...]], list[GroundingContext]] | None:
+    """Return the media of each sample and what it asks, `None` where inputs do not know them any more."""
+    if hasattr(inputs, "media"):
+        return inputs.media, inputs.contexts
+    note = getattr((inputs or {}).get("input_ids"), _NOTE, None)
+    if note is None:
+        return None
+    media = [tuple(MediaInfo(**medium) for medium in sample) for sample in note["media"]]
+    return media, [GroundingContext(**context) for context in note["contexts"]]
+
+
+def _list_fields(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass; what it keeps beside them is left out."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+__all__ = ["GroundingContext", "LlavaSTBatchFeature", "find_questions"]

@@ -1,4 +1,4 @@
-"""A `GroundingResult` in the forms that other tools read: JSON, COCO and `supervision.Detections`."""
+"""A `GroundingResult` in the forms that other tools read: JSON, COCO, tables and `supervision.Detections`."""
 
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
@@ -10,6 +10,20 @@ from .media_llava_st import InputError
 
 if TYPE_CHECKING:
     from .grounding_results_llava_st import GroundingResult, LabelledBox
+
+TABLE_COLUMNS = (
+    "kind",
+    "label",
+    "track",
+    "start_seconds",
+    "end_seconds",
+    "frame_index",
+    "x1",
+    "y1",
+    "x2",
+    "y2",
+    "confidence",
+)
 
 
 def convert_to_plain(value: Any) -> Any:
@@ -64,6 +78,37 @@ def convert_to_coco(result: "GroundingResult") -> dict[str, Any]:
     return convert_to_plain(coco)
 
 
+def convert_to_rows(result: "GroundingResult") -> list[dict[str, Any]]:
+    """Return a row for each span and each box, with all of `TABLE_COLUMNS`."""
+    captions = {caption.span: caption.text for caption in reversed(result.captions) if caption.span is not None}
+    rows = [
+        {
+            "kind": "span",
+            "label": captions.get(span, result.query),
+            "start_seconds": span.start_seconds,
+            "end_seconds": span.end_seconds,
+            "confidence": span.confidence,
+        }
+        for span in result.spans
+    ]
+    for label in result.labelled_boxes():
+        moment = {"start_seconds": label.seconds, "end_seconds": label.seconds, "frame_index": label.frame_index}
+        corners = dict(zip(("x1", "y1", "x2", "y2"), label.box.xyxy, strict=True))
+        named = {"kind": "box", "label": label.label, "track": label.track}
+        rows.append({**named, **moment, **corners, "confidence": label.box.confidence})
+    return [convert_to_plain({name: row.get(name) for name in TABLE_COLUMNS}) for row in rows]
+
+
+def convert_to_dataframe(result: "GroundingResult") -> Any:
+    """Return what `GroundingResult.to_dataframe` promises."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError("`to_dataframe` needs pandas, which is not installed: run `pip install pandas`.") from error
+    types = dict.fromkeys(TABLE_COLUMNS[3:], "float64") | {"track": "Int64", "frame_index": "Int64"}
+    return pandas.DataFrame(convert_to_rows(result), columns=list(TABLE_COLUMNS)).astype(types)
+
+
 def convert_to_detections(rows: "Sequence[LabelledBox]") -> Any:
     """Return what `GroundingResult.to_detections` promises, for the boxes that it has chosen."""
     try:
@@ -89,4 +134,11 @@ def convert_to_detections(rows: "Sequence[LabelledBox]") -> Any:
     )
 
 
-__all__ = ["convert_to_coco", "convert_to_detections", "convert_to_plain"]
+__all__ = [
+    "TABLE_COLUMNS",
+    "convert_to_coco",
+    "convert_to_dataframe",
+    "convert_to_detections",
+    "convert_to_plain",
+    "convert_to_rows",
+]

@@ -5,81 +5,27 @@ file and pixels of the original frame; what the model wrote is kept beside it in
 nothing is lost. `parse_answer` (in `answer_parsing_llava_st`) makes these objects from an answer.
 
 How these objects look in a text is in `notation_llava_st`, how other tools want them in
-`grounding_export_llava_st`.
+`grounding_export_llava_st`, what is printed of them in `grounding_summary_llava_st`.
 """
 
 import json
 import math
+import os
 from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .grounding_export_llava_st import convert_to_coco, convert_to_detections, convert_to_plain
+from .answer_problems_llava_st import Problem
+from .grounding_export_llava_st import convert_to_coco, convert_to_dataframe, convert_to_detections, convert_to_plain
+from .grounding_summary_llava_st import abbreviate, describe_tube, summarize
 from .media_llava_st import InputError, MediaInfo, PromptError
 from .notation_llava_st import NOTATION, BoxFractions, write_box, write_span, write_tube
-
-ProblemKind = Literal[
-    "missing_span",
-    "missing_box",
-    "missing_tube",
-    "missing_caption",
-    "missing_start",
-    "extra_span",
-    "extra_box",
-    "extra_tube",
-    "reversed_span",
-    "degenerate_box",
-    "wrong_coordinate_count",
-    "wrong_coordinate_axis",
-    "wrong_coordinate_order",
-    "wrong_bracket",
-    "unclosed_bracket",
-    "text_in_group",
-    "bare_numbers",
-    "out_of_range",
-    "malformed_coordinate",
-    "stray_coordinate",
-    "duplicate_time",
-    "non_increasing_time",
-    "tube_outside_span",
-    "time_on_image",
-    "truncated_answer",
-]
-
-# What each kind means, and what became of the value.
-PROBLEM_KINDS: dict[ProblemKind, str] = {
-    "missing_span": "The task asks for a span and none could be read.",
-    "missing_box": "The task asks for a box and none could be read.",
-    "missing_tube": "The task asks for a tube and none could be read.",
-    "missing_caption": "The task asks for words beside a span or a box and there are none.",
-    "missing_start": "The answer gives only the end ('Ends in') and the start was not passed; no span is made.",
-    "extra_span": "The task asks for one span and there are more; all are kept, the first is the answer.",
-    "extra_box": "The task asks for one box and there are more; all are kept, the first is the answer.",
-    "extra_tube": "The task asks for one tube and there are more; all are kept, the first is the answer.",
-    "reversed_span": "A span ends before it starts; left out.",
-    "degenerate_box": "A box has its right edge not right of its left one, or its bottom not below its top; left out.",
-    "wrong_coordinate_count": "A group has too few or too many coordinates; left out.",
-    "wrong_coordinate_axis": "A group mixes axes that make neither a span nor a box; left out.",
-    "wrong_coordinate_order": "A box has two widths and two heights in another order than x y x y; read by the names.",
-    "wrong_bracket": "A span in square or a box in curly brackets, or two kinds mixed; read.",
-    "unclosed_bracket": "A bracket is not closed; read if all coordinates are there, else left out.",
-    "text_in_group": "Words stand between the coordinates of a group; the coordinates are read.",
-    "bare_numbers": "A group holds plain numbers from 0 to 1 and no coordinate tokens; read as fractions.",
-    "out_of_range": "A token index or a fraction is too large for its axis; its group is left out.",
-    "malformed_coordinate": "A coordinate token cannot be read; its group is left out.",
-    "stray_coordinate": "Coordinates stand outside any group; left out.",
-    "duplicate_time": "A tube gives a time twice; the last box is kept.",
-    "non_increasing_time": "A tube goes back in time; the boxes are put in order of time.",
-    "tube_outside_span": "A tube has boxes before or after the span; kept.",
-    "time_on_image": "The answer gives times but is about an image; the times are left out, the boxes kept.",
-    "truncated_answer": "The text ends in the middle of a coordinate or a group; what is complete is read.",
-}
 
 
 def _require_finite(**values: float) -> None:
@@ -220,7 +166,7 @@ class TubeArrays(NamedTuple):
     box_fractions: np.ndarray | None = None  # (boxes, 4), of the frame
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tube:
     """
     One object through time.
@@ -245,6 +191,9 @@ class Tube:
         times = [entry.seconds for entry in self.boxes]
         if any(after < before for before, after in pairwise(times)):
             raise InputError("the boxes of a tube are out of order: sort them by seconds.")
+
+    def __repr__(self) -> str:
+        return f"Tube({describe_tube(self)})"
 
     @classmethod
     def from_arrays(cls, arrays: TubeArrays) -> "Tube":
@@ -335,33 +284,6 @@ class Caption:
     boxes: tuple[Box, ...] = ()
 
 
-@dataclass(frozen=True)
-class Problem:
-    """
-    Something in an answer that is missing or malformed.
-
-    Args:
-        kind (`str`): One of `PROBLEM_KINDS`, where each is described.
-        message (`str`): What and why, in a sentence.
-        text (`str`): The piece of the answer (its first 80 characters); empty for something missing.
-        start (`int`): Offset in characters of the piece in the answer; for something missing 0.
-        end (`int`): Offset in characters after the piece; for something missing the length of the answer.
-
-    Example:
-
-    ```python
-    >>> Problem("missing_box", "The answer has no box.", "", 0, 17).kind
-    'missing_box'
-    ```
-    """
-
-    kind: ProblemKind
-    message: str
-    text: str
-    start: int
-    end: int
-
-
 class LabelledBox(NamedTuple):
     """A box of a result with the words for it; `track` counts the tubes from 1, `None` for a box outside a tube."""
 
@@ -372,10 +294,12 @@ class LabelledBox(NamedTuple):
     frame_index: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GroundingResult:
     """
     What an answer says, in seconds and pixels, and what could not be read.
+
+    `print` writes it in a few lines, a notebook shows it with its pictures, and so does `show`.
 
     Args:
         text (`str`): The answer as the model wrote it; the coordinates in it are the raw values.
@@ -406,6 +330,18 @@ class GroundingResult:
     task: str | None = None
     query: str | None = None
     media: MediaInfo | None = None
+
+    def __repr__(self) -> str:
+        return abbreviate(self)
+
+    def __str__(self) -> str:
+        return summarize(self)
+
+    def _repr_html_(self) -> str | None:
+        try:
+            return _load_visualization().render_html(self)
+        except ImportError:
+            return None  # the notebook then prints it
 
     @property
     def plain_text(self) -> str:
@@ -475,6 +411,58 @@ class GroundingResult:
         rows = [row for row in self.labelled_boxes() if frame_index is None or row.frame_index == frame_index]
         return convert_to_detections(rows)
 
+    def to_dataframe(self) -> Any:
+        """
+        Return the spans and boxes as a table of pandas.
+
+        Returns:
+            `pandas.DataFrame`: A row for each span and each box, with `kind` (`"span"` or `"box"`), `label`, `track`
+            (the number of the tube), `start_seconds` and `end_seconds` (of a tube's box both its moment),
+            `frame_index`, `x1`, `y1`, `x2`, `y2` in pixels, and `confidence`; what a row does not have is missing.
+
+        Raises:
+            `ImportError`: If pandas is not installed.
+        """
+        return convert_to_dataframe(self)
+
+    def show(self, source: Any = None) -> None:
+        """
+        Show the answer: frames or image with the boxes on them, in a notebook with a time line and a table.
+
+        Args:
+            source (`str`, `Path` or `bytes`, *optional*): The clip or image, where it is not at `media.source`.
+
+        Raises:
+            `InputError`: If the clip or image cannot be read.
+        """
+        _load_visualization().show_result(self, source)
+
+    def save(self, path: str | os.PathLike, source: Any = None) -> None:
+        """
+        Write the answer to a file, in the form that its ending names; it is written whole or not at all.
+
+        Args:
+            path (`str` or `Path`):
+                `.json` (see `to_dict`), `.csv` (see `to_dataframe`), `.html` (what a notebook shows), `.png` or
+                `.jpg` (the image with its boxes, of a clip a sheet of frames) or `.mp4` (the clip with its boxes).
+            source (`str`, `Path` or `bytes`, *optional*): The clip or image, where it is not at `media.source`.
+
+        Raises:
+            `InputError`: For another ending, a clip or image that cannot be read, or a file that cannot be written.
+        """
+        _load_visualization().save_result(self, path, source)
+
+
+def _load_visualization() -> Any:
+    """Return the part of the package that draws. It is not needed for anything else, and does not travel with this."""
+    try:
+        from llava_st_hf import visualization
+    except ImportError as error:
+        raise ImportError(
+            "drawing an answer needs llava-st-hf, which is not installed: run `pip install llava-st-hf`."
+        ) from error
+    return visualization
+
 
 def _compute_fractions(box: Box, media: MediaInfo) -> BoxFractions:
     """Return a box as fractions of its frame; one that the model could not read raises `PromptError`."""
@@ -524,13 +512,10 @@ def _optional_tuple(values: Sequence[float] | None) -> tuple[float, ...] | None:
 
 
 __all__ = [
-    "PROBLEM_KINDS",
     "Box",
     "Caption",
     "GroundingResult",
     "LabelledBox",
-    "Problem",
-    "ProblemKind",
     "Span",
     "Tube",
     "TubeArrays",

@@ -52,7 +52,7 @@ class PromptLengthError(PromptError):
     """Raised when a prompt with its media has more tokens than it may have."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MediaInfo:
     """
     Size and time line of one image or clip, as the model saw it.
@@ -97,6 +97,17 @@ class MediaInfo:
                 f"frame_indices has {len(self.frame_indices)} entries and frame_seconds {len(self.frame_seconds)}: "
                 "a video needs one of each for every sampled frame."
             )
+
+    def __repr__(self) -> str:
+        parts = [f"{self.media_type} of {self.width}x{self.height} pixels"]
+        if self.frame_indices:
+            parts.append(
+                f"{len(self.frame_indices)} frames from {self.start_seconds:.2f} s to {self.end_seconds:.2f} s"
+            )
+        parts += [
+            f"{name}={value!r}" for name, value in (("source", self.source), ("problems", self.problems)) if value
+        ]
+        return f"MediaInfo({', '.join(parts)})"
 
     @property
     def start_seconds(self) -> float:

@@ -21,8 +21,9 @@ from transformers.processing_utils import ProcessingKwargs
 from transformers.video_processing_utils import VideoProcessorMixin
 
 from .answer_grammar_llava_st import AnswerGrammar, find_time_limits
+from .answer_media_llava_st import list_questions
 from .answer_scores_llava_st import read_answers, read_generated
-from .batch_feature_llava_st import GroundingContext, LlavaSTBatchFeature
+from .batch_feature_llava_st import GroundingContext, LlavaSTBatchFeature, find_questions
 from .constrained_generation_llava_st import GrammarLogitsProcessor, make_generate_arguments
 from .grammar_vocabulary_llava_st import GrammarVocabulary
 from .grounding_results_llava_st import Box, GroundingResult, Span
@@ -216,7 +217,7 @@ class LlavaSTProcessor(ModelInputsProcessor):
             conversation, chat_template=chat_template, processor_kwargs=processor_kwargs, **kwargs
         )
         if isinstance(output, LlavaSTBatchFeature):
-            output.contexts = [GroundingContext.from_messages(messages) for messages in conversations]
+            output.set_questions(output.media, [*map(GroundingContext.from_messages, conversations)])
         return output
 
     def build_messages(
@@ -413,7 +414,8 @@ class LlavaSTProcessor(ModelInputsProcessor):
         >>> outputs = model.generate(**inputs, logits_processor=[constrained], max_new_tokens=256)
         ```
         """
-        if not hasattr(inputs, "contexts") or not hasattr(inputs.get("input_ids"), "shape"):
+        known = find_questions(inputs)
+        if known is None or not hasattr(inputs.get("input_ids"), "shape"):
             raise InputError(
                 f"inputs is a {type(inputs).__name__} without media or tensors: pass what the processor returned "
                 "itself, made with return_tensors='pt'."
@@ -421,13 +423,13 @@ class LlavaSTProcessor(ModelInputsProcessor):
         if not isinstance(max_new_tokens, int):
             raise PromptError(f"max_new_tokens is {max_new_tokens!r}: give a whole number.", field="max_new_tokens")
         grammars = []
-        for sample, context in enumerate(inputs.contexts):
+        for sample, (media, context) in enumerate(zip(*known, strict=True)):
             if start_seconds is not None:
                 context = replace(context, start_seconds=start_seconds)
             name = task if task is not None else context.task
             if name is None:
                 raise PromptError(f"the task of sample {sample} is not known: give task, or use build_messages.")
-            medium = inputs.media[sample][media_index] if inputs.media[sample] else None
+            medium = media[media_index] if media else None
             limits = find_time_limits(context, medium, self.num_temporal_tokens, every_frame)
             answer_format = get_task(name).answer_format
             grammars.append(AnswerGrammar(self.grammar_vocabulary, answer_format, max_new_tokens, limits))
@@ -437,65 +439,59 @@ class LlavaSTProcessor(ModelInputsProcessor):
     def post_process_grounding(
         self,
         outputs: Any,
-        inputs: LlavaSTBatchFeature,
+        inputs: Mapping[str, Any] | None = None,
         task: str | None = None,
         query: str | None = None,
         start_seconds: float | None = None,
         media_index: int = -1,
+        *,
+        media: Any = None,
+        target_sizes: Any = None,
+        video_metadata: Any = None,
     ) -> list[GroundingResult]:
         """
         Read the answers of the model in seconds and pixels.
 
         Args:
             outputs (`torch.Tensor`, `np.ndarray`, `Sequence` or `GenerateOutput`):
-                What `generate` returned, with or without the prompt in front, or the answers as text. With
-                `return_dict_in_generate=True` (and without `build_constraints`, `output_scores=True`) coordinates are
-                refined below their bins, by the probabilities of the winning bin and its better neighbour, and get a
-                confidence.
-            inputs (`LlavaSTBatchFeature`): What the processor returned for these prompts.
+                What `generate` returned, with or without the prompt in front, what vLLM returned, token ids, or the
+                answers as text. With `return_dict_in_generate=True` (and without `build_constraints`,
+                `output_scores=True`) coordinates are refined below their bins, by the probabilities of the winning
+                bin and its better neighbour, and get a confidence.
+            inputs (`LlavaSTBatchFeature` or `dict`, *optional*):
+                What the processor returned for these prompts: it knows the media and what was asked.
             task (`str`, *optional*): Name of the task, for messages that were not made by `build_messages`.
             query (`str`, *optional*): The query, likewise.
             start_seconds (`float`, *optional*): The start time that the prompt gave, likewise.
             media_index (`int`, *optional*, defaults to -1):
                 Which medium of a sample the answer is about: the last one, which is nearest to the answer.
+            media (`MediaInfo`, `str`, `Path`, `bytes`, `PIL.Image.Image` or a list):
+                The medium, or a list with the medium or the media of each sample, where `inputs` does not know. Of a
+                clip's file it is taken that it was sampled as this processor does.
+            target_sizes (`Sequence` or `torch.Tensor`, *optional*): Height and width of each sample's medium instead.
+            video_metadata (`Sequence`, *optional*): `VideoMetadata` of each sample's clip, or `None` for an image.
 
         Returns:
             `list[GroundingResult]`: One for each row of `outputs`. Several rows per sample
             (`num_return_sequences`) stand beside each other.
 
         Raises:
-            `InputError`: When inputs and outputs do not belong together.
+            `InputError`: When inputs and outputs do not belong together, or nothing says what they are about.
             `PromptError`: For an unknown task.
         """
-        if not hasattr(inputs, "media"):
+        known, contexts = list_questions(inputs, media, target_sizes, video_metadata, self.video_processor)
+        sizes = (self.num_temporal_tokens, self.num_spatial_tokens)
+        prompts = None if inputs is None else inputs.get("input_ids")
+        texts, refinements = read_generated(outputs, prompts, self.tokenizer, self.coordinate_token_offset, *sizes)
+        if not known or len(texts) % len(known):
             raise InputError(
-                f"inputs is a {type(inputs).__name__} without media: pass what the processor returned itself."
-            )
-        texts, refinements = read_generated(
-            outputs,
-            inputs.get("input_ids"),
-            self.tokenizer,
-            self.coordinate_token_offset,
-            self.num_temporal_tokens,
-            self.num_spatial_tokens,
-        )
-        if not inputs.media or len(texts) % len(inputs.media):
-            raise InputError(
-                f"outputs has {len(texts)} rows and inputs {len(inputs.media)} samples: pass the inputs that these "
+                f"outputs has {len(texts)} rows and inputs {len(known)} samples: pass the inputs that these "
                 "outputs were generated from."
             )
         given = {"task": task, "query": query, "start_seconds": start_seconds}
         given = {name: value for name, value in given.items() if value is not None}
-        contexts = inputs.contexts or [GroundingContext()] * len(inputs.media)
-        return read_answers(
-            texts,
-            refinements,
-            inputs.media,
-            [replace(context, **given) for context in contexts],
-            media_index,
-            self.num_temporal_tokens,
-            self.num_spatial_tokens,
-        )
+        contexts = [replace(context, **given) for context in contexts]
+        return read_answers(texts, refinements, known, contexts, media_index, *sizes)
 
 
 __all__ = ["LlavaSTProcessor"]

@@ -8,6 +8,7 @@ in `LlavaSTVideoMetadata`, so that an answer can be put back onto the clip.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from transformers.video_utils import VideoMetadata
 from .frame_sampling_llava_st import compute_sampled_indices
 from .image_loading_llava_st import FILE_TYPES, flatten_videos, get_source_path, open_image
 from .media_llava_st import EmptyMediaError, MediaError, MediaInfo
-from .video_decoding_llava_st import read_video, resize_frames
+from .video_decoding_llava_st import probe_video, read_video, resize_frames
 
 # Of frames that come without a time line; it is what transformers assumes too (`VideoMetadata.sampled_fps`).
 DEFAULT_FPS = 24.0
@@ -180,6 +181,28 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
             frames = [self._resize(video, target, kwargs["resample"]) for video in frames]
         return frames, metadata
 
+    def probe(self, source: str | PathLike | bytes) -> LlavaSTVideoMetadata:
+        """
+        Tell what would be known of a file's frames, once they were sampled, without decoding them.
+
+        Raises:
+            `MediaError`: The file is not usable, or cannot be sampled as this processor does.
+        """
+        width, height, timeline = probe_video(source)
+        metadata = LlavaSTVideoMetadata(
+            total_num_frames=len(timeline),
+            fps=timeline.fps,
+            width=width,
+            height=height,
+            duration=timeline.duration_seconds,
+            frame_seconds=timeline.seconds.tolist(),
+            source=get_source_path(source),
+            problems=timeline.problems,
+        )
+        places = self.sample_frames(metadata, self.num_frames, self.fps)
+        metadata.frames_indices, metadata.frame_seconds = places.tolist(), timeline.seconds[places].tolist()
+        return metadata
+
     def _resolve_rate(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Let `fps` of a call take the place of the default `num_frames`, and the other way round."""
         kwargs = dict(kwargs)
@@ -210,7 +233,7 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
         Returns:
             `np.ndarray`: `int64`, shape (sampled frames,), positions among the video's frames.
         """
-        metadata = _to_metadata(metadata)
+        metadata = to_metadata(metadata)
         name = metadata.source or "the video"
         if fps is not None and metadata.frame_seconds is None and metadata.fps is None:
             raise MediaError(
@@ -375,10 +398,11 @@ def _list_metadata(video_metadata: Any, num_videos: int) -> list[VideoMetadata |
         flat.extend(item if isinstance(item, (list, tuple)) else [item])
     if len(flat) != num_videos:
         raise MediaError(f"video_metadata has {len(flat)} entries for {num_videos} videos; give one for each.")
-    return [None if item is None else _to_metadata(item) for item in flat]
+    return [None if item is None else to_metadata(item) for item in flat]
 
 
-def _to_metadata(item: Any) -> LlavaSTVideoMetadata:
+def to_metadata(item: Any) -> LlavaSTVideoMetadata:
+    """Return metadata that are a dictionary or an object of transformers, as our own class."""
     values = {key: item[key] for key in item}
     unknown = set(values) - {field.name for field in fields(LlavaSTVideoMetadata)}
     if unknown:

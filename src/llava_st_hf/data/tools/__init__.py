@@ -1,1 +1,17 @@
 """What the commands on data do: check, show, stats, convert, publish."""
+
+from .check import check_records
+from .convert import convert_annotations
+from .publish import publish_dataset, push_dataset
+from .show import draw_record
+from .stats import collect_statistics, write_statistics
+
+__all__ = [
+    "check_records",
+    "collect_statistics",
+    "convert_annotations",
+    "draw_record",
+    "publish_dataset",
+    "push_dataset",
+    "write_statistics",
+]

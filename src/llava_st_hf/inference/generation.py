@@ -1,0 +1,136 @@
+"""From the inputs of questions to their answers, one or a batch of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import pad
+from transformers import PreTrainedModel
+
+from ..processing.batch_feature_llava_st import LlavaSTBatchFeature
+from ..processing.grounding_results_llava_st import GroundingResult
+from ..processing.media_llava_st import InputError
+from ..processing.processing_llava_st import LlavaSTProcessor
+from .options import AnsweringOptions, ReadingOptions
+
+PROMPT_NAMES = ("input_ids", "attention_mask", "coordinate_offsets")
+
+
+def prepare_messages(
+    processor: LlavaSTProcessor, messages: Sequence[Mapping[str, Any]], reading: ReadingOptions
+) -> LlavaSTBatchFeature:
+    """Process the chat messages of one question, with their media."""
+    return processor.apply_chat_template(
+        messages,
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs=reading.to_kwargs(),
+    )
+
+
+def generate_answers(
+    model: PreTrainedModel,
+    processor: LlavaSTProcessor,
+    inputs: LlavaSTBatchFeature,
+    options: AnsweringOptions,
+    model_inputs: Mapping[str, Any],
+) -> list[GroundingResult]:
+    """
+    Let a model answer questions.
+
+    Args:
+        model (`LlavaSTForConditionalGeneration`): The model.
+        processor (`LlavaSTProcessor`): The processor saved with it.
+        inputs (`LlavaSTBatchFeature`): What the processor returned for the questions, left-padded.
+        options (`AnsweringOptions`): How to answer.
+        model_inputs (`Mapping[str, Any]`): What `generate` is given of the inputs, where the model is.
+
+    Returns:
+        `list[GroundingResult]`: One for each question.
+
+    Raises:
+        `InputError`: For several answers to a question, or a `max_new_tokens` that is too small.
+    """
+    num_beams = count_beams(options, model)
+    generate = {"do_sample": False, "max_new_tokens": options.max_new_tokens, **options.generate}
+    generate["num_beams"] = num_beams
+    # A conversation whose task nobody named is answered freely: there is no grammar for it.
+    if options.constrained and all(context.task is not None for context in inputs.contexts):
+        # With its scores an answer is read finer than a bin, and gets confidences.
+        generate["return_dict_in_generate"] = num_beams == 1
+        constraints = processor.build_constraints(
+            inputs,
+            max_new_tokens=options.max_new_tokens,
+            every_frame=options.every_frame,
+            num_beams=num_beams,
+            streamer=generate.get("streamer"),
+        )
+        constraints["logits_processor"][:0] = generate.pop("logits_processor", None) or []
+        generate |= constraints
+    return processor.post_process_grounding(model.generate(**model_inputs, **generate), inputs)
+
+
+def find_option(name: str, options: AnsweringOptions, model: PreTrainedModel) -> Any:
+    """Return what an option of `generate` is, by the options or else by the config of the model."""
+    config = options.generate.get("generation_config") or model.generation_config
+    given = options.generate.get(name)
+    return given if given is not None else getattr(config, name, None)
+
+
+def count_beams(options: AnsweringOptions, model: PreTrainedModel) -> int:
+    """Return the number of beams that options mean; several answers to a question are an `InputError`."""
+    if (count := find_option("num_return_sequences", options, model) or 1) > 1:
+        raise InputError(
+            f"num_return_sequences is {count}: a question gets one answer here; for more, call model.generate."
+        )
+    return find_option("num_beams", options, model) or 1
+
+
+def join_inputs(inputs: Sequence[LlavaSTBatchFeature], pad_token_id: int) -> LlavaSTBatchFeature:
+    """
+    Make one batch of questions that were processed one by one: prompts padded on the left, clips at their end.
+
+    Args:
+        inputs (`Sequence[LlavaSTBatchFeature]`): What the processor returned for each, with tensors.
+        pad_token_id (`int`): What pads `input_ids`.
+
+    Returns:
+        `LlavaSTBatchFeature`: As if the processor had been given them all.
+    """
+    length = max(item["input_ids"].shape[1] for item in inputs)
+    joined = {
+        name: torch.cat(
+            [
+                pad(item[name], (length - item[name].shape[1], 0), value=pad_token_id if name == "input_ids" else 0)
+                for item in inputs
+            ]
+        )
+        for name in PROMPT_NAMES
+    }
+    if images := [item["pixel_values"] for item in inputs if "pixel_values" in item]:
+        joined["pixel_values"] = torch.cat(images)
+    clips = [item for item in inputs if "pixel_values_videos" in item]
+    if clips:
+        counts = torch.cat([_count_frames(item) for item in clips])
+        most = int(counts.max())
+        videos = [item["pixel_values_videos"][:, :most] for item in clips]  # (videos, frames, 3, height, width)
+        joined["pixel_values_videos"] = torch.cat(
+            [pad(video, (0,) * 7 + (most - video.shape[1],)) for video in videos]
+        )
+        if (counts != most).any():
+            joined["video_num_frames"] = counts
+    media, contexts = ([entry for item in inputs for entry in getattr(item, name)] for name in ("media", "contexts"))
+    return LlavaSTBatchFeature(joined, media=media, contexts=contexts)
+
+
+def _count_frames(item: LlavaSTBatchFeature) -> torch.Tensor:
+    """Return the number of frames of each clip of one question."""
+    if "video_num_frames" in item:
+        return item["video_num_frames"]
+    num_videos, num_frames = item["pixel_values_videos"].shape[:2]
+    return torch.full((num_videos,), num_frames)
+
+
+__all__ = ["PROMPT_NAMES", "count_beams", "find_option", "generate_answers", "join_inputs", "prepare_messages"]

@@ -1,0 +1,216 @@
+"""A `GroundingResult` as HTML that needs nothing from outside: a picture, a time line, a table, the words."""
+
+import base64
+import io
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from ..processing.grounding_results_llava_st import GroundingResult
+from ..processing.grounding_summary_llava_st import describe_box, describe_span
+from ..processing.image_loading_llava_st import open_image
+from ..processing.media_llava_st import InputError
+from .contact_sheet import draw_contact_sheet
+from .drawing import BOX_COLORS, SPAN_COLOR, Color, draw_on_image, make_printable
+
+_SHEET = {"columns": 5, "rows": 2, "cell_pixels": 240}
+_IMAGE_PIXELS = 960  # longer side
+_MAX_ROWS = 20
+_MAX_CHARACTERS = 2000
+# Of the time line, in units of its own that are pixels at its full width.
+_WIDTH, _LABEL_WIDTH, _ROW_HEIGHT = 960, 150, 22
+
+
+class _Row(NamedTuple):
+    """A line of the table, and of the time line where it has a time."""
+
+    label: str
+    color: Color
+    start_seconds: float | None
+    end_seconds: float | None
+    place: str
+    confidence: float | None
+
+
+def draw_result(result: GroundingResult, source: Any = None) -> Image.Image:
+    """
+    Draw an answer: onto its image, or onto a sheet of frames of its clip.
+
+    Args:
+        result (`GroundingResult`): The answer.
+        source (`str`, `Path` or `bytes`, *optional*): The clip or image; `result.media.source` where it is left out.
+
+    Returns:
+        `PIL.Image.Image`: The picture.
+
+    Raises:
+        `InputError`: If it is not known what the answer is about, or that cannot be read.
+    """
+    source = find_source(result, source)
+    if result.media.media_type == "image":
+        return draw_on_image(open_image(source), result)
+    return draw_contact_sheet(source, result)
+
+
+def find_source(result: GroundingResult, source: Any = None) -> Any:
+    """Return the clip or image that an answer is about; `InputError` where nothing says where it lies."""
+    if result.media is None:
+        raise InputError("media is not set: give the result the MediaInfo of the clip or image that it is about.")
+    if source is None and result.media.source is None:
+        raise InputError(
+            f"source is not known, because the {result.media.media_type} was given as bytes or pixels: give its file "
+            "as source."
+        )
+    return result.media.source if source is None else source
+
+
+def render_html(result: GroundingResult, source: Any = None) -> str:
+    """
+    Write an answer as a piece of HTML, as notebooks show it.
+
+    Args:
+        result (`GroundingResult`): The answer.
+        source (`str`, `Path` or `bytes`, *optional*): The clip or image; `result.media.source` where it is left out.
+
+    Returns:
+        `str`: One `<div>`. Where the clip or image cannot be read it says why, in the place of the picture.
+    """
+    rows = list(_list_rows(result))
+    problems = [problem.message for problem in result.problems]
+    problems += [f"media: {problem}" for problem in (result.media.problems if result.media else ())]
+    parts = [
+        _render_title(result),
+        _render_picture(result, source),
+        _render_timeline(result, rows),
+        _render_table(rows),
+        _paragraph(f"answer: <code>{_escape(result.text)}</code>"),
+        *(_paragraph(f"problem: {_escape(problem)}") for problem in problems),
+    ]
+    style = f"font: 14px/1.5 system-ui, sans-serif; max-width: {_WIDTH}px; overflow-wrap: break-word"
+    return f'<div style="{style}">{"".join(parts)}</div>'
+
+
+def render_page(result: GroundingResult, source: Any = None) -> str:
+    """Write an answer as a page of its own, see `render_html`."""
+    title = _escape(result.query or result.task or "answer")
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{render_html(result, source)}</body></html>\n'
+
+
+def _list_rows(result: GroundingResult) -> Iterator[_Row]:
+    """Yield spans, tubes and boxes, with the colours that they have in the picture."""
+    captions = {caption.span: caption.text for caption in reversed(result.captions) if caption.span is not None}
+    for span in result.spans:
+        times = (span.start_seconds, span.end_seconds)
+        yield _Row(captions.get(span) or "span", SPAN_COLOR, *times, "", span.confidence)
+    boxes = [row for row in result.labelled_boxes() if row.track is None]
+    for number, tube in enumerate(result.tubes):
+        first, last = tube.boxes[0].box, tube.boxes[-1].box
+        label = f"tube {number + 1}" if len(result.tubes) > 1 else "tube"
+        place = f"{len(tube.boxes)} boxes, the first {describe_box(first)}, the last {describe_box(last)}"
+        yield _Row(label, _get_color(number), tube.start_seconds, tube.end_seconds, place, None)
+    for number, row in enumerate(boxes, start=len(result.tubes)):
+        yield _Row(row.label, _get_color(number), None, None, describe_box(row.box), row.box.confidence)
+
+
+def _render_title(result: GroundingResult) -> str:
+    facts = [result.task] if result.task else []
+    if (media := result.media) is not None:
+        facts += [Path(media.source).name] if media.source else []
+        facts.append(f"{media.width}x{media.height} pixels")
+        if media.media_type == "video":
+            facts.append(f"{len(media.frame_seconds)} frames from {describe_span(media)}")
+    query = f"<strong>{_escape(result.query)}</strong><br>" if result.query else ""
+    return _paragraph(f'{query}<span style="opacity: .75">{_escape(", ".join(facts))}</span>')
+
+
+def _render_picture(result: GroundingResult, source: Any) -> str:
+    try:
+        source = find_source(result, source)
+        if result.media.media_type == "image":
+            picture = open_image(source)
+            picture.thumbnail((_IMAGE_PIXELS, _IMAGE_PIXELS))
+            picture = draw_on_image(picture, result)
+        else:
+            picture = draw_contact_sheet(source, result, **_SHEET)
+    except (InputError, OSError) as error:
+        return _paragraph(f'<span style="opacity: .75">no picture: {_escape(str(error))}</span>')
+    content = io.BytesIO()
+    picture.save(content, format="JPEG", quality=85)
+    data = base64.b64encode(content.getvalue()).decode()
+    return f'<img alt="the answer" style="max-width: 100%" src="data:image/jpeg;base64,{data}">'
+
+
+def _render_timeline(result: GroundingResult, rows: list[_Row]) -> str:
+    """Draw a bar for each span and tube over the time that the model saw."""
+    bars = [row for row in rows if row.start_seconds is not None][:_MAX_ROWS]
+    if not bars:
+        return ""
+    moments = [moment for row in bars for moment in (row.start_seconds, row.end_seconds)]
+    if result.media is not None:
+        moments += result.media.frame_seconds[:1] + result.media.frame_seconds[-1:]
+    first, last = min(moments), max(moments)
+
+    def place(seconds: float) -> float:
+        return _LABEL_WIDTH + (_WIDTH - _LABEL_WIDTH) * (seconds - first) / max(last - first, 1e-9)
+
+    height = _ROW_HEIGHT * (len(bars) + 1)
+    shapes = []
+    for number, row in enumerate(bars):
+        top, left = number * _ROW_HEIGHT, place(row.start_seconds)
+        width = max(place(row.end_seconds) - left, 3)
+        shapes.append(
+            f'<svg y="{top}" width="{_LABEL_WIDTH - 8}" height="{_ROW_HEIGHT}">'  # what is longer is cut off
+            f'<text y="15">{_escape(row.label)}</text></svg>'
+            f'<rect x="{_LABEL_WIDTH}" y="{top + 9}" width="{_WIDTH - _LABEL_WIDTH}" height="2" opacity=".2"/>'
+            f'<rect x="{min(left, _WIDTH - 3):.1f}" y="{top + 4}" width="{width:.1f}" height="12" rx="3" '
+            f'fill="rgb{row.color}"><title>{_escape(row.label)}: {_describe_time(row)}</title></rect>'
+        )
+    for seconds, anchor in ((first, "start"), ((first + last) / 2, "middle"), (last, "end")):
+        shapes.append(f'<text x="{place(seconds):.1f}" y="{height - 6}" text-anchor="{anchor}">{seconds:.2f} s</text>')
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {height}" width="100%" role="img" aria-label="time line" fill="currentColor" '
+        f'font-size="13">{"".join(shapes)}</svg>'
+    )
+
+
+def _render_table(rows: list[_Row]) -> str:
+    if not rows:
+        return ""
+    shown = rows[:_MAX_ROWS]
+    columns = {
+        "": [f'<span style="color: rgb{row.color}">&#9632;</span> {_escape(row.label)}' for row in shown],
+        "when": [_describe_time(row) for row in shown],
+        "where": [_escape(row.place) for row in shown],
+        "confidence": ["" if row.confidence is None else f"{row.confidence:.2f}" for row in shown],
+    }
+    columns = {name: cells for name, cells in columns.items() if any(cells)}
+    style = 'style="text-align: left; padding: 2px 12px 2px 0"'
+    lines = [[f"<th {style}>{name}</th>" for name in columns]]
+    lines += [[f"<td {style}>{cell}</td>" for cell in cells] for cells in zip(*columns.values(), strict=True)]
+    body = "".join(f"<tr>{''.join(cells)}</tr>" for cells in lines)
+    more = _paragraph(f"and {len(rows) - _MAX_ROWS} more") if len(rows) > _MAX_ROWS else ""
+    return f'<table style="border-collapse: collapse">{body}</table>{more}'
+
+
+def _describe_time(row: _Row) -> str:
+    return "" if row.start_seconds is None else f"{row.start_seconds:.2f} s to {row.end_seconds:.2f} s"
+
+
+def _get_color(number: int) -> Color:
+    return BOX_COLORS[number % len(BOX_COLORS)]
+
+
+def _paragraph(content: str) -> str:
+    return f'<p style="margin: 6px 0">{content}</p>'
+
+
+def _escape(text: str, max_characters: int = _MAX_CHARACTERS) -> str:
+    """Return a text for the inside of an element: on one line, cut, without what no font can show."""
+    return escape(make_printable(text, max_characters))
+
+
+__all__ = ["draw_result", "find_source", "render_html", "render_page"]

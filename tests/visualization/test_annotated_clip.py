@@ -1,0 +1,193 @@
+"""A clip with the answer on every frame: what is drawn where and when, and that browsers play it."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from drawn_clips import GRAY, decode, is_color, write_clip
+
+from llava_st_hf.processing import (
+    Box,
+    GroundingResult,
+    MediaInfo,
+    Span,
+    Tube,
+    TubeBox,
+    parse_answer,
+    read_video,
+)
+from llava_st_hf.visualization import BOX_COLORS, SPAN_COLOR, write_annotated_video, write_contact_sheet
+
+
+def test_the_box_is_drawn_where_and_when_the_tube_says(clip_path, result, tmp_path):
+    write_annotated_video(clip_path, result, tmp_path / "out.mp4")
+    seconds, frames, _ = decode(tmp_path / "out.mp4")
+    assert len(frames) == 30
+    for time, image in zip(seconds, frames, strict=True):
+        line = is_color(image[60:200], BOX_COLORS[0])
+        if not 0.2 - 0.021 <= time <= 0.8 + 0.021:
+            assert not line.any(), time
+            continue
+        shift = 100 * (min(max(time, 0.2), 0.8) - 0.2) / 0.6
+        rows, columns = np.nonzero(line)
+        assert rows.min() + 60 == pytest.approx(90, abs=2)
+        assert rows.max() + 60 == pytest.approx(150, abs=2)
+        assert columns.min() == pytest.approx(40 + shift, abs=3)
+        assert columns.max() == pytest.approx(120 + shift, abs=3)
+        inside = image[100:140, round(60 + shift) : round(100 + shift)]
+        assert np.abs(inside - GRAY).max() < 12
+
+
+def test_the_time_line_shows_the_span_and_the_position(clip_path, result, tmp_path):
+    write_annotated_video(clip_path, result, tmp_path / "out.mp4")
+    seconds, frames, _ = decode(tmp_path / "out.mp4")
+    rail = frames[0][-9]  # the row of the rail
+    columns = np.nonzero(is_color(rail, SPAN_COLOR))[0]
+    left, right = 8, 320 - 9
+    duration = 30 / 25
+    assert columns.min() == pytest.approx(left + 0.2 / duration * (right - left), abs=4)
+    assert columns.max() == pytest.approx(left + 0.8 / duration * (right - left), abs=4)
+    for time, image in zip(seconds, frames, strict=True):
+        dot = np.nonzero(is_color(image[-9], (255, 255, 255)))[0]
+        assert dot.mean() == pytest.approx(left + time / duration * (right - left), abs=4)
+    assert is_color(frames[0][:20], (255, 255, 255)).sum() > 100  # the query
+    assert is_color(frames[0][-34:-14], (255, 255, 255)).sum() > 30  # the seconds
+
+
+def test_the_output_plays_in_a_browser(clip_path, result, tmp_path):
+    output = tmp_path / "out.mp4"
+    write_annotated_video(clip_path, result, output)
+    _, _, context = decode(output)
+    assert (context.name, context.pix_fmt, context.width, context.height) == ("h264", "yuv420p", 320, 240)
+    content = output.read_bytes()
+    assert 0 < content.index(b"moov") < content.index(b"mdat")
+    assert os.stat(output).st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@pytest.mark.parametrize(
+    "stamps",
+    [range(0, 5120, 512), [0, 100, 1000, 1700, 9000, 9001, 9500], [643, 1152, 3000, 3700]],
+    ids=["constant rate", "variable rate", "late start"],
+)
+def test_time_stamps_are_those_of_the_source(stamps, tmp_path):
+    source = write_clip(tmp_path / "clip.mp4", stamps=stamps)
+    write_annotated_video(source, GroundingResult(""), tmp_path / "out.mp4")
+    seconds, _, _ = decode(tmp_path / "out.mp4")
+    assert seconds == pytest.approx([stamp / 12800 for stamp in stamps], abs=1e-6)
+
+
+def test_odd_sizes_become_even_without_moving_anything(result, tmp_path):
+    source = write_clip(tmp_path / "clip.mp4", width=321, height=241)
+    write_annotated_video(source, result, tmp_path / "out.mp4")
+    _, frames, context = decode(tmp_path / "out.mp4")
+    assert (context.width, context.height) == (322, 242)
+    rows, columns = np.nonzero(is_color(frames[5][60:200], BOX_COLORS[0]))
+    assert (columns.min(), rows.min() + 60) == (pytest.approx(40, abs=3), pytest.approx(90, abs=2))
+
+
+def test_rotated_clips_are_turned_upright(tmp_path):
+    plain, rotated = write_clip(tmp_path / "plain.mp4"), tmp_path / "rotated.mp4"
+    content = plain.read_bytes()
+    # The matrix of the track header: identity to a quarter turn.
+    one, w = (1 << 16).to_bytes(4, "big"), (1 << 30).to_bytes(4, "big")
+    zero, minus = bytes(4), (-(1 << 16) & 0xFFFFFFFF).to_bytes(4, "big")
+    identity = one + zero + zero + zero + one + zero + zero + zero + w
+    turned = zero + one + zero + minus + zero + zero + (240 << 16).to_bytes(4, "big") + zero + w
+    place = content.index(identity, content.index(b"tkhd"))
+    rotated.write_bytes(content[:place] + turned + content[place + len(identity) :])
+    video = read_video(rotated, num_frames=1)
+    assert (video.width, video.height) == (240, 320)
+    box = Box(20, 100, 200, 220)
+    write_annotated_video(rotated, GroundingResult("", boxes=(box,)), tmp_path / "out.mp4")
+    _, frames, context = decode(tmp_path / "out.mp4")
+    assert (context.width, context.height) == (240, 320)
+    rows, columns = np.nonzero(is_color(frames[0], BOX_COLORS[0]))
+    assert (rows.max(), columns.max()) == (pytest.approx(220, abs=2), pytest.approx(200, abs=2))
+
+
+def test_boxes_without_a_time_are_shown_within_the_spans(clip_path, tmp_path):
+    result = GroundingResult("", spans=(Span(0.4, 0.6),), boxes=(Box(100, 90, 200, 150),))
+    write_annotated_video(clip_path, result, tmp_path / "out.mp4")
+    seconds, frames, _ = decode(tmp_path / "out.mp4")
+    has_box = [is_color(image[140:160], BOX_COLORS[0]).any() for image in frames]
+    shown = [time for time, is_shown in zip(seconds, has_box, strict=True) if is_shown]
+    assert (min(shown), max(shown)) == (pytest.approx(0.4, abs=0.06), pytest.approx(0.6, abs=0.06))
+
+
+def test_each_tube_keeps_its_colour(clip_path, tmp_path):
+    tubes = (
+        Tube((TubeBox(0.0, 0, Box(20, 90, 80, 150)), TubeBox(0.4, 10, Box(20, 90, 80, 150)))),
+        Tube((TubeBox(0.0, 0, Box(180, 90, 240, 150)), TubeBox(1.0, 25, Box(180, 90, 240, 150)))),
+    )
+    write_annotated_video(clip_path, GroundingResult("", tubes=tubes), tmp_path / "out.mp4")
+    _, frames, _ = decode(tmp_path / "out.mp4")
+    for index, shown in ((5, (True, True)), (20, (False, True))):
+        for tube_index, is_shown in enumerate(shown):
+            assert is_color(frames[index][140:160], BOX_COLORS[tube_index]).any() == is_shown
+
+
+def test_progress_is_told(clip_path, result, tmp_path):
+    calls = []
+    write_annotated_video(clip_path, result, tmp_path / "out.mp4", progress=lambda *call: calls.append(call))
+    assert calls == [(k, 30) for k in range(1, 31)]
+
+
+@pytest.mark.parametrize("name", ["cat.ts", "b.avi"])
+def test_what_is_drawn_has_the_clock_of_the_reader(hard_media_dir, name, tmp_path):
+    """Time stamps that start again, or that the container does not give: 60 frames at 10 a second all the same."""
+    source = hard_media_dir / name
+    assert read_video(source).frame_seconds == pytest.approx([index / 10 for index in range(60)])
+    spans, boxes = (Span(3.0, 6.0),), (Box(16, 26, 48, 36),)
+    write_annotated_video(source, GroundingResult("", spans=spans, boxes=boxes), tmp_path / "box.mp4")
+    write_annotated_video(source, GroundingResult("", spans=spans), tmp_path / "plain.mp4")
+    (seconds, drawn, _), (_, plain, _) = decode(tmp_path / "box.mp4"), decode(tmp_path / "plain.mp4")
+    assert seconds == pytest.approx([index / 10 for index in range(60)], abs=1e-4)
+    has_box = [np.abs(after - before)[26:36, 14:18].mean() > 20 for after, before in zip(drawn, plain, strict=True)]
+    assert has_box == [False] * 30 + [True] * 30
+
+
+def test_an_answer_goes_from_text_to_pixels(clip_path, tmp_path):
+    video = read_video(clip_path, num_frames=30)
+    media = MediaInfo("video", video.width, video.height, video.frame_indices, video.frame_seconds)
+    box = "[<x=0.25><y=0.375><x=0.5><y=0.625>]"
+    result = parse_answer(f"{{<t=0.5><t=1>}} <t=0.5>:{box}, <t=1>:{box}", media, answer_format="span_and_tube")
+    write_annotated_video(clip_path, result, tmp_path / "out.mp4")
+    _, frames, _ = decode(tmp_path / "out.mp4")
+    _, columns = np.nonzero(is_color(frames[20][60:200], BOX_COLORS[0]))
+    assert (columns.min(), columns.max()) == (pytest.approx(80, abs=3), pytest.approx(160, abs=3))
+    assert not is_color(frames[5][60:200], BOX_COLORS[0]).any()
+
+
+@pytest.mark.parametrize("row_number", [3, 10])
+def test_real_clips_are_annotated(real_media_dir, row_number, tmp_path):
+    row = json.loads((real_media_dir / "annotations.jsonl").read_text().splitlines()[row_number])
+    video = read_video(real_media_dir / row["file"], num_frames=100, size=(16, 16))
+    media = MediaInfo("video", video.width, video.height, video.frame_indices, video.frame_seconds)
+    entries = ((float(second), Box(*box)) for second, box in row["boxes_by_second"].items())
+    tube = Tube(tuple(TubeBox(second, round(second * video.fps), box) for second, box in entries))
+    result = GroundingResult("", spans=(Span(*row["span_seconds"]),), tubes=(tube,), query=row["query"], media=media)
+    source, output = real_media_dir / row["file"], tmp_path / "out.mp4"
+    write_annotated_video(source, result, output)
+    write_contact_sheet(source, result, tmp_path / "sheet.png")
+    annotated, original = read_video(output, num_frames=30), read_video(source, num_frames=30)
+    assert annotated.total_num_frames == original.total_num_frames
+    assert annotated.frame_seconds == pytest.approx(original.frame_seconds, abs=1e-4)
+    for time, after, before in zip(original.frame_seconds, annotated.frames, original.frames, strict=True):
+        box = tube.box_at(time)
+        changed = (after.int() - before.int()).abs().sum(0).numpy() > 150
+        middle = slice(60, video.height - 60)
+        if box is None:
+            assert time < tube.start_seconds or time > tube.end_seconds
+            continue
+        for edge in (box.x1, box.x2):
+            column = min(max(round(edge), 2), video.width - 3)
+            rows = slice(max(round(box.y1), middle.start) + 4, min(round(box.y2), middle.stop) - 4)
+            if rows.stop - rows.start > 20:
+                assert changed[rows, column - 2 : column + 3].any(axis=1).mean() > 0.5
