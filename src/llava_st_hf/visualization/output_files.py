@@ -1,7 +1,6 @@
 """Pictures and clips that appear under their name only when they are whole."""
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ import av
 
 from ..processing.image_loading_llava_st import describe_source
 from ..processing.media_llava_st import InputError, MediaError
+from ..utils.atomic_files import writing_whole
 
 
 def check_output(
@@ -45,9 +45,9 @@ def check_output(
 
 
 @contextmanager
-def writing_beside(output: str | os.PathLike, source: Any) -> Iterator[str]:
+def writing_beside(output: str | os.PathLike, source: Any) -> Iterator[Path]:
     """
-    Give a temporary name beside the output, and rename it to the output only if all went well.
+    Give a temporary name beside the output, which is renamed to the output if all went well, see `writing_whole`.
 
     Args:
         output (`str` or `os.PathLike`): The file to write; one that is there is replaced.
@@ -56,16 +56,11 @@ def writing_beside(output: str | os.PathLike, source: Any) -> Iterator[str]:
     Raises:
         `InputError`: If the output cannot be written.
     """
-    output, temporary = Path(output), None
+    output = Path(output)
     check_output(output, [output.suffix.lower()], [source] if isinstance(source, (str, os.PathLike)) else [])
     try:
-        handle, temporary = tempfile.mkstemp(suffix=output.suffix, prefix=f".{output.stem}-", dir=output.parent)
-        os.close(handle)
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's files are for the owner only
-        os.replace(temporary, output)
+        with writing_whole(output) as temporary_path:
+            yield temporary_path
     except (av.error.FFmpegError, OSError) as error:
         reason = " ".join(str(error.strerror or error).split())
         origin = "" if source is None else f" from {describe_source(source)}"
@@ -73,9 +68,6 @@ def writing_beside(output: str | os.PathLike, source: Any) -> Iterator[str]:
             f"{output}: could not be written{origin} ({reason}); check the input, the folder's permissions and the "
             "free space."
         ) from None  # the trace of an FFmpeg error says nothing that the message does not
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 __all__ = ["check_output", "writing_beside"]
