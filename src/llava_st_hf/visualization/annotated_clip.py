@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -40,9 +41,9 @@ def write_annotated_video(
     Raises:
         `MediaError`: If the clip cannot be read or the output cannot be written.
     """
-    with writing_beside(output_path, source_path) as temporary:
+    with writing_beside(output_path, source_path) as temporary_path:
         video = probe_video(source_path)
-        encoder = _Encoder(temporary, video.timeline, (video.width, video.height))
+        encoder = _Encoder(temporary_path, video.timeline, (video.width, video.height))
         annotator = _Annotator(result, encoder.size, _timeline_of_file(result, video.timeline))
         try:
             for frame in iterate_frames(source_path, video.timeline):
@@ -131,7 +132,7 @@ class _Annotator:
 class _Encoder:
     """Writes pictures as H.264 in MP4 with the times of the source."""
 
-    def __init__(self, path: str, timeline: Timeline, size: tuple[int, int]):
+    def __init__(self, path: Path, timeline: Timeline, size: tuple[int, int]):
         width, height = self.original_size = size
         self.size = (width + width % 2, height + height % 2)  # yuv420p has one colour for 2 x 2 pixels
         self.num_frames, self.last_pts = 0, None
@@ -139,7 +140,7 @@ class _Encoder:
         # The track counts in the unit of the source, so that every time stamp stays exact.
         unit = str(self.unit.denominator)
         options = {"movflags": "+faststart", "video_track_timescale": unit, "movie_timescale": unit}
-        self.container = av.open(path, "w", format="mp4", options=options)
+        self.container = av.open(str(path), "w", format="mp4", options=options)
         codec = "libx264" if "libx264" in av.codecs_available else "h264"
         rate = Fraction(timeline.fps or 25).limit_denominator(60000)
         self.stream = self.container.add_stream(codec, rate=rate, options={"crf": "20", "preset": "veryfast"})

@@ -76,8 +76,8 @@ def write_contact_sheet(
         `InputError`: If `columns` or `rows` is not usable.
         `MediaError`: If the clip cannot be read or the output cannot be written.
     """
-    with writing_beside(output_path, source_path) as temporary:
-        draw_contact_sheet(source_path, result, columns, rows).save(temporary, format="PNG")
+    with writing_beside(output_path, source_path) as temporary_path:
+        draw_contact_sheet(source_path, result, columns, rows).save(temporary_path, format="PNG")
 
 
 def _draw_sheet(

@@ -45,9 +45,9 @@ def check_output(
 
 
 @contextmanager
-def writing_beside(output: str | os.PathLike, source: Any) -> Iterator[str]:
+def writing_beside(output: str | os.PathLike, source: Any) -> Iterator[Path]:
     """
-    Give a temporary name beside the output, and rename it to the output only if all went well.
+    Give a temporary name beside the output, which is renamed to the output if all went well, see `writing_whole`.
 
     Args:
         output (`str` or `os.PathLike`): The file to write; one that is there is replaced.
@@ -60,7 +60,7 @@ def writing_beside(output: str | os.PathLike, source: Any) -> Iterator[str]:
     check_output(output, [output.suffix.lower()], [source] if isinstance(source, (str, os.PathLike)) else [])
     try:
         with writing_whole(output) as temporary_path:
-            yield str(temporary_path)
+            yield temporary_path
     except (av.error.FFmpegError, OSError) as error:
         reason = " ".join(str(error.strerror or error).split())
         origin = "" if source is None else f" from {describe_source(source)}"

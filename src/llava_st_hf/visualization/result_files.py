@@ -56,8 +56,8 @@ def save_result(result: GroundingResult, path: str | os.PathLike, source: Any = 
         write_annotated_video(find_source(result, source), result, path)
         return
     write = _WRITERS[ending]
-    with writing_beside(path, result.media.source if source is None and result.media else source) as temporary:
-        write(Path(temporary), result, source)
+    with writing_beside(path, result.media.source if source is None and result.media else source) as temporary_path:
+        write(temporary_path, result, source)
 
 
 def _write_json(path: Path, result: GroundingResult, source: Any) -> None:
