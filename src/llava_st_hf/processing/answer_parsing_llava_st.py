@@ -26,6 +26,7 @@ from .grounding_results_llava_st import Box, GroundingResult, Span, Tube, TubeAr
 from .media_llava_st import MediaInfo
 from .notation_llava_st import AXES, NOTATION, CoordinateVocabulary, Lexeme, Notation, WholeTube
 
+# From the place of a coordinate token in the text to its fraction and confidence, where scores tell them.
 Refinements = Mapping[int, tuple[float, float | None]]
 _NUMBERS = re.compile(r"\s*(\d?\.?\d{1,9})\s*,\s*(\d?\.?\d{1,9})\s*(?:,\s*(\d?\.?\d{1,9})\s*,\s*(\d?\.?\d{1,9})\s*)?")
 _ENDS_IN = re.compile(r"\bends?\s{1,3}(?:in|at|on)\W{0,3}\Z", re.IGNORECASE)
@@ -528,4 +529,4 @@ def _check_against_format(reader: _Reader, answer_format: AnswerFormat | None) -
             reader.report(f"extra_{name}", f"The answer has {len(found)} {name}s where one was asked for.")
 
 
-__all__ = ["parse_answer"]
+__all__ = ["Refinements", "parse_answer"]

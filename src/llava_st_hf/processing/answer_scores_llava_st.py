@@ -5,34 +5,27 @@ generation are at hand, the same two weights are read back: the winning bin and 
 their probabilities together the confidence.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from .answer_parsing_llava_st import parse_answer
+from .answer_parsing_llava_st import Refinements, parse_answer
 from .batch_feature_llava_st import GroundingContext
 from .grounding_results_llava_st import GroundingResult
 from .media_llava_st import InputError, MediaInfo
-from .notation_llava_st import CoordinateVocabulary
+from .notation_llava_st import NOTATION, CoordinateVocabulary
 from .tasks_llava_st import get_task
 
 # Of the neighbour of a bin. It has more where the bin was sampled or forced, not preferred: that is no refinement.
 LARGEST_SHARE = 0.4995
-_COORDINATE_TOKEN = re.compile(r"<[txy]_\d+>")
-
-# From the place of a coordinate token in the answer's text to its fraction and confidence, as `parse_answer` takes it.
-Refinements = dict[int, tuple[float, float | None]]
 
 
 def read_generated(
     outputs: Any,
     prompts: Any,
     tokenizer: PreTrainedTokenizerBase,
-    coordinate_token_offset: int,
-    num_temporal_tokens: int,
-    num_spatial_tokens: int,
+    vocabulary: CoordinateVocabulary,
 ) -> tuple[list[str], list[Refinements | None]]:
     """
     Return the text of each answer, and where scores are at hand, its refined coordinates.
@@ -43,9 +36,7 @@ def read_generated(
             vLLM and engines like it return.
         prompts (`torch.Tensor` or `Sequence`, *optional*): `input_ids` of the prompts.
         tokenizer (`PreTrainedTokenizerBase`): The tokenizer.
-        coordinate_token_offset (`int`): Id of `<t_0>`.
-        num_temporal_tokens (`int`): Number of time tokens.
-        num_spatial_tokens (`int`): Number of tokens of each of height and width.
+        vocabulary (`CoordinateVocabulary`): The coordinate tokens and their ids.
 
     Returns:
         `tuple[list[str], list[Refinements | None]]`: A text and refinements, or `None`, for each row.
@@ -62,14 +53,13 @@ def read_generated(
     texts = [tokenizer.decode(row, skip_special_tokens=True, clean_up_tokenization_spaces=False) for row in rows]
     # Constrained decoding keeps the columns of the coordinates only.
     scores = getattr(outputs, "coordinate_scores", None)
-    first_column = 0 if scores else coordinate_token_offset
+    first_column = 0 if scores else vocabulary.offset
     scores = scores or getattr(outputs, "scores", None)
     # After a beam search the scores of a row are spread over the beams: no refinement then.
     if scores is None or getattr(outputs, "beam_indices", None) is not None:
         return texts, [None] * len(texts)
-    sizes = (num_temporal_tokens, num_spatial_tokens, num_spatial_tokens)
     return texts, [
-        _refine_row(row, text, [step[index] for step in scores], coordinate_token_offset, first_column, sizes)
+        _refine_row(row, text, [step[index] for step in scores], first_column, vocabulary)
         for index, (row, text) in enumerate(zip(rows, texts, strict=True))
     ]
 
@@ -80,8 +70,7 @@ def read_answers(
     media: Sequence[tuple[MediaInfo, ...]],
     contexts: Sequence[GroundingContext],
     media_index: int,
-    num_temporal_tokens: int,
-    num_spatial_tokens: int,
+    vocabulary: CoordinateVocabulary,
 ) -> list[GroundingResult]:
     """
     Put each answer back onto the medium that it is about.
@@ -92,8 +81,7 @@ def read_answers(
         media (`Sequence[tuple[MediaInfo, ...]]`): The media of each sample.
         contexts (`Sequence[GroundingContext]`): What each sample asked.
         media_index (`int`): Which medium of a sample the answer is about.
-        num_temporal_tokens (`int`): Number of time tokens.
-        num_spatial_tokens (`int`): Number of tokens of each of height and width.
+        vocabulary (`CoordinateVocabulary`): The coordinate tokens.
 
     Returns:
         `list[GroundingResult]`: One for each text.
@@ -116,7 +104,7 @@ def read_answers(
                 text,
                 medium,
                 answer_format=answer_format,
-                vocabulary=CoordinateVocabulary(num_temporal_tokens, num_spatial_tokens),
+                vocabulary=vocabulary,
                 start_seconds=context.get_start_seconds(medium),
                 task=context.task,
                 query=context.query,
@@ -146,7 +134,7 @@ def refine_bin(probabilities: Sequence[float], winner: int) -> tuple[float, floa
 
 
 def _refine_row(
-    row: list[int], text: str, scores: list[Any], first: int, first_column: int, sizes: tuple[int, int, int]
+    row: list[int], text: str, scores: list[Any], first_column: int, vocabulary: CoordinateVocabulary
 ) -> Refinements | None:
     """
     Refine the coordinate tokens of one answer.
@@ -155,23 +143,19 @@ def _refine_row(
         row (`list[int]`): Its ids.
         text (`str`): Its text.
         scores (`list`): A tensor for each id, with the scores of all tokens or of the coordinates.
-        first (`int`): Id of the first coordinate token.
-        first_column (`int`): Where that one stands in the tensors.
-        sizes (`tuple[int, int, int]`): Bins of each axis.
+        first_column (`int`): Where the first coordinate token stands in the tensors.
+        vocabulary (`CoordinateVocabulary`): The coordinate tokens and their ids.
     """
-    steps = [step for step, token_id in enumerate(row) if 0 <= token_id - first < sum(sizes)]
-    starts = [match.start() for match in _COORDINATE_TOKEN.finditer(text)]
+    steps = [step for step, token_id in enumerate(row) if vocabulary.contains(token_id)]
+    starts = [lexeme.start for lexeme in NOTATION.lex(text) if lexeme.unit == "bin" and lexeme.value is not None]
     # An answer may spell a coordinate out of other tokens, and prompts that were not recognised shift the scores.
     if len(starts) != len(steps) or len(row) > len(scores):
         return None
     refined = {}
     for step, start in zip(steps, starts, strict=True):
-        bin_index, begin = row[step] - first, first_column
-        for size in sizes:
-            if bin_index < size:
-                break
-            bin_index, begin = bin_index - size, begin + size
-        probabilities = scores[step].float().softmax(-1)[begin : begin + size]
+        axis, bin_index = vocabulary.locate(row[step])
+        begin = first_column + vocabulary.first_id(axis) - vocabulary.offset
+        probabilities = scores[step].float().softmax(-1)[begin : begin + vocabulary.size(axis)]
         if probabilities.isnan().any():  # a grammar left no other choice
             continue
         refined[start] = refine_bin(probabilities.tolist(), bin_index)

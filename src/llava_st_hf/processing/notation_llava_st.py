@@ -163,9 +163,7 @@ class Notation(ABC):
     letters and digits between two of them for words.
     """
 
-    # --------------------------------------------------------------------------------------------------
     # To be written for each notation
-    # --------------------------------------------------------------------------------------------------
     @abstractmethod
     def lex(self, text: str, start: int = 0, end: int | None = None) -> list[Lexeme]:
         """Return the coordinates and brackets of a text, or of a part of it, in their order; nothing raises."""
@@ -190,9 +188,7 @@ class Notation(ABC):
         """Return what can only be a coordinate with a slip of the pen."""
         return None
 
-    # --------------------------------------------------------------------------------------------------
     # Writing
-    # --------------------------------------------------------------------------------------------------
     def write_values(
         self,
         axes: str,
@@ -237,9 +233,7 @@ class Notation(ABC):
             [(self.write_time(time, vocabulary), self.write_box(box, vocabulary)) for time, box in entries]
         )
 
-    # --------------------------------------------------------------------------------------------------
     # Reading
-    # --------------------------------------------------------------------------------------------------
     def list_coordinates(self, lexemes: Sequence[Lexeme]) -> list[Lexeme]:
         """Return the coordinates among the lexemes of a prompt; one that cannot be read raises `PromptError`."""
         for lexeme in lexemes:

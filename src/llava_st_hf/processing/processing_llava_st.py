@@ -480,9 +480,8 @@ class LlavaSTProcessor(ModelInputsProcessor):
             `PromptError`: For an unknown task.
         """
         known, contexts = list_questions(inputs, media, target_sizes, video_metadata, self.video_processor)
-        sizes = (self.num_temporal_tokens, self.num_spatial_tokens)
         prompts = None if inputs is None else inputs.get("input_ids")
-        texts, refinements = read_generated(outputs, prompts, self.tokenizer, self.coordinate_token_offset, *sizes)
+        texts, refinements = read_generated(outputs, prompts, self.tokenizer, self.coordinates)
         if not known or len(texts) % len(known):
             raise InputError(
                 f"outputs has {len(texts)} rows and inputs {len(known)} samples: pass the inputs that these "
@@ -491,7 +490,7 @@ class LlavaSTProcessor(ModelInputsProcessor):
         given = {"task": task, "query": query, "start_seconds": start_seconds}
         given = {name: value for name, value in given.items() if value is not None}
         contexts = [replace(context, **given) for context in contexts]
-        return read_answers(texts, refinements, known, contexts, media_index, *sizes)
+        return read_answers(texts, refinements, known, contexts, media_index, self.coordinates)
 
 
 __all__ = ["LlavaSTProcessor"]
