@@ -74,7 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     tokenizer = make_tokenizer(options.vocabulary)
-    offset = add_coordinate_tokens(tokenizer, BINS, BINS)
+    offset = add_coordinate_tokens(tokenizer, BINS, BINS).offset
     vocabulary = GrammarVocabulary(tokenizer, offset, BINS, BINS)
     print(f"vocabulary of {offset} tokens and {vocabulary.size - offset} coordinates, one thread")
     limits = TimeLimits(frame_times=tuple(range(BINS)))
