@@ -22,7 +22,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from ...processing.media_llava_st import InputError
+from ...processing.media_llava_st import InputError, PromptError
 from ...processing.notation_llava_st import NOTATION, Lexeme
 from ..annotation_checks import check_frame, check_numbers, require_object
 from ..samples import MEDIA_PLACEHOLDER, Media, Sample
@@ -198,12 +198,12 @@ def _is_number(value: Any) -> bool:
     return is_number and (not isinstance(value, float) or math.isfinite(value)) and abs(value) < 2**53
 
 
-_TIME = r"<t(?:=|_)[^<>]*>"
-_BOX_BODY = r"\[<x(?:=|_)[^<>]*>[\s,]*<y(?:=|_)[^<>]*>[\s,]*<x(?:=|_)[^<>]*>[\s,]*<y(?:=|_)[^<>]*>\]"
-_SPAN = re.compile(rf"\{{{_TIME}[\s,]*{_TIME}\}}")
-_BOX = re.compile(_BOX_BODY)
-_TUBE = re.compile(rf"{_TIME}\s*:\s*{_BOX_BODY}")
-_END = re.compile(rf"\s*Ends in\s+{_TIME}")
+# Of texts whose coordinates are marked by their axes.
+_SPAN = re.compile(r"\{<t>[\s,]*<t>\}")
+_BOX = re.compile(r"\[<x>[\s,]*<y>[\s,]*<x>[\s,]*<y>\]")
+_TUBE = re.compile(rf"<t>\s*:\s*{_BOX.pattern}")
+_END = re.compile(r"\s*Ends in\s+<t>")
+_COORDINATE = re.compile(r"<[txy]>")
 _WORD = re.compile(r"\w")
 _ASKS_FOR_EVENTS = re.compile(r"\b(?:events?|activities|dense)\b", re.IGNORECASE)
 _ASKS_FOR_DESCRIPTION = re.compile(r"\b(?:describe|description|explanation|caption|summari[sz]e)\b", re.IGNORECASE)
@@ -244,8 +244,15 @@ def infer_task(messages: Sequence[Mapping[str, str]], media_type: str) -> str:
     Returns:
         `str`: One of `TASKS`.
     """
-    questions = [message["content"] for message in messages if message["role"] == "user"]
-    answers = [message["content"] for message in messages if message["role"] == "assistant"]
+    try:
+        marked = [
+            (message["role"], NOTATION.replace_coordinates(message["content"], lambda each: f"<{each.kind}>"))
+            for message in messages
+        ]
+    except PromptError:  # which the record says when it is made
+        return "conversation"
+    questions = [text for role, text in marked if role == "user"]
+    answers = [text for role, text in marked if role == "assistant"]
     group = _SPAN if media_type == "video" else _BOX
     if media_type == "text" or len(answers) != 1 or len(questions) != 1:
         grounded = any(group.search(answer) for answer in answers) and media_type != "text"
@@ -265,7 +272,7 @@ def _infer_of_video(question: str, answer: str) -> str:
         if len(spans) == 1 and not _WORD.search(_SPAN.split(answer)[1]):
             return "tvg"
         return "dvc" if _ASKS_FOR_EVENTS.search(question) else "tgc"
-    if _has_coordinates(answer):
+    if _COORDINATE.search(answer):
         return "conversation"
     if _SPAN.search(question):
         return "tr"
@@ -280,11 +287,7 @@ def _infer_of_image(question: str, answer: str) -> str:
         if len(boxes) == 1 and not _WORD.search(_BOX.sub("", answer)):
             return "rec"
         return "dgc" if _ASKS_FOR_DESCRIPTION.search(question) else "igc"
-    return "rc" if _BOX.search(question) and not _has_coordinates(answer) else "conversation"
-
-
-def _has_coordinates(text: str) -> bool:
-    return any(lexeme.value is not None for lexeme in NOTATION.lex(text))
+    return "rc" if _BOX.search(question) and not _COORDINATE.search(answer) else "conversation"
 
 
 def to_st_align(sample: Sample, data_folder: str | Path | None = None) -> dict[str, Any]:

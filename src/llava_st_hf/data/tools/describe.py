@@ -1,17 +1,18 @@
 """What a record says, and what a check found, in words for a reader."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...processing.grounding_results_llava_st import Box, GroundingResult
 from ...processing.media_llava_st import InputError
-from ...processing.notation_llava_st import NOTATION, Lexeme
 from ...utils.tables import format_table
 from ..samples import Sample
 from ..skips import SkippedRecord, format_skip_table
 from ..turns import Turn
 from .check import CheckSummary, Records
 
+_DECIMALS = re.compile(r"(?<=[txy]=)\d*\.\d+")
 _AXES = {"t": "time", "x": "width", "y": "height"}
 
 
@@ -68,12 +69,7 @@ def describe_record(sample: Sample, turns: Sequence[Turn]) -> str:
 
 def _shorten(text: str) -> str:
     """Return a text whose coordinates have four decimals at most; the record has more."""
-
-    def write(coordinate: Lexeme) -> str:
-        kind, value, unit = coordinate[:3]
-        return coordinate.text if unit == "bin" else NOTATION.write_coordinate(kind, round(value, 4), unit)
-
-    return NOTATION.replace_coordinates(text, write)
+    return _DECIMALS.sub(lambda match: f"{float(match[0]):.4f}".rstrip("0").rstrip("."), text)
 
 
 def _list_groups(result: GroundingResult) -> list[str]:
