@@ -30,6 +30,7 @@ from llava_st_hf.modeling.packer_llava_st import LlavaSTPointToRegionAttention
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.training.recipe import read_recipe
 from llava_st_hf.training.run import run_recipe
+from llava_st_hf.utils.tables import format_table
 
 REPOSITORY = Path(__file__).parents[1]
 RECIPE = REPOSITORY / "recipes" / "tiny" / "stage3" / "sft.yaml"
@@ -133,14 +134,14 @@ def run_variant(variant: str, options: argparse.Namespace, seed: int) -> dict[st
         )["tasks"]
 
 
-def format_table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def format_metrics(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """Write a row for each headline metric: that of the blind baseline and of each variant, seed by seed."""
     first = next(iter(found.values()))[0]
-    rows = [["metric", "blind baseline", *found], ["---"] * (2 + len(found))]
+    rows = []
     for task, name in ((task, name) for task, of_task in first.items() for name in of_task["headline"]):
         variants = (" ".join(f"{tasks[task]['metrics'][name]:.3f}" for tasks in runs) for runs in found.values())
         rows.append([f"{task} {name}", f"{first[task]['baseline'][name]:.3f}", *variants])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return format_table(("metric", "blind baseline", *found), rows, markdown=True)
 
 
 def main() -> None:
@@ -154,7 +155,7 @@ def main() -> None:
     parser.add_argument("--output-dir", type=Path, default=OUTPUTS)
     options = parser.parse_args()
     found = {variant: [run_variant(variant, options, seed) for seed in options.seeds] for variant in options.variants}
-    print(format_table(found))
+    print(format_metrics(found))
 
 
 if __name__ == "__main__":

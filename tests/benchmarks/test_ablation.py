@@ -84,11 +84,11 @@ def test_the_table_of_an_ablation_has_each_seed_beside_the_blind_baseline():
     def tasks(recall: float) -> dict:
         return {"tvg": {"metrics": {"R@0.5": recall, "m_tIoU": 0}, "baseline": {"R@0.5": 0.22}, "headline": ["R@0.5"]}}
 
-    table = ablation.format_table({"full": [tasks(0.5), tasks(0.25)], "no_ntp": [tasks(0.125), tasks(1)]})
+    table = ablation.format_metrics({"full": [tasks(0.5), tasks(0.25)], "no_ntp": [tasks(0.125), tasks(1)]})
     assert table.splitlines() == [
-        "| metric | blind baseline | full | no_ntp |",
-        "| --- | --- | --- | --- |",
-        "| tvg R@0.5 | 0.220 | 0.500 0.250 | 0.125 1.000 |",
+        "| metric    | blind baseline | full        | no_ntp      |",
+        "| --------- | -------------: | ----------- | ----------- |",
+        "| tvg R@0.5 |          0.220 | 0.500 0.250 | 0.125 1.000 |",
     ]
 
 
