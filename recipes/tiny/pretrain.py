@@ -294,7 +294,8 @@ def pretrain_lookups(pretraining: Pretraining, num_steps: int) -> None:
 
 def pretrain_part(pretraining: Pretraining, part: Part, steps: range) -> None:
     """Train on the questions of some steps."""
-    model, reader = pretraining.model, AnswerReader(pretraining.model, pretraining.processor)
+    model = pretraining.model
+    reader = AnswerReader(model, pretraining.processor)
     clips = pretraining.make_dataset(part.clip_tasks, NUM_QUESTIONS)
     images = pretraining.make_dataset(IMAGE_TASKS, NUM_QUESTIONS)
     kinds = (("clips", clips, LOOKUP_CLIPS, PACKED_SIDE), ("images", images, LOOKUP_IMAGES, PATCH_SIDE))
@@ -425,8 +426,8 @@ def run_step(step: str, output_dir: Path, num_steps: int, seed: int, bf16: bool)
         before, pretrain = {"events": ("start", pretrain_events), "lookups": ("events", pretrain_lookups)}[step]
         if not (output_dir / before).is_dir():
             raise ValueError(f"{output_dir / before} is not there: run the step {before} first.")
-        model, processor = load_step(output_dir / before)
         torch.manual_seed(seed)
+        model, processor = load_step(output_dir / before)
         pretrain(Pretraining(model, processor, seed, bf16), num_steps)
     model.save_pretrained(output_dir / step)
     processor.save_pretrained(output_dir / step)
