@@ -9,11 +9,15 @@ INSTALLED := $(VENV)/.installed
 demo: $(VENV)/.demo  ## ground a query in a clip, write answer.json and an annotated clip, print both paths
 	$(BIN)/llava-st demo --output-dir demo_output
 
+# Each process computes on one thread; for more cores: make test TEST_PROCESSES=8.
+TEST_PROCESSES ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
+
 test: style  ## pass the style checks and the tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-slow: $(INSTALLED)  ## pass the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 style: $(INSTALLED)  ## check style and spelling
 	$(BIN)/ruff check .
@@ -39,13 +43,13 @@ bench: $(INSTALLED)  ## print cost as ratios within one run
 
 # bfloat16 pays where the CPU multiplies in it fast: make tiny BF16=false for where it does not.
 BF16 ?= true
-RECIPE := $(BIN)/python recipes/tiny
 STAGE := $(BIN)/llava-st train recipes/tiny
 
-tiny: $(INSTALLED)  ## train the tiny model on ST-Shapes and evaluate it; goes on at the script or stage where it was stopped
-	test -f outputs/tiny/init/model.safetensors || $(RECIPE)/make_checkpoint.py outputs/tiny/init --bf16 $(BF16)
-	test -f outputs/tiny/events/model.safetensors || $(RECIPE)/pretrain_events.py outputs/tiny/init outputs/tiny/events --bf16 $(BF16)
-	test -f outputs/tiny/lookups/model.safetensors || $(RECIPE)/pretrain_lookups.py outputs/tiny/events outputs/tiny/lookups --bf16 $(BF16)
+tiny: $(INSTALLED)  ## train the tiny model on ST-Shapes and evaluate it; goes on at the step or stage where it was stopped
+	for step in start events lookups; do \
+		test -f outputs/tiny/$$step/model.safetensors \
+			|| $(BIN)/python recipes/tiny/pretrain.py $$step --bf16 $(BF16) || exit 1; \
+	done
 	$(STAGE)/stage1/sft.yaml --bf16 $(BF16) --resume_from_checkpoint true
 	$(STAGE)/stage2/sft.yaml --bf16 $(BF16) --resume_from_checkpoint true
 	$(STAGE)/stage3/sft.yaml --bf16 $(BF16) --resume_from_checkpoint true

@@ -74,6 +74,7 @@ def test_the_grammar_leaves_a_well_formed_answer_as_it_is():
     assert sum(same) > 0.7 * len(same)
 
 
+@pytest.mark.slow
 def test_metrics_on_other_clips_are_near_those_of_the_card(tmp_path):
     """On 40 items a task of another seed, no metric differs by more than chance: four standard errors of a share."""
     card = {

@@ -31,17 +31,7 @@ MAX_BYTES = 10_000_000
 
 
 def ship_checkpoint(model: Path, evaluation: Path, directory: Path) -> None:
-    """
-    Copy a model and write its card.
-
-    Args:
-        model (`Path`): Folder that `llava-st train` wrote.
-        evaluation (`Path`): Folder that `llava-st evaluate st-shapes` wrote for it.
-        directory (`Path`): Where to write; a checkpoint that is there is replaced.
-
-    Raises:
-        `ValueError`: If the checkpoint is too large, the metrics are not its own, or the folder holds other things.
-    """
+    """Copy a model that was trained and write the card of its evaluation; a checkpoint that is there is replaced."""
     size = sum((model / name).stat().st_size for name in FILES)
     if size > MAX_BYTES:
         raise ValueError(f"model {model} has {size:,} bytes: no more than {MAX_BYTES:,} ship with the package.")
@@ -51,9 +41,7 @@ def ship_checkpoint(model: Path, evaluation: Path, directory: Path) -> None:
         raise ValueError(f"evaluation {evaluation} is not of {model} by the default protocol: evaluate it again.")
     others = {path.name for path in directory.iterdir()} - {*FILES, CARD} if directory.is_dir() else set()
     if others:
-        raise ValueError(
-            f"directory {directory} holds {sorted(others)[0]!r}, which is of no checkpoint: give another."
-        )
+        raise ValueError(f"directory {directory} holds {min(others)!r}, which is of no checkpoint: give another.")
     templates = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined)
     card = templates.get_template("model_card.md.jinja").render(
         num_parameters=loaded.num_parameters(), table=format_metrics_table(metrics), settings=settings

@@ -19,6 +19,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import transformers
+from filelock import FileLock
 from PIL import Image
 from random_checkpoint import write_circle_clip
 
@@ -58,17 +59,14 @@ def obtain_common_tests(version: str) -> Path:
         `RuntimeError`: pip could not get the source distribution.
     """
     folder = CACHE / f"transformers-{version}"
-    if not folder.is_dir():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as work:
-            unpacked = Path(work) / "unpacked"
-            _unpack(_download(version, Path(work)), unpacked / PACKAGE)
-            _add_stubs(unpacked)
-            try:
-                unpacked.rename(folder)  # at once, so that a run beside this one never sees half of it
-            except OSError:
-                if not folder.is_dir():
-                    raise
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(CACHE / f"transformers-{version}.lock"):  # another process of the same run waits
+        if not folder.is_dir():
+            with tempfile.TemporaryDirectory(dir=CACHE) as work:
+                unpacked = Path(work) / "unpacked"
+                _unpack(_download(version, Path(work)), unpacked / PACKAGE)
+                _add_stubs(unpacked)
+                unpacked.rename(folder)  # at once: what was killed before leaves none
     return folder
 
 

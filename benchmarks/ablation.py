@@ -1,6 +1,6 @@
 """Trains the tiny model without one part of LLaVA-ST at a time, on the same data and seed, and prints a table.
 
-    python recipes/tiny/ablation.py [--variants full no_lape ...] [--num-samples 4000] [--seeds 0] [--num-clips 200]
+    python benchmarks/ablation.py [--variants full no_lape ...] [--num-samples 4000] [--seeds 0] [--num-clips 200]
         [--bf16 true]
 
 As in the published training, what is there already is a vision tower, a projector and a language model: those of the
@@ -19,7 +19,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from pretrain_vision_tower import add_precision_argument
+from transformers.hf_argparser import string_to_bool
 
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTModel, LlavaSTProcessor
 from llava_st_hf.demo import SHIPPED_CHECKPOINT
@@ -30,9 +30,11 @@ from llava_st_hf.modeling.packer_llava_st import LlavaSTPointToRegionAttention
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.training.recipe import read_recipe
 from llava_st_hf.training.run import run_recipe
+from llava_st_hf.utils.tables import format_table
 
-RECIPE = Path(__file__).parent / "stage3" / "sft.yaml"
-OUTPUTS = Path(__file__).parents[2] / "outputs" / "tiny" / "ablation"
+REPOSITORY = Path(__file__).parents[1]
+RECIPE = REPOSITORY / "recipes" / "tiny" / "stage3" / "sft.yaml"
+OUTPUTS = REPOSITORY / "outputs" / "tiny" / "ablation"
 FIRST_DATA_SEED = 5  # what ships was trained on the smaller ones
 MAX_NEW_TOKENS = 256  # the longest true answers have some 200
 
@@ -132,14 +134,14 @@ def run_variant(variant: str, options: argparse.Namespace, seed: int) -> dict[st
         )["tasks"]
 
 
-def format_table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def format_metrics(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """Write a row for each headline metric: that of the blind baseline and of each variant, seed by seed."""
     first = next(iter(found.values()))[0]
-    rows = [["metric", "blind baseline", *found], ["---"] * (2 + len(found))]
+    rows = []
     for task, name in ((task, name) for task, of_task in first.items() for name in of_task["headline"]):
         variants = (" ".join(f"{tasks[task]['metrics'][name]:.3f}" for tasks in runs) for runs in found.values())
         rows.append([f"{task} {name}", f"{first[task]['baseline'][name]:.3f}", *variants])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return format_table(("metric", "blind baseline", *found), rows, markdown=True)
 
 
 def main() -> None:
@@ -149,11 +151,11 @@ def main() -> None:
     parser.add_argument("--num-samples", type=int, default=4000, help="to train on (4000)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--num-clips", type=int, default=200, help="to evaluate on, for each task (200)")
-    add_precision_argument(parser)
+    parser.add_argument("--bf16", type=string_to_bool, default=True, help="false is faster on some CPUs (true)")
     parser.add_argument("--output-dir", type=Path, default=OUTPUTS)
     options = parser.parse_args()
     found = {variant: [run_variant(variant, options, seed) for seed in options.seeds] for variant in options.variants}
-    print(format_table(found))
+    print(format_metrics(found))
 
 
 if __name__ == "__main__":

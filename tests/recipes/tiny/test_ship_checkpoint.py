@@ -1,0 +1,40 @@
+"""The tiny checkpoint as it ships."""
+
+import json
+
+import pytest
+import ship_checkpoint
+
+from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor
+from llava_st_hf.evaluation.runner import fingerprint_weights
+
+
+def test_what_ships_loads_and_has_a_card_with_its_metrics(start, tmp_path, monkeypatch):
+    tvg = {"metrics": {"R@0.5": 0.876}, "baseline": {"R@0.5": 0.123}, "headline": ["R@0.5"]}
+    tvg |= {"items": 9, "failures": {}}
+    settings = {"num_clips": 9, "num_frames": 20, "size": 72, "difficulty": "standard", "seed": 1_000_000}
+    settings |= {"protocol": "default", "weights": "those of another model"}
+
+    def ship(folder: str = "shipped") -> None:
+        (tmp_path / "metrics.json").write_text(json.dumps({"tasks": {"tvg": tvg}, "settings": settings}))
+        ship_checkpoint.ship_checkpoint(start, tmp_path, tmp_path / folder)
+
+    with pytest.raises(ValueError, match="evaluate it again"):
+        ship()
+    settings["weights"] = fingerprint_weights(LlavaSTForConditionalGeneration.from_pretrained(start))
+    ship()
+    ship()  # what is there is replaced
+    card = (tmp_path / "shipped" / "README.md").read_text()
+    assert "0.876" in card
+    assert "0.123" in card
+    assert "seed\n1000000" in card
+    assert {path.name for path in (tmp_path / "shipped").iterdir()} == {*ship_checkpoint.FILES, "README.md"}
+    model = LlavaSTForConditionalGeneration.from_pretrained(tmp_path / "shipped")
+    assert f"{model.num_parameters():,} parameters" in card
+    assert LlavaSTProcessor.from_pretrained(tmp_path / "shipped").chat_template
+    with pytest.raises(ValueError, match=r"'metrics\.json', which is of no checkpoint"):
+        ship(".")
+    monkeypatch.setattr(ship_checkpoint, "MAX_BYTES", 1000)
+    with pytest.raises(ValueError, match="no more than 1,000 ship"):
+        ship("again")
+    assert not (tmp_path / "again").exists()
