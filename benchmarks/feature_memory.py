@@ -1,10 +1,10 @@
 """Peak memory of the features of a clip, with and without the last state of the vision tower.
 
-The sizes of the published model where they count: a vision tower 1,152 wide (one layer of it), 27x27 patches, a
-language model 3,584 wide (of which nothing runs here), frames in chunks of 16. The peak is what the process holds
-above its level before (Linux: VmHWM), also in units of the last state of all frames.
+The sizes of the published model where they count: a vision tower 1,152 wide (one layer of it), 27x27 patches; a
+language model 896 wide, of which nothing runs here. The peak is what the process holds above its level before (Linux:
+VmHWM), also in units of the last state of all frames; a chunk of few frames needs little beside it.
 
-    python benchmarks/feature_memory.py [--frames 100] [--hidden 3584]
+    python benchmarks/feature_memory.py [--frames 60] [--hidden 896] [--chunk 4]
 """
 
 import argparse
@@ -17,7 +17,7 @@ from llava_st_hf import LlavaSTConfig, LlavaSTModel
 GRID, PATCH_SIZE, WIDTH = 27, 14, 1152
 
 
-def make_model(hidden: int) -> LlavaSTModel:
+def make_model(hidden: int, chunk: int) -> LlavaSTModel:
     """Build the model with one layer in each tower and a small vocabulary."""
     config = LlavaSTConfig(
         vision_config={
@@ -42,6 +42,7 @@ def make_model(hidden: int) -> LlavaSTModel:
         image_token_id=1,
         video_token_id=2,
         coordinate_token_offset=1000,
+        vision_chunk_size=chunk,
     )
     return LlavaSTModel(config).eval()
 
@@ -49,11 +50,12 @@ def make_model(hidden: int) -> LlavaSTModel:
 def main() -> None:
     """Measure once without and once with the last state."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=100)
-    parser.add_argument("--hidden", type=int, default=3584)
+    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--hidden", type=int, default=896)
+    parser.add_argument("--chunk", type=int, default=4)
     options = parser.parse_args()
     torch.manual_seed(0)
-    model = make_model(options.hidden)
+    model = make_model(options.hidden, options.chunk)
     pixels = torch.randn(1, options.frames, 3, GRID * PATCH_SIZE, GRID * PATCH_SIZE)
     state_mib = options.frames * GRID**2 * WIDTH * 4 / 2**20
     print(f"{options.frames} frames of {GRID}x{GRID} patches, float32; their last state is {state_mib:.0f} MiB")

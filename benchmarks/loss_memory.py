@@ -25,7 +25,8 @@ class Head(nn.Module):
     def __init__(self, hidden_size: int, vocabulary: int, chunk: int, train_head: bool):
         super().__init__()
         self.lm_head = nn.Linear(hidden_size, vocabulary, bias=False).requires_grad_(train_head)
-        self.config = SimpleNamespace(coordinate_token_offset=vocabulary, loss_chunk_size=chunk)
+        sizes = (COORDINATES // 3,) * 3
+        self.config = SimpleNamespace(coordinate_token_offset=vocabulary, loss_chunk_size=chunk, axis_sizes=sizes)
 
     _score = LlavaSTForConditionalGeneration._score
     _compute_loss = LlavaSTForConditionalGeneration._compute_loss

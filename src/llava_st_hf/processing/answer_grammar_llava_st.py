@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from itertools import zip_longest
 from string import Formatter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -120,7 +120,7 @@ class AnswerGrammar:
         # Without a span in the answer, that of the prompt is the one of the tube.
         knows_end = not {"span", "end"} & set(answer_format.fields)
         self.start = Walk(start=self.first_time, end=self.last_time, knows_end=knows_end)
-        needed = self.count_least(self.start, 0) + 1
+        needed = self.count_least(self.start, 0)
         if needed > max_new_tokens:
             raise PromptError(
                 f"max_new_tokens is {max_new_tokens}: an answer of the form {answer_format.name!r} needs at least "
@@ -130,36 +130,21 @@ class AnswerGrammar:
 
     def choices(self, walk: Walk, num_generated: int) -> Choices:
         """Tell what may come next."""
-        if walk.part >= len(self.parts):
-            return Choices(ids=(self.vocabulary.end_id,))
-        later = self.count_least(walk, walk.part + 1) + 1  # and the end of the turn
-        return self.parts[walk.part].choices(self, walk, self.max_new_tokens - num_generated - later)
+        budget = self.max_new_tokens - num_generated - self.count_least(walk, walk.part + 1)
+        return self.parts[walk.part].choices(self, walk, budget)
 
     def advance(self, walk: Walk, token_id: int) -> Walk:
-        """Take a token."""
-        if walk.part >= len(self.parts):
-            return walk
-        return self.parts[walk.part].advance(self, walk, token_id)
+        """Take a token; behind the end of the turn, which is the last one, it stands there again."""
+        after = self.parts[walk.part].advance(self, walk, token_id)
+        return after if after.part < len(self.parts) else walk
 
     def draft(self, walk: Walk, generated: torch.LongTensor) -> list[int]:
-        """
-        Guess the next few tokens, where something of the answer is likely to come again.
-
-        Args:
-            walk (`Walk`): Where the answer stands.
-            generated (`torch.LongTensor` of shape `(tokens,)`): Its tokens so far.
-
-        Returns:
-            `list[int]`: The guess; empty where there is none.
-        """
-        if walk.part >= len(self.parts) or not isinstance(self.parts[walk.part], _Tube):
-            return []
+        """Guess the next few tokens from those so far (tokens,), where something is likely to come again."""
         return self.parts[walk.part].draft(self, walk, generated)
 
     def find_stop(self, walk: Walk) -> int:
-        """Find the token that what comes behind the present part begins with: fixed tokens, or the end of the turn."""
-        is_last = walk.part + 1 == len(self.parts)
-        return self.vocabulary.end_id if is_last else self.parts[walk.part + 1].ids[0]
+        """Find the token that what comes behind the present part begins with; that must be fixed tokens."""
+        return self.parts[walk.part + 1].ids[0]
 
     def count_least(self, walk: Walk, first_part: int, last_part: int | None = None) -> int:
         """Count the fewest tokens that parts which are not begun yet take, as things stand at `walk`."""
@@ -167,8 +152,28 @@ class AnswerGrammar:
 
 
 # Parts of a grammar ----------------------------------------------------------------------------------------------
-# Each has `count_least(grammar, walk)`: the fewest tokens that it takes, from its beginning; `choices(grammar, walk,
-# budget)`: what may come next with so many tokens left for this part; and `advance(grammar, walk, token_id)`.
+
+
+class _Part:
+    """What an answer walks through."""
+
+    least = 0
+
+    def count_least(self, grammar: AnswerGrammar, walk: Walk) -> int:
+        """Count the fewest tokens that it takes from its beginning."""
+        return self.least
+
+    def choices(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
+        """Tell what may come next with so many tokens left for this part."""
+        raise NotImplementedError
+
+    def advance(self, grammar: AnswerGrammar, walk: Walk, token_id: int) -> Walk:
+        """Take a token."""
+        raise NotImplementedError
+
+    def draft(self, grammar: AnswerGrammar, walk: Walk, generated: torch.LongTensor) -> list[int]:
+        """Guess the next few tokens."""
+        return []
 
 
 def _leave(walk: Walk) -> Walk:
@@ -176,14 +181,11 @@ def _leave(walk: Walk) -> Walk:
     return walk._replace(part=walk.part + 1, step=0, has_word=False)
 
 
-class _Literal:
+class _Literal(_Part):
     """Fixed tokens."""
 
     def __init__(self, ids: tuple[int, ...]):
-        self.ids = ids
-
-    def count_least(self, grammar: AnswerGrammar, walk: Walk) -> int:
-        return len(self.ids)
+        self.ids, self.least = ids, len(ids)
 
     def choices(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
         return Choices(ids=(self.ids[walk.step],))
@@ -192,13 +194,10 @@ class _Literal:
         return walk._replace(step=walk.step + 1) if walk.step + 1 < len(self.ids) else _leave(walk)
 
 
-class _Coordinate:
+class _Coordinate(_Part):
     """One coordinate: a token of its axis, in the range that `find_range` gives."""
 
-    axis = "t"
-
-    def count_least(self, grammar: AnswerGrammar, walk: Walk) -> int:
-        return 1
+    axis, least = "t", 1
 
     def choices(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
         return grammar.vocabulary.choose(self.axis, *self.find_range(grammar, walk, budget))
@@ -256,7 +255,7 @@ class _Corner(_Coordinate):
 _CORNERS = tuple(_Corner(corner) for corner in range(4))
 
 
-class _Tube:
+class _Tube(_Part):
     """`<t>:[box], <t>:[box`, times increasing up to the end of the span, where the tube ends with its last corner."""
 
     def __init__(self, vocabulary: GrammarVocabulary):
@@ -328,7 +327,7 @@ class _Tube:
         return [first + place for first, place in zip(first_ids, bins, strict=True)][corner:-1]
 
 
-class _Again:
+class _Again(_Part):
     """
     Behind a group: what stands between two groups and the group once more, or what comes behind all of them.
 
@@ -339,9 +338,6 @@ class _Again:
 
     def __init__(self, first_part: int, between: tuple[int, ...]):
         self.first_part, self.between = first_part, between
-
-    def count_least(self, grammar: AnswerGrammar, walk: Walk) -> int:
-        return 0
 
     def choices(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
         if walk.step > 0:
@@ -358,11 +354,10 @@ class _Again:
         return walk._replace(part=self.first_part, step=0, time=-1)
 
 
-class _Caption:
+class _Caption(_Part):
     """Words up to the full stop that begins the next part; at least one of them."""
 
-    def count_least(self, grammar: AnswerGrammar, walk: Walk) -> int:
-        return 1
+    least = 1
 
     def choices(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
         if not walk.has_word:
@@ -379,20 +374,17 @@ class _Caption:
         return walk._replace(step=walk.step + 1, has_word=has_word)
 
 
-class _FreeText:
-    """Words without coordinates; the end of the turn at any time."""
-
-    def count_least(self, grammar: AnswerGrammar, walk: Walk) -> int:
-        return 0
+class _FreeText(_Part):
+    """Words without coordinates; the end at any time."""
 
     def choices(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
-        return Choices(ids=(grammar.vocabulary.end_id,), mask="text" if budget > 0 else None)
+        return Choices(ids=(grammar.find_stop(walk),), mask="text" if budget > 0 else None)
 
     def advance(self, grammar: AnswerGrammar, walk: Walk, token_id: int) -> Walk:
-        return _leave(walk) if token_id == grammar.vocabulary.end_id else walk
+        return _leave(walk) if token_id == grammar.find_stop(walk) else walk
 
 
-class _Interleaved:
+class _Interleaved(_Part):
     """
     Words with spans or boxes among them: at least one group, and words at its side.
 
@@ -407,9 +399,7 @@ class _Interleaved:
         self.openers, self.closers = vocabulary.words.openers[opening], vocabulary.words.closers[closing]
         self.coordinates = (_Start(), _End()) if self.is_span else _CORNERS
         self.group_length = len(self.coordinates) + 2
-
-    def count_least(self, grammar: AnswerGrammar, walk: Walk) -> int:
-        return self.group_length + 1
+        self.least = self.group_length + 1
 
     def _count_left(self, walk: Walk) -> int:
         """Count the fewest tokens to the end, among words."""
@@ -427,7 +417,7 @@ class _Interleaved:
     def _choose_in_text(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
         if self.is_span and walk.num_groups == 0:
             return Choices(ids=self.first_opener)
-        end = (grammar.vocabulary.end_id,)
+        end = (grammar.find_stop(walk),)
         opens = walk.has_word and budget >= self.group_length + int(self.is_span)
         ends = walk.num_groups > 0 and (walk.has_word or not self.is_span)
         if budget > self._count_left(walk):
@@ -440,7 +430,7 @@ class _Interleaved:
     def advance(self, grammar: AnswerGrammar, walk: Walk, token_id: int) -> Walk:
         is_word = bool(grammar.vocabulary.words.is_word[token_id])
         if walk.step == 0:
-            if token_id == grammar.vocabulary.end_id:
+            if token_id == grammar.find_stop(walk):
                 return _leave(walk)
             if token_id in self.openers:
                 return walk._replace(step=1, has_word=False)
@@ -456,7 +446,7 @@ class _Interleaved:
 _BETWEEN = {"span": ", ", "box": ", ", "tube": "; another: "}
 
 
-def _list_parts(vocabulary: GrammarVocabulary, answer_format: AnswerFormat) -> list[Any]:
+def _list_parts(vocabulary: GrammarVocabulary, answer_format: AnswerFormat) -> list[_Part]:
     """Build the parts of an answer format from its template, in the notation of the training data."""
     tube = _Tube(vocabulary)
     if {"span", "box"} & set(answer_format.parts):
@@ -478,19 +468,18 @@ def _list_parts(vocabulary: GrammarVocabulary, answer_format: AnswerFormat) -> l
         pending += written
         opening, group, closing = groups[field]
         # A word of a caption brings its own space.
-        _add_literal(parts, vocabulary, pending.rstrip() if field == "caption" else pending + opening)
+        _add_literal(parts, vocabulary.encode(pending.rstrip() if field == "caption" else pending + opening))
         parts += group
         if field in answer_format.several:
             between = vocabulary.encode(closing + _BETWEEN[field] + opening)
             parts.append(_Again(len(parts) - len(group), between))
         pending = closing
-    _add_literal(parts, vocabulary, pending)
+    _add_literal(parts, (*vocabulary.encode(pending), vocabulary.end_id))
     return parts
 
 
-def _add_literal(parts: list[Any], vocabulary: GrammarVocabulary, text: str) -> None:
+def _add_literal(parts: list[_Part], ids: tuple[int, ...]) -> None:
     """Add fixed tokens behind the other parts."""
-    ids = vocabulary.encode(text)
     if parts and isinstance(parts[-1], _Again):
         # Where what comes behind begins like what stands between two groups, that is no choice yet.
         again = parts.pop()

@@ -226,14 +226,10 @@ def decode_in_runs(
     logits processor. In a batch a run is as long as the shortest among the rows that go on.
 
     Args:
-        model (`PreTrainedModel`): The model.
-        input_ids (`torch.LongTensor` of shape `(batch, sequence)`): The prompts.
+        model, input_ids, stopping_criteria, generation_config, model_kwargs: As `generate` prepared them.
         logits_processor (`LogitsProcessorList`): Holds a [`GrammarLogitsProcessor`].
-        stopping_criteria (`StoppingCriteriaList`): As `generate` prepared them.
-        generation_config (`GenerationConfig`): As `generate` prepared it.
         synced_gpus (`bool`, *optional*, defaults to `False`): Not supported: every process stops by itself.
         streamer (`BaseStreamer`, *optional*): Gets each token.
-        model_kwargs: Inputs of the model.
 
     Returns:
         `torch.LongTensor` of shape `(batch, sequence)`, or with `return_dict_in_generate` a [`ConstrainedOutput`].

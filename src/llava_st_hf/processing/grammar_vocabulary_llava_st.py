@@ -116,15 +116,9 @@ class GrammarVocabulary:
 
     def get_ceiling(self, name: str, forbidden: tuple[int, ...], scores: torch.Tensor) -> torch.Tensor:
         """
-        Return the highest score that each token may have so that only a set of words is left: infinity or minus that.
+        Return the highest score (size,) that each token may have so that of `scores` only a set of words is left.
 
-        Args:
-            name (`str`): The set, see `WordTokens.masks`.
-            forbidden (`tuple[int, ...]`): Tokens that are not to be in it.
-            scores (`torch.Tensor`): Its device and dtype are taken.
-
-        Returns:
-            `torch.Tensor` of shape `(size,)`.
+        It is infinity for the words of `WordTokens.masks[name]` that are not `forbidden`, and else minus infinity.
         """
         key = (name, forbidden, scores.device, scores.dtype)
         if key not in self._ceilings:
