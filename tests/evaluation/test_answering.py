@@ -122,7 +122,7 @@ def test_answers_about_an_image_of_any_size(make_model, processor):
 
 
 def test_longest_answer():
-    with pytest.raises(InputError, match="max_new_tokens is 0: give at least 1"):
+    with pytest.raises(InputError, match="max_new_tokens is 0: give a whole number from 1 on"):
         Answerer(None, None, max_new_tokens=0)
 
 

@@ -1,7 +1,7 @@
 """Asks a model the questions of records, many at a time: greedy, left-padded, each answer in seconds and pixels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -9,6 +9,8 @@ from transformers import PreTrainedModel
 from ..data.media_loading import LoadedMedia, load_media
 from ..data.samples import Sample
 from ..data.skips import RecordError, as_record_error
+from ..inference.generation import generate_answers
+from ..inference.options import AnsweringOptions
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError, MediaInfo
 from ..processing.processing_llava_st import LlavaSTProcessor
@@ -19,8 +21,8 @@ from .questions import write_messages
 _MAX_TOKENS: Mapping[str, int] = {"span": 64, "box": 64, "text": 128}
 # Whatever a checkpoint's generation config says.
 _GREEDY = {
-    "do_sample": False,
     "num_beams": 1,
+    "num_return_sequences": 1,
     "temperature": None,
     "top_k": None,
     "top_p": None,
@@ -80,12 +82,9 @@ class Answerer:
         max_new_tokens: int = 1024,
         num_frames: int | None = None,
     ):
-        if max_new_tokens < 1:
-            raise InputError(f"max_new_tokens is {max_new_tokens}: give at least 1.", field="max_new_tokens")
         self.model = model
         self.processor = processor
-        self.constrained = constrained
-        self.max_new_tokens = max_new_tokens
+        self.options = AnsweringOptions(constrained, max_new_tokens=max_new_tokens, generate=_GREEDY)
         self.num_frames = num_frames
 
     def answer(self, samples: Sequence[Sample | RecordError]) -> list[Answered | RecordError]:
@@ -126,7 +125,12 @@ class Answerer:
             if len(questions) > 1:  # one of them is at fault, the others are not
                 return [answer for question in questions for answer in self._ask([question])]
             return [as_record_error(error, "messages")]
-        results = self.processor.post_process_grounding(self._generate(inputs, questions[0][0].task), inputs)
+        answer_format = get_task(questions[0][0].task).answer_format.name
+        longest = min(_MAX_TOKENS.get(answer_format, self.options.max_new_tokens), self.options.max_new_tokens)
+        options = replace(self.options, max_new_tokens=longest)
+        # A copy, since `.to` moves what it is called on, and the answers are read with the inputs.
+        model_inputs = {name: inputs[name].to(self.model.device) for name in inputs}
+        results = generate_answers(self.model, self.processor, inputs, options, model_inputs)
         return [Answered(result, tuple(media)) for result, media in zip(results, inputs.media, strict=True)]
 
     def _prepare(self, questions: Sequence[tuple[Sample, LoadedMedia]]) -> Any:
@@ -140,16 +144,6 @@ class Answerer:
             return_tensors="pt",
             processor_kwargs=sampled,
         )
-
-    def _generate(self, inputs: Any, task: str) -> Any:
-        longest = _MAX_TOKENS.get(get_task(task).answer_format.name, self.max_new_tokens)
-        max_new_tokens = min(self.max_new_tokens, longest)
-        options = {**_GREEDY, "max_new_tokens": max_new_tokens}
-        if self.constrained:
-            options.update(self.processor.build_constraints(inputs, max_new_tokens=max_new_tokens))
-            options["return_dict_in_generate"] = True
-        # A copy, since `.to` moves what it is called on, and the answers are read with the inputs.
-        return self.model.generate(**{name: inputs[name].to(self.model.device) for name in inputs}, **options)
 
 
 __all__ = ["Answered", "Answerer"]

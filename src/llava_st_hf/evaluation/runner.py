@@ -172,8 +172,8 @@ class _Runner:
             "weights": fingerprint_weights(model),
             "dtype": str(model.dtype).removeprefix("torch."),
             "protocol": self.protocol.name,
-            "constrained": self.answerer.constrained,
-            "max_new_tokens": self.answerer.max_new_tokens,
+            "constrained": self.answerer.options.constrained,
+            "max_new_tokens": self.answerer.options.max_new_tokens,
             **({} if num_frames is None else {"sampled_frames": num_frames}),
         }
 

@@ -74,9 +74,9 @@ def generate_answers(
 
 def find_option(name: str, options: AnsweringOptions, model: PreTrainedModel) -> Any:
     """Return what an option of `generate` is, by the options or else by the config of the model."""
-    config = options.generate.get("generation_config") or model.generation_config
-    given = options.generate.get(name)
-    return given if given is not None else getattr(config, name, None)
+    if options.generate.get(name) is not None:
+        return options.generate[name]
+    return getattr(options.generate.get("generation_config") or model.generation_config, name, None)
 
 
 def count_beams(options: AnsweringOptions, model: PreTrainedModel) -> int:

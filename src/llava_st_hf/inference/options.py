@@ -138,7 +138,7 @@ class AnsweringOptions:
     def __post_init__(self):
         if not isinstance(self.max_new_tokens, int) or self.max_new_tokens < 1:
             raise InputError(
-                f"max_new_tokens is {self.max_new_tokens!r}: give a whole number, at least 1.", field="max_new_tokens"
+                f"max_new_tokens is {self.max_new_tokens!r}: give a whole number from 1 on.", field="max_new_tokens"
             )
 
 
