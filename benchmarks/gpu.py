@@ -181,11 +181,11 @@ def measure_answers(model: LlavaSTForConditionalGeneration, processor: LlavaSTPr
     bytes_of_a_pass = sum(weight.nbytes for part in (text_model.layers, model.lm_head) for weight in part.parameters())
 
     def ask(num_questions: int, task: str, **options: Any) -> list[Any]:
-        session = GroundingSession(model, processor, video=clip, video_fps=2.0)
+        session = GroundingSession(model, processor, video=clip)
         return [session.ask(task, query=f"event {index} happens", **options) for index in range(num_questions)]
 
     whole = [WholeClip(processor.coordinate_token_offset, processor.num_temporal_tokens)]
-    stvg = {"every_frame": True, "max_new_tokens": 64 + 12 * num_frames, "logits_processor": whole}
+    stvg = {"every_frame": True, "max_new_tokens": 64 + 12 * num_frames, "generate": {"logits_processor": whole}}
     ask(1, "tvg", max_new_tokens=16)
     (result,), measured = meter.measure(lambda: ask(1, "stvg", **stvg))
     _, first = meter.measure(lambda: ask(1, "tvg", max_new_tokens=16))
