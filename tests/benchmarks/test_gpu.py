@@ -1,0 +1,31 @@
+"""The script for a machine with a GPU, tried at its tiny size."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def test_it_runs_at_the_tiny_size(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    metrics = importlib.import_module("gpu").main(
+        ["--size", "tiny", "--skip-tests", "--output", str(tmp_path / "gpu.json")]
+    )
+    assert json.loads((tmp_path / "gpu.json").read_text()) == metrics
+    assert metrics["stvg_boxes"] == metrics["lora_video_tokens"] // 28 == 100  # 9 slow cells for 5 frames, 1 fast one
+    assert metrics["stvg_tokens"] > 10 * metrics["stvg_boxes"]
+    assert 0 < metrics["stvg_passes"] < metrics["stvg_tokens"]
+    assert metrics["lora_tokens"] == metrics["lora_video_tokens"] + 720
+    assert metrics["lora_trained_weights"] > 0
+
+
+def test_the_full_size_is_refused_without_a_gpu(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    module = importlib.import_module("gpu")
+    monkeypatch.setattr(module.torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        module.main([])
+    assert "--size 7b needs a GPU" in capsys.readouterr().err
