@@ -35,8 +35,8 @@ from transformers import LogitsProcessor, PreTrainedTokenizerBase
 
 from llava_st_hf import GroundingSession, LlavaSTConfig, LlavaSTForConditionalGeneration, LlavaSTProcessor
 from llava_st_hf.demo import SHIPPED_CHECKPOINT
-from llava_st_hf.processing.tokenization_llava_st import add_coordinate_tokens, add_media_tokens
-from llava_st_hf.training.lora import make_lora_config
+from llava_st_hf.processing import add_coordinate_tokens, add_media_tokens
+from llava_st_hf.training import make_lora_config
 
 NUM_QUESTIONS = 8
 NUM_STEPS = 4  # of training; the first is left out of the time
@@ -198,7 +198,10 @@ def measure_answers(model: LlavaSTForConditionalGeneration, processor: LlavaSTPr
         "stvg_tokens": num_tokens,
         "stvg_passes": measured["passes"],
         "stvg_tokens_per_second": num_tokens / measured["seconds"],
-        "stvg_share_of_bandwidth_limit": (measured["passes"] - first["passes"]) * bytes_of_a_pass / bandwidth / decoding,
+        "stvg_share_of_bandwidth_limit": (measured["passes"] - first["passes"])
+        * bytes_of_a_pass
+        / bandwidth
+        / decoding,
         "stvg_peak_gib": measured["peak_gib"],
         "copy_gb_per_second": bandwidth / 1e9,
         "eight_questions_over_one": eight["seconds"] / first["seconds"],
@@ -233,7 +236,9 @@ def measure_training(model: LlavaSTForConditionalGeneration, processor: LlavaSTP
     _, measured = Meter(adapted).measure(lambda: [step() for _ in range(NUM_STEPS - 1)])
     seconds = measured["seconds"] / (NUM_STEPS - 1)
     language_model = model.model.language_model
-    num_weights = sum(weight.numel() for name, weight in language_model.layers.named_parameters() if "lora" not in name)
+    num_weights = sum(
+        weight.numel() for name, weight in language_model.layers.named_parameters() if "lora" not in name
+    )
     return {
         "lora_tokens": ids.shape[1],
         "lora_video_tokens": num_video_tokens,

@@ -15,7 +15,8 @@ def test_it_runs_at_the_tiny_size(monkeypatch, tmp_path):
         ["--size", "tiny", "--skip-tests", "--output", str(tmp_path / "gpu.json")]
     )
     assert json.loads((tmp_path / "gpu.json").read_text()) == metrics
-    assert metrics["stvg_boxes"] == metrics["lora_video_tokens"] // 28 == 100  # 9 slow cells for 5 frames, 1 fast one
+    assert metrics["stvg_boxes"] == 100
+    assert metrics["lora_video_tokens"] == 280  # 20 slow frames of 9 cells, and a fast one for each of 100 frames
     assert metrics["stvg_tokens"] > 10 * metrics["stvg_boxes"]
     assert 0 < metrics["stvg_passes"] < metrics["stvg_tokens"]
     assert metrics["lora_tokens"] == metrics["lora_video_tokens"] + 720
