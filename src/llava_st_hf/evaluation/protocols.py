@@ -18,6 +18,7 @@ from ..processing.notation_llava_st import CoordinateVocabulary
 from ..processing.tasks_llava_st import TASKS, Task, get_task
 from . import reference_protocol
 from .metrics import (
+    TubeIoU,
     compute_box_iou,
     compute_mean,
     compute_recall,
@@ -52,10 +53,11 @@ class Measure:
     Args:
         name (`str`): Name of the value in the scores of an item.
         part (`str`): The part of an answer that is compared with that of the truth, see `AnswerFormat.parts`.
-        compare (`Callable`): Compares the two; takes both parts and the medium, and returns 0 to 1.
+        compare (`Callable`): Compares the two; takes both parts and the medium, returns one or several from 0 to 1.
         mean_name (`str`): Name of the mean.
         threshold_name (`str`, *optional*, defaults to `""`): Beginning of the names of the shares, such as `"tIoU@"`.
         thresholds (`tuple[float, ...]`, *optional*, defaults to `()`): From which value on an item counts.
+        field (`str`, *optional*): Which one it is of several values that `compare` returns.
 
     Example:
 
@@ -67,15 +69,25 @@ class Measure:
 
     name: str
     part: str
-    compare: Callable[[Any, Any, MediaInfo], float]
+    compare: Callable[[Any, Any, MediaInfo], float | TubeIoU]
     mean_name: str
     threshold_name: str = ""
     thresholds: tuple[float, ...] = ()
+    field: str | None = None
 
-    def score(self, answer: GroundingResult, truth: GroundingResult) -> float:
-        """Compare an answer with a truth that has the part; an answer without it is worth 0, of several the first."""
-        said, true = (_find_part(result, self.part) for result in (answer, truth))
-        return 0.0 if said is None else float(self.compare(said, true, truth.media))
+    def score(self, answer: GroundingResult, truth: GroundingResult, compared: dict[Any, Any]) -> float:
+        """
+        Compare an answer with a truth that has the part; an answer without it is worth 0, of several the first.
+
+        What was compared is kept in `compared` for the other measures of the same answer.
+        """
+        if (key := (self.part, self.compare)) not in compared:
+            said, true = (_find_part(result, self.part) for result in (answer, truth))
+            compared[key] = None if said is None else self.compare(said, true, truth.media)
+        value = compared[key]
+        if value is None:
+            return 0.0
+        return float(value if self.field is None else getattr(value, self.field))
 
     def compute_metrics(self, values: Sequence[float]) -> dict[str, float]:
         """Compute the mean, and the shares at the thresholds, from 0 to 1; no values at all is an `InputError`."""
@@ -100,12 +112,8 @@ def _compare_boxes(said: Box, true: Box, media: MediaInfo) -> float:
     return compute_box_iou(said.xyxy, true.xyxy)
 
 
-def _compare_shared_frames(said: Tube, true: Tube, media: MediaInfo) -> float:
-    return compute_tube_iou(said, true, media.frame_indices).spatial
-
-
-def _compare_all_frames(said: Tube, true: Tube, media: MediaInfo) -> float:
-    return compute_tube_iou(said, true, media.frame_indices).volume
+def _compare_tubes(said: Tube, true: Tube, media: MediaInfo) -> TubeIoU:
+    return compute_tube_iou(said, true, media.frame_indices)
 
 
 def _compare_words(said: str, true: str, media: MediaInfo) -> float:
@@ -116,8 +124,8 @@ def _compare_words(said: str, true: str, media: MediaInfo) -> float:
 MEASURES: Mapping[str, Measure] = {
     "temporal_iou": Measure("tiou", "span", _compare_spans, "m_tIoU", "tIoU@", _THRESHOLDS),
     "temporal_recall": Measure("tiou", "span", _compare_spans, "m_tIoU", "R@", _THRESHOLDS),
-    "spatial_iou": Measure("siou", "tube", _compare_shared_frames, "m_sIoU", "sIoU@", _THRESHOLDS),
-    "volume_iou": Measure("viou", "tube", _compare_all_frames, "m_vIoU", "vIoU@", _THRESHOLDS),
+    "spatial_iou": Measure("siou", "tube", _compare_tubes, "m_sIoU", "sIoU@", _THRESHOLDS, "spatial"),
+    "volume_iou": Measure("viou", "tube", _compare_tubes, "m_vIoU", "vIoU@", _THRESHOLDS, "volume"),
     "box_iou": Measure("iou", "box", _compare_boxes, "m_IoU", "acc@", (0.5,)),
     "exact_match": Measure("match", "text", _compare_words, "exact_match"),
     "caption_match": Measure("caption_match", "caption", _compare_words, "caption_exact_match"),
@@ -202,8 +210,8 @@ class DefaultProtocol(Protocol):
         self, task: str, answer: GroundingResult, truth: GroundingResult, vocabulary: CoordinateVocabulary
     ) -> dict[str, float | None]:
         """Score one answer, see `Protocol.score`; of several spans, boxes or tubes the first counts."""
-        measures = (MEASURES[name] for name in get_task(task).measures)
-        return {measure.name: measure.score(answer, truth) for measure in measures}
+        measures, compared = (MEASURES[name] for name in get_task(task).measures), {}
+        return {measure.name: measure.score(answer, truth, compared) for measure in measures}
 
     def compute_metrics(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
         """Compute means, and shares at the thresholds, from 0 to 1."""
