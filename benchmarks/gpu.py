@@ -5,9 +5,9 @@
 Weights are random, in bfloat16; the clip is random frames in memory. Printed, each line with its unit, and written as
 JSON:
 
-- an STVG answer with a box at each of 100 frames: seconds, tokens, forward passes, tokens a second, peak memory, and the
-  share of the memory-bandwidth limit: the time in which the weights that a pass reads can be read, by a copy measured
-  in this run, over the time that a pass took;
+- an STVG answer with a box at each of 100 frames: seconds, tokens, forward passes, tokens a second, peak memory, and
+  the share of the memory-bandwidth limit: the time in which the weights that a pass reads can be read, by a copy
+  measured in this run, over the time that a pass took;
 - eight questions about one clip, over the time of one;
 - a training step of LoRA with gradient checkpointing on 2,520 video tokens: samples a second, peak memory, and model
   FLOP utilisation: 4 FLOPs for each weight of the language model and token (forward, and backward to the inputs; what
@@ -192,16 +192,14 @@ def measure_answers(model: LlavaSTForConditionalGeneration, processor: LlavaSTPr
     _, eight = meter.measure(lambda: ask(NUM_QUESTIONS, "tvg", max_new_tokens=16))
     num_tokens = len(processor.tokenizer(result.text).input_ids)
     decoding = max(measured["seconds"] - first["seconds"], 1e-9)
+    bytes_read = (measured["passes"] - first["passes"]) * bytes_of_a_pass
     return {
         "stvg_boxes": len(result.tubes[0].boxes),
         "stvg_seconds": measured["seconds"],
         "stvg_tokens": num_tokens,
         "stvg_passes": measured["passes"],
         "stvg_tokens_per_second": num_tokens / measured["seconds"],
-        "stvg_share_of_bandwidth_limit": (measured["passes"] - first["passes"])
-        * bytes_of_a_pass
-        / bandwidth
-        / decoding,
+        "stvg_share_of_bandwidth_limit": bytes_read / bandwidth / decoding,
         "stvg_peak_gib": measured["peak_gib"],
         "copy_gb_per_second": bandwidth / 1e9,
         "eight_questions_over_one": eight["seconds"] / first["seconds"],
@@ -235,10 +233,8 @@ def measure_training(model: LlavaSTForConditionalGeneration, processor: LlavaSTP
     step()
     _, measured = Meter(adapted).measure(lambda: [step() for _ in range(NUM_STEPS - 1)])
     seconds = measured["seconds"] / (NUM_STEPS - 1)
-    language_model = model.model.language_model
-    num_weights = sum(
-        weight.numel() for name, weight in language_model.layers.named_parameters() if "lora" not in name
-    )
+    named = model.model.language_model.layers.named_parameters()
+    num_weights = sum(weight.numel() for name, weight in named if "lora" not in name)
     return {
         "lora_tokens": ids.shape[1],
         "lora_video_tokens": num_video_tokens,
