@@ -41,8 +41,7 @@ def test_a_training_step_in_bfloat16_is_finite():
     from llava_st_hf.data.collator import LlavaSTDataCollator
 
     model = (
-        LlavaSTForConditionalGeneration.from_pretrained(SHIPPED_CHECKPOINT, dtype=torch.bfloat16)
-    model.to("cuda").train()
+        LlavaSTForConditionalGeneration.from_pretrained(SHIPPED_CHECKPOINT, dtype=torch.bfloat16).to("cuda").train()
     )
     samples = ShapesDataset(["stvg", "rec"], 4, seed=11)
     batch = LlavaSTDataCollator(LlavaSTProcessor.from_pretrained(SHIPPED_CHECKPOINT))([samples[i] for i in range(4)])
