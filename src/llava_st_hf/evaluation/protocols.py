@@ -23,6 +23,7 @@ from .metrics import (
     compute_recall,
     compute_temporal_iou,
     compute_tube_iou,
+    compute_union_iou,
     normalize_text,
 )
 
@@ -51,7 +52,9 @@ class Measure:
 
     Args:
         name (`str`): Name of the value in the scores of an item.
-        part (`str`): The part of an answer that is compared with that of the truth, see `AnswerFormat.parts`.
+        part (`str`):
+            The part of an answer that is compared with that of the truth, see `AnswerFormat.parts`; in the plural all
+            spans or all tubes together.
         compare (`Callable`): Compares the two; takes both parts and the medium, and returns 0 to 1.
         mean_name (`str`): Name of the mean.
         threshold_name (`str`, *optional*, defaults to `""`): Beginning of the names of the shares, such as `"tIoU@"`.
@@ -84,9 +87,11 @@ class Measure:
 
 
 def _find_part(result: GroundingResult, part: str) -> Any:
-    """Return the first span, box or tube of a result, or the words of the whole or of its first caption, if any."""
+    """Return the first span, box or tube of a result, or all, or the words of the whole or of its first caption."""
     if part == "text":
         return result.plain_text.strip() or None
+    if part in ("spans", "tubes"):
+        return getattr(result, part) or None
     captions = [caption.text for caption in result.captions]
     found = {"span": result.spans, "box": result.boxes, "tube": result.tubes, "caption": captions}[part]
     return found[0] if found else None
@@ -94,6 +99,10 @@ def _find_part(result: GroundingResult, part: str) -> Any:
 
 def _compare_spans(said: Span, true: Span, media: MediaInfo) -> float:
     return compute_temporal_iou(*((span.start_seconds, span.end_seconds) for span in (said, true)))
+
+
+def _compare_all_spans(said: Sequence[Span], true: Sequence[Span], media: MediaInfo) -> float:
+    return compute_union_iou(*([(span.start_seconds, span.end_seconds) for span in spans] for spans in (said, true)))
 
 
 def _compare_boxes(said: Box, true: Box, media: MediaInfo) -> float:
@@ -108,6 +117,18 @@ def _compare_all_frames(said: Tube, true: Tube, media: MediaInfo) -> float:
     return compute_tube_iou(said, true, media.frame_indices).volume
 
 
+def _join(tubes: Sequence[Tube]) -> Tube:
+    return Tube(tuple(sorted((box for tube in tubes for box in tube.boxes), key=lambda box: box.seconds)))
+
+
+def _compare_all_shared_frames(said: Sequence[Tube], true: Sequence[Tube], media: MediaInfo) -> float:
+    return _compare_shared_frames(_join(said), _join(true), media)
+
+
+def _compare_all_frames_of_all(said: Sequence[Tube], true: Sequence[Tube], media: MediaInfo) -> float:
+    return _compare_all_frames(_join(said), _join(true), media)
+
+
 def _compare_words(said: str, true: str, media: MediaInfo) -> float:
     return normalize_text(said) == normalize_text(true)
 
@@ -116,8 +137,12 @@ def _compare_words(said: str, true: str, media: MediaInfo) -> float:
 MEASURES: Mapping[str, Measure] = {
     "temporal_iou": Measure("tiou", "span", _compare_spans, "m_tIoU", "tIoU@", _THRESHOLDS),
     "temporal_recall": Measure("tiou", "span", _compare_spans, "m_tIoU", "R@", _THRESHOLDS),
+    "all_spans_iou": Measure("tiou", "spans", _compare_all_spans, "m_tIoU", "tIoU@", _THRESHOLDS),
+    "all_spans_recall": Measure("tiou", "spans", _compare_all_spans, "m_tIoU", "R@", _THRESHOLDS),
     "spatial_iou": Measure("siou", "tube", _compare_shared_frames, "m_sIoU", "sIoU@", _THRESHOLDS),
     "volume_iou": Measure("viou", "tube", _compare_all_frames, "m_vIoU", "vIoU@", _THRESHOLDS),
+    "all_tubes_spatial_iou": Measure("siou", "tubes", _compare_all_shared_frames, "m_sIoU", "sIoU@", _THRESHOLDS),
+    "all_tubes_volume_iou": Measure("viou", "tubes", _compare_all_frames_of_all, "m_vIoU", "vIoU@", _THRESHOLDS),
     "box_iou": Measure("iou", "box", _compare_boxes, "m_IoU", "acc@", (0.5,)),
     "exact_match": Measure("match", "text", _compare_words, "exact_match"),
     "caption_match": Measure("caption_match", "caption", _compare_words, "caption_exact_match"),
