@@ -54,6 +54,14 @@ def require_frame(raw: Mapping[str, Any], name: str, where: str = "") -> int:
     return check_frame(require(raw, name, where), f"{where}{name}")
 
 
+def require_positive(raw: Mapping[str, Any], name: str) -> float:
+    """Return a field that is a number above 0, such as seconds or frames a second; else raise `RecordError`."""
+    (value,) = check_numbers([require(raw, name)], 1, name, "above 0")
+    if value <= 0:
+        raise make_error(name, value, "give a number above 0")
+    return value
+
+
 def check_frame(value: Any, field: str) -> int:
     """Return a value that is a whole number from 0, also as text or as 3.0; else raise `RecordError`."""
     if isinstance(value, str) and value.strip().isdecimal() and len(value) < 20:
@@ -116,5 +124,6 @@ __all__ = [
     "require",
     "require_frame",
     "require_object",
+    "require_positive",
     "require_text",
 ]

@@ -111,11 +111,12 @@ class MediaFolder:
                     return self.open_media(str(place / name), media_type, field)
         return self.open_media(names[0], media_type, field)
 
-    def find_video(self, name: str, field: str = "video") -> tuple[Media, ...]:
-        """Return the video of a name with or without an ending, which may be another one; as `find_media`."""
+    def find_video(self, name: str, field: str = "video", places: Sequence[str] = ()) -> tuple[Media, ...]:
+        """Return the video of a name, with the ending that it has or another; before that, what lies at `places`."""
         stem, ending = os.path.splitext(name)
         stems = [name, stem] if ending.lower() in VIDEO_ENDINGS else [name]
-        return self.find_media([name, *(one + other for one in stems for other in VIDEO_ENDINGS)], "video", field)
+        names = [name, *(one + other for one in stems for other in VIDEO_ENDINGS)]
+        return self.find_media([*places, *names], "video", field)
 
     def _list_places(self) -> Iterator[Path]:
         """List the folder, and the folders right below it where nothing was found in it."""

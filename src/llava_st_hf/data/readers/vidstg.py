@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...processing.media_llava_st import InputError
-from ..annotation_checks import check_numbers, require, require_frame, require_object, require_text
+from ..annotation_checks import require, require_frame, require_object, require_positive, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..skips import RecordError, make_error
@@ -112,7 +112,7 @@ class VidStgReader(FileReader):
             size=(require_frame(raw, "width"), require_frame(raw, "height")) if tubes else None,
             frame_range=(first, last),
             frame_count=frame_count,
-            frame_rate=_read_rate(raw),
+            frame_rate=None if raw.get("fps") is None else require_positive(raw, "fps"),
         )
 
     def _find_vidor(self, raw: Mapping[str, Any], vid: str) -> tuple[Mapping[str, Any], list[str]]:
@@ -155,16 +155,6 @@ def _read_frames(raw: Mapping[str, Any], name: str, limit: int) -> tuple[int, in
     if not begin <= end < limit:
         raise make_error(name, part, f"give begin_fid before end_fid, end_fid below {limit} by frame_count")
     return begin, end
-
-
-def _read_rate(raw: Mapping[str, Any]) -> float | None:
-    """Return the frame rate, where the entry has one."""
-    if raw.get("fps") is None:
-        return None
-    (rate,) = check_numbers([raw["fps"]], 1, "fps", "frames a second")
-    if rate <= 0:
-        raise make_error("fps", rate, "give the frames a second of the video")
-    return rate
 
 
 def _get_trajectories(vidor: Mapping[str, Any], vid: str) -> list[Any]:
