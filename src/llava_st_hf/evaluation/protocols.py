@@ -52,13 +52,13 @@ class Measure:
 
     Args:
         name (`str`): Name of the value in the scores of an item.
-        part (`str`):
-            The part of an answer that is compared with that of the truth, see `AnswerFormat.parts`; in the plural all
-            spans or all tubes together.
+        part (`str`): The part of an answer that is compared with that of the truth, see `AnswerFormat.parts`.
         compare (`Callable`): Compares the two; takes both parts and the medium, and returns 0 to 1.
         mean_name (`str`): Name of the mean.
         threshold_name (`str`, *optional*, defaults to `""`): Beginning of the names of the shares, such as `"tIoU@"`.
         thresholds (`tuple[float, ...]`, *optional*, defaults to `()`): From which value on an item counts.
+        takes_all (`bool`, *optional*, defaults to `False`):
+            Whether `compare` takes all spans or tubes of an answer, and not the first.
 
     Example:
 
@@ -74,10 +74,11 @@ class Measure:
     mean_name: str
     threshold_name: str = ""
     thresholds: tuple[float, ...] = ()
+    takes_all: bool = False
 
     def score(self, answer: GroundingResult, truth: GroundingResult) -> float:
-        """Compare an answer with a truth that has the part; an answer without it is worth 0, of several the first."""
-        said, true = (_find_part(result, self.part) for result in (answer, truth))
+        """Compare an answer with a truth that has the part; an answer without it is worth 0."""
+        said, true = (_find_part(result, self.part, self.takes_all) for result in (answer, truth))
         return 0.0 if said is None else float(self.compare(said, true, truth.media))
 
     def compute_metrics(self, values: Sequence[float]) -> dict[str, float]:
@@ -86,15 +87,15 @@ class Measure:
         return {self.mean_name: compute_mean(values), **shares}
 
 
-def _find_part(result: GroundingResult, part: str) -> Any:
+def _find_part(result: GroundingResult, part: str, takes_all: bool = False) -> Any:
     """Return the first span, box or tube of a result, or all, or the words of the whole or of its first caption."""
     if part == "text":
         return result.plain_text.strip() or None
-    if part in ("spans", "tubes"):
-        return getattr(result, part) or None
     captions = [caption.text for caption in result.captions]
     found = {"span": result.spans, "box": result.boxes, "tube": result.tubes, "caption": captions}[part]
-    return found[0] if found else None
+    if not found:
+        return None
+    return found if takes_all else found[0]
 
 
 def _compare_spans(said: Span, true: Span, media: MediaInfo) -> float:
@@ -137,12 +138,12 @@ def _compare_words(said: str, true: str, media: MediaInfo) -> float:
 MEASURES: Mapping[str, Measure] = {
     "temporal_iou": Measure("tiou", "span", _compare_spans, "m_tIoU", "tIoU@", _THRESHOLDS),
     "temporal_recall": Measure("tiou", "span", _compare_spans, "m_tIoU", "R@", _THRESHOLDS),
-    "all_spans_iou": Measure("tiou", "spans", _compare_all_spans, "m_tIoU", "tIoU@", _THRESHOLDS),
-    "all_spans_recall": Measure("tiou", "spans", _compare_all_spans, "m_tIoU", "R@", _THRESHOLDS),
+    "all_spans_iou": Measure("tiou", "span", _compare_all_spans, "m_tIoU", "tIoU@", _THRESHOLDS, True),
+    "all_spans_recall": Measure("tiou", "span", _compare_all_spans, "m_tIoU", "R@", _THRESHOLDS, True),
     "spatial_iou": Measure("siou", "tube", _compare_shared_frames, "m_sIoU", "sIoU@", _THRESHOLDS),
     "volume_iou": Measure("viou", "tube", _compare_all_frames, "m_vIoU", "vIoU@", _THRESHOLDS),
-    "all_tubes_spatial_iou": Measure("siou", "tubes", _compare_all_shared_frames, "m_sIoU", "sIoU@", _THRESHOLDS),
-    "all_tubes_volume_iou": Measure("viou", "tubes", _compare_all_frames_of_all, "m_vIoU", "vIoU@", _THRESHOLDS),
+    "all_tubes_spatial_iou": Measure("siou", "tube", _compare_all_shared_frames, "m_sIoU", "sIoU@", _THRESHOLDS, True),
+    "all_tubes_volume_iou": Measure("viou", "tube", _compare_all_frames_of_all, "m_vIoU", "vIoU@", _THRESHOLDS, True),
     "box_iou": Measure("iou", "box", _compare_boxes, "m_IoU", "acc@", (0.5,)),
     "exact_match": Measure("match", "text", _compare_words, "exact_match"),
     "caption_match": Measure("caption_match", "caption", _compare_words, "caption_exact_match"),
@@ -226,7 +227,7 @@ class DefaultProtocol(Protocol):
     def score(
         self, task: str, answer: GroundingResult, truth: GroundingResult, vocabulary: CoordinateVocabulary
     ) -> dict[str, float | None]:
-        """Score one answer, see `Protocol.score`; of several spans, boxes or tubes the first counts."""
+        """Score one answer, see `Protocol.score`; of several spans or boxes the first counts, if one is asked for."""
         measures = (MEASURES[name] for name in get_task(task).measures)
         return {measure.name: measure.score(answer, truth) for measure in measures}
 

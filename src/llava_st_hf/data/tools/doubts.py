@@ -63,8 +63,8 @@ class UnitDoubts:
         num_spans (`int`): Records with spans, in clips of more than `LONG_CLIP_SECONDS`.
         num_short (`int`): Those of them whose spans are all shorter than `SHORT_SECONDS`.
         num_boxes (`int`): Records with boxes.
-        num_xywh (`int`):
-            Those of them whose boxes are also possible as left, top, width, height, and then lie nearer to the middle.
+        num_xywh (`int`): Those of them whose boxes are also possible as left, top, width, height.
+        num_nearer (`int`): Those of these whose boxes then lie nearer to the middle.
         num_large (`int`): Records with boxes in frames of more than 1000 pixels.
         num_thousandths (`int`): Those of them whose boxes all lie within the first 1000 pixels.
 
@@ -81,6 +81,7 @@ class UnitDoubts:
     num_short: int = 0
     num_boxes: int = 0
     num_xywh: int = 0
+    num_nearer: int = 0
     num_large: int = 0
     num_thousandths: int = 0
 
@@ -100,7 +101,12 @@ class UnitDoubts:
         if not len(boxes):
             return
         self.num_boxes += 1
-        self.num_xywh += _lies_better_as_xywh(boxes)
+        starts, ends = boxes[:, :2], boxes[:, 2:]
+        if (starts + ends <= 1).all():
+            self.num_xywh += 1
+            centers = ((starts + ends) / 2, starts + ends / 2)  # of right, bottom, and of width, height
+            as_edges, as_sides = (np.linalg.norm(center - 0.5, axis=1).mean() for center in centers)
+            self.num_nearer += int(as_sides < as_edges)
         if medium is not None and max(medium.width, medium.height) > _THOUSAND:
             self.num_large += 1
             edges = boxes[:, 2:] * (medium.width, medium.height)
@@ -115,12 +121,12 @@ class UnitDoubts:
                 f"all spans are below {SHORT_SECONDS:g} s, in clips over {LONG_CLIP_SECONDS:g} s: give seconds of the "
                 "file, not fractions or minutes",
             )
-        if MIN_RECORDS <= self.num_boxes == self.num_xywh:
+        if MIN_RECORDS <= self.num_boxes == self.num_xywh < 2 * self.num_nearer:
             yield (
                 "boxes_like_xywh",
                 self.num_xywh,
-                "all boxes lie in the upper left, and nearer to the middle if they are left, top, width, height: look "
-                "at them with `data show`, and give box_format: xywh if they are",
+                "all boxes lie in the upper left, and most nearer to the middle if they are left, top, width, height: "
+                "look at them with `data show`, and give box_format: xywh if they are",
             )
         if MIN_RECORDS <= self.num_large == self.num_thousandths:
             yield (
@@ -136,14 +142,6 @@ def _list_boxes(result: GroundingResult) -> np.ndarray:
     pixels = [np.array([box.xyxy for box in result.boxes], dtype=np.float64).reshape(-1, 4)]
     pixels += [tube.arrays.boxes_pixels for tube in result.tubes]
     return np.concatenate(pixels) / ([result.media.width, result.media.height] * 2)
-
-
-def _lies_better_as_xywh(boxes: np.ndarray) -> bool:
-    starts, ends = boxes[:, :2], boxes[:, 2:]
-    if (starts + ends > 1).any():
-        return False
-    distances = [np.linalg.norm(centers - 0.5, axis=1).mean() for centers in ((starts + ends) / 2, starts + ends / 2)]
-    return bool(distances[1] < distances[0])
 
 
 __all__ = ["UnitDoubts", "find_doubts", "measure_medium"]
