@@ -199,7 +199,7 @@ def list_coordinates() -> list[Case]:
             "far too many": [0.5] * 100_000,
             "reversed": [0.5, 0.1],
             "below": [-0.1, 0.5],
-            "above": [0.1, 1.0000001],
+            "above": [0.1, 1.1],
             "infinite": [0.1, math.inf],
             "nan": [math.nan, 0.1],
             "texts": ["0.1", "0.5"],

@@ -12,6 +12,7 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 from accelerate.data_loader import BatchSamplerShard
+from PIL import Image
 from pyarrow import parquet
 from torch.utils.data import DataLoader, get_worker_info
 
@@ -168,6 +169,23 @@ def test_an_own_seed_and_the_common_one(tmp_path):
     assert orders[0] == orders[1] != orders[2] == orders[3]
 
 
+def test_options_of_a_reader_are_keys_of_its_source(tmp_path):
+    Image.new("RGB", (200, 100)).save(tmp_path / "a.jpg")
+    record = {"image": "a.jpg", "query": "it", "box": [100, 100, 400, 400]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(record))
+    (tmp_path / "mixture.yaml").write_text(
+        "datasets: [{json_path: a.jsonl, data_folder: ., unit: thousandth, box_format: xywh}]"
+    )
+    (sample,) = list(Mixture(tmp_path / "mixture.yaml"))
+    assert sample.messages[1]["content"] == "[<x=0.1><y=0.1><x=0.5><y=0.5>]"
+    with pytest.raises(InputError, match=r"datasets: source 'a': vidor_folder is no option of the format user_jsonl"):
+        Mixture(make_spec({"json_path": str(tmp_path / "a.jsonl"), "vidor_folder": "x"}))
+    # A folder starts from that of the mixture, as all paths of it.
+    entry = {"json_path": "b.json", "vidor_folder": "vidor"}
+    (source,) = MixtureSpec.from_dict({"datasets": [entry]}, tmp_path).datasets
+    assert source.options == {"vidor_folder": str(tmp_path / "vidor")}
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
@@ -182,6 +200,9 @@ def test_an_own_seed_and_the_common_one(tmp_path):
         ({"json_path": "a", "source": " "}, "source is ' '"),
         ({"json_path": "a", "revision": "b"}, "revision is 'b', but it goes with id"),
         ({"id": "a/b", "format": "canonical"}, "format is 'canonical', but it goes with json_path"),
+        ({"id": "a/b", "unit": "fraction"}, "unit is 'fraction', but it goes with json_path"),
+        ({"json_path": "a", "num_frames": 3}, "unknown key 'num_frames'"),
+        ({"json_path": "a", "options": {}}, "unknown key 'options'"),
         ({"json_path": "a", "task": "vqa"}, "task is 'vqa': choose one of"),
         ({"json_path": "a", "weight": 0}, "weight is 0: give a number above 0"),
         ({"json_path": "a", "weight": float("nan")}, "weight is nan"),

@@ -83,8 +83,63 @@ def test_a_tube_needs_a_sampled_frame():
     assert answer(spans=spans, tubes=(tube,)) == "{<t=0.1><t=0.1>} <t=0.1>:[<x=0.0><y=0.0><x=0.5><y=0.5>]"
     with pytest.raises(RecordError, match="boxes has 1 boxes, none of them at or near a sampled frame"):
         answer(spans=spans, tubes=(AnnotatedTube({7: BOX}, "frames", interpolate=False),))
-    with pytest.raises(RecordError, match=r"span is \[11, 12\]: none of the 11 sampled frames lies in it"):
-        answer(spans=(AnnotatedSpan((11, 12), "frames"),), tubes=(AnnotatedTube({7: BOX}, "frames"),))
+
+
+def test_an_event_between_two_sampled_frames_has_the_nearest_one():
+    first, last = AnnotatedBox([0, 0, 50, 20]), AnnotatedBox([50, 0, 100, 20])
+    for boxes, found in (
+        ({11: first, 12: last}, "<t=0.1>:[<x=0.0><y=0.0><x=0.5><y=0.5>]"),
+        ({17: first, 18: last}, "<t=0.2>:[<x=0.5><y=0.0><x=1.0><y=0.5>]"),
+    ):
+        start, end = boxes
+        spans = (AnnotatedSpan((start, end), "frames"),)
+        for interpolate in (False, True):
+            written = answer(spans=spans, tubes=(AnnotatedTube(boxes, "frames", interpolate=interpolate),))
+            assert written == f"{{<t={start / 100}><t={end / 100}>}} {found}"
+    # Nothing is said of a box outside of the event.
+    with pytest.raises(RecordError, match="none of them at or near a sampled frame"):
+        answer(
+            spans=(AnnotatedSpan((11, 12), "frames"),),
+            tubes=(AnnotatedTube({7: BOX}, "frames", interpolate=False),),
+        )
+
+
+def test_boxes_further_apart_than_they_hold_are_near_the_sampled_frame_beside_them(clip: Path):
+    # Of 3 frames at 0, 2 and 3.9 s, none is within half a second of the box.
+    fields = {"media": (Media(path=str(clip)),), "frame_count": None, "spans": (AnnotatedSpan((1.1, 2.9)),)}
+    written = answer(3, tubes=(AnnotatedTube({1.3: BOX}),), **fields)
+    assert written.endswith("<t=0.5128205128205128>:[<x=0.0><y=0.0><x=0.5><y=0.5>]")
+    with pytest.raises(RecordError, match="none of them at or near a sampled frame"):
+        answer(3, tubes=(AnnotatedTube({0.1: BOX}),), **fields)
+
+
+def test_several_spans_and_tubes_of_one_query_stay_several():
+    spans = (AnnotatedSpan((10, 20), "frames"), AnnotatedSpan((41, 42), "frames"))
+    assert answer(task="tvg_several", spans=spans) == "{<t=0.1><t=0.2>}, {<t=0.41><t=0.42>}"
+    assert answer(task="tvg_several", spans=spans[:1]) == "{<t=0.1><t=0.2>}"
+    written = "[<x=0.0><y=0.0><x=0.5><y=0.5>]"
+    expected = (
+        f"{{<t=0.1><t=0.2>}}, {{<t=0.41><t=0.42>}} <t=0.1>:{written}, <t=0.2>:{written}; another: <t=0.4>:{written}"
+    )
+    boxes = dict.fromkeys([*range(10, 21), 30, 41, 42], BOX)
+    parts = (dict.fromkeys(range(10, 21), BOX), {41: BOX, 42: BOX})
+    for interpolate in (False, True):
+        tubes = tuple(AnnotatedTube(part, "frames", interpolate=interpolate) for part in (boxes, *parts))
+        for given in (tubes[:1], tubes[1:]):  # one for all spans, or one each
+            assert answer(task="stvg_several", spans=spans, tubes=given) == expected
+    media = MediaInfo("video", 100, 40, tuple(range(101)), tuple(range(101)))
+    result = parse_answer(expected, media, answer_format="spans_and_tubes")
+    assert (len(result.spans), [len(tube.boxes) for tube in result.tubes], result.problems) == (2, [2, 1], ())
+    assert [problem.kind for problem in parse_answer(expected, media, answer_format="span_and_tube").problems] == [
+        "extra_span",
+        "extra_tube",
+    ]
+    with pytest.raises(RecordError, match="2 spans: task 'tvg' needs one; tvg_several takes more"):
+        answer(task="tvg", spans=spans)
+    with pytest.raises(RecordError, match="there are 3 tubes and 2 spans: give one each"):
+        answer(task="stvg_several", spans=spans, tubes=(AnnotatedTube(boxes, "frames"),) * 3)
+    with pytest.raises(RecordError, match="spans is empty"):
+        answer(task="tvg_several")
 
 
 def test_boxes_by_frame_are_interpolated_where_they_are_sparse():
@@ -107,12 +162,13 @@ def test_units_are_converted_by_the_frame_rate(clip: Path):
     for fields in (
         {"media": media, "frame_count": None, "spans": (AnnotatedSpan((1.0, 3.0)),)},
         {"media": media, "frame_count": None, "spans": span, "frame_rate": 10},
-        {"frame_count": 40, "spans": (AnnotatedSpan((1.0, 3.0)),), "frame_rate": 10},
+        {"media": media, "frame_count": 40, "spans": (AnnotatedSpan((1.0, 3.0)),), "frame_rate": 10},
+        {"media": media, "frame_count": None, "spans": span},  # frames of the file at hand
     ):
         found = NOTATION.find_coordinates(answer(task="tvg", **fields))
         assert [coordinate.value for coordinate in found] == pytest.approx([10 / 39, 30 / 39])
-    with pytest.raises(RecordError, match="span is 10: it is in frames, which need frame_rate"):
-        answer(task="tvg", media=media, frame_count=None, spans=span)
+    with pytest.raises(RecordError, match=r"span is 1\.0: it is in seconds, which need frame_rate"):
+        answer(task="tvg", spans=(AnnotatedSpan((1.0, 3.0)),))
 
 
 def test_what_lies_behind_the_clip_is_cut_off_or_refused(clip: Path):

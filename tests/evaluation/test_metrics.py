@@ -11,6 +11,7 @@ from llava_st_hf.evaluation.metrics import (
     compute_recall,
     compute_temporal_iou,
     compute_tube_iou,
+    compute_union_iou,
     normalize_text,
 )
 from llava_st_hf.processing.grounding_results_llava_st import Box, Tube, TubeBox
@@ -42,6 +43,31 @@ def make_tube(boxes: dict[int, tuple[float, float, float, float]]) -> Tube:
 def test_temporal_iou(span, other, iou):
     assert compute_temporal_iou(span, other) == pytest.approx(iou, abs=1e-15)
     assert compute_temporal_iou(other, span) == pytest.approx(iou, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("spans", "others", "iou"),
+    [
+        ([(0, 2), (4, 6)], [(1, 6)], 3 / 6),
+        ([(0, 2), (1, 3)], [(0, 3)], 1),  # they overlap
+        ([(4, 6), (0, 2)], [(0, 2), (4, 6)], 1),  # in any order
+        ([(0, 1)], [(2, 3), (4, 5)], 0),
+        ([(0, 4), (3, 3)], [(0, 4)], 1),  # an instant has no length
+        ([(3, 3)], [(3, 3)], 1),
+        ([(3, 3)], [(4, 4)], 0),
+        ([(3, 3)], [(3, 3), (4, 4)], 0),
+        ([(4, 0)], [(0, 4)], 0),  # reversed
+    ],
+)
+def test_iou_of_several_spans(spans, others, iou):
+    assert compute_union_iou(spans, others) == pytest.approx(iou)
+    assert compute_union_iou(others, spans) == pytest.approx(iou)
+
+
+@given(st.lists(NUMBERS, min_size=2, max_size=2, unique=True), st.lists(NUMBERS, min_size=2, max_size=2, unique=True))
+def test_iou_of_one_span_each_is_the_temporal_iou(span, other):
+    span, other = sorted(span), sorted(other)
+    assert compute_union_iou([span], [other]) == pytest.approx(float(compute_temporal_iou(span, other)), abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ TRUE_ANSWERS = {
     "rec": BOX,
     "tr": "the red ring grows.",
     "rc": "a red ring.",
+    "tvg_several": "{<t_10><t_20>}, {<t_40><t_50>}",
+    "stvg_several": f"{{<t_10><t_11>}}, {{<t_40><t_40>}} <t_10>:{BOX}, <t_11>:{BOX}; another: <t_40>:{BOX}",
 }
 
 
@@ -66,6 +68,11 @@ def test_an_empty_answer_is_worth_0(task):
         ("stvg", "{<t_10><t_11>}", {"tiou": 1.0, "siou": 0.0, "viou": 0.0}),
         ("elc", "Ends in <t_15>, The red ring  grows", {"tiou": 0.5, "siou": 0, "viou": 0, "caption_match": 1}),
         ("elc", f"Ends in <t_20>, a ring. Object bounding box: <t_10>:{BOX}", {"caption_match": 0, "viou": 0.5}),
+        ("tvg_several", "{<t_40><t_50>}", {"tiou": 0.5}),
+        ("tvg_several", "{<t_40><t_50>}, {<t_10><t_20>}", {"tiou": 1.0}),
+        ("tvg_several", "{<t_10><t_20>}, {<t_50><t_70>}", {"tiou": 0.25}),
+        ("stvg_several", f"{{<t_10><t_11>}} <t_40>:{BOX}; another: <t_10>:{BOX}", {"siou": 1, "viou": 2 / 3}),
+        ("stvg_several", f"{{<t_40><t_40>}} <t_41>:{BOX}", {"tiou": 0, "siou": 0, "viou": 0}),
         ("tr", "The red ring grows", {"match": 1}),
         ("tr", "The ring grows.", {"match": 0}),
         ("rc", "a red RING.", {"match": 1}),

@@ -30,6 +30,16 @@ def test_what_is_put_together_is_read_without_a_problem(name):
     assert read(name, answer_format.write(**fields)) == []
 
 
+def test_lists_are_written_one_after_another():
+    several = ANSWER_FORMATS["spans_and_tubes"]
+    tubes = [f"<t_10>:{BOX}", f"<t_30>:{BOX}"]
+    written = several.write(span=[SPAN, "{<t_30><t_40>}"], tube=tubes)
+    assert written == f"{SPAN}, {{<t_30><t_40>}} <t_10>:{BOX}; another: <t_30>:{BOX}"
+    assert several.takes_several("span") and several.takes_several("tube")
+    assert not ANSWER_FORMATS["span"].takes_several("span")
+    assert not ANSWER_FORMATS["sentences_with_spans"].takes_several("span")  # they stand among words
+
+
 @pytest.mark.parametrize("name", ANSWER_FORMATS)
 def test_an_answer_without_its_parts_lacks_them(name):
     parts = {*ANSWER_FORMATS[name].parts} - {"text", "caption"}

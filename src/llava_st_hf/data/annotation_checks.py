@@ -1,12 +1,16 @@
 """Checked values of annotation files: fields that are there, texts, whole numbers, lists of numbers."""
 
 import math
+import re
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
 from ..processing.media_llava_st import InputError
 from .skips import RecordError, make_error, show
+
+_CLOCK = re.compile(r"(?:(?P<hours>\d{1,3}):)?(?P<minutes>\d{1,2}):(?P<seconds>\d{1,2}(?:\.\d*)?)", re.ASCII)
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 
 
 def require_object(raw: Any) -> Mapping[str, Any]:
@@ -50,6 +54,14 @@ def require_frame(raw: Mapping[str, Any], name: str, where: str = "") -> int:
     return check_frame(require(raw, name, where), f"{where}{name}")
 
 
+def require_positive(raw: Mapping[str, Any], name: str) -> float:
+    """Return a field that is a number above 0, such as seconds or frames a second; else raise `RecordError`."""
+    (value,) = check_numbers([require(raw, name)], 1, name, "above 0")
+    if value <= 0:
+        raise make_error(name, value, "give a number above 0")
+    return value
+
+
 def check_frame(value: Any, field: str) -> int:
     """Return a value that is a whole number from 0, also as text or as 3.0; else raise `RecordError`."""
     if isinstance(value, str) and value.strip().isdecimal() and len(value) < 20:
@@ -81,6 +93,21 @@ def check_numbers(value: Any, count: int, field: str, expected: str) -> tuple[fl
     return tuple(numbers)
 
 
+def read_number(value: Any) -> Any:
+    """Return the number that a text such as `"3.5"` holds; anything else as it is."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        return float(value)
+    return value
+
+
+def read_seconds(value: Any) -> Any:
+    """Return the seconds of a text such as `"3.5"`, `"00:03.5"` or `"1:02:03"`; anything else as it is."""
+    match = _CLOCK.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        return read_number(value)
+    return 3600 * int(match["hours"] or 0) + 60 * int(match["minutes"]) + float(match["seconds"])
+
+
 def check_count(name: str, value: Any) -> int:
     """Return an option that is a whole number from 1; anything else raises `InputError`."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
@@ -92,8 +119,11 @@ __all__ = [
     "check_count",
     "check_frame",
     "check_numbers",
+    "read_number",
+    "read_seconds",
     "require",
     "require_frame",
     "require_object",
+    "require_positive",
     "require_text",
 ]

@@ -16,7 +16,12 @@ MAX_OVERHANG_PIXELS = 2.0
 MAX_OVERHANG_SHARE = 0.01
 
 TimeUnit = Literal["seconds", "frames", "fraction"]
+BoxForm = Literal["xyxy", "xywh"]
+BoxUnit = Literal["pixels", "fraction", "thousandth"]
 BoxValues = tuple[float, float, float, float]  # left, top, right, bottom
+# Width and height of any frame, in the units that do not depend on its size.
+_SIDES: Mapping[str, tuple[int, int]] = {"fraction": (1, 1), "thousandth": (1000, 1000)}
+_UNIT_NAMES: Mapping[str, str] = {"pixels": "pixels", "fraction": "fractions", "thousandth": "thousandths"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,8 @@ class AnnotatedBox:
         values (`Sequence[float]`): The numbers, as the file has them.
         form (`str`, *optional*, defaults to `"xyxy"`):
             `"xyxy"` for left, top, right, bottom; `"xywh"` for left, top, width, height.
-        unit (`str`, *optional*, defaults to `"pixels"`): `"pixels"`, or `"fraction"` of the frame.
+        unit (`str`, *optional*, defaults to `"pixels"`):
+            `"pixels"`; `"fraction"` of the frame, from 0 to 1; or `"thousandth"` of it, from 0 to 1000.
         field (`str`, *optional*, defaults to `"box"`): Field of the file, for messages.
 
     Raises:
@@ -67,8 +73,8 @@ class AnnotatedBox:
     """
 
     values: Sequence[float]
-    form: Literal["xyxy", "xywh"] = "xyxy"
-    unit: Literal["pixels", "fraction"] = "pixels"
+    form: BoxForm = "xyxy"
+    unit: BoxUnit = "pixels"
     field: str = "box"
 
     def __post_init__(self):
@@ -97,21 +103,23 @@ class AnnotatedBox:
                 that lies in the first pixel, as one in fractions does.
         """
         x1, y1, x2, y2 = self.xyxy
-        width, height = (1, 1) if self.unit == "fraction" else size
-        frame, fix = f"the frame of {width:g} x {height:g} pixels", None
+        width, height = _SIDES.get(self.unit, size)
+        frame, fix = f"the frame of {width:g} x {height:g} {_UNIT_NAMES[self.unit]}", None
         if not (width > 0 and height > 0):
             fix = f"{frame} has no area; fix width and height"
         elif x1 >= x2 or y1 >= y2:
-            fix = "it has no area; give left, top, right, bottom in pixels"
+            is_xywh = x2 > 0 and y2 > 0 and x1 + x2 <= width and y1 + y2 <= height
+            hint = "; or say that it is [left, top, width, height]" if self.form == "xyxy" and is_xywh else ""
+            fix = f"it has no area; give left, top, right, bottom in {_UNIT_NAMES[self.unit]}{hint}"
         elif min(x1, y1) >= 0 and max(x2, y2) <= 1 < min(width, height):
-            fix = f"it lies in the first pixel of {frame}; give pixels, not fractions of the frame"
+            fix = f"it lies in the first pixel of {frame}; give pixels, not fractions of the frame, or say its unit"
         elif min(x2, width) <= max(x1, 0) or min(y2, height) <= max(y1, 0):
-            fix = f"it lies outside of {frame}; give pixels of the displayed frame"
+            fix = f"it lies outside of {frame}; give {_UNIT_NAMES[self.unit]} of the displayed frame"
         elif not cut_overhang and any(
-            overhang > max(MAX_OVERHANG_PIXELS, MAX_OVERHANG_SHARE * side)
+            overhang > max(MAX_OVERHANG_PIXELS if self.unit == "pixels" else 0, MAX_OVERHANG_SHARE * side)
             for overhang, side in ((max(-x1, x2 - width), width), (max(-y1, y2 - height), height))
         ):
-            fix = f"it reaches far out of {frame}; give pixels of the displayed frame"
+            fix = f"it reaches far out of {frame}; give {_UNIT_NAMES[self.unit]} of the displayed frame"
         if fix is not None:
             raise make_error(self.field, list(self.xyxy), fix)
         sides = (width, height, width, height)
@@ -154,13 +162,15 @@ class Annotation:
         answer (`str`, *optional*): The caption or answer. Seconds and pixels in the texts become fractions.
         answer_field (`str`, *optional*, defaults to `"answer"`): Field of the answer in the file, for messages.
         prompt (`str`, *optional*): The whole question, where the file has it; the task's own otherwise.
-        spans (`tuple[AnnotatedSpan, ...]`, *optional*): When it happens.
+        spans (`tuple[AnnotatedSpan, ...]`, *optional*): When it happens; several where it happens more than once.
         boxes (`tuple[AnnotatedBox, ...]`, *optional*): Where it is in an image.
-        tubes (`tuple[AnnotatedTube, ...]`, *optional*): Where it is in a clip.
+        tubes (`tuple[AnnotatedTube, ...]`, *optional*):
+            Where it is in a clip: one for each span, or one in all, of which each span has what lies in it.
         size (`tuple[int, int]`, *optional*): Width and height of the frames; the file is asked by default.
         frame_range (`tuple[int, int]`, *optional*): First and last frame of the part of the video that is meant.
         frame_count (`int`, *optional*): Frames of the video, as the annotations count them.
-        frame_rate (`float`, *optional*): Frames per second, where frames are to be compared with seconds.
+        frame_rate (`float`, *optional*): Frames per second of the video, as the annotations have it.
+        duration_seconds (`float`, *optional*): Length of the video, as the annotations have it.
         cut_overhang (`bool`, *optional*, defaults to `True`):
             Whether a box that reaches over the frame by any length, and an end in seconds behind the clip, as data
             sets have them, are cut off and not refused.
@@ -180,6 +190,7 @@ class Annotation:
     frame_range: tuple[int, int] | None = None
     frame_count: int | None = None
     frame_rate: float | None = None
+    duration_seconds: float | None = None
     cut_overhang: bool = True
 
 
@@ -190,6 +201,8 @@ __all__ = [
     "AnnotatedSpan",
     "AnnotatedTube",
     "Annotation",
+    "BoxForm",
+    "BoxUnit",
     "BoxValues",
     "TimeUnit",
 ]

@@ -10,6 +10,7 @@ from .samples import Media
 from .skips import RecordError, make_error
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?://|[^\\/])")  # http://..., data:..., not C:\
+VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 _PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
@@ -110,6 +111,13 @@ class MediaFolder:
                     return self.open_media(str(place / name), media_type, field)
         return self.open_media(names[0], media_type, field)
 
+    def find_video(self, name: str, field: str = "video", places: Sequence[str] = ()) -> tuple[Media, ...]:
+        """Return the video of a name, with the ending that it has or another; before that, what lies at `places`."""
+        stem, ending = os.path.splitext(name)
+        stems = [name, stem] if ending.lower() in VIDEO_ENDINGS else [name]
+        names = [name, *(one + other for one in stems for other in VIDEO_ENDINGS)]
+        return self.find_media([*places, *names], "video", field)
+
     def _list_places(self) -> Iterator[Path]:
         """List the folder, and the folders right below it where nothing was found in it."""
         if self.path is not None and self.path.is_dir():
@@ -122,4 +130,4 @@ def _natural_key(name: str) -> list[Any]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
-__all__ = ["MediaFolder"]
+__all__ = ["VIDEO_ENDINGS", "MediaFolder"]

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,23 +13,62 @@ from ..processing.image_loading_llava_st import probe_image as probe_image_file
 from ..processing.media_llava_st import MediaInfo
 from ..processing.video_decoding_llava_st import probe_video as probe_video_file
 from ..processing.video_processing_llava_st import DEFAULT_FPS, LlavaSTVideoMetadata, LlavaSTVideoProcessor
-from ..processing.video_timeline_llava_st import open_video
+from ..processing.video_timeline_llava_st import Timeline, open_video
 from .media_loading import MAX_PIXELS, check_file, check_no_seconds, check_num_pixels, reasons_of_errors
 from .samples import Media, Sample
 
 
-def probe_video(path: str, num_frames: int) -> MediaInfo:
+class VideoHeader(NamedTuple):
+    """
+    What the header of a video file claims, which is quick to read and mostly true.
+
+    Args:
+        num_frames (`int`, *optional*): Number of frames; `None` where it does not say.
+        duration_seconds (`float`, *optional*): Length; `None` where it does not say.
+        width (`int`): Width of the frames, before any rotation.
+        height (`int`): Height of the frames, before any rotation.
+    """
+
+    num_frames: int | None
+    duration_seconds: float | None
+    width: int
+    height: int
+
+
+def probe_video(path: str, num_frames: int, frame_range: tuple[int, int] | None = None) -> MediaInfo:
     """
     Return what the model would know of a clip of which it gets `num_frames` frames; only one frame is decoded.
 
     Args:
         path (`str`): A video file.
         num_frames (`int`): How many frames are sampled.
+        frame_range (`tuple[int, int]`, *optional*): First and last frame of the part that is meant.
 
     Raises:
         `RecordError`: For a file that is no video, or has no frames, or too large ones.
     """
-    return _probe_clip((Media(path=path),), "media", None, LlavaSTVideoProcessor(num_frames=num_frames))
+    return _probe_clip((Media(path=path),), "media", frame_range, LlavaSTVideoProcessor(num_frames=num_frames))
+
+
+def probe_timeline(path: str) -> Timeline:
+    """Return when each frame of a video file is; raises `RecordError` as `probe_video`."""
+    return _probe(probe_video_file, Media(path=path), "media").timeline
+
+
+def probe_header(item: Media, name: str = "media") -> VideoHeader:
+    """Return what the header of a video file claims; no packet is read. Raises `RecordError` as `probe_video`."""
+    return _probe(_read_header, item, name)
+
+
+def _read_header(source: "str | bytes") -> VideoHeader:
+    with open_video(source, num_threads=1) as file:
+        stream, container = file.stream, file.container
+        seconds = None
+        if stream.duration:
+            seconds = float(stream.duration * stream.time_base)
+        elif container.duration:
+            seconds = container.duration / 1e6  # microseconds, for all of its streams
+        return VideoHeader(stream.frames or None, seconds, stream.codec_context.width, stream.codec_context.height)
 
 
 def probe_image(path: str) -> MediaInfo:
@@ -72,23 +111,27 @@ def probe_media(
     return (_probe_clip(sample.media, "media[0]", sample.frame_range, video_processor or LlavaSTVideoProcessor()),)
 
 
-def check_headers(sample: Sample) -> None:
+def check_headers(sample: Sample) -> VideoHeader | None:
     """
     Check that the files of a record open and are not too large; no packet and no pixel is read.
+
+    Returns:
+        `VideoHeader` or `None`: What its one clip or image claims to be, an image without frames and length.
 
     Raises:
         `RecordError`: For a file that cannot be opened, see `load_media`.
     """
-    is_clip = sample.media_type == "video" and len(sample.media) == 1
+    found = []
     for index, item in enumerate(sample.media):
         if item.frames is not None:
             continue
-        with reasons_of_errors(item, f"media[{index}]"):
-            if is_clip:
-                with open_video(item.source, num_threads=1):
-                    continue
-            with open_picture(item.source) as picture:
-                check_num_pixels(*picture.size, MAX_PIXELS)
+        name = f"media[{index}]"
+        if sample.media_type == "video" and len(sample.media) == 1:
+            return probe_header(item, name)
+        with reasons_of_errors(item, name), open_picture(item.source) as picture:
+            check_num_pixels(*picture.size, MAX_PIXELS)
+            found.append(VideoHeader(None, None, *picture.size))
+    return found[0] if len(found) == 1 else None
 
 
 def _probe_clip(
@@ -134,4 +177,12 @@ def _probe_path(probe: Callable[[Any], Any], path: str, modified_ns: int, num_by
     return probe(path)
 
 
-__all__ = ["check_headers", "probe_image", "probe_media", "probe_video"]
+__all__ = [
+    "VideoHeader",
+    "check_headers",
+    "probe_header",
+    "probe_image",
+    "probe_media",
+    "probe_timeline",
+    "probe_video",
+]

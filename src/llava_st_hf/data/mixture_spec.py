@@ -17,6 +17,8 @@ datasets:
     weight: 2                           # passes over what was chosen, per epoch
     required: true                      # no record of it may be skipped
     license: CC-BY-4.0                  # for the card of what is published, as is origin
+  - json_path: mine.jsonl
+    unit: thousandth                    # an option of the reader of its format
 ```
 
 Paths are relative to the YAML file; `~` and `$VARIABLES` are not expanded. A source with several files in braces is
@@ -112,6 +114,9 @@ class SourceSpec:
         required (`bool`, *optional*, defaults to `False`): Whether the run stops when one of its records is skipped.
         license (`str`, *optional*): SPDX identifier of the licence, for the card of `llava-st data publish`.
         origin (`str`, *optional*): Where the source comes from, an address or a few words, for the same card.
+        options (`dict`, *optional*):
+            What the reader of the format takes beside these, such as `unit`; in a file they stand among the other
+            keys.
 
     Raises:
         `InputError`: With the key, its value and the fix.
@@ -132,6 +137,7 @@ class SourceSpec:
     required: bool = False
     license: str | None = _text()
     origin: str | None = _text()
+    options: dict[str, Any] | None = None
 
     def __post_init__(self):
         if (self.json_path is None) == (self.id is None):
@@ -142,6 +148,9 @@ class SourceSpec:
         for name, needed in (("revision", "id"), ("split", "id"), ("format", "json_path")):
             if getattr(self, name) is not None and getattr(self, needed) is None:
                 raise InputError(f"{name} is {getattr(self, name)!r}, but it goes with {needed}, which is not given.")
+        if self.options and self.id is not None:
+            name, value = next(iter(self.options.items()))
+            raise InputError(f"{name} is {value!r}, but it goes with json_path, which is not given.")
 
     @property
     def name(self) -> str:
@@ -198,6 +207,7 @@ class SourceSpec:
         options = options if format == "canonical" else {}
         if num_frames is not None and format in FORMATS and "num_frames" in list_options(format):
             options["num_frames"] = num_frames
+        options |= self.options or {}
         return open_reader(format, self.json_path, self.name, self.data_folder, self.task, **options)
 
 
@@ -273,17 +283,34 @@ class MixtureSpec:
         sources: list[SourceSpec] = []
         for position, entry in enumerate(entries):
             try:
-                check_keys(entry, [part.name for part in fields(SourceSpec)], "the entry")
-                sources += _expand(SourceSpec(**entry), Path(folder))
+                sources += _expand(_read_source(entry), Path(folder))
             except InputError as error:
                 raise InputError(f"datasets[{position}]: {error}") from error
         return cls(**{**content, "datasets": tuple(sources)})
+
+
+def _read_source(entry: Any) -> SourceSpec:
+    """Make a source of the keys of an entry; those that are none of its own are options of a reader."""
+    from .readers.registry import FORMATS, list_options
+
+    own = [part.name for part in fields(SourceSpec) if part.name != "options"]
+    options = dict.fromkeys(itertools.chain(*map(list_options, FORMATS)))
+    # `num_frames` is said for the whole mixture.
+    known = [*own, *(name for name in options if name not in ("num_frames", *own))]
+    check_keys(entry, known, "the entry")
+    return SourceSpec(
+        **{name: value for name, value in entry.items() if name in own},
+        options={name: value for name, value in entry.items() if name not in own} or None,
+    )
 
 
 def _expand(source: SourceSpec, folder: Path) -> list[SourceSpec]:
     """Return an entry for each name in the braces of its path, all paths from the folder of the mixture."""
     if source.data_folder is not None:
         source = replace(source, data_folder=str(folder / source.data_folder))
+    if source.options is not None:  # a folder of a reader, as `vidor_folder`
+        paths = {name: str(folder / str(value)) for name, value in source.options.items() if name.endswith("_folder")}
+        source = replace(source, options={**source.options, **paths})
     if source.json_path is None:
         return [source]
     pieces = _BRACES.split(source.json_path)

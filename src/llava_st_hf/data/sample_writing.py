@@ -15,8 +15,9 @@ from ..processing.frame_sampling_llava_st import compute_frame_indices
 from ..processing.media_llava_st import InputError, MediaError, MediaInfo, PromptError
 from ..processing.notation_llava_st import NOTATION, Lexeme, write_box, write_span, write_time, write_tube
 from ..processing.prompt_coordinates_llava_st import compute_fraction
-from ..processing.tasks_llava_st import get_task
+from ..processing.tasks_llava_st import TASKS, get_task
 from .annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation, BoxValues
+from .media_fit import MediaFit, fit_to_file
 from .media_probe import probe_image, probe_video
 from .samples import Sample
 from .skips import RecordError, make_error, show
@@ -43,7 +44,8 @@ def make_sample(
     Write the record of an annotation.
 
     Where the annotations count the frames of the video (`frame_range` or `frame_count` is given), times are fractions
-    of those. Otherwise they are fractions of the file's own time line, which is read from its header.
+    of those, if the file has as many; of a copy at another rate, see `media_fit`, and in all other cases they are
+    fractions of the file's own time line.
 
     Args:
         annotation (`Annotation`): What the file says.
@@ -74,7 +76,8 @@ def make_sample(
     ```
     """
     try:
-        messages = _Conversation(annotation, num_frames).write(variant)
+        conversation = _Conversation(annotation, num_frames)
+        messages = conversation.write(variant)
     except PromptError as error:
         raise RecordError("invalid_field", "query", f"the record cannot be written: {error}") from error
     return Sample(
@@ -84,7 +87,7 @@ def make_sample(
         media_type=annotation.media_type,
         media=annotation.media,
         messages=messages,
-        frame_range=annotation.frame_range,
+        frame_range=conversation.frame_range,
     )
 
 
@@ -164,6 +167,18 @@ class SampledClip(NamedTuple):
         moments = dict(zip(info.frame_indices, zip(info.frame_seconds, fractions, strict=True), strict=True))
         return cls("seconds", info.end_seconds, list(moments.values()), info.fraction_at)
 
+    @classmethod
+    def of_duration(cls, seconds: float, num_frames: int) -> "SampledClip":
+        """Return the clip of a video of which only the length is known."""
+
+        def compute_share(time: float) -> float:
+            if not 0 <= time <= seconds:
+                raise MediaError(f"the time {time:g} s is outside the clip: give a time from 0 to {seconds:g} s.")
+            return time / seconds
+
+        shares = np.linspace(0, 1, num_frames).tolist()
+        return cls("seconds", seconds, [(share * seconds, share) for share in shares], compute_share)
+
 
 class _Conversation:
     """An annotation while it is written; the medium is looked into only when it is needed."""
@@ -189,15 +204,31 @@ class _Conversation:
         return probe_video(media[0].path, self.num_frames)
 
     @cached_property
+    def fit(self) -> MediaFit:
+        """How the annotations lie in the file."""
+        return fit_to_file(self.annotation)
+
+    @property
+    def frame_range(self) -> tuple[int, int] | None:
+        """First and last frame of the part of the file that is meant."""
+        return None if self.annotation.frame_range is None else self.fit.frame_range
+
+    @cached_property
     def clip(self) -> SampledClip:
         """The sampled frames: of the frames that the annotations count, or else of the file."""
-        if self.annotation.frame_range is not None:
-            return SampledClip.of_frames(*self.annotation.frame_range, self.num_frames)
-        if self.annotation.frame_count is not None:
-            return SampledClip.of_frames(0, self.annotation.frame_count - 1, self.num_frames)
+        media, duration = self.annotation.media, self.annotation.duration_seconds
         if self.annotation.media_type == "image":
-            raise make_error("image", self.annotation.media[0].path, "it has no time; leave out spans and tubes")
-        return SampledClip.of_file(self.info)
+            raise make_error("image", media[0].path, "it has no time; leave out spans and tubes")
+        if self.fit.by_frames:
+            return SampledClip.of_frames(*self.fit.frame_range, self.num_frames)
+        if self.fit.frame_range is not None:
+            return SampledClip.of_file(probe_video(media[0].path, self.num_frames, self.fit.frame_range))
+        try:
+            return SampledClip.of_file(self.info)
+        except RecordError:
+            if duration is None:
+                raise
+            return SampledClip.of_duration(duration, self.num_frames)
 
     @property
     def span(self) -> tuple[float, float]:
@@ -205,31 +236,48 @@ class _Conversation:
         return self._take_one("spans", self.spans)
 
     @cached_property
-    def tube(self) -> TubeEntries:
-        """Time and box of the one tube, at each sampled frame that has one."""
-        return self._compute_tube(self._take_one("tubes", self.annotation.tubes))
+    def tubes(self) -> list[TubeEntries]:
+        """Time and box at each sampled frame that has one: a tube for each span."""
+        annotated = self.annotation.tubes
+        if not self.task.answer_format.takes_several("tube"):
+            return [self._compute_tube(self._take_one("tubes", annotated), self.span)]
+        if len(annotated) not in (1, len(self.spans)):
+            raise RecordError(
+                "invalid_field",
+                "tubes",
+                f"there are {len(annotated)} tubes and {len(self.spans)} spans: give one each.",
+            )
+        annotated = annotated * len(self.spans) if len(annotated) == 1 else annotated
+        return [self._compute_tube(tube, span, is_part=True) for tube, span in zip(annotated, self.spans, strict=True)]
 
     @property
     def box(self) -> BoxValues:
         """The one box, or where there is a tube its first."""
         if self.annotation.tubes:
-            return self.tube[0][1]
+            return self.tubes[0][0][1]
         return self._compute_box(self._take_one("boxes", self.annotation.boxes))
 
     def _take_one(self, name: str, values: Sequence[Any]) -> Any:
         if len(values) != 1:
             task = self.annotation.task
-            raise RecordError("invalid_field", name, f"the record has {len(values)} {name}: task {task!r} needs one.")
+            fix = f"; {task}_several takes more" if len(values) > 1 and f"{task}_several" in TASKS else ""
+            raise RecordError(
+                "invalid_field", name, f"the record has {len(values)} {name}: task {task!r} needs one{fix}."
+            )
         return values[0]
+
+    @property
+    def frame_rate(self) -> float | None:
+        """Frames a second of the annotations."""
+        return self.annotation.frame_rate or (None if self.annotation.media_type == "image" else self.fit.frame_rate)
 
     def _convert_time(self, time: float, unit: str, field: str) -> float:
         """Return a time in the unit of the clip."""
         if unit == self.clip.unit:
             return time
-        rate = self.annotation.frame_rate
-        if not rate:
+        if not self.frame_rate:
             raise make_error(field, time, f"it is in {unit}, which need frame_rate to be compared with the video")
-        return time / rate if unit == "frames" else time * rate
+        return self.fit.start_seconds + time / self.frame_rate if unit == "frames" else time * self.frame_rate
 
     def _compute_time(self, time: float, field: str, value: Any) -> float:
         try:
@@ -252,13 +300,14 @@ class _Conversation:
             size = (1, 1) if box.unit == "fraction" else (self.info.width, self.info.height)
         return box.compute_fractions(size, self.annotation.cut_overhang)
 
-    def _compute_tube(self, tube: AnnotatedTube) -> TubeEntries:
+    def _compute_tube(self, tube: AnnotatedTube, span: tuple[float, float], is_part: bool = False) -> TubeEntries:
+        """Return the entries of a tube; where it `is_part` of one with more spans, those of this span only."""
         given = {self._convert_time(time, tube.unit, tube.field): box for time, box in tube.boxes.items()}
+        times = np.interp(span, *np.array([(fraction, time) for time, fraction in self.clip.moments]).T)
         if tube.interpolate:
-            entries = self._interpolate(tube, given)
+            entries = self._interpolate(tube, given, span, times)
         else:
-            boxes = [(fraction, given.get(time)) for time, fraction in self.clip.moments]
-            entries = [(fraction, self._compute_box(box)) for fraction, box in boxes if box is not None]
+            entries = self._take_boxes(given, times, is_part)
         if not entries:
             raise RecordError(
                 "invalid_field",
@@ -268,24 +317,55 @@ class _Conversation:
             )
         return entries
 
-    def _interpolate(self, tube: AnnotatedTube, given: Mapping[float, AnnotatedBox | None]) -> TubeEntries:
-        """Return the entries of a tube at the sampled frames between the start and the end of the span."""
-        start, end = self.span
-        moments = [moment for moment in self.clip.moments if start - _EDGE <= moment[1] <= end + _EDGE]
-        if not moments:
-            (span,) = self.annotation.spans
-            raise make_error(
-                span.field,
-                list(span.times),
-                f"none of the {self.num_frames} sampled frames lies in it; widen it, or raise num_frames",
-            )
+    def _take_boxes(
+        self, given: Mapping[float, AnnotatedBox | None], times: Sequence[float], is_part: bool
+    ) -> TubeEntries:
+        """Return the boxes at sampled frames; of an event between two frames its box that is nearest to one."""
+        # A frame of the annotations and one of the file that are the same moment, but for their rounding.
+        slack = 0.5 / self.frame_rate + _EDGE if self.clip.unit == "seconds" and self.frame_rate else 0.0
+        known = np.array(sorted(time for time, box in given.items() if box is not None))
+        inside = known[(known >= times[0] - slack) & (known <= times[1] + slack)]
+        moments = np.array([time for time, _ in self.clip.moments])
+        for candidates, reach in ((inside if is_part else known, slack), (inside, np.inf)):
+            if not len(candidates):
+                continue
+            distances = np.abs(candidates[:, None] - moments)
+            nearest, distances = candidates[distances.argmin(0)].tolist(), distances.min(0)
+            places = np.flatnonzero(distances <= reach) if reach < np.inf else [int(distances.argmin())]
+            if len(places):
+                return [(self.clip.moments[place][1], self._compute_box(given[nearest[place]])) for place in places]
+        return []
+
+    def _interpolate(
+        self,
+        tube: AnnotatedTube,
+        given: Mapping[float, AnnotatedBox | None],
+        span: tuple[float, float],
+        times: Sequence[float],
+    ) -> TubeEntries:
+        """Return the entries at the sampled frames of a span, or at the one nearest to a span between two frames."""
         if not self.annotation.cut_overhang:
             for time in given:
                 self._compute_time(time, tube.field, time)
         boxes = {time: None if box is None else self._compute_box(box) for time, box in given.items()}
-        hold = HOLD_SECONDS if self.clip.unit == "seconds" else HOLD_SECONDS * (self.annotation.frame_rate or 0)
-        found = interpolate_boxes(boxes, [time for time, _ in moments], hold)
-        return [(fraction, box) for (_, fraction), box in zip(moments, found, strict=True) if box is not None]
+        moments = [moment for moment in self.clip.moments if span[0] - _EDGE <= moment[1] <= span[1] + _EDGE]
+        asked = [time for time, _ in moments]
+        if not moments:
+            moments = [min(self.clip.moments, key=lambda moment: abs(moment[1] - sum(span) / 2))]
+            asked = [min(max(moments[0][0], times[0]), times[1])]  # the moment of the event that is nearest to it
+        hold = HOLD_SECONDS if self.clip.unit == "seconds" else HOLD_SECONDS * (self.frame_rate or 0)
+        found = interpolate_boxes(boxes, asked, hold)
+        entries = [(fraction, box) for (_, fraction), box in zip(moments, found, strict=True) if box is not None]
+        known = [time for time, box in boxes.items() if box is not None]
+        if entries or not known:
+            return entries
+        # Sampled frames may lie further apart than a box holds: half of the way between two is near.
+        reach = max(
+            hold, (self.clip.moments[-1][0] - self.clip.moments[0][0]) / max(len(self.clip.moments) - 1, 1) / 2
+        )
+        distances = np.abs(np.array(known)[:, None] - asked)
+        box, place = np.unravel_index(distances.argmin(), distances.shape)
+        return [(moments[place][1], boxes[known[box]])] if distances[box, place] <= reach + _EDGE else []
 
     # ----------------------------------------------------------------------------------------------
     # Text
@@ -296,10 +376,20 @@ class _Conversation:
         if prompt is None:
             prompt = self.task.write_prompt(variant, **{name: self._write(name) for name in self.task.needs})
         form = self.task.answer_format
-        answer = form.write(**{name: self._write(name) for name in form.fields})
-        if form.several:
+        answer = form.write(**{name: self._write_answer(name) for name in form.fields})
+        if form.several and "text" in form.fields:
             self._check_answer(answer)
         return ({"role": "user", "content": prompt}, {"role": "assistant", "content": answer})
+
+    def _write_answer(self, name: str) -> str | list[str]:
+        """Return what stands at one of the fields of an answer, a list where there may be several."""
+        if not self.task.answer_format.takes_several(name):
+            return self._write(name)
+        if not self.spans:
+            raise RecordError("invalid_field", "spans", f"spans is empty: task {self.annotation.task!r} needs one.")
+        if name == "span":
+            return [write_span(*span) for span in self.spans]
+        return [write_tube(entries) for entries in self.tubes]
 
     def _write(self, name: str) -> str:
         """Return what stands at one of the fields of a prompt or of an answer."""
@@ -315,7 +405,7 @@ class _Conversation:
             return write_time(self.span[name == "end"])
         if name == "span":
             return write_span(*self.span)
-        return write_box(self.box) if name == "box" else write_tube(self.tube)
+        return write_box(self.box) if name == "box" else write_tube(self.tubes[0])
 
     def _convert_text(self, field: str, text: str | None) -> str:
         """Return a text with the seconds and pixels in it as fractions."""

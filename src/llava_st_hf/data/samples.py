@@ -20,7 +20,7 @@ at the front of the first user turn, unless the text says with `<video>` or `<im
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any
 
@@ -101,6 +101,8 @@ class Sample:
         messages (`tuple[dict[str, str], ...]`):
             `role` (`"system"` once at the front, then `"user"` and `"assistant"` in turns) and `content`.
         frame_range (`tuple[int, int]`, *optional*): First and last frame of the part of the clip that is meant.
+        notes (`tuple[tuple[str, str], ...]`, *optional*, defaults to `()`):
+            What its reader put right, a kind and a sentence each, for `llava-st data check`. No part of the record.
 
     Raises:
         `RecordError`: With the field, its value and the fix, for anything that does not fit together.
@@ -131,6 +133,7 @@ class Sample:
     media: tuple[Media, ...]
     messages: tuple[Mapping[str, str], ...]
     frame_range: tuple[int, int] | None = None
+    notes: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self):
         for name in ("id", "source"):

@@ -81,6 +81,36 @@ def compute_temporal_iou(spans: ArrayLike, others: ArrayLike) -> np.ndarray:
     return np.where(is_span, ious, 0.0)
 
 
+def compute_union_iou(spans: ArrayLike, others: ArrayLike) -> float:
+    """
+    Compute the tIoU of several spans with several others: of the time that any of the first cover, and of the second.
+
+    Spans of no length, and reversed ones, cover no time; where neither covers any, two equal lists are worth 1.
+
+    Args:
+        spans (`ArrayLike`): Starts and ends of shape (spans, 2), in seconds, in any order; they may overlap.
+        others (`ArrayLike`): The same, of any number.
+
+    Returns:
+        `float`: From 0 to 1.
+
+    Example:
+
+    ```python
+    >>> compute_union_iou([[0.0, 2.0], [4.0, 6.0]], [[1.0, 6.0]])
+    0.5
+    ```
+    """
+    spans, others = _as_groups("spans", spans, 2), _as_groups("others", others, 2)
+    edges = np.unique(np.concatenate([spans.ravel(), others.ravel()]))
+    middles, lengths = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
+    covered = [((group[:, :1] <= middles) & (middles <= group[:, 1:])).any(0) for group in (spans, others)]
+    union = float(lengths[covered[0] | covered[1]].sum())
+    if union == 0:
+        return float(spans.shape == others.shape and (np.sort(spans, axis=0) == np.sort(others, axis=0)).all())
+    return float(lengths[covered[0] & covered[1]].sum() / union)
+
+
 def compute_box_iou(boxes: ArrayLike, others: ArrayLike) -> np.ndarray:
     """
     Compute IoU: the area of the intersection of two boxes over that of their union.
@@ -232,5 +262,6 @@ __all__ = [
     "compute_recall",
     "compute_temporal_iou",
     "compute_tube_iou",
+    "compute_union_iou",
     "normalize_text",
 ]

@@ -24,6 +24,7 @@ from .metrics import (
     compute_recall,
     compute_temporal_iou,
     compute_tube_iou,
+    compute_union_iou,
     normalize_text,
 )
 
@@ -58,6 +59,8 @@ class Measure:
         threshold_name (`str`, *optional*, defaults to `""`): Beginning of the names of the shares, such as `"tIoU@"`.
         thresholds (`tuple[float, ...]`, *optional*, defaults to `()`): From which value on an item counts.
         field (`str`, *optional*): Which one it is of several values that `compare` returns.
+        takes_all (`bool`, *optional*, defaults to `False`):
+            Whether `compare` takes all spans or tubes of an answer, and not the first.
 
     Example:
 
@@ -74,15 +77,16 @@ class Measure:
     threshold_name: str = ""
     thresholds: tuple[float, ...] = ()
     field: str | None = None
+    takes_all: bool = False
 
     def score(self, answer: GroundingResult, truth: GroundingResult, compared: dict[Any, Any]) -> float:
         """
-        Compare an answer with a truth that has the part; an answer without it is worth 0, of several the first.
+        Compare an answer with a truth that has the part; an answer without it is worth 0.
 
         What was compared is kept in `compared` for the other measures of the same answer.
         """
         if (key := (self.part, self.compare)) not in compared:
-            said, true = (_find_part(result, self.part) for result in (answer, truth))
+            said, true = (_find_part(result, self.part, self.takes_all) for result in (answer, truth))
             compared[key] = None if said is None else self.compare(said, true, truth.media)
         value = compared[key]
         if value is None:
@@ -95,17 +99,23 @@ class Measure:
         return {self.mean_name: compute_mean(values), **shares}
 
 
-def _find_part(result: GroundingResult, part: str) -> Any:
-    """Return the first span, box or tube of a result, or the words of the whole or of its first caption, if any."""
+def _find_part(result: GroundingResult, part: str, takes_all: bool = False) -> Any:
+    """Return the first span, box or tube of a result, or all, or the words of the whole or of its first caption."""
     if part == "text":
         return result.plain_text.strip() or None
     captions = [caption.text for caption in result.captions]
     found = {"span": result.spans, "box": result.boxes, "tube": result.tubes, "caption": captions}[part]
-    return found[0] if found else None
+    if not found:
+        return None
+    return found if takes_all else found[0]
 
 
 def _compare_spans(said: Span, true: Span, media: MediaInfo) -> float:
     return compute_temporal_iou(*((span.start_seconds, span.end_seconds) for span in (said, true)))
+
+
+def _compare_all_spans(said: Sequence[Span], true: Sequence[Span], media: MediaInfo) -> float:
+    return compute_union_iou(*([(span.start_seconds, span.end_seconds) for span in spans] for spans in (said, true)))
 
 
 def _compare_boxes(said: Box, true: Box, media: MediaInfo) -> float:
@@ -116,6 +126,14 @@ def _compare_tubes(said: Tube, true: Tube, media: MediaInfo) -> TubeIoU:
     return compute_tube_iou(said, true, media.frame_indices)
 
 
+def _join(tubes: Sequence[Tube]) -> Tube:
+    return Tube(tuple(sorted((box for tube in tubes for box in tube.boxes), key=lambda box: box.seconds)))
+
+
+def _compare_all_tubes(said: Sequence[Tube], true: Sequence[Tube], media: MediaInfo) -> TubeIoU:
+    return _compare_tubes(_join(said), _join(true), media)
+
+
 def _compare_words(said: str, true: str, media: MediaInfo) -> float:
     return normalize_text(said) == normalize_text(true)
 
@@ -124,8 +142,16 @@ def _compare_words(said: str, true: str, media: MediaInfo) -> float:
 MEASURES: Mapping[str, Measure] = {
     "temporal_iou": Measure("tiou", "span", _compare_spans, "m_tIoU", "tIoU@", _THRESHOLDS),
     "temporal_recall": Measure("tiou", "span", _compare_spans, "m_tIoU", "R@", _THRESHOLDS),
+    "all_spans_iou": Measure("tiou", "span", _compare_all_spans, "m_tIoU", "tIoU@", _THRESHOLDS, takes_all=True),
+    "all_spans_recall": Measure("tiou", "span", _compare_all_spans, "m_tIoU", "R@", _THRESHOLDS, takes_all=True),
     "spatial_iou": Measure("siou", "tube", _compare_tubes, "m_sIoU", "sIoU@", _THRESHOLDS, "spatial"),
     "volume_iou": Measure("viou", "tube", _compare_tubes, "m_vIoU", "vIoU@", _THRESHOLDS, "volume"),
+    "all_tubes_spatial_iou": Measure(
+        "siou", "tube", _compare_all_tubes, "m_sIoU", "sIoU@", _THRESHOLDS, "spatial", takes_all=True
+    ),
+    "all_tubes_volume_iou": Measure(
+        "viou", "tube", _compare_all_tubes, "m_vIoU", "vIoU@", _THRESHOLDS, "volume", takes_all=True
+    ),
     "box_iou": Measure("iou", "box", _compare_boxes, "m_IoU", "acc@", (0.5,)),
     "exact_match": Measure("match", "text", _compare_words, "exact_match"),
     "caption_match": Measure("caption_match", "caption", _compare_words, "caption_exact_match"),
@@ -209,7 +235,7 @@ class DefaultProtocol(Protocol):
     def score(
         self, task: str, answer: GroundingResult, truth: GroundingResult, vocabulary: CoordinateVocabulary
     ) -> dict[str, float | None]:
-        """Score one answer, see `Protocol.score`; of several spans, boxes or tubes the first counts."""
+        """Score one answer, see `Protocol.score`; of several spans or boxes the first counts, if one is asked for."""
         measures, compared = (MEASURES[name] for name in get_task(task).measures), {}
         return {measure.name: measure.score(answer, truth, compared) for measure in measures}
 

@@ -3,12 +3,15 @@
 Parser, grammar, records and scores go by these; which task is answered in which form stands in `tasks_llava_st`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import Formatter
 from types import MappingProxyType
 
 from .media_llava_st import InputError
+
+# What stands between two groups of a kind where an answer has several of them, one after another.
+SEPARATORS: Mapping[str, str] = MappingProxyType({"span": ", ", "box": ", ", "tube": "; another: "})
 
 
 @dataclass(frozen=True)
@@ -44,17 +47,26 @@ class AnswerFormat:
         """What `write` is given: names of parts, and `"end"` for the end of a span whose start the prompt gives."""
         return tuple(name for _, name, _, _ in Formatter().parse(self.template) if name)
 
-    def write(self, **fields: str) -> str:
-        """Write an answer; `fields` are texts, a caption with the full stop at its end."""
-        return self.template.format(**fields)
+    def takes_several(self, name: str) -> bool:
+        """Tell whether a field of the template may be given more than once, as `"span"` of `{span}`."""
+        return name in self.several and name in self.fields
+
+    def write(self, **fields: str | Sequence[str]) -> str:
+        """Write an answer; `fields` are texts, a caption with the full stop at its end, or lists of groups."""
+        written = {
+            name: value if isinstance(value, str) else SEPARATORS[name].join(value) for name, value in fields.items()
+        }
+        return self.template.format(**written)
 
 
 _ANSWER_FORMATS = (
     AnswerFormat("text", parts=("text",)),
     AnswerFormat("span", parts=("span",), template="{span}"),
+    AnswerFormat("spans", parts=("span",), several=("span",), template="{span}"),
     AnswerFormat("box", parts=("box",), template="{box}"),
     AnswerFormat("tube", parts=("tube",), template="{tube}"),
     AnswerFormat("span_and_tube", parts=("span", "tube"), template="{span} {tube}"),
+    AnswerFormat("spans_and_tubes", parts=("span", "tube"), several=("span", "tube"), template="{span} {tube}"),
     AnswerFormat(
         "end_caption_and_tube",
         parts=("span", "tube", "caption"),
@@ -75,4 +87,4 @@ def get_answer_format(name: AnswerFormat | str) -> AnswerFormat:
     return ANSWER_FORMATS[name]
 
 
-__all__ = ["ANSWER_FORMATS", "AnswerFormat", "get_answer_format"]
+__all__ = ["ANSWER_FORMATS", "SEPARATORS", "AnswerFormat", "get_answer_format"]

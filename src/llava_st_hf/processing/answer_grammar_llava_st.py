@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from .answer_formats_llava_st import AnswerFormat, get_answer_format
+from .answer_formats_llava_st import SEPARATORS, AnswerFormat, get_answer_format
 from .batch_feature_llava_st import GroundingContext
 from .grammar_vocabulary_llava_st import Choices, GrammarVocabulary
 from .media_llava_st import MediaInfo, PromptError
@@ -442,10 +442,6 @@ class _Interleaved(_Part):
         return walk._replace(step=walk.step + 1)
 
 
-# What stands between two groups where an answer may have several.
-_BETWEEN = {"span": ", ", "box": ", ", "tube": "; another: "}
-
-
 def _list_parts(vocabulary: GrammarVocabulary, answer_format: AnswerFormat) -> list[_Part]:
     """Build the parts of an answer format from its template, in the notation of the training data."""
     tube = _Tube(vocabulary)
@@ -471,7 +467,7 @@ def _list_parts(vocabulary: GrammarVocabulary, answer_format: AnswerFormat) -> l
         _add_literal(parts, vocabulary.encode(pending.rstrip() if field == "caption" else pending + opening))
         parts += group
         if field in answer_format.several:
-            between = vocabulary.encode(closing + _BETWEEN[field] + opening)
+            between = vocabulary.encode(closing + SEPARATORS[field] + opening)
             parts.append(_Again(len(parts) - len(group), between))
         pending = closing
     _add_literal(parts, (*vocabulary.encode(pending), vocabulary.end_id))

@@ -355,6 +355,41 @@ _TASKS = (
         answer_format=ANSWER_FORMATS["text"],
         example_answer="Playing the guitar.",
     ),
+    Task(
+        name="tvg_several",
+        title="temporal video grounding of several moments",
+        description="Find each time that the described event happens: a query in, one span or more out.",
+        media_type="video",
+        needs=("query",),
+        prompts=(
+            "Give you a textual query: '{query}'. When does the described content occur in the video? Please return "
+            "the start and end timestamps of each time that it occurs.",
+        ),
+        answer_format=ANSWER_FORMATS["spans"],
+        example_answer="{<t_12><t_47>}, {<t_60><t_71>}",
+        measures=("all_spans_recall",),
+        headline=("R@0.5", "m_tIoU"),
+    ),
+    Task(
+        name="stvg_several",
+        title="spatial-temporal video grounding of several moments",
+        description="Find each time that the described event happens, and where: spans and a tube for each out.",
+        media_type="video",
+        needs=("query",),
+        prompts=(
+            "At which time intervals in the video can we see {query} occurring?"
+            + _LOCATION_REQUEST
+            + _TIMES_AND_BOXES,
+        ),
+        question_prompt="{query}" + _TIMES_AND_BOXES,
+        answer_format=ANSWER_FORMATS["spans_and_tubes"],
+        example_answer=(
+            "{<t_10><t_12>}, {<t_40><t_41>} <t_10>:[<x_1><y_2><x_30><y_40>], <t_12>:[<x_3><y_2><x_32><y_40>]; "
+            "another: <t_40>:[<x_5><y_2><x_34><y_40>]"
+        ),
+        measures=("all_spans_iou", "all_tubes_spatial_iou", "all_tubes_volume_iou"),
+        headline=("m_tIoU", "m_sIoU", "m_vIoU"),
+    ),
 )
 
 _TASKS_BY_NAME = {task.name: task for task in _TASKS}

@@ -1,10 +1,14 @@
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from video_files import encode
 
+from llava_st_hf.data.media_probe import probe_media
 from llava_st_hf.data.readers.hc_stvg import HcStvgReader
 from llava_st_hf.data.samples import Sample
+from llava_st_hf.data.turns import read_turns
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.media_llava_st import InputError, MediaInfo
 from llava_st_hf.processing.tasks_llava_st import TASKS
@@ -74,6 +78,31 @@ def test_says_what_is_wrong(tmp_path, changes, field):
     assert not isinstance(skipped, Sample)
     assert skipped.id == "1_a.mp4"
     assert skipped.detail.startswith(field)
+
+
+@pytest.mark.parametrize(("rate", "num_frames"), [(5, 100), (10, 200), (4, 80)])
+def test_a_copy_at_another_rate_has_the_right_seconds(tmp_path, rate, num_frames):
+    path = tmp_path / "video/1_a.mp4"
+    path.parent.mkdir()
+    encode(path, num_frames=num_frames, pts=list(range(num_frames)), time_base=Fraction(1, rate), params="bframes=0")
+    entry = {**V2, "img_num": 100, "img_size": [48, 64], "bbox": [[i, 10, 20, 20] for i in range(31)]}
+    (tmp_path / "a.json").write_text(json.dumps({"1_a.mp4": entry}))
+    (record,) = HcStvgReader(tmp_path / "a.json", "hc_stvg", tmp_path / "video")
+    assert isinstance(record, Sample), record
+    # Frame 20 of 100 in 20 seconds is at 4 s, the last one of the event at 10 s.
+    (turn,) = read_turns(record, probe_media(record))
+    assert (turn.answer.spans[0].start_seconds, turn.answer.spans[0].end_seconds) == pytest.approx((4, 10))
+    assert turn.answer.tubes[0].box_at(6.0).xyxy == pytest.approx((10, 10, 30, 30), abs=0.6)
+
+
+def test_a_video_of_another_length_is_named(tmp_path):
+    path = tmp_path / "video/1_a.mp4"
+    path.parent.mkdir()
+    encode(path, num_frames=90, pts=list(range(90)), time_base=Fraction(1, 10), params="bframes=0")
+    (tmp_path / "a.json").write_text(json.dumps({"1_a.mp4": V2}))
+    (skipped,) = HcStvgReader(tmp_path / "a.json", "hc_stvg", tmp_path / "video")
+    assert skipped.reason == "mismatched_media"
+    assert "90 frames and 9.000 s, but the annotations are of one with 101 frames and 20.000 s" in skipped.detail
 
 
 def test_refuses_another_file(tmp_path):

@@ -60,6 +60,37 @@ FILES = {
         "a.json",
         {"images": [IMAGE], "annotations": [ANNOTATION], "categories": [{"id": 1, "name": "dog"}]},
     ),
+    "activitynet_captions": ("a.json", {"a": {"duration": 4.0, "timestamps": [[0, 1]], "sentences": ["A dog."]}}),
+    "tacos": ("a.json", {"a.avi": {"timestamps": [[0, 9]], "sentences": ["A dog."], "fps": 10.0, "num_frames": 40}}),
+    "qvhighlights": (
+        "a.jsonl",
+        {"qid": 1, "query": "A dog.", "duration": 4, "vid": "a", "relevant_windows": [[0, 1], [2, 3]]},
+    ),
+    "video_r1": (
+        "a.json",
+        [{"path": "a.mp4", "problem": "When?", "solution": '<answer>{"time": [0, 1]}</answer>', "problem_id": 1}],
+    ),
+    "shikra_rec": (
+        "a.jsonl",
+        {"img_path": "a.jpg", "expression": "dog", "bbox": [0, 0, 9, 9], "width": 320, "height": 240},
+    ),
+    "coco_video": (
+        "a.json",
+        {
+            "videos": [{"id": 1, "name": "a", "width": 320, "height": 240}],
+            "images": [{"id": 1, "video_id": 1, "frame_id": 3, "file_name": "a/3.jpg"}],
+            "annotations": [{**ANNOTATION, "track_id": 1}],
+            "categories": [{"id": 1, "name": "dog"}],
+        },
+    ),
+    "user_csv": ("a.csv", "video,query,span_seconds\na.mp4,a dog,0-1\n"),
+    "mot": ("a.txt", "1,1,0,0,9,9,1,1,1\n"),
+    "cvat_video": (
+        "a.xml",
+        '<annotations><track id="0" label="dog"><box frame="1" outside="0" xtl="0" ytl="0" xbr="9" ybr="9"/></track>'
+        "<meta><task><source>a.mp4</source></task></meta></annotations>",
+    ),
+    "vue_stg": ("query.csv", "query_id,query_text,video_id\nq,A dog.,a\n"),
 }
 
 
@@ -72,7 +103,10 @@ def folder(clip, tmp_path):
 
 def write_file(folder: Path, format: str) -> Path:
     name, content = FILES[format]
-    (folder / name).write_text(json.dumps(content))
+    (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    if format == "vue_stg":
+        (folder / "video.csv").write_text("video_id,video_duration\na,4.0\n")
+        (folder / "tubes.csv").write_text("query_id,time_ms,x0,y0,x1,y1\nq,1000,0,0,1,1\n")
     return folder / name
 
 
@@ -92,9 +126,81 @@ def test_the_table_is_complete():
     assert all(entry.description and "\n" not in entry.description for entry in FORMATS.values())
 
 
-def test_lines_of_charades_are_told(tmp_path):
-    (tmp_path / "a.txt").write_text("a 0.0 1.0##a dog.")
-    assert guess_format(tmp_path / "a.txt") == "charades_sta"
+@pytest.mark.parametrize(
+    ("line", "format"),
+    [
+        ("a 0.0 1.0##a dog.", "charades_sta"),
+        ("\ufeff  AMT7R  0.0  15.5 ## person: 1, 2, 3", "charades_sta"),
+        ("1,1,912,484,97,109,0,7,1", "mot"),
+        ("1 3 794.27 247.59 71.245 174.88 -1 -1 -1 -1", "mot"),
+    ],
+)
+def test_lines_of_text_are_told(tmp_path, line, format):
+    (tmp_path / "a.txt").write_text(f"{line}\n{line}")
+    assert guess_format(tmp_path / "a.txt") == format
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        (
+            "a.json",
+            {"version": "5.0", "shapes": [], "imagePath": "a.jpg"},
+            "looks like LabelMe, which has no reader: wri",
+        ),
+        (
+            "a.json",
+            [{"id": 1, "data": {}, "annotations": []}],
+            "looks like Label Studio, which .* write it as user_jsonl",
+        ),
+        ("a.json", {"_via_img_metadata": {}}, "looks like VIA"),
+        (
+            "a.json",
+            [{"description": "a", "times": [[0, 1]], "num_segments": 6}],
+            "DiDeMo, .* write it as qvhighlights",
+        ),
+        ("a.txt", "0 0.51 0.5 0.25 0.1\n", "looks like YOLO, which has no reader: write it as coco"),
+        ("a.txt", "hello there\n", r"its first line is 'hello there'\. Give format="),
+        (
+            "a.xml",
+            "<annotation><object/></annotation>",
+            "looks like Pascal VOC, which has no reader: write it as coco",
+        ),
+        ("a.xml", "<annotations><image id='1'/></annotations>", "looks like CVAT for images"),
+        ("a.xml", "<rss><channel/></rss>", "it has rss, channel. Give"),
+        ("a.csv", "clip,label\na,b\n", "it has clip, label. Give"),
+        (
+            "a.jsonl",
+            {"qid": 1, "query": "a", "vid": "b", "duration": 3},
+            r"duration, qid, query, vid\. The nearest is qvhighlights \(.*\), without relevant_windows",
+        ),
+        (
+            "a.json",
+            {"v": {"timestamps": [[0, 1]], "sentences": ["a"]}},
+            "The nearest is activitynet_captions .* duration",
+        ),
+    ],
+)
+def test_a_format_without_a_reader_is_named_with_the_nearest(tmp_path, name, content, found):
+    (tmp_path / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(InputError, match=found):
+        guess_format(tmp_path / name)
+
+
+class Trap:
+    """Shows that it was unpickled."""
+
+    def __reduce__(self):
+        return pytest.fail, ("a pickle was opened",)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("name", ["refs(unc).p", "a.json"])
+def test_a_pickle_is_named_and_never_opened(tmp_path, name, protocol):
+    (tmp_path / name).write_bytes(pickle.dumps([{"a": Trap()}], protocol=protocol))
+    for ask in (guess_format, lambda path: open_reader("refcoco", path, "mine")):
+        with pytest.raises(InputError, match=r"is a pickle, which is never opened.*format refcoco"):
+            ask(tmp_path / name)
 
 
 def test_folders_and_parquet_are_canonical(tmp_path):
@@ -111,6 +217,7 @@ def test_options_reach_the_reader(folder):
     ("arguments", "options", "found"),
     [
         (("vid", "a.json", "mine"), {}, "format is 'vid': choose one of st_align, canonical"),
+        (("activitynet", "a.json", "mine"), {}, "The nearest is activitynet_captions"),
         (([], "a.json", "mine"), {}, r"format is \[\]"),
         (("refcoco", "a.json", "mine"), {"frames": 3}, "frames is no option of the format refcoco: it takes prompt_v"),
         (("st_align", "a.json", "mine"), {"frames": 3}, "it takes no options"),

@@ -39,6 +39,8 @@ RECORDS = {
     "conversation": ("image", "Why do they share an umbrella?", "Because it rains."),
     "video_qa": ("video", "Where is she?", "In the kitchen."),
     "classification": ("video", TASKS["classification"].prompts[0], "Playing the guitar."),
+    "tvg_several": ("video", "When does she cut?", f"{OUT_SPAN}, {OUT_SPAN}"),
+    "stvg_several": ("video", "When does she cut, and where?", f"{OUT_SPAN}, {OUT_SPAN} {TUBE}; another: {TUBE}"),
 }
 
 
@@ -111,6 +113,20 @@ def test_values_are_consumed_in_the_order_of_the_text(tmp_path, folder):
         "Ends in <t=0.5>, the adult plays. Object bounding box: <t=0.3>:[<x=0.11><y=0.21><x=0.31><y=0.41>], "
         "<t=0.4>:[<x=0.12><y=0.22><x=0.32><y=0.42>]"
     )
+
+
+def test_coordinates_a_little_outside_count_as_the_edge(tmp_path, folder):
+    record = make_record("stvg")
+    values = {name: list(numbers) for name, numbers in record["variables"].items()}
+    values["temporal_output_locations"][:2] = [-0.004, 1.05]
+    values["spatial_width_output_locations"][:2] = [-1e-9, 1.02]
+    sample = open_reader(tmp_path, [{**record, "variables": values}])[0]
+    assert isinstance(sample, Sample), sample
+    assert sample.messages[1]["content"].startswith("{<t=0.0><t=1.0>} ")
+    assert ":[<x=0.0>" in sample.messages[1]["content"] and "<x=1.0>" in sample.messages[1]["content"]
+    ((kind, note),) = sample.notes
+    assert kind == "clamped_coordinate" and note.endswith("is 1.02, which counts as the edge")
+    assert open_reader(tmp_path, [record])[0].notes == ()
 
 
 def test_a_thousand_records_there_and_back(tmp_path, folder):
@@ -279,9 +295,9 @@ def set_turn(position, **fields):
             "is 1.5",
         ),
         (
-            set_list("temporal_output_locations", [-1e-9, 1, 0.1, 1]),
+            set_list("temporal_output_locations", [-0.06, 1, 0.1, 1]),
             "variables.temporal_output_locations[0]",
-            "is -1e-09",
+            "is -0.06",
         ),
         (
             set_list("temporal_output_locations", [10**400, 1, 1, 1]),

@@ -34,6 +34,12 @@ RECORDS = {
     "conversation": {"query": "What is it?", "answer": "A circle."},
     "video_qa": {"query": "What is it?", "answer": "A circle.", "task": "video_qa"},
     "classification": {"answer": "Crossing.", "task": "classification"},
+    "tvg_several": {"query": "the circle crosses", "span_seconds": [SPAN, [3.5, 3.9]]},
+    "stvg_several": {
+        "query": "a circle moves",
+        "span_seconds": [SPAN, [3.5, 3.9]],
+        "boxes": BOXES | {"3.7": [0, 0, 9, 9]},
+    },
 }
 IMAGE_TASKS = ("rec", "dgc", "rc", "igc")
 
@@ -81,6 +87,13 @@ def test_every_task_is_written_in_the_published_form(folder, task):
     assert not result.problems
     assert {coordinate.unit for turn in sample.find_coordinates() for coordinate in turn} <= {"fraction"}
     record = RECORDS[task]
+    if "several" in task:
+        assert [(s.start_seconds, s.end_seconds) for s in result.spans] == [
+            pytest.approx(SPAN),
+            pytest.approx((3.5, 3.9)),
+        ]
+        assert len(result.tubes) == 2 * ("boxes" in record)
+        return
     if "span_seconds" in record and task not in ("tr", "svg"):
         assert (result.spans[0].start_seconds, result.spans[0].end_seconds) == pytest.approx(SPAN, abs=1e-9)
     if task in ("tr", "svg"):
@@ -196,6 +209,55 @@ def test_fields_that_a_named_task_does_not_use_are_left_alone(folder):
     assert [sample.messages for sample in samples[:2]] == [sample.messages for sample in samples[2:]]
 
 
+def test_times_and_numbers_may_be_written_in_other_ways(folder):
+    plain = with_media("stvg")
+    boxes = [[float(time), [str(side) for side in box]] for time, box in plain["boxes"].items()]
+    others = [
+        {"span_seconds": ["00:01.0", "0:03"], "boxes": boxes},
+        {"span_seconds": ["1", "3.0"], "boxes": {f"00:0{time}": box for time, box in plain["boxes"].items()}},
+        {"span_seconds": ["0:00:01", "00:00:03"]},
+        {"box_format": "xywh", "boxes": {t: [b[0], b[1], b[2] - b[0], b[3] - b[1]] for t, b in BOXES.items()}},
+        {"unit": "fraction", "boxes": {t: [b[0] / 320, b[1] / 240, b[2] / 320, b[3] / 240] for t, b in BOXES.items()}},
+        {
+            "unit": "thousandth",
+            "boxes": {t: [b[0] / 0.32, b[1] / 0.24, b[2] / 0.32, b[3] / 0.24] for t, b in BOXES.items()},
+        },
+        {"span_seconds": [SPAN], "task": "stvg"},
+    ]
+    expected, *found = read_all(folder, plain, *({**plain, **other} for other in others))
+    values = [lexeme.value for lexeme in expected.find_coordinates()[1]]
+    for sample in found:
+        assert isinstance(sample, Sample), sample
+        assert sample.messages[0] == expected.messages[0]
+        assert [lexeme.value for lexeme in sample.find_coordinates()[1]] == pytest.approx(values)
+
+
+def test_boxes_of_all_records_may_have_another_form(folder):
+    record = {**with_media("rec"), "box": [100, 100, 400, 400]}
+    for options, own in (
+        ({"unit": "thousandth", "box_format": "xywh"}, {}),
+        ({"unit": "fraction"}, {"unit": "thousandth", "box_format": "xywh"}),
+    ):
+        (sample,) = read_all(folder, {**record, **own}, **options)
+        assert sample.messages[1]["content"] == "[<x=0.1><y=0.1><x=0.5><y=0.5>]"
+    with pytest.raises(InputError, match="box_format is 'yxyx': choose one of xyxy, xywh"):
+        read_all(folder, record, box_format="yxyx")
+
+
+def test_several_spans_are_in_the_order_of_time(folder):
+    (sample,) = read_all(folder, {**with_media("tvg"), "span_seconds": [["00:03", "00:03.9"], [1, 2]]})
+    assert sample.task == "tvg_several"
+    times = [lexeme.value * 39 for lexeme in sample.find_coordinates()[1]]
+    assert times == pytest.approx([10, 20, 30, 39])
+
+
+def test_a_short_event_has_the_nearest_frame(folder):
+    record = {**with_media("stvg"), "span_seconds": [1.01, 1.02]}
+    (sample,) = read_all(folder, record)
+    (entry,) = parse_answer(sample.messages[1]["content"], probe_video(sample.media[0].path, 100)).tubes[0].boxes
+    assert (entry.seconds, entry.box.xyxy) == (pytest.approx(1.0), pytest.approx((10.4, 20, 50.4, 60)))
+
+
 def test_names_and_tasks_may_be_given(folder):
     samples = read_all(
         folder,
@@ -242,9 +304,12 @@ def test_a_folder_of_pictures_has_no_seconds(folder, tmp_path):
         ({"span_seconds": [-1, 3]}, "span_seconds is [-1, 3]"),
         ({"span_seconds": [3, 1]}, "span_seconds is [3, 1]: it ends before it starts"),
         ({"span_seconds": [1]}, "span_seconds is [1]: give 2 numbers"),
-        ({"span_seconds": ["1", "2"]}, "span_seconds is ['1', '2']"),
+        ({"span_seconds": ["1", "two"]}, "span_seconds is [1.0, 'two']"),
+        ({"span_seconds": ["1:2:3:4", "1"]}, "span_seconds is ['1:2:3:4', 1.0]"),
         ({"span_seconds": 3}, "span_seconds is 3"),
-        ({"span_seconds": [1.01, 1.02]}, "none of the 100 sampled frames lies in it"),
+        ({"span_seconds": [[1, 2], [3]]}, "span_seconds[1] is [3]: give 2 numbers"),
+        ({"span_seconds": [[1, 2], [3, 3.9]], "task": "stvg"}, "the record has 2 spans: task 'stvg' needs one"),
+        ({"span_seconds": [[1, 2], [3, 3.9]], "query": None, "answer": "a"}, "span_seconds (several) fits no task"),
         ({"boxes": {"1.0": [10, 20, 50]}}, "boxes[1.0] is [10, 20, 50]: give 4 numbers"),
         ({"boxes": {"1.0": [50, 20, 10, 60]}}, "boxes[1.0] is [50, 20, 10, 60]: it has no area"),
         ({"boxes": {"1.0": [10, 20, 330, 60]}}, "boxes[1.0] is [10, 20, 330, 60]: it reaches far out"),
@@ -256,6 +321,28 @@ def test_a_folder_of_pictures_has_no_seconds(folder, tmp_path):
         ({"boxes": {"0": [10, 20, 50, 60]}}, "none of them at or near a sampled frame"),
         ({"boxes": {"1": None}}, "none of them at or near a sampled frame"),
         ({"boxes": []}, "boxes is []"),
+        ({"boxes": [1.0, [10, 20, 50, 60]]}, "boxes is [1.0"),
+        ({"boxes": [[1, [10, 20, 50, 60]], ["00:01", None]]}, "boxes is '00:01': this time is there twice"),
+        ({"boxes": [[True, [10, 20, 50, 60]]]}, "boxes is True: give the times"),
+        ({"boxes": {"1.0": [100, 20, 50, 60]}}, "or say that it is [left, top, width, height]"),
+        ({"box_format": "cxcywh"}, "box_format is 'cxcywh': choose one of xyxy, xywh"),
+        ({"unit": "percent"}, "unit is 'percent': choose one of pixels, fraction, thousandth"),
+        ({"unit": "fraction"}, "boxes[1.0] is [10, 20, 50, 60]: it lies outside of the frame of 1 x 1 fractions"),
+        ({"unit": "fraction", "boxes": {"1": [0.1, 0.1, 1.5, 0.9]}}, "it reaches far out of the frame of 1 x 1 fract"),
+        (
+            {"span_seconds": None, "boxes": None, "start": 1, "end": 3},
+            "Write start, end as span_seconds: [start, end]",
+        ),
+        ({"span_seconds": None, "timestamps": [1, 3]}, "Write timestamps as span_seconds: [start, end] in seconds."),
+        (
+            {"span_seconds": None, "task": "tvg", "time": [1, 3]},
+            "Write time as span_seconds: [start, end] in seconds.",
+        ),
+        (
+            {"boxes": None, "task": "stvg", "xywh": []},
+            "Write xywh as box: [left, top, right, bottom] in pixels, of a c",
+        ),
+        ({"query": None, "sentence": "a"}, "Write sentence as query: what is asked."),
         ({"boxes": {"1.0": [0.1, 0.2, 0.5, 0.6]}}, "give pixels, not fractions of the frame"),
         ({"boxes": None, "bboxes": {"1.0": [10, 20, 50, 60]}}, "no key of that name is read; did you mean boxes"),
         ({"query": None, "Query": "it"}, "Query is 'it': no key of that name is read; did you mean query"),
@@ -275,7 +362,7 @@ def test_a_folder_of_pictures_has_no_seconds(folder, tmp_path):
         ({"task": "rec"}, "task is 'rec': it is about images, but video is given"),
         ({"task": "elc"}, "answer missing: task 'elc' needs span_seconds, boxes, answer"),
         ({"task": "elc", "caption": "a", "start_seconds": 0.5}, "start_seconds is 0.5: give a time inside"),
-        ({"task": "elc", "caption": "a", "start_seconds": "1"}, "start_seconds is ['1']"),
+        ({"task": "elc", "caption": "a", "start_seconds": "x"}, "start_seconds is ['x']"),
         ({"image": "a.jpg"}, "the record has video and image"),
         ({"video": None}, "neither video nor image"),
         ({"video": "../a.mp4"}, "outside of"),

@@ -1,8 +1,10 @@
 import copy
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from video_files import encode
 
 from llava_st_hf.data.readers.vidstg import VidStgReader
 from llava_st_hf.data.samples import Sample
@@ -147,6 +149,43 @@ def test_refuses_another_file(tmp_path):
     (tmp_path / "b.json").write_text("{}")
     with pytest.raises(InputError, match="holds no list"):
         VidStgReader(tmp_path / "b.json", "vidstg")
+
+
+# ------------------------------------------------------------------------------------------------ the file at hand
+
+
+@pytest.mark.parametrize(
+    ("rate", "num_frames", "frame_range"), [(25, 120, (10, 110)), (50, 240, (20, 220)), (50, 241, (20, 220))]
+)
+def test_a_copy_at_another_rate_has_the_right_seconds(tmp_path, rate, num_frames, frame_range):
+    reader = open_vidstg(tmp_path, [ENTRY])
+    path = tmp_path / "video/0001/515.mp4"
+    encode(path, num_frames=num_frames, pts=list(range(num_frames)), time_base=Fraction(1, rate), params="bframes=0")
+    caption, question = reader
+    assert caption.frame_range == frame_range
+    times = [coordinate.value for coordinate in question.find_coordinates()[1] if coordinate.kind == "t"]
+    assert times == pytest.approx([0.2, 0.5, 0.2, 0.3, 0.4, 0.5])
+    sides = [coordinate.value * 200 for coordinate in question.find_coordinates()[1] if coordinate.kind == "x"]
+    assert sides[::2] == pytest.approx([30, 40, 50, 60])
+
+
+@pytest.mark.parametrize(
+    ("rate", "num_frames", "changes"), [(25, 100, {}), (50, 120, {}), (50, 240, {"fps": None}), (25, 120, {"fps": 30})]
+)
+def test_another_video_is_named(tmp_path, rate, num_frames, changes):
+    reader = open_vidstg(tmp_path, [{**ENTRY, **changes}])
+    path = tmp_path / "video/0001/515.mp4"
+    encode(path, num_frames=num_frames, pts=list(range(num_frames)), time_base=Fraction(1, rate), params="bframes=0")
+    assert [record.reason for record in reader] == ["mismatched_media"] * 2
+
+
+def test_real_clips_are_those_that_were_annotated(real_annotations_dir, real_media_dir):
+    path = real_annotations_dir / "vidstg_val_excerpt.json"
+    names = {file.stem for file in real_media_dir.glob("*.mp4")}
+    entries = json.loads(path.read_text())
+    for record in VidStgReader(path, "vidstg", real_media_dir, task="tvg"):
+        number = int(record.id.split()[1])
+        assert isinstance(record, Sample) == (entries[number]["vid"] in names), record
 
 
 # ------------------------------------------------------------------------------------------------ the real file

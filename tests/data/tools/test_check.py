@@ -1,10 +1,12 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from PIL import Image
+from video_files import encode
 
 from llava_st_hf import LlavaSTProcessor
 from llava_st_hf.data.collator import LlavaSTDataCollator
@@ -35,6 +37,13 @@ def make(task="tvg", media_type="video", media=(), question="When?", answer="{<t
     messages = ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
     fields = {"id": "1", "source": "kitchen", "messages": messages, **fields}
     return Sample(task=task, media_type=media_type, media=media, **fields)
+
+
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory):
+    """A clip of 20 seconds, a frame a second."""
+    path = tmp_path_factory.mktemp("long") / "a.mp4"
+    return encode(path, num_frames=20, pts=list(range(20)), time_base=Fraction(1, 1), params="bframes=0")
 
 
 def check(records, **options):
@@ -224,6 +233,23 @@ def test_answers_that_do_not_fit_their_task_are_warned_of(clip):
     assert summary.num_used == 4
     assert summary.warnings == {("kitchen", "missing_span"): 2, ("kitchen", "extra_span"): 1}
     assert summary.examples["kitchen", "missing_span"].startswith("record 'words': ")
+
+
+def test_what_a_reader_put_right_is_counted(clip):
+    media = (Media(path=str(clip)),)
+    notes = (("clamped_coordinate", "variables.a[0] is 1.02, which counts as the edge"),)
+    summary = check([make(media=media, id="a", notes=notes), make(media=media, id="b")])
+    assert summary.warnings == {("kitchen", "clamped_coordinate"): 1}
+    assert summary.examples["kitchen", "clamped_coordinate"].startswith("record 'a': variables.a[0] is 1.02")
+
+
+def test_units_of_a_source_that_may_be_others_are_warned_of(tmp_path, long_clip):
+    media = (Media(path=str(long_clip)),)
+    short = [make(media=media, id=str(n), answer=f"{{<t=0.{n}><t=0.{n}4>}}") for n in range(1, 4)]
+    for decode in ("header", "full"):
+        assert check(short, decode=decode).warnings == {("kitchen", "short_spans"): 3}
+    assert not check(short, decode="none").warnings
+    assert not check([*short, make(media=media, id="long", answer="{<t=0.1><t=0.9>}")]).warnings
 
 
 def test_a_conversation_need_not_point_at_something_in_every_turn():

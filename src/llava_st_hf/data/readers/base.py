@@ -111,6 +111,11 @@ def _generate_rows(reader: Reader, parts: list[tuple[int, int]], report: SkipRep
                 report.note(record)
 
 
+def name_event(sentence: str) -> str:
+    """Return a sentence as the published questions name an event: in lower case, without the full stop at its end."""
+    return sentence.strip().strip(".").strip().lower()
+
+
 @dataclass(eq=False)
 class FileReader(Reader):
     """
@@ -223,4 +228,4 @@ class FileReader(Reader):
         return int.from_bytes(digest[:8], "big") % len(TASKS[task].prompts)
 
 
-__all__ = ["FileReader", "Reader"]
+__all__ = ["FileReader", "Reader", "name_event"]

@@ -49,9 +49,9 @@ class CocoReader(FileReader):
     def list_entries(self) -> Sequence[Any]:
         """Return place and annotation of those that make a record."""
         content = load_json(self.path)
-        self._images = _index_by_id(get_list(content, "images", self.path))
+        self._images = index_by_id(get_list(content, "images", self.path))
         annotations = get_list(content, "annotations", self.path)
-        self._categories = _index_by_id(get_list({"categories": [], **content}, "categories", self.path))
+        self._categories = index_by_id(get_list({"categories": [], **content}, "categories", self.path))
         kinds = Counter(_get_kind(annotation) for annotation in annotations)
         entries = [
             (number, annotation)
@@ -100,7 +100,8 @@ class CocoReader(FileReader):
         return require_text(_look_up(self._categories, raw, "category_id"), "name", "category.").strip()
 
 
-def _index_by_id(items: list[Any]) -> dict[Any, Mapping[str, Any]]:
+def index_by_id(items: list[Any]) -> dict[Any, Mapping[str, Any]]:
+    """Return the objects of a list that have an `id`, by it."""
     return {item["id"]: item for item in items if isinstance(item, Mapping) and isinstance(item.get("id"), (int, str))}
 
 
@@ -122,4 +123,4 @@ def _get_kind(raw: Any) -> tuple[str, str] | None:
     return repr(raw.get("image_id")), repr(raw.get("category_id"))
 
 
-__all__ = ["CocoReader"]
+__all__ = ["CocoReader", "index_by_id"]

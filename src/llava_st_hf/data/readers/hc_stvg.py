@@ -12,6 +12,8 @@ from ..skips import make_error
 from .base import FileReader
 from .json_files import load_json
 
+_DURATION_SECONDS = 20.0  # of every video; the frame rate follows from `img_num`
+
 
 @dataclass(eq=False)
 class HcStvgReader(FileReader):
@@ -24,7 +26,8 @@ class HcStvgReader(FileReader):
     size of the frames, `img_size` = [height, width] (version 2) or `width` and `height` (version 1). The event ends
     with its last box.
 
-    The video is the name, with or without `.mp4`, in `data_folder` or in a folder right below it. The task is
+    The video is the name, with or without `.mp4`, in `data_folder` or in a folder right below it. A copy at another
+    frame rate is read by its seconds; one of another length is skipped. The task is
     `"stvg"`, `"svg"` (the span is in the question), `"tvg"` (without boxes) or `"elc"` (the sentence is in the
     answer).
 
@@ -80,6 +83,7 @@ class HcStvgReader(FileReader):
             tubes=(AnnotatedTube(tube, "frames", interpolate=False, field="bbox"),),
             size=_read_size(raw),
             frame_count=frame_count,
+            duration_seconds=_DURATION_SECONDS,
         )
 
 

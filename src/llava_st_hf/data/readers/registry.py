@@ -1,5 +1,7 @@
 """The formats of annotations that can be read, by name."""
 
+import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from itertools import chain
@@ -9,18 +11,28 @@ from typing import Any, NamedTuple
 
 from ...processing.media_llava_st import InputError
 from ...processing.tasks_llava_st import TASKS
-from ..skips import RecordError, show
+from ..skips import show
+from .activitynet_captions import ActivityNetCaptionsReader
 from .base import FileReader, Reader
 from .canonical import CanonicalReader
 from .charades_sta import CharadesStaReader
 from .coco import CocoReader
+from .coco_video import CocoVideoReader
+from .cvat_video import CvatVideoReader
+from .first_record import read_first_record, refuse_pickle
 from .hc_stvg import HcStvgReader
-from .json_files import JsonRecords, load_json
+from .mot import MotReader
+from .qvhighlights import QvHighlightsReader
 from .refcoco import RefCocoReader
+from .shikra_rec import ShikraRecReader
 from .st_align import StAlignReader
 from .st_align_benchmark import StAlignBenchmarkReader
+from .tacos import TacosReader
+from .user_csv import UserCsvReader
 from .user_jsonl import UserJsonlReader
+from .video_r1 import VideoR1Reader
 from .vidstg import VidStgReader
+from .vue_stg import VueStgReader
 
 
 class Format(NamedTuple):
@@ -34,6 +46,8 @@ class Format(NamedTuple):
         is_meant (`Callable[[Mapping[str, Any]], bool]`):
             Tells the format by the first record of a file, or by the whole of one that is a single object.
         endings (`tuple[str, ...]`, *optional*, defaults to `()`): Endings of files that are always of this format.
+        keys (`tuple[str, ...]`, *optional*, defaults to `()`):
+            Keys of its records, also such as it need not have: of a file of no known format it is said which is near.
     """
 
     name: str
@@ -41,6 +55,22 @@ class Format(NamedTuple):
     reader: type[FileReader]
     is_meant: Callable[[Mapping[str, Any]], bool]
     endings: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+
+
+class UnreadFormat(NamedTuple):
+    """
+    A known format without a reader.
+
+    Args:
+        name (`str`): Its name.
+        nearest (`str`): The one of `FORMATS` that its annotations are best written in.
+        is_meant (`Callable[[Mapping[str, Any]], bool]`): Tells it by the first record, as that of `Format`.
+    """
+
+    name: str
+    nearest: str
+    is_meant: Callable[[Mapping[str, Any]], bool]
 
 
 def _has(*keys: str, **parts: set[str]) -> Callable[[Mapping[str, Any]], bool]:
@@ -54,6 +84,16 @@ def _has(*keys: str, **parts: set[str]) -> Callable[[Mapping[str, Any]], bool]:
         )
 
     return is_meant
+
+
+def _has_values(*keys: str) -> Callable[[Mapping[str, Any]], bool]:
+    """Tell a format, an object by the names of videos, by the keys of its first value."""
+    return lambda first: bool(first) and _has(**{next(iter(first)): set(keys)})(first)
+
+
+def _has_line(pattern: str) -> Callable[[Mapping[str, Any]], bool]:
+    """Tell a format of text by its first line."""
+    return lambda first: isinstance(first.get("line"), str) and re.match(pattern, first["line"]) is not None
 
 
 # In the order in which they are tried, as a format may have all the keys of a later one.
@@ -81,8 +121,27 @@ _FORMATS = (
         "charades_sta",
         "Charades-STA: lines of the release (.txt), or JSON with fractions",
         CharadesStaReader,
-        _has("image_id", "caption", "timestamp"),
-        endings=(".txt",),
+        lambda first: _has("image_id", "caption", "timestamp")(first) or _has_line(r".*\S\s+\S+\s+\S+\s*##")(first),
+        keys=("image_id", "caption", "timestamp"),
+    ),
+    Format(
+        "mot",
+        "tracks of MOT Challenge: frame, id, left, top, width, height, ... (.txt)",
+        MotReader,
+        _has_line(r"\s*\d+(\s*[,\s]\s*-?[\d.]+){5,}\s*$"),
+    ),
+    Format(
+        "cvat_video",
+        "tracks of CVAT for video (XML)",
+        CvatVideoReader,
+        lambda first: {"annotations", "track"} <= set(first.get("xml", ())),
+    ),
+    Format(
+        "coco_video",
+        "tracks of COCO-VID, TAO and YouTube-VIS (JSON)",
+        CocoVideoReader,
+        _has("videos", "annotations", annotations={"category_id"}),
+        keys=("videos", "images", "annotations", "tracks", "categories"),
     ),
     Format(
         "refcoco",
@@ -95,6 +154,57 @@ _FORMATS = (
         "VidSTG annotations, with the boxes of VidOR (JSON)",
         VidStgReader,
         _has("vid", "used_segment", "temporal_gt"),
+        keys=("vid", "frame_count", "fps", "used_segment", "temporal_gt", "captions", "questions"),
+    ),
+    Format(
+        "activitynet_captions",
+        "ActivityNet Captions: sentences with times in seconds (JSON)",
+        ActivityNetCaptionsReader,
+        _has_values("duration", "timestamps", "sentences"),
+        keys=("duration", "timestamps", "sentences"),
+    ),
+    Format(
+        "tacos",
+        "TaCoS: sentences with times in frames (JSON)",
+        TacosReader,
+        _has_values("timestamps", "sentences", "fps", "num_frames"),
+        keys=("timestamps", "sentences", "fps", "num_frames"),
+    ),
+    Format(
+        "qvhighlights",
+        "QVHighlights: queries with several windows each (JSONL)",
+        QvHighlightsReader,
+        _has("vid", "query", "relevant_windows"),
+        keys=("qid", "query", "vid", "duration", "relevant_windows"),
+    ),
+    Format(
+        "vue_stg",
+        "VUE-STG: query.csv, video.csv and tubes.csv",
+        VueStgReader,
+        lambda first: (
+            {"query_id", "query_text", "video_id"} <= set(first.get("columns", ()))
+            or {"query.csv", "tubes.csv"} <= set(first.get("folder", ()))
+        ),
+    ),
+    Format(
+        "video_r1",
+        "questions of VideoR1 and its kin: problem, and solution with time and boxes (JSON)",
+        VideoR1Reader,
+        _has("path", "problem", "solution"),
+        keys=("path", "problem", "problem_id", "problem_type", "solution"),
+    ),
+    Format(
+        "shikra_rec",
+        "referring expressions of Shikra: img_path, expression, bbox (JSONL)",
+        ShikraRecReader,
+        _has("img_path", "expression", "bbox"),
+        keys=("img_path", "expression", "bbox"),
+    ),
+    Format(
+        "user_csv",
+        "your own annotations as a table, with the columns of user_jsonl (CSV)",
+        UserCsvReader,
+        lambda first: bool({"video", "image"} & set(first.get("columns", ()))),
     ),
     Format(
         "hc_stvg",
@@ -110,13 +220,26 @@ _FORMATS = (
             {"video", "image"} & first.keys()
             and {"caption", *chain(*(task.record_fields for task in TASKS.values()))} & first.keys()
         ),
+        keys=("video", "image", "query", "answer", "caption", "span_seconds", "box", "boxes"),
     ),
     Format(
         "coco",
         "COCO-style boxes of named objects (JSON)",
         CocoReader,
         _has("images", "annotations"),
+        keys=("images", "annotations", "categories"),
     ),
+)
+_UNREAD_FORMATS = (
+    UnreadFormat("Pascal VOC", "coco", lambda first: "annotation" in first.get("xml", ())),
+    UnreadFormat("CVAT for images", "coco", lambda first: {"annotations", "image"} <= set(first.get("xml", ()))),
+    UnreadFormat("YOLO", "coco", _has_line(r"\d+(\s+[01]?\.\d+|\s+[01]){4}\s*$")),
+    UnreadFormat("LabelMe", "user_jsonl", _has("shapes", "imagePath")),
+    UnreadFormat("Label Studio", "user_jsonl", _has("annotations", "data")),
+    UnreadFormat("VIA", "user_jsonl", lambda first: any(str(key).startswith("_via_") for key in first)),
+    UnreadFormat("DiDeMo", "qvhighlights", _has("description", "times", "num_segments")),
+    UnreadFormat("Ego4D NLQ", "qvhighlights", _has("videos", videos={"clips"})),
+    UnreadFormat("ActivityNet", "activitynet_captions", _has("database", "taxonomy")),
 )
 FORMATS: Mapping[str, Format] = MappingProxyType({format.name: format for format in _FORMATS})
 _COMMON_OPTIONS = {field.name for field in fields(FileReader)}
@@ -156,7 +279,10 @@ def open_reader(
     ```
     """
     if not isinstance(format, str) or format not in FORMATS:
-        raise InputError(f"format is {show(format)}: choose one of {', '.join(FORMATS)}.", field="format")
+        near = difflib.get_close_matches(str(format).lower(), FORMATS, n=1, cutoff=0.5)
+        hint = f" The nearest is {near[0]}." if near else ""
+        raise InputError(f"format is {show(format)}: choose one of {', '.join(FORMATS)}.{hint}", field="format")
+    refuse_pickle(path)
     known = list_options(format)
     if unknown := [name for name in options if name not in known]:
         raise InputError(
@@ -191,42 +317,42 @@ def guess_format(path: str | Path) -> str:
     'charades_sta'
     ```
     """
-    if "://" in str(path) or Path(path).is_dir():
+    if "://" in str(path):
         return "canonical"
     path = Path(path)
-    for format in FORMATS.values():
-        if path.suffix.lower() in format.endings:
-            return format.name
-    first = _read_first(path)
+    first = {} if path.suffix.lower() == ".parquet" else read_first_record(path)
     for format in FORMATS.values():
         if format.is_meant(first):
             return format.name
-    seen = ", ".join(sorted(first)[:20]) or "none"
-    raise InputError(
-        f"the format of {path} cannot be told; the keys of its first record are {seen}. Give format=..., one of "
-        f"{', '.join(FORMATS)}."
-    )
+    for format in FORMATS.values():
+        if path.suffix.lower() in format.endings:
+            return format.name
+    if path.is_dir():
+        return "canonical"
+    raise InputError(f"the format of {path} cannot be told; {_describe_unknown(first)}")
 
 
-def _read_first(path: Path) -> Mapping[str, Any]:
-    """Return the first record of a file, or the whole of one that is an object; no keys for anything else."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
-        if path.suffix.lower() == ".json" and head.startswith(b"{"):
-            first = load_json(path)
-        else:
-            records = JsonRecords(path)
-            if not len(records):
-                raise InputError(f"{path} holds no record: fix the file, or give its format=...")
-            first = records[0]
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}. Fix its path.") from error
-    except RecordError as error:
-        raise InputError(
-            f"the format of {path} cannot be told, as its first record cannot be read: {error} Or give format=..."
-        ) from error
-    return first if isinstance(first, Mapping) else {}
+def _describe_unknown(first: Mapping[str, Any]) -> str:
+    """Say of a record of no known format what it has, and which format is nearest to it."""
+    seen = f"the keys of its first record are {', '.join(sorted(map(str, first))[:20]) or 'none'}."
+    if "line" in first:
+        seen = f"its first line is {show(first['line'])}."
+    elif first.keys() <= {"columns", "xml"} and first:
+        seen = f"it has {', '.join(*first.values()) or 'no columns'}."
+    choice = f"Give format=..., one of {', '.join(FORMATS)}."
+    if known := next((format for format in _UNREAD_FORMATS if format.is_meant(first)), None):
+        return (
+            f"it looks like {known.name}, which has no reader: write it as {known.nearest} "
+            f"({FORMATS[known.nearest].description}), which is nearest. {choice}"
+        )
+    values = next(iter(first.values()), None) if len(first) else None
+    keys = set(first) | (set(values) if isinstance(values, Mapping) else set())
+    nearest = max(FORMATS.values(), key=lambda format: len(keys.intersection(format.keys)))
+    missing = [key for key in nearest.keys if key not in keys]
+    hint = ""
+    if len(missing) < len(nearest.keys):
+        hint = f" The nearest is {nearest.name} ({nearest.description}), without {', '.join(missing) or 'nothing'}."
+    return f"{seen}{hint} {choice}"
 
 
 __all__ = ["FORMATS", "Format", "guess_format", "list_options", "open_reader"]

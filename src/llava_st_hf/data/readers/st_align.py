@@ -39,6 +39,8 @@ _LISTS = {
 _ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 _SPEAKERS = {role: speaker for speaker, role in _ROLES.items()}
 _DIRECTIONS = {"human": "INPUT", "gpt": "OUTPUT"}
+# How far the release's coordinates may lie outside of [0, 1]: boxes that reach over the frame, ends after the clip.
+MAX_OUTSIDE = 0.05
 _PLACEHOLDER = re.compile(r"<(TEMP|HEIGHT|WIDTH)-(?:(INPUT|OUTPUT)|0*([0-9]{1,9}))>")
 _LEADING_MEDIA = re.compile(r"(?:(?:<image>|<video>)\n)+")
 
@@ -62,7 +64,8 @@ class StAlignReader(FileReader):
         record = require_object(self.entries[index])
         record_id = self.read_id(record, index)
         media_type, media = self._read_media(record)
-        messages = _read_messages(record, media_type, 1 if media_type == "video" else len(media))
+        values = _Variables(record.get("variables"))
+        messages = _read_messages(record, values, media_type, 1 if media_type == "video" else len(media))
         return Sample(
             id=record_id,
             source=self.source,
@@ -71,6 +74,7 @@ class StAlignReader(FileReader):
             media=media,
             messages=messages,
             frame_range=_read_split(record),
+            notes=values.notes,
         )
 
     def _read_media(self, record: Mapping[str, Any]) -> tuple[str, tuple[Media, ...]]:
@@ -108,11 +112,12 @@ def _read_split(record: Mapping[str, Any]) -> tuple[int, int] | None:
     return check_frame(first, "meta.split"), check_frame(last, "meta.split")
 
 
-def _read_messages(record: Mapping[str, Any], media_type: str, num_media: int) -> tuple[dict[str, str], ...]:
+def _read_messages(
+    record: Mapping[str, Any], values: "_Variables", media_type: str, num_media: int
+) -> tuple[dict[str, str], ...]:
     turns = record.get("conversations")
     if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
         raise make_error("conversations", turns, "give a list of objects with from and value")
-    values = _Variables(record.get("variables"))
     messages = []
     for position, turn in enumerate(turns):
         name, speaker, text = f"conversations[{position}]", turn.get("from"), turn.get("value")
@@ -149,15 +154,20 @@ class _Variables:
             raise make_error("variables", variables, "give an object with six lists")
         self._values: dict[str, list[Any]] = {}
         self._counts = dict.fromkeys(_LISTS.values(), 0)
+        self.notes: tuple[tuple[str, str], ...] = ()  # what was put right
         for name in _LISTS.values():
             values = variables.get(name)
             values = [] if values is None else values
             if not isinstance(values, list):
                 raise make_error(f"variables.{name}", values, "give a list of numbers")
             for position, value in enumerate(values):
-                if not _is_number(value) or not 0 <= value <= 1:
-                    raise make_error(f"variables.{name}[{position}]", value, "give a fraction from 0 to 1")
-            self._values[name] = values
+                place = f"variables.{name}[{position}]"
+                if not _is_number(value) or not -MAX_OUTSIDE <= value <= 1 + MAX_OUTSIDE:
+                    raise make_error(place, value, "give a fraction from 0 to 1")
+                if not 0 <= value <= 1:
+                    # Parity: the published code takes such a value for the first or the last token of its axis.
+                    self.notes = (("clamped_coordinate", f"{place} is {value}, which counts as the edge"),)
+            self._values[name] = [min(max(value, 0), 1) for value in values]
 
     def write_into(self, text: str, turn: str, speaker: str) -> str:
         """Replace the placeholders and the published tokens of one turn by coordinates."""
@@ -220,9 +230,10 @@ def infer_task(messages: Sequence[Mapping[str, str]], media_type: str) -> str:
     | medium | answer | question | task |
     | --- | --- | --- | --- |
     | video | starts with `Ends in <t>` | | `elc` |
-    | video | tube and span | | `stvg` |
+    | video | tube and span | | `stvg`; with several spans `stvg_several` |
     | video | tube | | `svg` |
     | video | one span without words of a sentence after it | | `tvg` |
+    | video | several spans and no words | | `tvg_several` |
     | video | spans and words | asks for events | `dvc` |
     | video | spans and words | anything else | `tgc` |
     | video | words | holds a span | `tr` |
@@ -266,8 +277,10 @@ def _infer_of_video(question: str, answer: str) -> str:
     if _END.match(answer):
         return "elc"
     if _TUBE.search(answer):
-        return "stvg" if spans else "svg"
+        return ("stvg" if len(spans) == 1 else "stvg_several") if spans else "svg"
     if spans:
+        if len(spans) > 1 and not _WORD.search(_SPAN.sub("", answer)):
+            return "tvg_several"
         # "{span}" or "It happens in {span}.", but not "{span}, a sentence."
         if len(spans) == 1 and not _WORD.search(_SPAN.split(answer)[1]):
             return "tvg"

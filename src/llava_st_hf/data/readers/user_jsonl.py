@@ -3,18 +3,31 @@
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
+from ...processing.media_llava_st import InputError
 from ...processing.tasks_llava_st import TASKS, Task
-from ..annotation_checks import check_numbers, require_object, require_text
+from ..annotation_checks import check_numbers, read_number, read_seconds, require_object, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES, find_text_coordinates
-from ..skips import RecordError, make_error
+from ..skips import RecordError, make_error, show
 from .base import FileReader
 
 _AXES = {"span": "t", "box": "x"}
 _FIELDS = ("query", "answer", "span_seconds", "boxes", "box", "start_seconds")
-_KEYS = ("video", "image", "task", "id", "caption", *_FIELDS)
+# What a box is, of a record or of all of them, with the values that it may have.
+_BOX_KINDS = {"box_format": ("xyxy", "xywh"), "unit": ("pixels", "fraction", "thousandth")}
+_KEYS = ("video", "image", "task", "id", "caption", *_BOX_KINDS, *_FIELDS)
+# Keys that others have for the same, as hints.
+_SPAN_HINT = "span_seconds: [start, end] in seconds"
+_BOX_HINT = "box: [left, top, right, bottom] in pixels, of a clip boxes: {second: box}"
+_HINTS = {
+    **dict.fromkeys(("start", "end", "start_time", "end_time", "span", "segment", "window"), _SPAN_HINT),
+    **dict.fromkeys(("timestamp", "timestamps", "time", "times"), _SPAN_HINT),
+    **dict.fromkeys(("bbox", "bboxes", "bounding_box", "xywh", "xyxy"), _BOX_HINT),
+    **dict.fromkeys(("question", "sentence", "text", "prompt", "expression", "phrase"), "query: what is asked"),
+}
 # How much a key has to look like one of these to be taken for a slip: `bbox` does, `boxer` does not.
 _MIN_LIKENESS = 0.85
 
@@ -29,10 +42,13 @@ class UserJsonlReader(FileReader):
     - `query`: the question, or what is described;
     - `answer` or `caption`: a text. Times and places in it are written `<t=3.5s>` and `<x=120px>`, or as fractions
       `<t=0.25>`, a span `{<t=1s><t=3.5s>}`, a box `[<x=10px><y=20px><x=50px><y=80px>]`;
-    - `span_seconds`: [start, end] of the event, in seconds of the file;
+    - `span_seconds`: [start, end] of the event, in seconds of the file, or `["00:03.5", "1:02:03"]`; a list of such
+      where it happens several times;
     - `box`: [left, top, right, bottom] in pixels of the displayed image;
-    - `boxes`: the same by time in a video, `{"3.1": [10, 20, 50, 80], "4.0": null}`; `null` says that the object is
-      not to be seen at that time;
+    - `boxes`: the same by time in a video, `{"3.1": [10, 20, 50, 80], "4.0": null}` or `[[3.1, [10, 20, 50, 80]],
+      ...]`; `null` says that the object is not to be seen at that time;
+    - `box_format`: `"xywh"` where boxes are [left, top, width, height];
+    - `unit`: `"fraction"` or `"thousandth"` where they are shares of the frame, from 0 to 1 or from 0 to 1000;
     - `task`: may be left out where the fields say it; each of `TASKS` has its `record_fields`. Of several tasks with
       the same, the first is meant, or one with spans or boxes in its answers if the answer has some;
     - `id`: name of the record, by default its number;
@@ -43,6 +59,10 @@ class UserJsonlReader(FileReader):
     The model learns a box at each sampled frame inside the span. The boxes given are interpolated to them; beside the
     first, the last and a `null`, a box holds for `HOLD_SECONDS`. A box may reach over the edge of the frame by
     `MAX_OVERHANG_PIXELS` or `MAX_OVERHANG_SHARE` of its side and is then cut off.
+
+    Args:
+        box_format (`str`, *optional*, defaults to `"xyxy"`): `box_format` of the records that do not say it.
+        unit (`str`, *optional*, defaults to `"pixels"`): `unit` of the records that do not say it.
 
     Example:
 
@@ -56,6 +76,14 @@ class UserJsonlReader(FileReader):
 
     num_frames: int = DEFAULT_NUM_FRAMES
     vary_prompts: bool = False
+    box_format: str = "xyxy"
+    unit: str = "pixels"
+
+    def __post_init__(self):
+        for name, values in _BOX_KINDS.items():
+            if getattr(self, name) not in values:
+                raise InputError(f"{name} is {show(getattr(self, name))}: choose one of {', '.join(values)}.")
+        super().__post_init__()
 
     def annotate(self, entry: Any) -> Annotation:
         """Return what a line says."""
@@ -69,8 +97,9 @@ class UserJsonlReader(FileReader):
             fields["answer"] = raw["caption"]
         for name in {"query", "answer"} & fields.keys():
             require_text(fields, name)
-        task = self._choose_task(raw.get("task"), media_type, fields, answer_field)
+        task = self._choose_task(raw, media_type, fields, answer_field)
         used = task.record_fields
+        kind = self._read_kind(raw)
         return Annotation(
             task=task.name,
             media_type=media_type,
@@ -78,17 +107,26 @@ class UserJsonlReader(FileReader):
             query=fields.get("query"),
             answer=fields.get("answer"),
             answer_field=answer_field,
-            spans=(_read_span(fields, "start" in task.needs),) if "span_seconds" in used else (),
-            boxes=(AnnotatedBox(fields["box"]),) if "box" in used else (),
-            tubes=(_read_tube(fields["boxes"]),) if "boxes" in used else (),
+            spans=_read_spans(fields, "start" in task.needs) if "span_seconds" in used else (),
+            boxes=(_read_box(fields["box"], "box", kind),) if "box" in used else (),
+            tubes=(_read_tube(fields["boxes"], kind),) if "boxes" in used else (),
             cut_overhang=False,
         )
 
-    def _choose_task(self, name: Any, media_type: str, fields: Mapping[str, Any], answer_field: str) -> Task:
+    def _read_kind(self, raw: Mapping[str, Any]) -> dict[str, str]:
+        """Return what the boxes of a record are, as arguments of `AnnotatedBox`."""
+        for name, values in _BOX_KINDS.items():
+            if raw.get(name) is not None and raw[name] not in values:
+                raise make_error(name, raw[name], f"choose one of {', '.join(values)}")
+        return {"form": raw.get("box_format") or self.box_format, "unit": raw.get("unit") or self.unit}
+
+    def _choose_task(
+        self, raw: Mapping[str, Any], media_type: str, fields: Mapping[str, Any], answer_field: str
+    ) -> Task:
         """Return the task that the record names, or else the one that its fields fit."""
-        name = name or self.task
+        name = raw.get("task") or self.task
         if name is None:
-            return _guess_task(media_type, fields, answer_field)
+            return _guess_task(raw, media_type, fields, answer_field)
         if not isinstance(name, str) or name not in TASKS:
             raise make_error("task", name, f"choose one of {', '.join(TASKS)}")
         task = TASKS[name]
@@ -99,30 +137,34 @@ class UserJsonlReader(FileReader):
             raise RecordError(
                 "invalid_field",
                 missing[0],
-                f"{' and '.join(missing)} missing: task {name!r} needs {', '.join(task.record_fields)}.",
+                f"{' and '.join(missing)} missing: task {name!r} needs {', '.join(task.record_fields)}.{_hint(raw)}",
             )
         return task
 
 
-def _guess_task(media_type: str, fields: Mapping[str, Any], answer_field: str) -> Task:
+def _guess_task(raw: Mapping[str, Any], media_type: str, fields: Mapping[str, Any], answer_field: str) -> Task:
     """Return the first task that has these fields, rather one whose answers have times or boxes as this one does."""
     axes = {coordinate.kind for coordinate in find_text_coordinates(fields.get("answer", ""), answer_field)}
     possible = [task for task in TASKS.values() if task.media_type in ("any", media_type)]
+    has_several = _has_several(fields.get("span_seconds"))
     found = []
     for task in possible:
         # Times or boxes in the text of an answer; without any it is another task's.
-        axis = next((_AXES[part] for part in task.answer_format.several if part in _AXES), None)
+        form = task.answer_format
+        axis = next((_AXES[part] for part in form.several if part in _AXES and part not in form.fields), None)
         # A field that the task would not use says that another one may be meant.
         given = set(fields) - ({"start_seconds"} if "start" in task.needs else set())
-        if given == set(task.record_fields) and (axis is None or axis in axes):
+        fits_spans = "span_seconds" not in fields or has_several == task.answer_format.takes_several("span")
+        if given == set(task.record_fields) and fits_spans and (axis is None or axis in axes):
             found.append((axis is None, task))
     if not found:
         options = "; ".join(f"{task.name}: {', '.join(task.record_fields)}" for task in possible)
+        names = [f"{name} (several)" if name == "span_seconds" and has_several else name for name in sorted(fields)]
         raise RecordError(
             "invalid_field",
             "task",
-            f"{media_type} with {', '.join(sorted(fields)) or 'nothing else'} fits no task: give task, or the fields "
-            f"of one of these. {options}.",
+            f"{media_type} with {', '.join(names) or 'nothing else'} fits no task: give task, or the fields "
+            f"of one of these. {options}.{_hint(raw)}",
         )
     return min(found, key=lambda pair: pair[0])[1]
 
@@ -149,32 +191,62 @@ def _get_media_type(raw: Mapping[str, Any]) -> str:
     return given[0]
 
 
-def _read_span(fields: Mapping[str, Any], has_start: bool) -> AnnotatedSpan:
-    """Return the span; of a task whose question names a start, from `start_seconds` on."""
-    span = AnnotatedSpan(fields["span_seconds"], field="span_seconds")
+def _hint(raw: Mapping[str, Any]) -> str:
+    """Say how what stands under the keys of others is to be written."""
+    hints: dict[str, list[str]] = {}
+    for key in raw:
+        if hint := _HINTS.get(str(key).lower()):
+            hints.setdefault(hint, []).append(str(key))
+    return "".join(f" Write {', '.join(keys)} as {hint}." for hint, keys in hints.items())
+
+
+def _has_several(given: Any) -> bool:
+    """Tell whether spans are given as a list of them."""
+    return isinstance(given, (list, tuple)) and len(given) > 0 and all(isinstance(one, (list, tuple)) for one in given)
+
+
+def _read_spans(fields: Mapping[str, Any], has_start: bool) -> tuple[AnnotatedSpan, ...]:
+    """Return the spans in the order of time; of a task whose question names a start, from `start_seconds` on."""
+    given = fields["span_seconds"]
+    has_several, spans = _has_several(given), []
+    for place, times in enumerate(given if has_several else [given]):
+        times = [read_seconds(time) for time in times] if isinstance(times, (list, tuple)) else times
+        spans.append(AnnotatedSpan(times, field=f"span_seconds[{place}]" if has_several else "span_seconds"))
+    spans.sort(key=lambda span: span.times)
     if not has_start or "start_seconds" not in fields:
-        return span
-    (start,) = check_numbers([fields["start_seconds"]], 1, "start_seconds", "in seconds")
-    if not span.times[0] <= start <= span.times[1]:
-        raise make_error("start_seconds", start, f"give a time inside span_seconds = {list(span.times)}")
-    return AnnotatedSpan([start, span.times[1]], field="span_seconds")
+        return tuple(spans)
+    (start,) = check_numbers([read_seconds(fields["start_seconds"])], 1, "start_seconds", "in seconds")
+    first = spans[0]
+    if not first.times[0] <= start <= first.times[1]:
+        raise make_error("start_seconds", start, f"give a time inside span_seconds = {list(first.times)}")
+    return AnnotatedSpan([start, first.times[1]], field="span_seconds"), *spans[1:]
 
 
-def _read_tube(given: Any) -> AnnotatedTube:
+def _read_box(given: Any, field: str, kind: Mapping[str, str]) -> AnnotatedBox:
+    """Return a box; its numbers may be in quotes."""
+    values = [read_number(value) for value in given] if isinstance(given, (list, tuple)) else given
+    return AnnotatedBox(values, field=field, **kind)
+
+
+def _read_tube(given: Any, kind: Mapping[str, str]) -> AnnotatedTube:
     """Return the boxes of a clip by second."""
-    if not isinstance(given, Mapping) or not given:
+    pairs = list(given.items()) if isinstance(given, Mapping) else given
+    if (
+        not isinstance(pairs, list)
+        or not pairs
+        or not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs)
+    ):
         raise make_error(
             "boxes", given, "give [left, top, right, bottom] in pixels by second, {'3.1': [10, 20, 50, 80]}"
         )
     boxes: dict[float, AnnotatedBox | None] = {}
-    for key, value in given.items():
-        try:
-            seconds = float(key)
-        except ValueError as error:
-            raise make_error("boxes", key, "give the times of boxes in seconds, as in '3.1'") from error
+    for key, value in pairs:
+        seconds = read_seconds(key)
+        if isinstance(seconds, bool) or not isinstance(seconds, Real):
+            raise make_error("boxes", key, "give the times of boxes in seconds, as in '3.1'")
         if seconds in boxes:
             raise make_error("boxes", key, "this time is there twice; give one box for each")
-        boxes[seconds] = None if value is None else AnnotatedBox(value, field=f"boxes[{key}]")
+        boxes[seconds] = None if value is None else _read_box(value, f"boxes[{key}]", kind)
     return AnnotatedTube(boxes)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...processing.media_llava_st import InputError
-from ..annotation_checks import require, require_frame, require_object, require_text
+from ..annotation_checks import require, require_frame, require_object, require_positive, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..skips import RecordError, make_error
@@ -30,7 +30,7 @@ class VidStgReader(FileReader):
     """
     The sentences of an annotation file of VidSTG, one record each: captions and questions.
 
-    The file is held in memory. Read are, of an entry: `vid`; `frame_count`, `width`, `height`; `used_segment`,
+    The file is held in memory. Read are, of an entry: `vid`; `frame_count`, `fps`, `width`, `height`; `used_segment`,
     {`begin_fid`, `end_fid`}, the clip, where the end is its last frame; `temporal_gt`, the event in it, where the end
     is the frame after its last one; and `captions` and `questions`, lists of {`description`, `target_id`}.
 
@@ -38,7 +38,8 @@ class VidStgReader(FileReader):
     has for each frame a list of {`tid`, `bbox`: {`xmin`, `ymin`, `xmax`, `ymax`}} in pixels. An entry that has
     `trajectories` itself needs no such file.
 
-    The video is `video_path` of VidOR, or `VID.mp4`, in `data_folder` or in a folder right below it. The task is
+    The video is `video_path` of VidOR, or `VID.mp4`, in `data_folder` or in a folder right below it. A copy at another
+    frame rate is read by its seconds; one of another length is skipped. The task is
     `"stvg"`, `"svg"` (the span is in the question), `"tvg"` (without boxes) or `"elc"` (captions only, they are the
     answer).
 
@@ -110,6 +111,8 @@ class VidStgReader(FileReader):
             tubes=tubes,
             size=(require_frame(raw, "width"), require_frame(raw, "height")) if tubes else None,
             frame_range=(first, last),
+            frame_count=frame_count,
+            frame_rate=None if raw.get("fps") is None else require_positive(raw, "fps"),
         )
 
     def _find_vidor(self, raw: Mapping[str, Any], vid: str) -> tuple[Mapping[str, Any], list[str]]:

@@ -11,7 +11,7 @@ import math
 import signal
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +30,8 @@ from ..mixture_spec import MixtureSpec
 from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..samples import Sample
 from ..skips import RecordError, SkippedRecord, SkipReport
-from ..turns import Turn, make_stand_in, read_turns
+from ..turns import make_stand_in, read_turns
+from .doubts import UnitDoubts, find_doubts, measure_medium
 
 DECODE_LEVELS = ("none", "header", "full")
 Records = Sequence[Sample | SkippedRecord]  # a reader, a mixture, or a list
@@ -95,6 +96,7 @@ class CheckSummary:
         warnings (`Counter[tuple[str, str]]`): Records with a doubtful answer or medium, by source and kind.
         examples (`dict[tuple[str, str], str]`): For each of `skips` and `warnings` the first record and what is wrong.
         id_hashes (`dict[str, array[int]]`): By source, 8 bytes for the id of each usable record.
+        units (`dict[str, UnitDoubts]`): By source, how many records look as if their numbers had another unit.
 
     Example:
 
@@ -112,6 +114,7 @@ class CheckSummary:
     warnings: Counter[tuple[str, str]] = field(default_factory=Counter)
     examples: dict[tuple[str, str], str] = field(default_factory=dict)
     id_hashes: dict[str, array] = field(default_factory=dict)
+    units: dict[str, UnitDoubts] = field(default_factory=dict)
 
     @property
     def num_used(self) -> int:
@@ -141,9 +144,15 @@ class CheckSummary:
             self.examples.setdefault(key, example)
         for source, hashes in other.id_hashes.items():
             self.id_hashes.setdefault(source, array("Q")).extend(hashes)
+        for source, units in other.units.items():
+            self.units.setdefault(source, UnitDoubts()).merge(units)
 
-    def warn_of_repeated_ids(self) -> None:
-        """Count the records whose id another one of their source bears too; reports name records by their ids."""
+    def warn_of_sources(self) -> None:
+        """Warn of what only a whole source shows: ids that several records bear, and units that may be others."""
+        for source, units in self.units.items():
+            for kind, num_records, message in units.find():
+                self.warnings[source, kind] = num_records
+                self.examples[source, kind] = message
         for source, hashes in self.id_hashes.items():
             counts = np.unique(np.frombuffer(hashes, dtype=np.uint64), return_counts=True)[1]
             if num_repeated := int(counts[counts > 1].sum()):
@@ -326,7 +335,7 @@ def check_records(
             report.add(note)
         if progress is not None:
             progress(part.num_used + part.num_skipped)
-    summary.warn_of_repeated_ids()
+    summary.warn_of_sources()
     return summary
 
 
@@ -415,25 +424,13 @@ class _Chunks(Dataset):
             for coordinate in coordinates:
                 values = summary.coordinates.setdefault((coordinate.kind, coordinate.unit), CoordinateRange())
                 values.add(coordinate.value, coordinate.unit)
-        doubts = dict(find_doubts(turns))
+        medium = measure_medium(sample, media, self.decode)
+        summary.units.setdefault(sample.source, UnitDoubts()).add(turns, medium)
+        doubts = {**dict(find_doubts(turns)), **dict(sample.notes)}
         doubts.update(("damaged_media", problem) for medium in media for problem in medium.problems)
         for kind, message in doubts.items():
             summary.warnings[sample.source, kind] += 1
             summary.examples.setdefault((sample.source, kind), f"record {sample.id!r}: {message}")
-
-
-def find_doubts(turns: Sequence[Turn]) -> Iterator[tuple[str, str]]:
-    """
-    Yield what the answers of a record lack or have wrong for its task, as a kind of problem and a message.
-
-    What is missing counts only where no answer of the record has it: not every turn of a conversation points at
-    something.
-    """
-    for turn in turns:
-        for problem in turn.answer.problems:
-            everywhere = all(any(other.kind == problem.kind for other in t.answer.problems) for t in turns)
-            if everywhere or not problem.kind.startswith("missing_"):
-                yield problem.kind, problem.message
 
 
 def _pass_on(chunk: Any) -> Any:
@@ -455,6 +452,5 @@ __all__ = [
     "TokenCounter",
     "check_media",
     "check_records",
-    "find_doubts",
     "summarize_counts",
 ]

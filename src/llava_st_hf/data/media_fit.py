@@ -1,0 +1,136 @@
+"""Whether a video file is the one that was annotated: its frames and its length, compared with what the file says.
+
+A copy at another frame rate has the same seconds, but other numbers of frames. What is given in frames is then put
+onto the file by its seconds; a file of another length is refused, never read at shifted times.
+"""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..processing.video_timeline_llava_st import Timeline
+from .annotations import Annotation
+from .media_probe import probe_header, probe_timeline
+from .skips import RecordError
+
+# How far two lengths of the same clip may differ: this share, or one frame.
+MAX_DURATION_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class MediaFit:
+    """
+    How annotations lie in the file at hand.
+
+    Args:
+        frame_range (`tuple[int, int]`, *optional*): First and last frame of the file that are meant; `None` for all.
+        by_frames (`bool`, *optional*, defaults to `False`): Whether the numbers of frames are those of the file.
+        frame_rate (`float`, *optional*): Frames a second of the annotations, by which their frames become seconds.
+        start_seconds (`float`, *optional*, defaults to 0): Time in the file of the frame 0 of the annotations.
+    """
+
+    frame_range: tuple[int, int] | None = None
+    by_frames: bool = False
+    frame_rate: float | None = None
+    start_seconds: float = 0.0
+
+
+def fit_to_file(annotation: Annotation) -> MediaFit:
+    """
+    Compare what annotations say of a video with the file.
+
+    A file that cannot be opened is not compared: what is wrong with it is said where it is decoded.
+
+    Args:
+        annotation (`Annotation`): The annotations, of a clip.
+
+    Returns:
+        `MediaFit`: The way from their times to those of the file.
+
+    Raises:
+        `RecordError`: For a file of another length, by the reason `mismatched_media`.
+    """
+    if _needs_numbers(annotation):
+        return MediaFit((0, _count_frames(annotation) - 1), by_frames=True)
+    count, rate, duration = annotation.frame_count, annotation.frame_rate, annotation.duration_seconds
+    duration = duration or (count / rate if count and rate else None)
+    # Where no rate is stated, it follows from the length, which may be a round number: the frames decide.
+    stated_rate, rate = rate, rate or (count / duration if count and duration else None)
+    same = MediaFit(annotation.frame_range or (0, count - 1), by_frames=True) if _counts_frames(annotation) else None
+    found = _measure(annotation, count, duration, rate)
+    if found is None:
+        return same or MediaFit(frame_rate=rate)
+    num_frames, seconds, timeline = found
+    is_same_count = count is None or abs(num_frames - count) <= 1
+    is_same_length = duration is None or seconds is None or _is_near(seconds, duration, rate, timeline)
+    if same is not None and is_same_count and (is_same_length or stated_rate is None):
+        return same
+    if not is_same_length or (same is not None and (rate is None or timeline is None)):
+        raise _make_mismatch(annotation, num_frames, seconds, duration)
+    if same is None:
+        return MediaFit(frame_rate=rate)
+    start = float(timeline.seconds[0])
+    frame_range = None
+    if annotation.frame_range is not None:
+        times = [start + frame / rate for frame in annotation.frame_range]
+        frame_range = tuple(int(np.abs(timeline.seconds - time).argmin()) for time in times)
+    return MediaFit(frame_range, frame_rate=rate, start_seconds=start)
+
+
+def _counts_frames(annotation: Annotation) -> bool:
+    return annotation.frame_range is not None or annotation.frame_count is not None
+
+
+def _needs_numbers(annotation: Annotation) -> bool:
+    """Tell whether there are frames, but nothing to compare them by: they are those of the file at hand then."""
+    has_frames = any(part.unit == "frames" for part in (*annotation.spans, *annotation.tubes))
+    return has_frames and not _counts_frames(annotation) and not annotation.frame_rate
+
+
+def _count_frames(annotation: Annotation) -> int:
+    return len(annotation.media) if len(annotation.media) > 1 else len(probe_timeline(annotation.media[0].path))
+
+
+def _measure(
+    annotation: Annotation, count: int | None, duration: float | None, rate: float | None
+) -> tuple[int, float | None, Timeline | None] | None:
+    """Return frames and length of the file, and its time line where its header leaves a doubt; `None` if unknown."""
+    if count is None and duration is None:
+        return None
+    first, num_media = annotation.media[0], len(annotation.media)
+    if num_media > 1 or first.path is None:
+        return (num_media, None, None) if num_media > 1 else None
+    try:
+        header = probe_header(first)
+        is_same_count = count is None or (header.num_frames is not None and abs(header.num_frames - count) <= 1)
+        length = header.duration_seconds
+        if is_same_count and length is not None and (duration is None or _is_near(length, duration, rate, None)):
+            return header.num_frames or 0, length, None
+        timeline = probe_timeline(first.path)
+    except RecordError:
+        return None
+    return len(timeline), timeline.duration_seconds, timeline
+
+
+def _is_near(seconds: float, duration: float, rate: float | None, timeline: Timeline | None) -> bool:
+    frame = max(1 / rate if rate else 0.0, timeline.frame_duration if timeline is not None else 0.0)
+    return abs(seconds - duration) <= max(frame, MAX_DURATION_SHARE * duration) + 1e-6
+
+
+def _make_mismatch(
+    annotation: Annotation, num_frames: int, seconds: float | None, duration: float | None
+) -> RecordError:
+    has = [f"{num_frames} frames"] + ([f"{seconds:.3f} s"] if seconds is not None else [])
+    said = [f"{annotation.frame_count} frames"] if annotation.frame_count is not None else []
+    said += [f"{duration:.3f} s"] if duration is not None else []
+    name = os.path.basename(annotation.media[0].path)
+    return RecordError(
+        "mismatched_media",
+        "video",
+        f"video is {name!r} with {' and '.join(has)}, but the annotations are of one with {' and '.join(said)}: get "
+        "that one, whole and at its own speed.",
+    )
+
+
+__all__ = ["MAX_DURATION_SHARE", "MediaFit", "fit_to_file"]

@@ -1,0 +1,99 @@
+"""CVAT for video: tracks of objects as XML."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
+
+from ...processing.media_llava_st import InputError
+from ..annotation_checks import read_number
+from .tracks import Track, TrackedVideo, TracksReader
+
+_SIDES = ("xtl", "ytl", "xbr", "ybr")
+_PHRASE_NAMES = ("caption", "phrase", "description")
+
+
+@dataclass(eq=False)
+class CvatVideoReader(TracksReader):
+    """
+    The tracks of a file of the form "CVAT for video 1.1"; it is held in memory.
+
+    Read are the tracks (`label`, `id`) and their boxes (`frame`, from 0; `xtl`, `ytl`, `xbr`, `ybr` in pixels;
+    `outside="1"` where the object is not to be seen), and from `meta` the name of the video (`source`, or `name` of
+    the task), its `original_size`, and its `size` in frames. An attribute `caption`, `phrase` or `description`
+    describes the object in words. The tasks are those of `TracksReader`.
+
+    A document type, which may define entities, is refused.
+
+    Example:
+
+    ```python
+    >>> reader = CvatVideoReader("annotations.xml", "mine", data_folder="clips")
+    >>> reader[0].task
+    'svg'
+    ```
+    """
+
+    def list_tracks(self) -> Sequence[Track]:
+        """Return the tracks of the file."""
+        root = read_xml(self.path)
+        if root.tag != "annotations":
+            raise InputError(f"{self.path} holds <{root.tag}>, not <annotations>: export it as 'CVAT for video'.")
+        whole = _read_video(root)
+        # An export of a whole project has the video of each task, and names the task at each track.
+        tasks = {task.findtext("id"): task for task in root.iter("task")}
+        tracks = []
+        for number, track in enumerate(root.iter("track")):
+            video = _read_video(tasks[track.get("task_id")]) if track.get("task_id") in tasks else whole
+            rows = []
+            for box in track.iter("box"):
+                frame = read_number(box.get("frame"))
+                values = None if box.get("outside") == "1" else [read_number(box.get(side)) for side in _SIDES]
+                rows.append((frame, frame, values))
+            words = [part for part in track.iter("attribute") if part.get("name") in _PHRASE_NAMES]
+            phrase = next((part.text.strip() for part in words if part.text and part.text.strip()), None)
+            name = f"{video.name} track {track.get('id', number)}"
+            tracks.append(Track(name, video, track.get("label"), rows, "xyxy", phrase))
+        return tracks
+
+
+def read_xml(path: str | Path) -> Element:
+    """
+    Return the root of an XML file.
+
+    Raises:
+        `InputError`: If it cannot be read, or has a document type: its entities could grow without end, or name other
+            files.
+    """
+    builder, parser = TreeBuilder(), expat.ParserCreate()
+
+    def refuse(*declaration: object) -> NoReturn:
+        raise InputError(f"{path} has a document type (<!DOCTYPE ...>), which is not read: take it out.")
+
+    parser.StartElementHandler, parser.EndElementHandler = builder.start, builder.end
+    parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = builder.data, refuse
+    try:
+        with open(path, "rb") as file:
+            parser.ParseFile(file)
+        return builder.close()
+    except (OSError, expat.ExpatError, AssertionError) as error:
+        raise InputError(f"{path} cannot be read as an XML file: {error}.") from error
+
+
+def _read_video(part: Element) -> TrackedVideo:
+    """Return the video that the meta data of a file or of a task name."""
+    name = next((text for key in ("source", "name") if (text := part.findtext(f".//{key}"))), None)
+    size = [read_number(part.findtext(f".//original_size/{side}")) for side in ("width", "height")]
+    count = read_number(part.findtext(".//size"))
+    # A task that leaves frames out, or begins later, counts its own frames, but its boxes have those of the video.
+    is_whole = part.findtext(".//start_frame") in (None, "0") and not part.findtext(".//frame_filter")
+    return TrackedVideo(
+        (name or "").strip() or "the video",
+        size=(int(size[0]), int(size[1])) if all(isinstance(side, float) and side >= 1 for side in size) else None,
+        frame_count=int(count) if isinstance(count, float) and count >= 1 and is_whole else None,
+    )
+
+
+__all__ = ["CvatVideoReader", "read_xml"]

@@ -1,0 +1,81 @@
+"""The first record of a file of any kind, from whose keys the format is told."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...processing.media_llava_st import InputError
+from ..skips import RecordError
+from .cvat_video import read_xml
+from .json_files import JsonRecords, load_json
+from .tables import read_columns
+
+_PICKLE_ENDINGS = (".p", ".pkl", ".pickle")
+_PICKLE_STARTS = (b"\x80", b"(lp", b"(dp")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def read_first_record(path: Path) -> Mapping[str, Any]:
+    """
+    Return the first record of a file, or the whole of one that is a single object; no keys for anything else.
+
+    Of a text file it is {`line`: its first line}, of a table {`columns`: their names}, of XML {`xml`: the names of its
+    parts}, of a folder {`folder`: the names in it}.
+
+    Args:
+        path (`Path`): The file.
+
+    Raises:
+        `InputError`: If the file cannot be read, holds no record, or is a pickle.
+    """
+    refuse_pickle(path)
+    ending = path.suffix.lower()
+    try:
+        if path.is_dir():
+            return {"folder": sorted(os.listdir(path))}
+        if ending == ".xml":
+            root = read_xml(path)
+            return {"xml": [root.tag, *dict.fromkeys(part.tag for part in root)]}
+        if ending == ".csv":
+            return {"columns": read_columns(path)}
+        with open(path, "rb") as file:
+            head = file.read(4096).removeprefix(_BYTE_ORDER_MARK).lstrip()
+        if ending == ".txt":
+            return {"line": head.partition(b"\n")[0].decode("utf-8", "replace").strip()}
+        if ending == ".json" and head.startswith(b"{"):
+            first = load_json(path)
+        else:
+            first = _take_first(path, JsonRecords(path))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}. Fix its path.") from error
+    except RecordError as error:
+        raise InputError(
+            f"the format of {path} cannot be told, as its first record cannot be read: {error} Or give format=..."
+        ) from error
+    return first if isinstance(first, Mapping) else {}
+
+
+def refuse_pickle(path: str | Path) -> None:
+    """Raise `InputError` for a pickle, known by its content or its ending: opening one can run any code."""
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(3)
+    except OSError:
+        return  # said where it is read
+    if start.startswith(_PICKLE_STARTS) or path.suffix.lower() in _PICKLE_ENDINGS:
+        raise InputError(
+            f"{path} is a pickle, which is never opened, as that can run any code. Of REFER (refs(unc).p) give "
+            "the same data as JSON: images with a caption and annotations with a bbox (format refcoco), or lines of "
+            "img_path, expression, bbox (format shikra_rec)."
+        )
+
+
+def _take_first(path: Path, records: Any) -> Any:
+    if not len(records):
+        raise InputError(f"{path} holds no record: fix the file, or give its format=...")
+    return records[0]
+
+
+__all__ = ["read_first_record", "refuse_pickle"]

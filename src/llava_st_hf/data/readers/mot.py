@@ -1,0 +1,122 @@
+"""MOT: tracks of objects in one video as text, a line for each box."""
+
+import configparser
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...processing.media_llava_st import InputError
+from ..annotation_checks import read_number
+from .tracks import Track, TrackedVideo, TracksReader
+
+# Of MOT16 and its successors.
+_CLASSES = {
+    1: "pedestrian",
+    2: "person on a vehicle",
+    3: "car",
+    4: "bicycle",
+    5: "motorbike",
+    6: "vehicle without a motor",
+    7: "static person",
+    8: "distractor",
+    9: "occluder",
+    10: "occluder on the ground",
+    11: "occluder",
+    12: "reflection",
+}
+_NUM_COLUMNS = 6  # that every line has
+
+
+@dataclass(eq=False)
+class MotReader(TracksReader):
+    """
+    The tracks of a text file of MOT Challenge (`gt.txt`), or of a tracker; it is held in memory.
+
+    A line is `frame, id, left, top, width, height, confidence, class, visibility`, frames from 1, the box in pixels;
+    the last three may be left out. A line whose confidence is 0 does not count. Kinds are those of MOT16.
+
+    The video is named in `seqinfo.ini` beside the folder of the file, as are its frames, rate and size; without that,
+    it has the name of the file, or of the folder of the sequence. It is a video file, or a folder of pictures. The
+    tasks are those of `TracksReader`.
+
+    Args:
+        names (`Mapping[int, str]`, *optional*): What describes an object in words, by its id.
+
+    Example:
+
+    ```python
+    >>> reader = MotReader("MOT17-04/gt/gt.txt", "mot17", "MOT17-04", names={3: "the man in a red coat"})
+    >>> reader[0].id
+    'MOT17-04 track 3'
+    ```
+    """
+
+    names: Mapping[int, str] = field(default_factory=dict)
+
+    def list_tracks(self) -> Sequence[Track]:
+        """Return the tracks of the file."""
+        if not isinstance(self.names, Mapping) or not all(isinstance(name, str) for name in self.names.values()):
+            raise InputError("names has to give a text for each id, {3: 'the man in a red coat'}.")
+        names = {str(number): name for number, name in self.names.items()}
+        video, groups = self._read_video(), {}
+        for values in self._read_lines():
+            if len(values) > _NUM_COLUMNS and values[6] == 0:
+                continue  # the benchmark ignores it
+            kind = _CLASSES.get(int(values[7])) if len(values) > 7 and values[7] > 0 else None
+            groups.setdefault((int(values[1]), kind or "object"), []).append((values[0] - 1, values[2:6]))
+        # A frame that others have and this object has not is one where it is not to be seen.
+        frames = sorted({frame for group in groups.values() for frame, _ in group})
+        tracks = []
+        for (number, kind), group in groups.items():
+            own = {frame for frame, _ in group}
+            gaps = [frame for frame in frames if min(own) < frame < max(own) and frame not in own]
+            rows = [*((frame, frame, box) for frame, box in group), *((frame, frame, None) for frame in gaps)]
+            name = f"{video.name} track {number}"
+            tracks.append(Track(name, video, kind, rows, phrase=names.get(str(number))))
+        return tracks
+
+    def _read_lines(self) -> list[list[float]]:
+        """Return the numbers of each line."""
+        try:
+            lines = Path(self.path).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{self.path} cannot be read as a text file: {error}.") from error
+        rows = []
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            values = [read_number(cell) for cell in line.replace(",", " ").split()]
+            if len(values) < _NUM_COLUMNS or not all(isinstance(value, float) for value in values):
+                raise InputError(
+                    f"{self.path}, line {number}: {line[:80]!r} is no line of MOT: give frame, id, left, top, width, "
+                    "height, and perhaps confidence, class and visibility."
+                )
+            rows.append(values)
+        return rows
+
+    def _read_video(self) -> TrackedVideo:
+        """Return the video, as `seqinfo.ini` tells it, or by the name of the file or of its folder."""
+        path = Path(self.path).absolute()
+        folder = path.parent.parent if path.parent.name in ("gt", "det") else path.parent
+        parser = configparser.ConfigParser(interpolation=None)
+        try:
+            parser.read(folder / "seqinfo.ini", encoding="utf-8")
+            told = dict(parser["Sequence"]) if "Sequence" in parser else {}
+        except (configparser.Error, UnicodeDecodeError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{folder / 'seqinfo.ini'} cannot be read: {reason}.") from error
+        numbers = {key: read_number(told.get(key)) for key in ("framerate", "seqlength", "imwidth", "imheight")}
+        known = {key: value for key, value in numbers.items() if isinstance(value, float) and value > 0}
+        name = told.get("name") or (folder.name if path.stem in ("gt", "det") else path.stem)
+        pictures = told.get("imdir")
+        is_size = {"imwidth", "imheight"} <= known.keys()
+        return TrackedVideo(
+            name,
+            places=(pictures, f"{name}/{pictures}") if pictures else (),
+            size=(int(known["imwidth"]), int(known["imheight"])) if is_size else None,
+            frame_count=int(known["seqlength"]) if "seqlength" in known else None,
+            frame_rate=known.get("framerate"),
+        )
+
+
+__all__ = ["MotReader"]

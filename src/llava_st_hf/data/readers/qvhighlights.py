@@ -1,0 +1,59 @@
+"""QVHighlights: each stretch of a video in which a described thing is to be seen."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..annotation_checks import require, require_object, require_positive, require_text
+from ..annotations import AnnotatedSpan, Annotation
+from ..sample_writing import DEFAULT_NUM_FRAMES
+from ..skips import make_error
+from .base import FileReader, name_event
+
+
+@dataclass(eq=False)
+class QvHighlightsReader(FileReader):
+    """
+    The queries of an annotation file of QVHighlights (JSONL), one record each.
+
+    Read are, of a query: `qid`, `query`, `vid`, `duration`, and `relevant_windows`, a list of [start, end] in seconds.
+    The video is `vid`, with any ending, in `data_folder` or in a folder right below it; one of another `duration` is
+    skipped. The sentence is asked after in lower case and without the full stop.
+
+    The task is `"tvg_several"`: all windows of a query are its answer, in the order of time. As `"tvg"` only queries
+    with one window can be read.
+
+    Example:
+
+    ```python
+    >>> reader = QvHighlightsReader("highlight_val_release.jsonl", "qvhighlights", data_folder="videos")
+    >>> reader[0].task
+    'tvg_several'
+    ```
+    """
+
+    num_frames: int = DEFAULT_NUM_FRAMES
+    tasks = ("tvg_several", "tvg")
+    default_task = "tvg_several"
+
+    def get_entry_id(self, entry: Any) -> Any:
+        """Return the `qid` of the query."""
+        return require_object(entry).get("qid")
+
+    def annotate(self, entry: Any) -> Annotation:
+        """Return what a query says."""
+        raw = require_object(entry)
+        windows = require(raw, "relevant_windows")
+        if not isinstance(windows, list) or not windows:
+            raise make_error("relevant_windows", windows, "give a list of [start, end] in seconds")
+        spans = [AnnotatedSpan(window, field=f"relevant_windows[{place}]") for place, window in enumerate(windows)]
+        return Annotation(
+            task=self.task,
+            media_type="video",
+            media=self.folder.find_video(require_text(raw, "vid"), "vid"),
+            query=name_event(require_text(raw, "query")),
+            spans=tuple(sorted(spans, key=lambda span: span.times)),
+            duration_seconds=require_positive(raw, "duration"),
+        )
+
+
+__all__ = ["QvHighlightsReader"]

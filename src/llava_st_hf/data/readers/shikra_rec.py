@@ -1,0 +1,50 @@
+"""Referring expressions in the form of Shikra: a line for each expression, with its image and its box."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..annotation_checks import require, require_frame, require_object, require_text
+from ..annotations import AnnotatedBox, Annotation
+from .base import FileReader
+
+
+@dataclass(eq=False)
+class ShikraRecReader(FileReader):
+    """
+    The records of a JSONL file of referring expressions.
+
+    Read are `img_path`, `expression` and `bbox`, [left, top, right, bottom] in pixels; and `width` and `height` of the
+    image where they are there, which spares opening it. A box is clipped to the image. The task is `"rec"`, or `"rc"`,
+    whose answer is the expression.
+
+    Example:
+
+    ```python
+    >>> reader = ShikraRecReader("REC_refcoco_unc_val.jsonl", "refcoco", data_folder="coco")
+    >>> reader[0].messages[0]["content"]
+    'Where can I find bowl behind the others in this image?'
+    ```
+    """
+
+    vary_prompts: bool = False
+    tasks = ("rec", "rc")
+    default_task = "rec"
+
+    def annotate(self, entry: Any) -> Annotation:
+        """Return what a line says."""
+        raw = require_object(entry)
+        path, expression = require_text(raw, "img_path"), require_text(raw, "expression").strip()
+        has_size = raw.get("width") is not None and raw.get("height") is not None
+        names = [path, path.rpartition("/")[2]]
+        return Annotation(
+            task=self.task,
+            media_type="image",
+            media=self.folder.find_media(names, "image", "img_path"),
+            query=expression,
+            answer=expression,
+            boxes=(AnnotatedBox(require(raw, "bbox"), field="bbox"),),
+            size=(require_frame(raw, "width"), require_frame(raw, "height")) if has_size else None,
+        )
+
+
+__all__ = ["ShikraRecReader"]

@@ -1,0 +1,41 @@
+"""TaCoS: what a cook does in a video, with the times of each sentence in frames."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..annotation_checks import check_numbers, require_frame, require_positive
+from ..annotations import AnnotatedSpan
+from .activitynet_captions import ActivityNetCaptionsReader, cut_end
+
+
+@dataclass(eq=False)
+class TacosReader(ActivityNetCaptionsReader):
+    """
+    The records of an annotation file of TaCoS.
+
+    The file is an object of {video: {`timestamps`, `sentences`, `fps`, `num_frames`}}, times in frames, counted from
+    0; it is held in memory. A video has the sentences of several people, one after another, in the order of the file.
+    The tasks, and all else, are those of `ActivityNetCaptionsReader`. A copy at another frame rate is read by its
+    seconds.
+
+    Example:
+
+    ```python
+    >>> reader = TacosReader("test.json", "tacos", data_folder="videos")
+    >>> reader[0].id
+    's30-d52.avi 0'
+    ```
+    """
+
+    def read_clip(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the frames of the video and their rate."""
+        return {"frame_count": require_frame(raw, "num_frames"), "frame_rate": require_positive(raw, "fps")}
+
+    def read_span(self, times: Any, clip: Mapping[str, Any], caption: str, field: str) -> AnnotatedSpan:
+        """Return an event with its sentence; an end behind the last frame means that frame."""
+        start, end = check_numbers(times, 2, field, "[start, end] in frames")
+        return AnnotatedSpan((start, cut_end(start, end, clip["frame_count"] - 1)), "frames", caption, field)
+
+
+__all__ = ["TacosReader"]

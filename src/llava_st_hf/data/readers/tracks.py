@@ -1,0 +1,158 @@
+"""Tracks: objects with a name and boxes frame by frame, as data sets of tracking and detection in video have them."""
+
+import logging
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from ..annotation_checks import check_frame
+from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation, BoxForm
+from ..sample_writing import DEFAULT_NUM_FRAMES
+from ..samples import Media
+from ..skips import RecordError, make_error
+from .base import FileReader
+
+logger = logging.getLogger(__name__)
+
+
+class TrackedVideo(NamedTuple):
+    """
+    The video that tracks are of.
+
+    Args:
+        name (`str`): Its name in the file.
+        pictures (`tuple[str, ...]`, *optional*): The files of its frames, where no video has its name.
+        places (`tuple[str, ...]`, *optional*): Where a folder with its frames may lie, beside its name.
+        size (`tuple[int, int]`, *optional*): Width and height.
+        frame_count (`int`, *optional*): Number of frames.
+        frame_rate (`float`, *optional*): Frames a second.
+    """
+
+    name: str
+    pictures: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
+    frame_count: int | None = None
+    frame_rate: float | None = None
+
+
+class Track(NamedTuple):
+    """
+    One object of a video.
+
+    Args:
+        name (`str`): Name of the record.
+        video (`TrackedVideo`): Its video.
+        label (`Any`): Its kind, in words.
+        rows (`Sequence[tuple[Any, Any, Any]]`):
+            A frame of the video, from 0, the place of the same moment among its pictures, and the four numbers of the
+            box, or `None` where the object is not to be seen.
+        form (`str`, *optional*, defaults to `"xywh"`): What the four numbers are.
+        phrase (`str`, *optional*): What describes this object, and no other of its video.
+    """
+
+    name: str
+    video: TrackedVideo
+    label: Any
+    rows: Sequence[tuple[Any, Any, Any]]
+    form: BoxForm = "xywh"
+    phrase: str | None = None
+
+
+@dataclass(eq=False)
+class TracksReader(FileReader):
+    """
+    The tracks of a file, one record each; a format is a subclass with `list_tracks`.
+
+    The task is `"svg"` (where is it between its first and its last frame), `"stvg"` (when, too), `"stvg_several"`
+    (each time that it is to be seen) or `"elc"` (from its first box on; its name is the caption). Except for `elc` an
+    object is asked for by its phrase, or as "the" and its kind, which says who is meant only where the video has one
+    of the kind: other tracks are no records. How many are none is said in a warning.
+
+    Between two boxes the object moves evenly from one to the other, unless a frame between them says that it is not to
+    be seen. A box is clipped to the frame.
+    """
+
+    num_frames: int = DEFAULT_NUM_FRAMES
+    tasks = ("svg", "stvg", "stvg_several", "elc")
+    default_task = "svg"
+
+    @abstractmethod
+    def list_tracks(self) -> Sequence[Track]:
+        """Return the tracks of the file; what is wrong with one of them is said when it is read."""
+
+    def list_entries(self) -> Sequence[Track]:
+        """Return the tracks that make a record."""
+        tracks = self.list_tracks()
+        kinds = Counter((track.video.name, repr(track.label)) for track in tracks)
+        entries = [
+            track
+            for track in tracks
+            if self.task == "elc" or track.phrase is not None or kinds[track.video.name, repr(track.label)] == 1
+        ]
+        if len(entries) < len(tracks):
+            logger.warning(
+                "%s: %d of %d tracks make no record of the task %s: their name alone does not tell them from others.",
+                self.path,
+                len(tracks) - len(entries),
+                len(tracks),
+                self.task,
+            )
+        return entries
+
+    def get_entry_id(self, entry: Track) -> str:
+        """Return the name of the track."""
+        return entry.name
+
+    def annotate(self, entry: Track) -> Annotation:
+        """Return where the object is."""
+        video, media = entry.video, self._find_media(entry.video)
+        has_pictures = len(media) > 1 and video.pictures
+        boxes: dict[int, AnnotatedBox | None] = {}
+        for frame, place, values in entry.rows:
+            number = place if has_pictures else check_frame(frame, "frame")
+            box = None if values is None else AnnotatedBox(values, entry.form, field=f"box of frame {frame}")
+            if boxes.get(number) is not None and box is not None:
+                raise make_error("frame", frame, "it has two boxes of this object; give one")
+            boxes[number] = box or boxes.get(number)
+        runs = [
+            [frame for frame, _ in run]
+            for is_seen, run in groupby(sorted(boxes.items()), key=lambda item: item[1] is not None)
+            if is_seen
+        ]
+        if not runs:
+            raise RecordError("invalid_field", "boxes", "the track has no box: give one where the object is seen.")
+        ends = [(run[0], run[-1]) for run in runs] if self.task == "stvg_several" else [(runs[0][0], runs[-1][-1])]
+        phrase = entry.phrase or entry.label
+        if not isinstance(phrase, str) or not phrase.strip():
+            raise make_error("label", phrase, "give the name of the object")
+        return Annotation(
+            task=self.task,
+            media_type="video",
+            media=media,
+            query=phrase.strip() if entry.phrase else f"the {phrase.strip()}",
+            answer=phrase if entry.phrase else f"the {phrase.strip()}",
+            spans=tuple(AnnotatedSpan(end, "frames", field="frames") for end in ends),
+            tubes=(AnnotatedTube(boxes, "frames"),),
+            size=video.size,
+            frame_count=len(media) if has_pictures else video.frame_count,
+            frame_rate=None if has_pictures else video.frame_rate,
+        )
+
+    def _find_media(self, video: TrackedVideo) -> tuple[Media, ...]:
+        """Return the video file, or the folder of its frames, or else the pictures that are listed."""
+        try:
+            found = self.folder.find_video(video.name, places=video.places)
+        except RecordError as error:
+            if not video.pictures or error.reason not in ("missing_media", "empty_media"):
+                raise
+            return tuple(Media(path=self.folder.resolve(name, "file_name")) for name in video.pictures)
+        if len(found) > 1 and video.pictures:  # the folder may have more frames than were annotated
+            return tuple(Media(path=self.folder.resolve(name, "file_name")) for name in video.pictures)
+        return found
+
+
+__all__ = ["Track", "TrackedVideo", "TracksReader"]

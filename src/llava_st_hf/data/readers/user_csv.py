@@ -1,0 +1,54 @@
+"""A user's own annotations as a table: CSV with the columns of the user JSONL."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..annotations import Annotation
+from ..skips import make_error
+from .tables import read_csv
+from .user_jsonl import UserJsonlReader
+
+
+@dataclass(eq=False)
+class UserCsvReader(UserJsonlReader):
+    """
+    The rows of a CSV file that somebody wrote for own clips and images; it is held in memory.
+
+    The columns are the keys of `UserJsonlReader`. A cell that begins with a bracket is read as JSON: `"[1.0, 2.5]"`
+    for a span, `"[[1, 2], [7, 9]]"` for several, `"[[1.0, [10, 20, 50, 80]], ...]"` for the boxes of a clip. A span
+    may also be written as `1.0-2.5` or `00:01-00:02.5`, and a box as `10 20 50 80`. An empty cell counts as none.
+
+    Example:
+
+    ```python
+    >>> # video,query,span_seconds
+    >>> # kitchen.mp4,she cuts the carrots,00:00-00:02.5
+    >>> UserCsvReader("mine.csv", "mine", data_folder="clips")[0].messages[1]["content"]
+    '{<t=0.0><t=0.25>}'
+    ```
+    """
+
+    def list_entries(self) -> Sequence[Mapping[str, str]]:
+        """Return the rows."""
+        return read_csv(self.path)
+
+    def annotate(self, entry: Any) -> Annotation:
+        """Return what a row says."""
+        return super().annotate({name: _read_cell(name, cell) for name, cell in entry.items()})
+
+
+def _read_cell(name: str, cell: str) -> Any:
+    """Return a cell as JSON where it is written so, and the parts of a span or a box."""
+    if name not in ("span_seconds", "box", "boxes"):
+        return cell
+    if cell.startswith(("[", "{")):
+        try:
+            return json.loads(cell)
+        except (ValueError, RecursionError) as error:
+            raise make_error(name, cell, f"it is no JSON: {error}") from error
+    return (cell.replace("-", " ") if name == "span_seconds" else cell).replace(",", " ").replace(";", " ").split()
+
+
+__all__ = ["UserCsvReader"]

@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+
+from llava_st_hf.data.readers.cvat_video import CvatVideoReader
+from llava_st_hf.data.readers.registry import guess_format
+from llava_st_hf.processing.media_llava_st import InputError
+
+META = """<meta><task><id>3</id><name>clips</name><size>{size}</size><start_frame>{start}</start_frame>
+<original_size><width>320</width><height>240</height></original_size><source>a.mp4</source></task></meta>"""
+TRACK = """<track id="0" label="circle" source="manual">
+<box frame="10" keyframe="1" outside="0" occluded="0" xtl="10" ytl="20" xbr="50" ybr="60" z_order="0">
+<attribute name="{name}">the red circle</attribute></box>
+<box frame="20" keyframe="1" outside="0" occluded="1" xtl="50.5" ytl="20" xbr="90.5" ybr="60"></box>
+<box frame="21" keyframe="1" outside="1" occluded="1" xtl="50.5" ytl="20" xbr="90.5" ybr="60"></box></track>"""
+
+
+def open_tracks(folder: Path, clip: Path, text: str, **options) -> CvatVideoReader:
+    (folder / "a.mp4").write_bytes(clip.read_bytes())
+    (folder / "annotations.xml").write_text(text)
+    return CvatVideoReader(folder / "annotations.xml", "mine", folder, num_frames=40, **options)
+
+
+def write(size: int = 40, start: int = 0, name: str = "color") -> str:
+    return f"<annotations>{META.format(size=size, start=start)}{TRACK.format(name=name)}</annotations>"
+
+
+def test_a_track_is_a_record(tmp_path, clip):
+    reader = open_tracks(tmp_path, clip, write())
+    assert guess_format(tmp_path / "annotations.xml") == "cvat_video"
+    (record,) = reader
+    assert record.id == "a.mp4 track 0"
+    assert "where is the circle?" in record.messages[0]["content"]
+    times = [lexeme.value * 39 for lexeme in record.find_coordinates()[1] if lexeme.kind == "t"]
+    assert times == pytest.approx(range(10, 21))
+    sides = [lexeme.value for lexeme in record.find_coordinates()[1] if lexeme.kind != "t"]
+    assert sides[-4:] == pytest.approx([50.5 / 320, 20 / 240, 90.5 / 320, 60 / 240])
+    (named,) = open_tracks(tmp_path, clip, write(name="description"))
+    assert "where is the red circle?" in named.messages[0]["content"]
+
+
+def test_frames_are_counted_where_the_task_has_the_whole_video(tmp_path, clip):
+    detail = open_tracks(tmp_path, clip, write(size=90))[0].detail
+    assert detail.startswith("video is 'a.mp4' with 40 frames and 4.000 s, but the annotations are of one with 90 fr")
+    # A task that begins later counts its own frames.
+    assert len(open_tracks(tmp_path, clip, write(size=30, start=10))[0].messages) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('<!DOCTYPE a [<!ENTITY b "bbb">]><annotations>&b;</annotations>', "has a document type"),
+        ('<!DOCTYPE a SYSTEM "file:///etc/passwd"><annotations/>', "has a document type"),
+        ("<annotations><track>", "cannot be read as an XML file: no element found"),
+        ("<annotation/>", "holds <annotation>, not <annotations>"),
+        ("", "cannot be read as an XML file"),
+    ],
+)
+def test_refuses_another_file(tmp_path, clip, text, found):
+    with pytest.raises(InputError, match=found):
+        open_tracks(tmp_path, clip, text)
+
+
+def test_says_what_is_wrong_with_a_track(tmp_path, clip):
+    text = write().replace('xtl="10"', 'xtl="ten"').replace('<box frame="20"', '<box frame="-1"')
+    assert open_tracks(tmp_path, clip, text)[0].detail.startswith("box of frame 10.0 is ['ten', 20.0, 50.0, 60.0]")
+    assert open_tracks(tmp_path, clip, write().replace("a.mp4", "b.mp4"))[0].detail.startswith("video is 'b.mp4'")

@@ -1,0 +1,74 @@
+import pytest
+from PIL import Image
+
+from llava_st_hf.data.readers.mot import MotReader
+from llava_st_hf.data.readers.registry import guess_format
+from llava_st_hf.data.samples import Sample
+from llava_st_hf.processing.media_llava_st import InputError
+
+LINES = """1,4,32,24,64,48,1,3,1.0
+2,4,64,24,64,48,1,3,1.0
+4,4,128,24,64,48,1,3,0.5
+1,1,0,0,32,24,1,1,1
+2,1,0,0,32,24,1,1,1
+3,1,0,0,32,24,1,1,1
+3,2,0,0,32,24,1,1,1
+3,9,0,0,32,24,0,1,1
+"""
+SEQINFO = "[Sequence]\nname=MOT-01\nimDir=img1\nframeRate=30\nseqLength=4\nimWidth=320\nimHeight=240\nimExt=.png\n"
+
+
+@pytest.fixture
+def sequence(tmp_path):
+    folder = tmp_path / "MOT-01"
+    for name in ("gt", "img1"):
+        (folder / name).mkdir(parents=True)
+    for frame in range(1, 5):
+        Image.new("RGB", (320, 240)).save(folder / f"img1/{frame:06d}.png")
+    (folder / "gt/gt.txt").write_text(LINES)
+    (folder / "seqinfo.ini").write_text(SEQINFO)
+    return folder
+
+
+def test_a_sequence_of_pictures(sequence, caplog):
+    assert guess_format(sequence / "gt/gt.txt") == "mot"
+    for folder in (sequence, sequence.parent):
+        reader = MotReader(sequence / "gt/gt.txt", "mot", folder)
+        (record,) = reader  # there are two pedestrians, and one that does not count
+        assert (record.id, len(record.media)) == ("MOT-01 track 4", 4)
+        assert "Between  {<t=0.0><t=1.0>} , where is the car?" in record.messages[0]["content"]
+        times = [lexeme.value for lexeme in record.find_coordinates()[1] if lexeme.kind == "t"]
+        assert times == pytest.approx([0, 1 / 3, 1])  # frame 3 has others, but not this one
+    assert "2 of 3 tracks make no record" in caplog.text
+
+
+def test_names_tell_more(sequence):
+    reader = MotReader(sequence / "gt/gt.txt", "mot", sequence, names={1: "the man in red", "2": "the boy"})
+    assert [record.id.split()[-1] for record in reader] == ["4", "1", "2"]
+    assert "where is the man in red?" in reader[1].messages[0]["content"]
+    assert len(MotReader(sequence / "gt/gt.txt", "mot", sequence, task="elc")) == 3
+    with pytest.raises(InputError, match="names has to give a text for each id"):
+        MotReader(sequence / "gt/gt.txt", "mot", sequence, names={1: 3})
+
+
+def test_a_video_beside_its_text(tmp_path, clip):
+    (tmp_path / "a.mp4").write_bytes(clip.read_bytes())
+    (tmp_path / "a.txt").write_text("11 1 10 20 40 40\n21 1 50 20 40 40\n")
+    (record,) = MotReader(tmp_path / "a.txt", "mine", tmp_path, num_frames=40)
+    assert isinstance(record, Sample), record
+    assert "where is the object?" in record.messages[0]["content"]
+    times = [lexeme.value * 39 for lexeme in record.find_coordinates()[1] if lexeme.kind == "t"]
+    assert times == pytest.approx(range(10, 21))
+
+
+def test_says_what_is_wrong(tmp_path, clip, sequence):
+    for text, found in (("1,2,3\n", "line 1: '1,2,3' is no line of MOT"), ("\n1,1,a,0,9,9", "line 2: '1,1,a,0,9,9'")):
+        (tmp_path / "a.txt").write_text(text)
+        with pytest.raises(InputError, match=found):
+            MotReader(tmp_path / "a.txt", "mine", tmp_path)
+    (tmp_path / "a.txt").write_text("0,1,10,20,40,40\n")
+    (tmp_path / "a.mp4").write_bytes(clip.read_bytes())
+    assert MotReader(tmp_path / "a.txt", "mine", tmp_path)[0].detail.startswith("frame is -1")
+    (sequence / "seqinfo.ini").write_text("name=1")
+    with pytest.raises(InputError, match=r"seqinfo\.ini cannot be read"):
+        MotReader(sequence / "gt/gt.txt", "mot", sequence)
