@@ -139,7 +139,7 @@ def test_progress_is_told(clip_path, result, tmp_path):
     assert calls == [(k, 30) for k in range(1, 31)]
 
 
-@pytest.mark.parametrize("name", ["cat.ts", "b.avi"])
+@pytest.mark.parametrize("name", ["cat.ts", "b.avi", "b.h264"])
 def test_what_is_drawn_has_the_clock_of_the_reader(hard_media_dir, name, tmp_path):
     """Time stamps that start again, or that the container does not give: 60 frames at 10 a second all the same."""
     source = hard_media_dir / name
