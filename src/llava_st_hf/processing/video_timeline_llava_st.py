@@ -431,6 +431,10 @@ def _make_timeline(file: VideoFile, stamps: np.ndarray, **values: Any) -> Timeli
         fps = float(stream.average_rate or 0)
     starts_at = (container.start_time or 0) / av.time_base
     stated_end = starts_at + container.duration / av.time_base if container.duration else 0.0
+    # A header may be longer or shorter than its tracks: the longest of them is what players show.
+    for track in (stream, *container.streams.audio):
+        if track.duration and track.time_base:
+            stated_end = max(stated_end, float(((track.start_time or 0) + track.duration) * track.time_base))
     followed = {"seconds": seconds, "fps": fps, "time_base": stream.time_base, "stated_end_seconds": stated_end}
     notes = (*values.pop("notes", ()), *file.notes)
     return Timeline(stamps, **{**followed, **values}, notes=notes)
