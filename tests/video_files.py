@@ -109,3 +109,10 @@ def decode_everything(path: "Path | io.BytesIO") -> tuple[np.ndarray, list[float
             frames.append(np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90))
             seconds.append(None if frame.pts is None else float(frame.pts * frame.time_base))
     return np.stack(frames).transpose(0, 3, 1, 2), seconds
+
+
+def encode_negative(path: Path) -> Path:
+    """Encode 40 frames from -1 to 0.56 s: their clock of 33 bits, that of MPEG-TS, starts again within the clip."""
+    stamps = [2**33 - 90000 + 3600 * index for index in range(40)]
+    options = {"mpegts_copyts": "1"}
+    return encode(path, pts=stamps, time_base=Fraction(1, 90000), container_options=options)

@@ -8,11 +8,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import video_files as files
 from PIL import Image
 
 from llava_st_cli import main
 from llava_st_hf import GroundingResult
 from llava_st_hf.processing.tasks_llava_st import TASKS
+from llava_st_hf.processing.video_decoding_llava_st import read_video
 
 
 @pytest.fixture
@@ -47,6 +49,27 @@ def test_ground_writes_json_clip_and_contact_sheet(ground, clip, tmp_path):
     for path in (answer, annotated, sheet):
         assert str(path) in err
     assert "Reading" in err
+
+
+@pytest.mark.parametrize("name", ["made.ts", "wrap.ts"])
+def test_times_that_are_answered_are_taken_back(ground, request, name, tmp_path):
+    """Of a file whose time stamps start below 0, up to the end that it states and one frame more."""
+    if name == "made.ts":
+        source = files.encode_negative(tmp_path / name)
+    else:
+        source = request.getfixturevalue("hard_media_dir") / name
+    video = read_video(source)
+    times = [f"{video.frame_seconds[0]:.4f}", f"{video.stated_end_seconds:.4f}"]
+    outputs = ["--annotated", tmp_path / "out.mp4", "--contact-sheet", tmp_path / "sheet.png", "--frames", 6]
+    code, _, err = ground(source, "it", "--task", "svg", "--time-range", *times, "--span", *times, *outputs)
+    assert code == 0, err
+    assert read_video(tmp_path / "out.mp4").total_num_frames == 40
+    code, _, err = ground(source, f"what is at <t={times[0]}s>?", "--task", "video_qa", "--frames", 6)
+    assert code == 0, err
+    for option in ("--span", "--time-range"):
+        code, _, err = ground(source, "it", "--task", "svg", "--span", *times, option, times[0], 9)
+        assert code == 1
+        assert f"to {float(times[1]):.3f}" in err
 
 
 def test_several_queries_share_a_file(ground, clip, tmp_path):

@@ -78,3 +78,16 @@ def test_what_is_kept_for_speed_is_no_part_of_it():
     assert (clip, hash(clip), repr(clip)) == (fresh, hash(fresh), repr(fresh))
     assert pickle.dumps(clip) == pickle.dumps(fresh)
     assert pickle.loads(pickle.dumps(clip)) == clip
+
+
+def test_a_time_up_to_the_stated_end_and_one_frame_is_the_last_frame():
+    clip = replace(STEADY, stated_end_seconds=3.5)  # its sound is longer than its pictures
+    assert clip.fraction_at(3.5) == clip.fraction_at(3.59) == 1.0
+    with pytest.raises(MediaError, match=r"3.7 s is outside the clip: give a time from 0.000 to 3.500"):
+        clip.fraction_at(3.7)
+
+
+def test_a_time_before_a_late_first_frame_is_the_first_frame():
+    assert replace(STEADY, stated_end_seconds=3.1).fraction_at(0.0) == 0.0
+    with pytest.raises(MediaError, match="outside the clip"):
+        replace(PART, stated_end_seconds=5.1).fraction_at(0.0)  # a part of a file has frames before it

@@ -79,7 +79,8 @@ def test_frames_are_those_of_a_full_decode(sound_file, name, request_name):
     video = read_video(path, **request)
     assert video.frame_indices == tuple(expected.tolist())
     assert (video.frames.numpy() == frames[expected]).all()
-    assert video.problems == ()
+    is_bare = name.endswith(".h264")
+    assert ["which its stream names" in note for note in video.problems] == [True] * is_bare
     assert video.total_num_frames == len(frames)
     assert (video.height, video.width) == frames.shape[2:]
     assert len(video.frame_seconds) == len(expected)
@@ -373,8 +374,8 @@ NAN = float("nan")
         pytest.param({"frame_range": 5}, "two numbers", id="one_frame"),
         pytest.param({"time_range": (5.0, 6.0)}, "outside the video", id="seconds_outside"),
         pytest.param({"time_range": (1.0, 60.0)}, "outside the video", id="seconds_past_the_end"),
-        pytest.param({"time_range": (1.0, 0.5)}, "0 <= start <= end", id="seconds_reversed"),
-        pytest.param({"time_range": (-1.0, 0.5)}, "0 <= start <= end", id="negative_seconds"),
+        pytest.param({"time_range": (1.0, 0.5)}, "give start <= end", id="seconds_reversed"),
+        pytest.param({"time_range": (-1.0, 0.5)}, "outside the video", id="negative_seconds"),
         pytest.param({"time_range": (NAN, 0.5)}, "two numbers", id="seconds_not_a_number"),
         pytest.param({"time_range": (0.0, float("inf"))}, "two numbers", id="endless"),
         pytest.param({"time_range": (0.41, 0.42)}, "no frame lies in", id="between_two_frames"),

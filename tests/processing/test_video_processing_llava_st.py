@@ -174,7 +174,7 @@ def test_metadata_becomes_media_info(processor, clip):
     metadata = processor(clip, num_frames=2, return_metadata=True)["video_metadata"][0]
     assert isinstance(metadata, VideoMetadata)
     info = metadata.to_media_info()
-    assert info == MediaInfo("video", 64, 48, (0, 39), (0.0, 1.56), source=str(clip))
+    assert info == MediaInfo("video", 64, 48, (0, 39), (0.0, 1.56), source=str(clip), stated_end_seconds=1.6)
     assert metadata.timestamps == [0.0, 1.56]
     assert (metadata.total_num_frames, metadata.fps, metadata.duration) == (40, pytest.approx(25), pytest.approx(1.6))
 

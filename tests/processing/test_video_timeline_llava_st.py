@@ -1,4 +1,5 @@
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -8,7 +9,7 @@ from PIL import Image
 
 from llava_st_hf.processing import video_timeline_llava_st as video_timeline
 from llava_st_hf.processing.media_llava_st import MediaError
-from llava_st_hf.processing.video_decoding_llava_st import read_video
+from llava_st_hf.processing.video_decoding_llava_st import iterate_frames, probe_video, read_video
 
 
 def make_unusable(folder: Path) -> dict:
@@ -91,3 +92,109 @@ def test_huge_frames_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(video_timeline, "MAX_FRAME_PIXELS", 64 * 48 - 1)
     with pytest.raises(MediaError, match="64 x 48 pixels"):
         read_video(path, num_frames=1)
+
+
+# --------------------------------------------------------------------------------------------------
+# Files that do not tell when their frames are, or which track is meant
+# --------------------------------------------------------------------------------------------------
+def join_recordings(path: Path, shift: int) -> Path:
+    """Write two MPEG-TS recordings of 20 frames, at 25 a second, one behind the other; the second starts later."""
+    parts = [files.encode(path.with_suffix(f".{part}.ts"), num_frames=20) for part in (1, 2)]
+    unit = Fraction(1, 90000)
+    late = files.encode(
+        path.with_suffix(".3.ts"), num_frames=20, pts=[k * 3600 + shift for k in range(20)], time_base=unit
+    )
+    path.write_bytes(parts[0].read_bytes() + (late if shift else parts[1]).read_bytes())
+    return path
+
+
+@pytest.mark.parametrize("shift", [0, 1800], ids=["same stamps", "stamps in between"])
+def test_stamps_that_start_again_are_counted_on(tmp_path, shift):
+    video = read_video(join_recordings(tmp_path / "joined.ts", shift))
+    assert video.frame_seconds == pytest.approx([index / 25 for index in range(40)])
+    pictures = [files.draw_frame(index % 20, 64, 48).mean() for index in range(40)]
+    assert video.frames.float().mean((1, 2, 3)).tolist() == pytest.approx(pictures, abs=4)
+    assert any("start again at frame 20" in note and "25 frames a second" in note for note in video.problems)
+
+
+def write_bare(path: Path, container_format: str, codec: str, rate: int = 10, params: str | None = None) -> Path:
+    """Write 60 frames as a stream without a container."""
+    with av.open(str(path), "w", format=container_format) as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.options = {f"{codec.removeprefix('lib')}-params": params} if params else {}
+        for index in range(60):
+            frame = av.VideoFrame.from_ndarray(files.draw_frame(index, 64, 48), format="rgb24")
+            frame.pts = index
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("container_format", "codec", "params"),
+    [
+        ("h264", "libx264", "bframes=3"),
+        ("h264", "libx264", "bframes=0"),
+        ("hevc", "libx265", "log-level=none"),
+        ("m4v", "mpeg4", None),
+    ],
+)
+def test_a_bare_stream_has_the_rate_that_it_names(tmp_path, container_format, codec, params):
+    if codec not in av.codecs_available:
+        pytest.skip(f"PyAV was built without {codec}")
+    video = read_video(write_bare(tmp_path / "bare", container_format, codec, params=params))
+    assert video.frame_seconds == pytest.approx([index / 10 for index in range(60)])
+    assert video.problems == (
+        "it holds no times; they are counted by frame number at 10 frames a second, which its stream names",
+    )
+
+
+def test_a_guessed_rate_is_said(tmp_path):
+    video = read_video(write_bare(tmp_path / "bare", "mjpeg", "mjpeg"))
+    assert (video.total_num_frames, video.fps) == (60, 25)
+    assert "25 frames a second, which is a guess" in video.problems[0]
+
+
+def write_two_tracks(path: Path, defaults: tuple[bool, bool]) -> Path:
+    """Write a small track at 5 frames a second, and then a larger one at 10."""
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("libx264", rate=rate) for rate in (5, 10)]
+        for stream, (width, height), is_default in zip(streams, ((64, 48), (128, 96)), defaults, strict=True):
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.disposition = av.stream.Disposition.default if is_default else av.stream.Disposition(0)
+        for number, stream in enumerate(streams):
+            for index in range(10 * (number + 1)):
+                frame = av.VideoFrame.from_ndarray(
+                    files.draw_frame(index, stream.width, stream.height), format="rgb24"
+                )
+                frame.pts = index
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("defaults", "width"), [((False, True), 128), ((True, False), 64)])
+def test_of_several_tracks_the_default_one_is_read(tmp_path, defaults, width):
+    path = write_two_tracks(tmp_path / "tracks.mkv", defaults)
+    video = read_video(path)
+    assert (video.width, len(video.frames)) == (width, 20 if width == 128 else 10)
+    assert probe_video(path)[:2] == (video.width, video.height)
+    assert any("2 video tracks" in note and "and not track" in note for note in video.problems)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_frames", "last_seconds", "words"),
+    [
+        ("cat.ts", 60, 5.9, "start again at frame 30"),
+        ("b.avi", 60, 5.9, None),
+        ("b.h264", 60, 5.9, "which its stream names"),
+        ("multi.mkv", 20, 1.9, "track 1 (640x360) is read, and not track 0 (64x64)"),
+    ],
+)
+def test_hard_files_have_one_clock(hard_media_dir, name, num_frames, last_seconds, words):
+    video = read_video(hard_media_dir / name)
+    assert video.total_num_frames == num_frames
+    assert video.frame_seconds[-1] - video.frame_seconds[0] == pytest.approx(last_seconds)
+    assert [words in note for note in video.problems] == [True] if words else video.problems == ()
+    assert [frame.seconds for frame in iterate_frames(hard_media_dir / name)] == list(video.frame_seconds)

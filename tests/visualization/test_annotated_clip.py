@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+import video_files as files
 from drawn_clips import GRAY, decode, is_color, write_clip
 
 from llava_st_hf.processing import (
@@ -139,7 +140,7 @@ def test_progress_is_told(clip_path, result, tmp_path):
     assert calls == [(k, 30) for k in range(1, 31)]
 
 
-@pytest.mark.parametrize("name", ["cat.ts", "b.avi"])
+@pytest.mark.parametrize("name", ["cat.ts", "b.avi", "b.h264"])
 def test_what_is_drawn_has_the_clock_of_the_reader(hard_media_dir, name, tmp_path):
     """Time stamps that start again, or that the container does not give: 60 frames at 10 a second all the same."""
     source = hard_media_dir / name
@@ -151,6 +152,22 @@ def test_what_is_drawn_has_the_clock_of_the_reader(hard_media_dir, name, tmp_pat
     assert seconds == pytest.approx([index / 10 for index in range(60)], abs=1e-4)
     has_box = [np.abs(after - before)[26:36, 14:18].mean() > 20 for after, before in zip(drawn, plain, strict=True)]
     assert has_box == [False] * 30 + [True] * 30
+
+
+@pytest.mark.parametrize("name", ["made.ts", "wrap.ts"])
+def test_frames_before_0_are_drawn(request, name, tmp_path):
+    if name == "made.ts":
+        source = files.encode_negative(tmp_path / name)
+    else:
+        source = request.getfixturevalue("hard_media_dir") / name
+    video = read_video(source)
+    media = MediaInfo("video", video.width, video.height, video.frame_indices, video.frame_seconds)
+    first, last = video.frame_seconds[0], video.frame_seconds[-1]
+    result = GroundingResult("", spans=(Span(first, last),), media=media)
+    write_contact_sheet(source, result, tmp_path / "sheet.png")
+    write_annotated_video(source, result, tmp_path / "out.mp4")
+    seconds, _, _ = decode(tmp_path / "out.mp4")
+    assert seconds == pytest.approx([moment - first for moment in video.frame_seconds], abs=1e-4)
 
 
 def test_an_answer_goes_from_text_to_pixels(clip_path, tmp_path):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..processing.frame_sampling_llava_st import compute_clip_end
 from ..processing.image_loading_llava_st import open_picture
 from ..processing.image_loading_llava_st import probe_image as probe_image_file
 from ..processing.media_llava_st import MediaInfo
@@ -144,15 +145,19 @@ def _probe_clip(
         width, height = _probe_picture(first, name)
         metadata = LlavaSTVideoMetadata(num_frames, fps=first.frame_rate, source=first.path)
         seconds = np.arange(num_frames) / (first.frame_rate or DEFAULT_FPS)
+        metadata.stated_end_seconds = num_frames / (first.frame_rate or DEFAULT_FPS)
     else:
         width, height, timeline = _probe(probe_video_file, first, name)
         seconds, problems = timeline.seconds, timeline.problems
         metadata = LlavaSTVideoMetadata(len(seconds), frame_seconds=seconds.tolist(), source=first.path)
+        metadata.stated_end_seconds = timeline.end_seconds
     rate = {"num_frames": video_processor.num_frames, "fps": video_processor.fps}
     with reasons_of_errors(first, name):
         places = video_processor.sample_frames(metadata, **rate, frame_range=frame_range)
     times = tuple(seconds[places].tolist())
-    return MediaInfo("video", width, height, tuple(places.tolist()), times, first.path, problems)
+    last = len(seconds) - 1 if frame_range is None else int(frame_range[1])
+    end = compute_clip_end(seconds, last, metadata.stated_end_seconds)
+    return MediaInfo("video", width, height, tuple(places.tolist()), times, first.path, problems, end)
 
 
 def _probe_picture(item: Media, name: str) -> tuple[int, int]:

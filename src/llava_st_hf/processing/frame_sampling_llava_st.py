@@ -58,10 +58,10 @@ def check_sampling(
             raise MediaError(
                 f"{name}: {field_name} is {limits!r}; give two numbers, (start, end) in {unit}.", field=field_name
             )
-        if limits[0] < 0 or limits[0] > limits[1]:
-            raise MediaError(
-                f"{name}: {field_name} is {tuple(limits)}; give 0 <= start <= end, in {unit}.", field=field_name
-            )
+        # The first time stamp of a file may lie below 0, so that no time is too early in itself.
+        if limits[0] > limits[1] or (limits[0] < 0 and unit == "frames"):
+            order = "0 <= start <= end" if unit == "frames" else "start <= end"
+            raise MediaError(f"{name}: {field_name} is {tuple(limits)}; give {order}, in {unit}.", field=field_name)
     if frame_range is not None and None in map(_as_integer, frame_range):
         raise MediaError(
             f"{name}: frame_range is {tuple(frame_range)}; give two whole frame numbers.", field="frame_range"
@@ -99,16 +99,7 @@ def compute_sampled_indices(
     """
     check_sampling(name, num_frames, fps, frame_range, time_range)
     most = MAX_SAMPLED_FRAMES if max_frames is None else min(max_frames, MAX_SAMPLED_FRAMES)
-    first, last = 0, len(seconds) - 1
-    if frame_range is not None:
-        first, last = map(_as_integer, frame_range)
-        if last >= len(seconds):
-            raise EmptyMediaError(
-                f"{name}: frame_range {(first, last)} is outside the video; its frames are 0 to {len(seconds) - 1}.",
-                field="frame_range",
-            )
-    elif time_range is not None:
-        first, last = _find_time_range(name, seconds, time_range, end_seconds)
+    first, last = find_clip(name, seconds, frame_range, time_range, end_seconds)
     if fps is not None:
         # The slack keeps a last frame whose time stamp was rounded down, as matroska does to milliseconds.
         count = math.floor((seconds[last] - seconds[first]) * fps + 1e-2) + 1
@@ -128,19 +119,48 @@ def compute_sampled_indices(
     return np.arange(first, last + 1)
 
 
+def find_clip(
+    name: str,
+    seconds: np.ndarray,
+    frame_range: tuple[int, int] | None = None,
+    time_range: tuple[float, float] | None = None,
+    end_seconds: float | None = None,
+) -> tuple[int, int]:
+    """Return the first and the last frame that a request means; arguments and errors of `compute_sampled_indices`."""
+    if time_range is not None:
+        return _find_time_range(name, seconds, time_range, end_seconds)
+    if frame_range is None:
+        return 0, len(seconds) - 1
+    first, last = map(_as_integer, frame_range)
+    if last >= len(seconds):
+        raise EmptyMediaError(
+            f"{name}: frame_range {(first, last)} is outside the video; its frames are 0 to {len(seconds) - 1}.",
+            field="frame_range",
+        )
+    return first, last
+
+
+def compute_clip_end(seconds: np.ndarray, last: int, end_seconds: float) -> float:
+    """Return where a clip with this last frame ends: where the next frame begins, or at the end of the file."""
+    return end_seconds if last == len(seconds) - 1 else float(seconds[last + 1])
+
+
 def _find_time_range(
     name: str, seconds: np.ndarray, time_range: tuple[float, float], end_seconds: float | None
 ) -> tuple[int, int]:
     start, end = map(float, time_range)
-    clip_end = max(float(seconds[-1]), end_seconds or 0.0)
-    # Annotations are often rounded to the millisecond, in either direction.
-    inside = np.nonzero((seconds >= start - 1e-6) & (seconds <= end + 1e-6))[0]
-    if start > clip_end or end > clip_end + 1e-3 or end < seconds[0]:
+    clip_start, clip_end = min(float(seconds[0]), 0.0), max(float(seconds[-1]), end_seconds or 0.0)
+    # As of every time (`MediaInfo.fraction_at`): one frame more than the file has is its last frame.
+    frame = (seconds[-1] - seconds[0]) / (len(seconds) - 1) if len(seconds) > 1 else clip_end - seconds[-1]
+    if start < clip_start - frame - 1e-3 or end > clip_end + frame + 1e-3 or end < seconds[0] - frame:
         raise EmptyMediaError(
             f"{name}: time_range {(start, end)} is outside the video; give seconds from {seconds[0]:.3f} to "
             f"{clip_end:.3f}.",
             field="time_range",
         )
+    start, end = min(start, float(seconds[-1])), max(end, float(seconds[0]))
+    # Annotations are often rounded to the millisecond, in either direction.
+    inside = np.nonzero((seconds >= start - 1e-6) & (seconds <= end + 1e-6))[0]
     if not len(inside):
         raise EmptyMediaError(
             f"{name}: no frame lies in time_range {(start, end)}; widen it to a frame's length at least.",
@@ -171,4 +191,11 @@ def _as_integer(value: object) -> int | None:
     return operator.index(value)
 
 
-__all__ = ["MAX_SAMPLED_FRAMES", "check_sampling", "compute_frame_indices", "compute_sampled_indices"]
+__all__ = [
+    "MAX_SAMPLED_FRAMES",
+    "check_sampling",
+    "compute_clip_end",
+    "compute_frame_indices",
+    "compute_sampled_indices",
+    "find_clip",
+]

@@ -29,7 +29,8 @@ TABLE_COLUMNS = (
 def convert_to_plain(value: Any) -> Any:
     """Return dataclasses as dictionaries, tuples as lists and numpy's numbers as Python's, all the way down."""
     if is_dataclass(value):
-        return {item.name: convert_to_plain(getattr(value, item.name)) for item in fields(value)}
+        saved = (item.name for item in fields(value) if item.metadata.get("is_saved", True))
+        return {name: convert_to_plain(getattr(value, name)) for name in saved}
     if isinstance(value, dict):
         return {key: convert_to_plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):

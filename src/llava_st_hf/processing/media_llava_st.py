@@ -7,7 +7,7 @@ processor's output, so that an answer can be put back onto the media it was aske
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -69,6 +69,10 @@ class MediaInfo:
         source (`str`, *optional*): Path or name of the media, for messages and for drawing.
         problems (`tuple[str, ...]`, *optional*, defaults to `()`):
             What was wrong with the file and was worked around, in words (for example undecodable frames).
+        stated_end_seconds (`float`, *optional*):
+            Where the clip ends: its file, as the longest of container, video and audio says, or the part that is
+            meant. A time up to there and one frame more is that of the last frame. It says which times are taken,
+            not what was answered: results are saved and compared without it.
 
     Example:
 
@@ -86,6 +90,7 @@ class MediaInfo:
     frame_seconds: tuple[float, ...] = ()
     source: str | None = None
     problems: tuple[str, ...] = ()
+    stated_end_seconds: float | None = field(default=None, compare=False, metadata={"is_saved": False})
 
     def __post_init__(self):
         if self.media_type not in ("image", "video"):
@@ -148,15 +153,20 @@ class MediaInfo:
         return np.interp(fractions, self.frame_fractions, self._frame_seconds)
 
     def fraction_at(self, seconds: float) -> float:
-        """Return the fraction (0 to 1) of the clip at `seconds`; a time outside the clip raises `MediaError`."""
+        """
+        Return the fraction (0 to 1) of the clip at `seconds`; a time outside the clip raises `MediaError`.
+
+        A time up to the stated end and one frame more means the last frame. Where the first frame of a file is shown
+        late, a time from 0 on means it.
+        """
         self._require_video()
-        # The last frame stays on screen for one frame's time: up to there still means that frame.
         slack = (self.end_seconds - self.start_seconds) / max(self.frame_indices[-1] - self.frame_indices[0], 1)
-        if not math.isfinite(seconds) or not self.start_seconds - slack <= seconds <= self.end_seconds + slack:
-            raise MediaError(
-                f"the time {seconds} s is outside the clip: give a time from {self.start_seconds:.3f} to "
-                f"{self.end_seconds:.3f} s."
-            )
+        start, end = self.start_seconds, self.end_seconds
+        if self.stated_end_seconds is not None:
+            start = min(start, 0.0) if self.frame_indices[0] == 0 else start
+            end = max(end, self.stated_end_seconds)
+        if not math.isfinite(seconds) or not start - slack <= seconds <= end + slack:
+            raise MediaError(f"the time {seconds} s is outside the clip: give a time from {start:.3f} to {end:.3f} s.")
         return float(np.interp(seconds, self._frame_seconds, self.frame_fractions))
 
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from .frame_sampling_llava_st import check_sampling, compute_sampled_indices
+from .frame_sampling_llava_st import check_sampling, compute_clip_end, compute_sampled_indices, find_clip
 from .image_loading_llava_st import describe_source
 from .media_llava_st import EmptyMediaError
 from .video_timeline_llava_st import (
@@ -68,6 +68,7 @@ class DecodedVideo:
         total_num_frames (`int`): Number of frames in the file.
         fps (`float`): Average number of frames a second.
         duration_seconds (`float`): From the first frame's time to the end of the last frame.
+        stated_end_seconds (`float`): Where the clip ends: the file, or the part of it that was asked for.
         problems (`tuple[str, ...]`): What is wrong with the file and was worked around; empty for a sound file.
         num_decoded_packets (`int`): Number of packets that were given to the decoder.
     """
@@ -80,6 +81,7 @@ class DecodedVideo:
     total_num_frames: int
     fps: float
     duration_seconds: float
+    stated_end_seconds: float
     problems: tuple[str, ...] = ()
     num_decoded_packets: int = 0
 
@@ -345,6 +347,8 @@ def read_video(
 def _read(file: VideoFile, request: dict, size: tuple[int, int] | None, use_index: bool) -> DecodedVideo:
     timeline = read_timeline(file, use_index)
     indices = compute_sampled_indices(file.name, timeline.seconds, end_seconds=timeline.end_seconds, **request)
+    ranges = {name: request[name] for name in ("frame_range", "time_range")}
+    _, last = find_clip(file.name, timeline.seconds, **ranges, end_seconds=timeline.end_seconds)
     frames: np.ndarray | None = None
     shown, sizes = indices.copy(), []
     for index, frame in FrameDecoder(file, timeline).decode_chosen(indices.tolist()):
@@ -367,6 +371,7 @@ def _read(file: VideoFile, request: dict, size: tuple[int, int] | None, use_inde
         total_num_frames=len(timeline),
         fps=timeline.fps,
         duration_seconds=timeline.duration_seconds,
+        stated_end_seconds=compute_clip_end(timeline.seconds, last, timeline.end_seconds),
         problems=(*timeline.problems, *_describe_decoding(file.num_broken, shown != indices, set(sizes))),
         num_decoded_packets=file.num_decoded,
     )

@@ -20,7 +20,7 @@ from transformers.processing_utils import Unpack, VideosKwargs
 from transformers.video_processing_utils import VideoProcessorMixin
 from transformers.video_utils import VideoMetadata
 
-from .frame_sampling_llava_st import compute_sampled_indices
+from .frame_sampling_llava_st import compute_clip_end, compute_sampled_indices, find_clip
 from .image_loading_llava_st import FILE_TYPES, flatten_videos, get_source_path, open_image
 from .media_llava_st import EmptyMediaError, MediaError, MediaInfo
 from .video_decoding_llava_st import probe_video, read_video, resize_frames
@@ -67,11 +67,13 @@ class LlavaSTVideoMetadata(VideoMetadata):
         frame_seconds (`list[float]`, *optional*): Time stamp in seconds of each sampled frame.
         source (`str`, *optional*): Path or address of the video; it has none when it was given as bytes or frames.
         problems (`tuple[str, ...]`, *optional*, defaults to `()`): What was wrong with the file and worked around.
+        stated_end_seconds (`float`, *optional*): Where the clip ends, see `MediaInfo`.
     """
 
     frame_seconds: list[float] | None = None
     source: str | None = None
     problems: tuple[str, ...] = ()
+    stated_end_seconds: float | None = None
 
     @property
     def timestamps(self) -> list[float]:
@@ -88,6 +90,7 @@ class LlavaSTVideoMetadata(VideoMetadata):
             frame_seconds=tuple(float(seconds) for seconds in self.timestamps),
             source=self.source,
             problems=tuple(self.problems),
+            stated_end_seconds=self.stated_end_seconds,
         )
 
 
@@ -198,6 +201,7 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
             frame_seconds=timeline.seconds.tolist(),
             source=get_source_path(source),
             problems=timeline.problems,
+            stated_end_seconds=timeline.end_seconds,
         )
         places = self.sample_frames(metadata, self.num_frames, self.fps)
         metadata.frames_indices, metadata.frame_seconds = places.tolist(), timeline.seconds[places].tolist()
@@ -250,7 +254,7 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
             fps=fps,
             frame_range=frame_range,
             time_range=time_range,
-            end_seconds=float(seconds[-1]) + 1 / (metadata.fps or DEFAULT_FPS),
+            end_seconds=_find_end(metadata, seconds),
             max_frames=max_frames,
         )
 
@@ -302,6 +306,7 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
             frame_seconds=list(video.frame_seconds),
             source=get_source_path(source),
             problems=video.problems,
+            stated_end_seconds=video.stated_end_seconds,
         )
         return video.frames, metadata
 
@@ -311,6 +316,10 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
         frames = _to_channels_first(video, options.get("input_data_format"))
         metadata = _complete_metadata(given, frames)
         places = self.sample_frames(metadata, max_frames=options.get("max_frames"), **request)
+        seconds, end = np.asarray(metadata.frame_seconds), _find_end(metadata, metadata.frame_seconds)
+        ranges = {name: request.get(name) for name in ("frame_range", "time_range")}
+        _, last = find_clip("the video", seconds, **ranges, end_seconds=end)
+        metadata.stated_end_seconds = compute_clip_end(seconds, last, end)
         metadata.frames_indices = [metadata.frames_indices[place] for place in places]
         metadata.frame_seconds = [metadata.frame_seconds[place] for place in places]
         if len(places) != len(frames) or (places != np.arange(len(frames))).any():
@@ -493,6 +502,13 @@ def _to_channels_first(video: Any, data_format: Any = None) -> torch.Tensor:
             f"the video has shape {tuple(video.shape)}; give (frames, height, width, 3) or (frames, 3, height, width)."
         )
     return frames.expand(-1, 3, -1, -1) if frames.shape[1] == 1 else frames[:, :3]
+
+
+def _find_end(metadata: LlavaSTVideoMetadata, seconds: Sequence[float]) -> float:
+    """Return where the file of a clip ends: where its metadata say, or with the last of its frames."""
+    if metadata.stated_end_seconds is not None:
+        return metadata.stated_end_seconds
+    return float(seconds[-1]) + 1 / (metadata.fps or DEFAULT_FPS)
 
 
 def _complete_metadata(given: LlavaSTVideoMetadata | None, frames: torch.Tensor) -> LlavaSTVideoMetadata:

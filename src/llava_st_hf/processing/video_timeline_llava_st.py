@@ -8,7 +8,7 @@ and counted.
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -37,9 +37,13 @@ MIN_FRAMES_FOR_INDEX = 4096
 # Codecs whose disposable frames can be left out without a change to any other frame.
 CODECS_WITH_DISPOSABLE_FRAMES = ("h264",)
 # Containers that give no presentation time: FFmpeg guesses it, wrongly where frames are stored out of order.
-CONTAINERS_WITHOUT_PTS = ("avi", "h264", "hevc", "m4v", "mpegvideo", "vob", "rm")
+CONTAINERS_WITHOUT_PTS = ("avi", "vob", "rm")
+# Streams without a container: they hold no times, and the rate that FFmpeg gives them is often its own default.
+BARE_STREAMS = ("h264", "hevc", "m4v", "mpegvideo", "mjpeg", "obu")
 # Frames a second of a stream that does not say its own.
 GUESSED_FPS = 25
+# Packets after which a bare stream has named its rate, if it ever does.
+MAX_PACKETS_TO_RATE = 64
 AV_INDEX_DISCARD_FRAME = 2
 
 
@@ -61,6 +65,7 @@ class VideoFile:
         self.name = describe_source(source)
         self.container: av.container.InputContainer | None = None
         self.stream: av.video.VideoStream | None = None
+        self.notes: tuple[str, ...] = ()  # what of it is not read
         self.num_decoded = 0  # packets
         self.num_broken = 0  # of them
 
@@ -68,17 +73,38 @@ class VideoFile:
         """Open the file at its start; one that was read to its end, or sought in, may not start over cleanly."""
         self.close()
         self.container = _open_container(self.source, self.allow_url)
-        covers = av.stream.Disposition.attached_pic
-        streams = [stream for stream in self.container.streams.video if not stream.disposition & covers]
-        if not streams:
-            raise MediaError(f"{self.name}: there is no video stream in it; give a file with a picture track.")
-        self.stream = streams[0]
+        self.stream = self._choose_stream()
         context = self.stream.codec_context
         if context is None:
             raise MediaError(f"{self.name}: no decoder for its video stream; convert it to H.264 with ffmpeg.")
         self.check_frame_size(context.width, context.height)
         context.thread_type = "AUTO"
         context.thread_count = self.num_threads
+
+    def _choose_stream(self) -> "av.video.VideoStream":
+        """Return the track that players show: of those marked as default, or of all, the one of most pixels."""
+        kinds = av.stream.Disposition
+        streams = [stream for stream in self.container.streams.video if not stream.disposition & kinds.attached_pic]
+        if not streams:
+            raise MediaError(f"{self.name}: there is no video stream in it; give a file with a picture track.")
+
+        def rank(stream: "av.video.VideoStream") -> tuple[bool, bool, int]:
+            context = stream.codec_context
+            if context is None:
+                return False, False, 0
+            return True, bool(stream.disposition & kinds.default), context.width * context.height
+
+        chosen = max(streams, key=rank)  # the first of several that rank alike
+        self.notes = ()
+        if len(streams) > 1:
+            names = {
+                stream: f"track {stream.index}"
+                + (f" ({stream.codec_context.width}x{stream.codec_context.height})" if stream.codec_context else "")
+                for stream in streams
+            }
+            others = ", ".join(name for stream, name in names.items() if stream is not chosen)
+            self.notes = (f"it has {len(streams)} video tracks: {names[chosen]} is read, and not {others}",)
+        return chosen
 
     def close(self) -> None:
         """Close the file."""
@@ -150,7 +176,7 @@ def open_video(
         allow_url (`bool`, *optional*, defaults to `False`): Whether an address on the network may be fetched.
 
     Yields:
-        `VideoFile`: With its first video stream that is not a cover picture.
+        `VideoFile`: With the video track that players show.
 
     Raises:
         `MediaError`: The source cannot be opened, or later not be read; the message says what to do.
@@ -206,7 +232,8 @@ class Timeline:
         key_stamps (`np.ndarray`, *optional*): Stamps that decoding can start at.
         by_order (`bool`, *optional*, defaults to `False`): Whether frames are known by their number only.
         grid_step (`int`, *optional*): Distance of the stamps, when they were inferred from the container's index.
-        faults (`tuple[str, ...]`, *optional*, defaults to `()`): What is wrong with the file.
+        faults (`tuple[str, ...]`, *optional*, defaults to `()`): What is missing of the file.
+        notes (`tuple[str, ...]`, *optional*, defaults to `()`): How its times were counted, and what is not read.
     """
 
     stamps: np.ndarray
@@ -218,6 +245,7 @@ class Timeline:
     by_order: bool = False
     grid_step: int | None = None
     faults: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.seconds)
@@ -242,8 +270,8 @@ class Timeline:
         """What is wrong with the file, told from the values that this timeline gives out."""
         stated, end = self.stated_end_seconds, float(self.seconds[-1]) + self.frame_duration
         if self.faults or stated - end <= max(0.25, 0.1 * stated):
-            return self.faults
-        return (f"its pictures end at {end:.3f} s, though the file says that it lasts {stated:.3f} s",)
+            return self.faults + self.notes
+        return (f"its pictures end at {end:.3f} s, though the file says that it lasts {stated:.3f} s", *self.notes)
 
     def index_of(self, stamp: int) -> int:
         """Return the presentation index of the frame with this stamp, or of the one nearest to it."""
@@ -286,14 +314,19 @@ def read_timeline(file: VideoFile, use_index: bool = True) -> Timeline:
 def _timeline_from_packets(file: VideoFile) -> Timeline | None:
     """Read the stamps of all packets, or return None where they do not tell when frames are shown."""
     container, stream = file.container, file.stream
-    if stream.codec_context.has_b_frames and container.format.name in CONTAINERS_WITHOUT_PTS:
+    is_guessed = stream.codec_context.has_b_frames and container.format.name in CONTAINERS_WITHOUT_PTS
+    if is_guessed or container.format.name in BARE_STREAMS:
         return None
-    shown, keys, num_packets, faults, has_all_stamps = [], [], 0, [], True
+    shown, keys, num_packets, faults, has_all_stamps, last_dts = [], [], 0, [], True, None
     try:
         for packet in container.demux(stream):
             if not packet.size:
                 continue  # the flush packet at the end
             num_packets += 1
+            if packet.dts is not None:
+                if last_dts is not None and packet.dts < last_dts:
+                    return None  # the clock starts again: sorted by their stamps, the parts would be mixed
+                last_dts = packet.dts
             if packet.pts is None:
                 has_all_stamps = False
                 continue
@@ -335,16 +368,51 @@ def _timeline_from_index(file: VideoFile) -> Timeline | None:
 
 
 def _timeline_by_decoding(file: VideoFile) -> Timeline:
-    """Count the frames by decoding them all: for files whose packets carry no time stamps, or the same one twice."""
-    rate = float(file.stream.average_rate or GUESSED_FPS)
-    seconds = []
+    """Count the frames by decoding them all: for files whose packets do not tell when each frame is shown."""
+    is_bare = file.container.format.name in BARE_STREAMS
+    named = _find_rate_in_stream(file) if is_bare else file.stream.average_rate
+    rate = float(named or GUESSED_FPS)
+    manner = f"they are counted by frame number at {rate:g} frames a second" + ("" if named else ", which is a guess")
+    stamps = []
     for frame in file.decode_all():
-        stamp = frame.pts if frame.pts is not None else frame.dts
-        seconds.append(float(stamp * file.stream.time_base) if stamp is not None else len(seconds) / rate)
-    times = np.asarray(seconds, dtype=np.float64)
-    if (np.diff(times) <= 0).any():
-        times = np.arange(len(times)) / rate
-    return _make_timeline(file, np.arange(len(times)), seconds=times, fps=rate, by_order=True)
+        stamps.append(frame.pts if frame.pts is not None else frame.dts)
+    numbers = np.arange(len(stamps))
+    values = {"seconds": numbers / rate, "fps": rate, "by_order": True}
+    if is_bare:
+        source = ", which its stream names" if named else ""
+        return _make_timeline(file, numbers, notes=(f"it holds no times; {manner}{source}",), **values)
+    if None in stamps:
+        return _make_timeline(file, numbers, notes=(f"some of its frames have no time; {manner}",), **values)
+    steps = np.diff(np.asarray(stamps, dtype=np.int64))
+    if (steps > 0).all():
+        values["seconds"] = np.asarray(stamps) * file.stream.time_base.numerator / file.stream.time_base.denominator
+        return _make_timeline(file, numbers, **values)
+    if file.container.format.name in CONTAINERS_WITHOUT_PTS:  # one rate and no times is what these are made of
+        return _make_timeline(file, numbers, notes=() if named else (f"it holds no times; {manner}",), **values)
+    if (steps < 0).any():
+        # What the header says of the end is a time of only one of the clocks.
+        values["stated_end_seconds"] = 0.0
+        reason = f"its time stamps start again at frame {int(np.argmax(steps < 0)) + 1}"
+    else:
+        reason = "some of its frames have the same time stamp"
+    return _make_timeline(file, numbers, notes=(f"{reason}; {manner}",), **values)
+
+
+def _find_rate_in_stream(file: VideoFile) -> Fraction | None:
+    """Return the frames a second that a bare stream names in its own headers, or None; the file is read anew."""
+    # A decoder that knows nothing but the packets: that of the file was told FFmpeg's default.
+    decoder = av.CodecContext.create(file.stream.codec_context.name, "r")
+    decoder.thread_count = 1
+    file.reopen()
+    try:
+        for _, packet in zip(range(MAX_PACKETS_TO_RATE), file.container.demux(file.stream), strict=False):
+            with suppress(av.error.FFmpegError):
+                decoder.decode(packet)
+            if decoder.framerate:
+                return decoder.framerate
+    except av.error.FFmpegError:
+        pass  # a file that breaks off so early is reported when it is decoded
+    return None
 
 
 def _is_indexed_in_header(container: "av.container.InputContainer") -> bool:
@@ -363,8 +431,13 @@ def _make_timeline(file: VideoFile, stamps: np.ndarray, **values: Any) -> Timeli
         fps = float(stream.average_rate or 0)
     starts_at = (container.start_time or 0) / av.time_base
     stated_end = starts_at + container.duration / av.time_base if container.duration else 0.0
+    # A header may be longer or shorter than its tracks: the longest of them is what players show.
+    for track in (stream, *container.streams.audio):
+        if track.duration and track.time_base:
+            stated_end = max(stated_end, float(((track.start_time or 0) + track.duration) * track.time_base))
     followed = {"seconds": seconds, "fps": fps, "time_base": stream.time_base, "stated_end_seconds": stated_end}
-    return Timeline(stamps, **{**followed, **values})
+    notes = (*values.pop("notes", ()), *file.notes)
+    return Timeline(stamps, **{**followed, **values}, notes=notes)
 
 
 __all__ = ["IndexIsWrongError", "Timeline", "VideoFile", "open_video", "read_timeline"]

@@ -29,7 +29,9 @@ def write_annotated_video(
     Write the clip with the boxes, the time line and the query drawn onto it.
 
     The output is an MP4 that browsers play (H.264, yuv420p, index at the front, even size), upright, with the time
-    stamps of the source and without its sound. It appears under its name only when it is complete.
+    stamps of the source and without its sound. Where those start below 0 they are moved to start at 0, because
+    players leave out what is earlier; the times that are written onto the frames stay those of the source. It appears
+    under its name only when it is complete.
 
     Args:
         source_path (`str` or `os.PathLike`): The clip that was asked about.
@@ -137,6 +139,7 @@ class _Encoder:
         self.size = (width + width % 2, height + height % 2)  # yuv420p has one colour for 2 x 2 pixels
         self.num_frames, self.last_pts = 0, None
         self.unit = timeline.time_base
+        self.first_seconds = min(float(timeline.seconds[0]), 0.0)
         # The track counts in the unit of the source, so that every time stamp stays exact.
         unit = str(self.unit.denominator)
         options = {"movflags": "+faststart", "video_track_timescale": unit, "movie_timescale": unit}
@@ -159,7 +162,7 @@ class _Encoder:
 
     def write(self, image: Image.Image, seconds: float) -> None:
         frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")
-        pts = round(seconds / self.unit)
+        pts = round((seconds - self.first_seconds) / self.unit)
         if self.last_pts is not None:
             pts = max(pts, self.last_pts + 1)
         frame.pts, frame.time_base, self.last_pts = pts, self.unit, pts
