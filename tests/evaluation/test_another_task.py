@@ -79,7 +79,7 @@ CASES = {
         make_task(
             "text",
             ("box", "span"),
-            "How does what is in {box} move in {span}?",
+            "How does what is in  {box} move in  {span} ?",
             "To the left.",
             measures=("exact_match",),
             headline=("exact_match",),

@@ -89,6 +89,11 @@ def format_report(metrics: Mapping[str, Any]) -> str:
             "Scored as the published code does, with its faults; names and units are the published ones (means from 0 "
             "to 1, shares in percent). The blind baseline is the best answer that looks at the question only."
         )
+    if unreadable := settings.get("unreadable_records"):
+        lines += [
+            "",
+            f"{unreadable} records could not be read, so their tasks are not known: no metric has them.",
+        ]
     if unusable := metrics["unusable"]:
         lines += ["", f"## {len(unusable)} items could not be used and are worth 0", ""]
         lines += [f"- {item['id']}: {item['reason']}: {item['detail']}" for item in unusable[:_MAX_LISTED]]

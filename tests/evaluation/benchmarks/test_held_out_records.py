@@ -62,3 +62,12 @@ def test_a_record_whose_truth_cannot_be_scored_counts_and_is_listed(make_model, 
     assert unusable["id"] == f"{records[1].source}/{records[1].id}"
     assert "the truth of item" in unusable["detail"]
     assert "'never'; fix the record" in unusable["detail"]
+
+
+def test_records_that_cannot_be_read_are_told_in_the_report(make_model, processor, output_dir):
+    gone = SkippedRecord("x", "mine", "missing_media", "media is 'x', which does not exist")
+    records = make_records("tvg")
+    benchmark = HeldOutRecords([gone, *records, gone], 5)
+    metrics = evaluate(make_model([records[0].messages[-1]["content"]]), processor, benchmark, output_dir, quiet=True)
+    assert metrics["settings"]["unreadable_records"] == 2
+    assert "2 records could not be read" in (output_dir / "report.md").read_text()

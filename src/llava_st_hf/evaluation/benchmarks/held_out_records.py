@@ -69,6 +69,7 @@ class HeldOutRecords(Benchmark):
                 f"{', '.join(scored)}."
             )
         self._names = list(self._items)
+        self._num_unreadable = len(skipped)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -86,8 +87,13 @@ class HeldOutRecords(Benchmark):
         return self._records[self._items[self._names[index]][0]]
 
     def get_settings(self) -> dict[str, Any]:
-        """Return what decides which items these are: a hash of their names, tasks and messages."""
-        return {**super().get_settings(), "items": len(self), "records": self._digest.hexdigest()[:16]}
+        """Return what decides which items these are: a hash of names, tasks and messages; and what is left out."""
+        return {
+            **super().get_settings(),
+            "items": len(self),
+            "records": self._digest.hexdigest()[:16],
+            "unreadable_records": self._num_unreadable,
+        }
 
 
 __all__ = ["HeldOutRecords"]
