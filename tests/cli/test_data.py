@@ -133,7 +133,12 @@ def test_ctrl_c_stops_all_processes_and_prints(tmp_path):
     command = [sys.executable, "-m", "llava_st_cli", "data", "check", "st-shapes", "--workers", "2"]
     command += ["--decode", "full"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     while len(workers := children.read_text().split()) < 2:

@@ -55,9 +55,15 @@ process.run()
 """
 
 
-def run(what: str, **options) -> subprocess.Popen:
-    command = [sys.executable, "-c", SCRIPT, what]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+def run(what: str, interrupts: signal.Handlers = signal.SIG_DFL) -> subprocess.Popen:
+    """Start the script; a job in the background of a shell passes on that it ignores interrupts, so this is set."""
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, what],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, interrupts),
+    )
 
 
 @pytest.mark.parametrize("what", ["interrupt", "while_importing", "in_a_destructor", "twice"])
@@ -74,7 +80,7 @@ def test_ctrl_c_when_all_is_done_needs_no_traceback():
 
 
 def test_ctrl_c_that_is_ignored_stays_so():
-    process = run("interrupt", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    process = run("interrupt", interrupts=signal.SIG_IGN)
     assert "records.jsonl" in process.communicate(timeout=60)[1]
     assert process.returncode == 1
 
