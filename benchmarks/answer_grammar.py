@@ -74,15 +74,15 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     tokenizer = make_tokenizer(options.vocabulary)
-    offset = add_coordinate_tokens(tokenizer, BINS, BINS).offset
-    vocabulary = GrammarVocabulary(tokenizer, offset, BINS, BINS)
+    vocabulary = GrammarVocabulary(tokenizer, add_coordinate_tokens(tokenizer, BINS, BINS))
+    offset = vocabulary.num_text_tokens
     print(f"vocabulary of {offset} tokens and {vocabulary.size - offset} coordinates, one thread")
     limits = TimeLimits(frame_times=tuple(range(BINS)))
     budget = options.tokens + options.window + 100
-    boxes = measure(lambda: AnswerGrammar(vocabulary, "tube", budget, limits))
+    boxes = measure(lambda: [AnswerGrammar(vocabulary, name, budget, limits) for name in ("span", "box", "tube")])
     words = measure(lambda: vocabulary.words)
     decode = measure(lambda: tokenizer.batch_decode([[token_id] for token_id in range(offset)]))
-    print(f"first use, boxes: {boxes:.3f} s")
+    print(f"first use, spans, boxes and tubes: {boxes:.3f} s")
     print(f"first use, words: {words:.3f} s, {words / decode:.2f} of decoding the ids one by one")
     row = torch.randn(1, vocabulary.size)
     passes = sorted(measure(lambda: row.argmax(-1)) for _ in range(options.window))[options.window // 2]

@@ -1,6 +1,7 @@
 """What each grammar offers, token by token."""
 
 import random
+import re
 
 import pytest
 import torch
@@ -8,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llava_st_hf import LlavaSTProcessor, MediaInfo
+from llava_st_hf.processing import answer_grammar_llava_st
 from llava_st_hf.processing.answer_formats_llava_st import AnswerFormat
 from llava_st_hf.processing.answer_grammar_llava_st import AnswerGrammar, TimeLimits
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.constrained_generation_llava_st import GrammarLogitsProcessor
 from llava_st_hf.processing.grammar_vocabulary_llava_st import GrammarVocabulary
 from llava_st_hf.processing.media_llava_st import PromptError
+from llava_st_hf.processing.notation_llava_st import TokenNotation
 
 CLIP = MediaInfo("video", 640, 360, tuple(range(0, 200, 2)), tuple(index / 25 for index in range(0, 200, 2)))
 SEVERAL = {
@@ -98,12 +101,7 @@ class LettersApart(GrammarVocabulary):
 def test_an_answer_may_have_several_of_a_kind(processor, kind, is_apart):
     vocabulary = processor.grammar_vocabulary
     if is_apart:
-        vocabulary = LettersApart(
-            processor.tokenizer,
-            processor.coordinate_token_offset,
-            processor.num_temporal_tokens,
-            processor.num_spatial_tokens,
-        )
+        vocabulary = LettersApart(processor.tokenizer, processor.coordinates)
     rng, counts = random.Random(0), set()
     for budget in range(20, 200, 3):
         limits = TimeLimits(20, 80, tuple(range(0, 100, 7)) if budget % 2 else None)
@@ -133,6 +131,36 @@ def test_a_format_of_ones_own_is_read_from_its_template(processor):
     assert text.startswith("At [<x_")
     assert text.endswith(".<|im_end|>")
     assert len(parse_answer(text, CLIP).boxes) == 1
+
+
+class Spelled(TokenNotation):
+    """Another notation, with signs between coordinates too."""
+
+    def write_group(self, axes, coordinates):
+        return {"t": "at ", "tt": "from ", "xyxy": "("}[axes] + ", ".join(coordinates) + {"xyxy": ")"}.get(axes, "")
+
+    def write_entries(self, entries):
+        return "{" + "; ".join(f"{time} = {box}" for time, box in entries) + "}"
+
+
+@pytest.mark.parametrize(
+    ("answer_format", "pattern"),
+    [
+        ("span", "from <t_.>, <t_.>"),
+        ("box", "(<x_.>, <y_.>, <x_.>, <y_.>)"),
+        ("tube", "{<t_1> = (<x_.>, <y_.>, <x_.>, <y_.>); <t_3> = (<x_.>, <y_.>, <x_.>, <y_.>)}"),
+        ("end_caption_and_tube", None),
+    ],
+)
+def test_the_notation_says_how_a_group_is_written(processor, monkeypatch, answer_format, pattern):
+    monkeypatch.setattr(answer_grammar_llava_st, "NOTATION", Spelled())
+    grammar = make_grammar(processor, answer_format, 200, TimeLimits(0, 3, (1, 3)))
+    text = processor.tokenizer.decode(walk_at_random(grammar, random.Random(0)), skip_special_tokens=True)
+    if pattern is None:
+        assert text.startswith("Ends in at <t_")
+        assert "Object bounding box: {<t_" in text
+    else:
+        assert re.fullmatch(re.escape(pattern).replace(re.escape("_."), r"_\d+"), text), text
 
 
 # Tubes ---------------------------------------------------------------------------------------------------------

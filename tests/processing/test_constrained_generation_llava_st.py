@@ -13,6 +13,7 @@ from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.batch_feature_llava_st import GroundingContext
 from llava_st_hf.processing.constrained_generation_llava_st import GrammarLogitsProcessor
 from llava_st_hf.processing.media_llava_st import InputError, PromptError
+from llava_st_hf.processing.notation_llava_st import CoordinateVocabulary
 
 CLIP = MediaInfo("video", 640, 360, tuple(range(0, 200, 2)), tuple(index / 25 for index in range(0, 200, 2)))
 PHOTOGRAPH = MediaInfo("image", 640, 360)
@@ -38,7 +39,7 @@ def make_limits(answer_format: str, every_frame: bool) -> TimeLimits:
     elif answer_format == "tube":
         context = GroundingContext(span_fractions=(0.2, 0.3))
     medium = PHOTOGRAPH if answer_format in ON_IMAGES else CLIP
-    return find_time_limits(context, medium, 100, every_frame)
+    return find_time_limits(context, medium, CoordinateVocabulary(), every_frame)
 
 
 def draw_answers(grammar: AnswerGrammar, num_answers: int, seed: int, sharpness: float) -> list[list[int]]:

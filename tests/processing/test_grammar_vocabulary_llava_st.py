@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from llava_st_hf import LlavaSTProcessor
+from llava_st_hf.processing.answer_grammar_llava_st import AnswerGrammar
 from llava_st_hf.processing.grammar_vocabulary_llava_st import GrammarVocabulary
+from llava_st_hf.processing.notation_llava_st import CoordinateVocabulary
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +33,19 @@ def test_words_are_told_by_what_each_token_writes(processor):
             assert (token_id in words.closers[bracket]) == is_closer, text
 
 
+def test_grammars_without_words_read_none(processor):
+    vocabulary = GrammarVocabulary(processor.tokenizer, processor.coordinates)
+    for name in ("span", "box", "tube", "span_and_tube"):
+        AnswerGrammar(vocabulary, name, 100)
+        assert "words" not in vars(vocabulary)
+    AnswerGrammar(vocabulary, "phrases_with_boxes", 100)
+    assert "words" in vars(vocabulary)
+
+
 def test_ids_without_a_token_are_no_words(processor):
     """The embedding of a model may be longer than its tokenizer."""
     offset = len(processor.tokenizer) + 50
-    masks = GrammarVocabulary(processor.tokenizer, offset, 100, 100).words.masks
+    masks = GrammarVocabulary(processor.tokenizer, CoordinateVocabulary(offset=offset)).words.masks
     assert all(len(mask) == offset + 300 and not mask[len(processor.tokenizer) :].any() for mask in masks.values())
     assert masks["text"].any()
 

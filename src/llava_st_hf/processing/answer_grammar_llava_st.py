@@ -7,6 +7,7 @@ of tokens: no choice is offered that cannot be finished. Finding a choice takes 
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from string import Formatter
@@ -18,6 +19,7 @@ from .answer_formats_llava_st import SEPARATORS, AnswerFormat, get_answer_format
 from .batch_feature_llava_st import GroundingContext
 from .grammar_vocabulary_llava_st import Choices, GrammarVocabulary
 from .media_llava_st import MediaInfo, PromptError
+from .notation_llava_st import NOTATION, CoordinateVocabulary
 
 # Longest caption of an event that ends in a tube, which needs the rest of the budget.
 MAX_CAPTION_TOKENS = 64
@@ -60,7 +62,7 @@ class TimeLimits:
 
 
 def find_time_limits(
-    context: GroundingContext, medium: MediaInfo | None, num_temporal_tokens: int, every_frame: bool
+    context: GroundingContext, medium: MediaInfo | None, coordinates: CoordinateVocabulary, every_frame: bool
 ) -> TimeLimits:
     """
     Find which times the answer to a question may name.
@@ -68,7 +70,7 @@ def find_time_limits(
     Args:
         context (`GroundingContext`): What was asked; its start or span bounds the answer.
         medium (`MediaInfo`, *optional*): What it is asked about.
-        num_temporal_tokens (`int`): Bins of the time axis.
+        coordinates (`CoordinateVocabulary`): The coordinate tokens.
         every_frame (`bool`): Whether tubes have a box for every sampled frame.
 
     Returns:
@@ -76,16 +78,14 @@ def find_time_limits(
     """
     if medium is None or medium.media_type != "video":
         return TimeLimits()
-    last = num_temporal_tokens - 1
     start, end = 0.0, 1.0
     if (span := context.get_span_fractions(medium)) is not None:
         start, end = span
     elif (seconds := context.get_start_seconds(medium)) is not None:
         start = medium.fraction_at(seconds)
-    frame_times = (
-        tuple(sorted({round(fraction * last) for fraction in medium.frame_fractions})) if every_frame else None
-    )
-    return TimeLimits(round(start * last), round(end * last), frame_times)
+    fractions = (start, end, *(medium.frame_fractions if every_frame else ()))
+    first, last, *frames = (coordinates.nearest("t", fraction) for fraction in fractions)
+    return TimeLimits(first, last, tuple(sorted(set(frames))) if every_frame else None)
 
 
 class AnswerGrammar:
@@ -256,21 +256,29 @@ _CORNERS = tuple(_Corner(corner) for corner in range(4))
 
 
 class _Tube(_Part):
-    """`<t>:[box], <t>:[box`, times increasing up to the end of the span, where the tube ends with its last corner."""
+    """
+    Times and boxes, times increasing up to the end of the span, where the tube ends with its last corner.
 
-    def __init__(self, vocabulary: GrammarVocabulary):
-        self.opening = vocabulary.encode(":[")
-        self.separator = vocabulary.encode("], ")
-        self.corners_at = 1 + len(self.opening)
-        self.separator_at = self.corners_at + len(_CORNERS)
-        self.entry_length = self.separator_at + len(self.separator)
+    Args:
+        vocabulary (`GrammarVocabulary`): Token ids.
+        texts (`Sequence[str]`): What stands before, between and behind the coordinates of two entries.
+    """
+
+    def __init__(self, vocabulary: GrammarVocabulary, texts: Sequence[str]):
+        # The tokens of an entry and what separates it from the next: the time, corners, and fixed tokens.
+        self.entry: list[int | _Corner | None] = [None, *vocabulary.encode(texts[1])]
+        for corner, text in zip(_CORNERS, texts[2:], strict=False):
+            self.entry += [corner, *vocabulary.encode(text)]
+        self.entry_length = len(self.entry)
+        self.corner_steps = [self.entry.index(corner) for corner in _CORNERS]
+        self.last_corner = self.corner_steps[-1]
 
     def count_least(self, grammar: AnswerGrammar, walk: Walk) -> int:
         if walk.knows_end:
             num_entries = max(1, self._count_after(grammar, walk))
         else:  # one at the end, or the two frames that a span of two bins may hold; `_End` sees to it that more fit
             num_entries = 1 if grammar.limits.frame_times is None else 2
-        return num_entries * self.entry_length - len(self.separator)
+        return (num_entries - 1) * self.entry_length + self.last_corner + 1
 
     def _count_after(self, grammar: AnswerGrammar, walk: Walk) -> int:
         """Count the fewest entries after the one at `walk.time`; that is the last one if there are none."""
@@ -287,44 +295,44 @@ class _Tube(_Part):
             first, behind = grammar.limits.find_frames(walk.start, walk.end)
             time = walk.start if first == behind else times[behind - self._count_after(grammar, walk)]
             return time, time
-        if budget < self.entry_length + self.separator_at:  # room for one more entry only: the one at the end
+        if budget < self.entry_length + self.last_corner + 1:  # room for one more entry only: the one at the end
             return walk.end, walk.end
         return max(walk.start, walk.time + 1), walk.end
 
     def choices(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
-        if walk.step == 0:
+        item = self.entry[walk.step]
+        if isinstance(item, _Corner):
+            return item.choices(grammar, walk, budget)
+        if item is None:
             return grammar.vocabulary.choose("t", *self._find_times(grammar, walk, budget))
-        if walk.step < self.corners_at:
-            return Choices(ids=(self.opening[walk.step - 1],))
-        if walk.step < self.separator_at:
-            return _CORNERS[walk.step - self.corners_at].choices(grammar, walk, budget)
-        return Choices(ids=(self.separator[walk.step - self.separator_at],))
+        return Choices(ids=(item,))
 
     def advance(self, grammar: AnswerGrammar, walk: Walk, token_id: int) -> Walk:
-        step = walk.step
-        if step == 0:
+        item = self.entry[walk.step]
+        if isinstance(item, _Corner):
+            walk = item.note(walk, token_id - grammar.vocabulary.first_id[item.axis])
+        elif item is None:
             walk = walk._replace(time=token_id - grammar.vocabulary.first_id["t"])
-        elif self.corners_at <= step < self.separator_at:
-            corner = _CORNERS[step - self.corners_at]
-            walk = corner.note(walk, token_id - grammar.vocabulary.first_id[corner.axis])
-        if step + 1 == self.separator_at and self._count_after(grammar, walk) == 0:
+        if walk.step == self.last_corner and self._count_after(grammar, walk) == 0:
             return _leave(walk)
-        return walk._replace(step=(step + 1) % self.entry_length)
+        return walk._replace(step=(walk.step + 1) % self.entry_length)
 
     def draft(self, grammar: AnswerGrammar, walk: Walk, generated: torch.LongTensor) -> list[int]:
         """Guess the next corners of a box, the last one apart: those of the box before, which may have moved."""
-        corner = walk.step - self.corners_at
-        before = len(generated) - corner - self.entry_length  # where the corners of the box before begin
-        if not 0 <= corner < len(_CORNERS) - 1 or before < 0:
+        before = len(generated) - walk.step - self.entry_length  # where the entry before begins
+        if before < 0 or walk.step not in self.corner_steps[:-1]:
             return []
         vocabulary = grammar.vocabulary
-        first_ids = [vocabulary.first_id[corner.axis] for corner in _CORNERS]
-        bins = [token - first for token, first in zip(generated[before:].tolist(), first_ids, strict=False)]
-        if any(not 0 <= place < vocabulary.num_bins["x"] for place in bins):
-            return []  # other tokens: this is the first box
-        if corner > 0:  # as wide as before
-            bins[2] = min(bins[2] + walk.x - bins[0], vocabulary.num_bins["x"] - 1)
-        return [first + place for first, place in zip(first_ids, bins, strict=True)][corner:-1]
+        guess = generated[before : before + self.entry_length].tolist()
+        first_ids = [vocabulary.first_id[self.entry[step].axis] for step in self.corner_steps]
+        for step, first_id in zip(self.corner_steps, first_ids, strict=True):
+            if not 0 <= guess[step] - first_id < vocabulary.num_bins["x"]:
+                return []  # other tokens: this is the first box
+        left, _, right, last = self.corner_steps
+        if walk.step > left:  # as wide as before
+            farthest = first_ids[0] + vocabulary.num_bins["x"] - 1
+            guess[right] = min(guess[right] + first_ids[0] + walk.x - guess[left], farthest)
+        return guess[walk.step : last]
 
 
 class _Again(_Part):
@@ -389,12 +397,13 @@ class _Interleaved(_Part):
     Words with spans or boxes among them: at least one group, and words at its side.
 
     A box follows the words that it belongs to. With spans the answer starts with one, and behind each there are words
-    before the next and before the end. Step 0 is among words, the others are inside a group.
+    before the next and before the end. Step 0 is among words, the others are inside a group. A group opens and closes
+    with a bracket of one sign, which a token may write together with what stands beside it.
     """
 
     def __init__(self, vocabulary: GrammarVocabulary, is_span: bool):
-        opening, closing = "{}" if is_span else "[]"
         self.is_span = is_span
+        opening, *_, closing = _write_group("tt", (_Start(), _End())) if is_span else _write_group("xyxy", _CORNERS)
         self.first_opener = vocabulary.encode(opening)
         self.openers, self.closers = vocabulary.words.openers[opening], vocabulary.words.closers[closing]
         self.coordinates = (_Start(), _End()) if self.is_span else _CORNERS
@@ -442,36 +451,48 @@ class _Interleaved(_Part):
         return walk._replace(step=walk.step + 1)
 
 
+_PLACE = "\0"  # of a coordinate, in a text that has the other signs of a group
+
+
 def _list_parts(vocabulary: GrammarVocabulary, answer_format: AnswerFormat) -> list[_Part]:
-    """Build the parts of an answer format from its template, in the notation of the training data."""
-    tube = _Tube(vocabulary)
-    if {"span", "box"} & set(answer_format.parts):
+    """Build the parts of an answer format from its template, written as `NOTATION` does."""
+    tube_texts = NOTATION.write_entries([(_PLACE, NOTATION.write_group("xyxy", [_PLACE] * 4))] * 2).split(_PLACE)
+    tube = _Tube(vocabulary, tube_texts)
+    text = _FreeText()
+    if "text" in answer_format.fields and {"span", "box"} & set(answer_format.parts):
         text = _Interleaved(vocabulary, is_span="span" in answer_format.parts)
-    else:
-        text = _FreeText()
-    # What a field of the template becomes, and the text that opens and closes it.
+    # What a field of the template becomes: parts, and the texts before, between and behind them.
     groups = {
-        "span": ("{", [_Start(), _End(tube if "tube" in answer_format.fields else None)], "}"),
-        "box": ("[", [*_CORNERS], "]"),
-        "tube": ("", [tube], "]"),
-        "end": ("", [_End(tube)], ""),
-        "caption": ("", [_Caption()], "."),
-        "text": ("", [text], ""),
-        None: ("", [], ""),  # behind the last field
+        "span": _write_group("tt", [_Start(), _End(tube if "tube" in answer_format.fields else None)]),
+        "box": _write_group("xyxy", _CORNERS),
+        "tube": [tube_texts[0], tube, tube_texts[-1]],
+        "end": _write_group("t", [_End(tube)]),
+        "caption": ["", _Caption(), "."],
+        "text": ["", text, ""],
+        None: ["", ""],  # behind the last field
     }
     parts, pending = [], ""
     for written, field, _, _ in Formatter().parse(answer_format.template):
-        pending += written
-        opening, group, closing = groups[field]
+        opening, *group, closing = groups[field]
+        pending += written + opening
         # A word of a caption brings its own space.
-        _add_literal(parts, vocabulary.encode(pending.rstrip() if field == "caption" else pending + opening))
-        parts += group
+        _add_literal(parts, vocabulary.encode(pending.rstrip() if field == "caption" else pending))
+        first_part, pending = len(parts), closing
+        for piece in group:
+            if isinstance(piece, str):
+                _add_literal(parts, vocabulary.encode(piece))
+            else:
+                parts.append(piece)
         if field in answer_format.several:
-            between = vocabulary.encode(closing + SEPARATORS[field] + opening)
-            parts.append(_Again(len(parts) - len(group), between))
-        pending = closing
+            parts.append(_Again(first_part, vocabulary.encode(closing + SEPARATORS[field] + opening)))
     _add_literal(parts, (*vocabulary.encode(pending), vocabulary.end_id))
     return parts
+
+
+def _write_group(axes: str, coordinates: Sequence[_Coordinate]) -> list[str | _Part]:
+    """Put coordinates together as `NOTATION` does: each between the texts before and behind it."""
+    first, *texts = NOTATION.write_group(axes, [_PLACE] * len(axes)).split(_PLACE)
+    return [first, *(piece for pair in zip(coordinates, texts, strict=True) for piece in pair)]
 
 
 def _add_literal(parts: list[_Part], ids: tuple[int, ...]) -> None:

@@ -164,7 +164,7 @@ class _Answers:
         if self.returns_dict:
             # What the grammar alone decided says nothing about how sure the model is.
             vocabulary = self.grammar.grammars[0].vocabulary
-            first, behind = vocabulary.first_id["t"], vocabulary.size
+            first, behind = vocabulary.num_text_tokens, vocabulary.size
             undecided = torch.full((len(next_ids), behind - first), float("nan"), device=next_ids.device)
             self.coordinate_scores.append(undecided if scores is None else scores[:, first:behind].clone())
         if self.scores is not None:

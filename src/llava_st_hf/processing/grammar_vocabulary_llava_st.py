@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from .notation_llava_st import AXES, CoordinateVocabulary
+
 _WORD = re.compile(r"\w")
 _BRACKET = re.compile(r"[<\[\]{}]")
 
@@ -54,25 +56,14 @@ class GrammarVocabulary:
 
     Args:
         tokenizer (`PreTrainedTokenizerBase`): The tokenizer, coordinate tokens included.
-        coordinate_token_offset (`int`): Id of `<t_0>`.
-        num_temporal_tokens (`int`): Bins of the time axis.
-        num_spatial_tokens (`int`): Bins of the height axis, and as many of the width.
+        coordinates (`CoordinateVocabulary`): The coordinate tokens and their ids.
     """
 
-    def __init__(
-        self,
-        tokenizer: PreTrainedTokenizerBase,
-        coordinate_token_offset: int,
-        num_temporal_tokens: int,
-        num_spatial_tokens: int,
-    ):
-        self.num_bins = {"t": num_temporal_tokens, "y": num_spatial_tokens, "x": num_spatial_tokens}
-        self.first_id = {
-            "t": coordinate_token_offset,
-            "y": coordinate_token_offset + num_temporal_tokens,
-            "x": coordinate_token_offset + num_temporal_tokens + num_spatial_tokens,
-        }
-        self.size = coordinate_token_offset + sum(self.num_bins.values())
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, coordinates: CoordinateVocabulary):
+        self.num_bins = {axis: coordinates.size(axis) for axis in AXES}
+        self.first_id = {axis: coordinates.first_id(axis) for axis in AXES}
+        self.num_text_tokens = coordinates.offset
+        self.size = coordinates.offset + len(coordinates)
         self.end_id = tokenizer.convert_tokens_to_ids("<|im_end|>")
         self._tokenizer = tokenizer
         self._ceilings: dict[tuple, torch.Tensor] = {}
@@ -81,7 +72,7 @@ class GrammarVocabulary:
     def words(self) -> WordTokens:
         """What each text token writes, for the parts that hold words; a tenth of a second for 152,064 tokens."""
         decode = self._tokenizer.backend_tokenizer.decode  # fifteen times as fast as that of transformers
-        num_text = self.first_id["t"]
+        num_text = self.num_text_tokens
         texts = [decode([token_id], skip_special_tokens=False) for token_id in range(num_text)]
         # Special and added tokens become a bracket, which no set lets through, and so do ids that the tokenizer has no
         # token for (padding of the embedding).

@@ -331,9 +331,7 @@ class LlavaSTProcessor(ModelInputsProcessor):
     @cached_property
     def grammar_vocabulary(self) -> GrammarVocabulary:
         """Token ids that the grammars of answers speak of."""
-        return GrammarVocabulary(
-            self.tokenizer, self.coordinate_token_offset, self.num_temporal_tokens, self.num_spatial_tokens
-        )
+        return GrammarVocabulary(self.tokenizer, self.coordinates)
 
     def build_constraints(
         self,
@@ -430,7 +428,7 @@ class LlavaSTProcessor(ModelInputsProcessor):
             if name is None:
                 raise PromptError(f"the task of sample {sample} is not known: give task, or use build_messages.")
             medium = media[media_index] if media else None
-            limits = find_time_limits(context, medium, self.num_temporal_tokens, every_frame)
+            limits = find_time_limits(context, medium, self.coordinates, every_frame)
             answer_format = get_task(name).answer_format
             grammars.append(AnswerGrammar(self.grammar_vocabulary, answer_format, max_new_tokens, limits))
         length = inputs["input_ids"].shape[1] if prompt_length is None else prompt_length
