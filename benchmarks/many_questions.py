@@ -64,7 +64,7 @@ def make_parts(frames: int) -> tuple[LlavaSTForConditionalGeneration, LlavaSTPro
 def seconds(parts: tuple, clip: np.ndarray, questions: int) -> float:
     """Time a session of so many questions, the reading and encoding of the clip included."""
     start = time.perf_counter()
-    session = GroundingSession(*parts, video=clip)
+    session = GroundingSession(*parts, video=clip, video_fps=25.0)
     for index in range(questions):
         session.ask("tvg", query=f"event number {index} happens", max_new_tokens=16)
     return time.perf_counter() - start

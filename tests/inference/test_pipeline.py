@@ -140,7 +140,7 @@ def list_items(clip, photograph):
         {"image": photograph, "text": "the dog on the left"},
         {"video": clip, "text": ["it moves", "it stands still"], "task": "tvg"},
         {"video": clip, "text": "a rather long description of a square", "num_frames": 7},
-        {"video": frames, "query": "a wall", "num_frames": 3},
+        {"video": frames, "query": "a wall", "num_frames": 3, "video_fps": 1},
         {"image": photograph, "text": "the cat"},
         chat_about(clip, "What is it?"),
         {"video": clip, "task": "tr", "span": (1.0, 2.0)},

@@ -1,5 +1,6 @@
 """Many questions about one clip: the same answers as one at a time, the clip read and encoded once."""
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -177,3 +178,17 @@ def test_a_model_that_was_moved_is_named(checkpoint, clip):
     model.to(torch.bfloat16)
     with pytest.raises(InputError, match="begin a new GroundingSession"):
         session.ask("tvg", query="a circle", max_new_tokens=16)
+
+
+def test_frames_need_times(parts):
+    """In a session as in a pipeline: what is answered in seconds is not counted with an invented rate."""
+    frames = np.zeros((12, 24, 32, 3), dtype=np.uint8)
+    with pytest.raises(InputError, match=r"give video_fps=\.\.\. \(frames a second\) or frame_seconds="):
+        GroundingSession(*parts, video=frames, num_frames=4).prepare("tvg", query="it")
+    for times in ({"video_fps": 2.0}, {"frame_seconds": [index / 2 for index in range(12)]}):
+        inputs = GroundingSession(*parts, video=frames, num_frames=4, **times).prepare("tvg", query="it")
+        assert inputs.media[0][0].frame_seconds == (0.0, 2.0, 3.5, 5.5)
+    block = {"type": "video", "video": frames, "video_fps": 2.0, "num_frames": 4}
+    messages = [{"role": "user", "content": [block, {"type": "text", "text": "What happens?"}]}]
+    inputs = parts[1].apply_chat_template(messages, tokenize=True, return_dict=True, return_tensors="pt")
+    assert inputs.media[0][0].frame_seconds == (0.0, 2.0, 3.5, 5.5)

@@ -1120,5 +1120,5 @@ def test_scores_refine_coordinates(processor, video):
 
 
 def test_media_info_of_arrays(processor, video):
-    inputs = processor(text="<video>", videos=video, num_frames=3)
+    inputs = processor(text="<video>", videos=video, num_frames=3, video_fps=24)
     assert inputs.media == [(MediaInfo("video", 60, 40, (0, 24, 48), (0.0, 1.0, 2.0)),)]

@@ -8,6 +8,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers.video_utils import VideoMetadata
 
+from llava_st_hf.processing.grounding_results_llava_st import GroundingResult
 from llava_st_hf.processing.media_llava_st import MediaError, MediaInfo
 from llava_st_hf.processing.video_decoding_llava_st import read_video, resize_frames
 from llava_st_hf.processing.video_processing_llava_st import LlavaSTVideoMetadata, LlavaSTVideoProcessor
@@ -221,7 +222,7 @@ def test_saved_and_loaded_it_is_the_same(tmp_path, frames, options):
     loaded = LlavaSTVideoProcessor.from_pretrained(tmp_path)
     assert loaded.to_dict() == processor.to_dict()
     assert (loaded.num_frames, loaded.fps) == (processor.num_frames, processor.fps)
-    small = {"size": SMALL, "return_tensors": "pt"}
+    small = {"size": SMALL, "video_fps": 25, "return_tensors": "pt"}
     assert (loaded(frames, **small)["pixel_values_videos"] == processor(frames, **small)["pixel_values_videos"]).all()
 
 
@@ -245,7 +246,7 @@ def test_input_arrays_are_not_changed(processor, frames):
         pytest.param(np.zeros((2, 8, 8, 5), np.uint8), {}, "give (frames, height, width, 3)", id="five_channels"),
         pytest.param([Image.new("RGB", (4, 4)), Image.new("RGB", (5, 4))], {}, "differ in size", id="sizes"),
         pytest.param(FOUR_FRAMES, {"frame_range": (0, 4)}, "frames are 0 to 3", id="outside"),
-        pytest.param(FOUR_FRAMES, {"time_range": (5, 6)}, "outside the video", id="too_late"),
+        pytest.param(FOUR_FRAMES, {"time_range": (5, 6), "video_fps": 24}, "outside the video", id="too_late"),
         pytest.param(FOUR_FRAMES, {"num_frames": 0}, "num_frames is 0", id="no_sample"),
         pytest.param(FOUR_FRAMES, {"num_frames": [1, 2]}, "2 entries for 1 videos", id="lists"),
         pytest.param(FOUR_FRAMES, {"num_frames": 2, "fps": 2}, "give one of them", id="both"),
@@ -282,3 +283,57 @@ def test_problems_of_a_file_reach_the_media_info(processor, tmp_path):
 def test_metadata_without_times_uses_the_rate():
     metadata = LlavaSTVideoMetadata(total_num_frames=9, fps=2.0, width=4, height=3, frames_indices=[0, 4])
     assert metadata.to_media_info().frame_seconds == (0.0, 2.0)
+
+
+# ----------------------------------------------------------------------------------------------------
+# When frames are that come without a file
+# ----------------------------------------------------------------------------------------------------
+TWELVE_FRAMES = np.arange(12 * 8 * 8 * 3, dtype=np.uint8).reshape(12, 8, 8, 3)
+
+
+@pytest.mark.parametrize("video", [TWELVE_FRAMES, list(TWELVE_FRAMES), torch.from_numpy(TWELVE_FRAMES)])
+def test_a_rate_or_times_are_taken_with_bare_frames(processor, video):
+    by_rate = processor(video, num_frames=3, video_fps=2, return_metadata=True)["video_metadata"][0]
+    assert by_rate.frame_seconds == [0.0, 3.0, 5.5]
+    seconds = [5 + index / 2 for index in range(12)]
+    _, (by_time,) = processor.decode_videos(video, num_frames=3, frame_seconds=seconds)
+    assert by_time.frame_seconds == [5.0, 8.0, 10.5]
+    assert by_rate.problems == by_time.problems == ()
+
+
+def test_bare_frames_without_times_are_noted(processor):
+    metadata = processor(TWELVE_FRAMES, num_frames=3, return_metadata=True)["video_metadata"][0]
+    info = metadata.to_media_info()
+    assert info.problems[0].startswith("unknown_rate: ")
+    assert "unknown_rate" in str(GroundingResult("", media=info))
+
+
+@pytest.mark.parametrize("request_of_time", [{"fps": 2}, {"time_range": (0, 1)}])
+def test_times_are_not_asked_of_bare_frames(processor, request_of_time):
+    with pytest.raises(MediaError, match="give video_fps= or frame_seconds="):
+        processor(TWELVE_FRAMES, **request_of_time)
+    processor(TWELVE_FRAMES, video_fps=4, **request_of_time)
+
+
+def test_each_video_has_a_rate_of_its_own(processor, clip):
+    _, (bare, file) = processor.decode_videos([TWELVE_FRAMES, clip], num_frames=2, video_fps=[2, None])
+    assert (bare.frame_seconds, file.frame_seconds) == ([0.0, 5.5], [0.0, 1.56])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"video_fps": 0}, "video_fps is 0; give a number of frames a second above 0"),
+        ({"video_fps": [1, 2]}, "video_fps has 2 entries for 1 videos"),
+        ({"frame_seconds": [0.0, 1.0]}, "frame_seconds has 2 entries for 12 frames"),
+        ({"frame_seconds": [float(second) for second in range(12, 0, -1)]}, "not in order"),
+    ],
+)
+def test_wrong_times_are_refused(processor, options, words):
+    with pytest.raises(MediaError, match=words):
+        processor(TWELVE_FRAMES, num_frames=2, **options)
+
+
+def test_a_rate_beside_a_file_is_refused(processor, clip):
+    with pytest.raises(MediaError, match="video_fps is 10, but a file says when its frames are"):
+        processor(clip, num_frames=2, video_fps=10)

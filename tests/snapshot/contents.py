@@ -291,7 +291,7 @@ def compute_conversations() -> Section:
     batch = [
         [{"role": "user", "content": _blocks(clip, f"When is {name}?")}] for name in ("it", "the long one of <t_5>")
     ]
-    inputs = doors.expand(processor, batch, open_turn=True, num_frames=[4, 6])
+    inputs = doors.expand(processor, batch, open_turn=True, num_frames=[4, 6], video_fps=24)
     section["batch"] = {
         "input_ids": [pack(row) for row in inputs["input_ids"]],
         "media": [

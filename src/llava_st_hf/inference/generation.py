@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from ..processing.batch_feature_llava_st import LlavaSTBatchFeature
 from ..processing.grounding_results_llava_st import GroundingResult
-from ..processing.media_llava_st import InputError
+from ..processing.media_llava_st import UNKNOWN_RATE, InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from .options import AnsweringOptions, ReadingOptions
 
@@ -19,8 +19,8 @@ PROMPT_NAMES = ("input_ids", "attention_mask", "coordinate_offsets")
 def prepare_messages(
     processor: LlavaSTProcessor, messages: Sequence[Mapping[str, Any]], reading: ReadingOptions
 ) -> LlavaSTBatchFeature:
-    """Process the chat messages of one question, with their media."""
-    return processor.apply_chat_template(
+    """Process the chat messages of one question, with their media; frames whose times nobody knows are refused."""
+    inputs = processor.apply_chat_template(
         messages,
         add_generation_prompt=True,
         tokenize=True,
@@ -28,6 +28,14 @@ def prepare_messages(
         return_tensors="pt",
         processor_kwargs=reading.to_kwargs(),
     )
+    for medium in (medium for sample in inputs.media for medium in sample):
+        if any(problem.startswith(UNKNOWN_RATE) for problem in medium.problems):
+            raise InputError(
+                "the video is given as frames, and nothing says when they are: give video_fps=... (frames a second) "
+                "or frame_seconds=[...] (the time of each) with them, or the path of the file.",
+                field="video_fps",
+            )
+    return inputs
 
 
 def generate_answers(

@@ -25,6 +25,8 @@ class ReadingOptions:
         fps (`float`, *optional*): Frames a second to sample, instead.
         time_range (`tuple[float, float]`, *optional*): Start and end of the part to look at, in seconds.
         frame_range (`tuple[int, int]`, *optional*): The same as the numbers of the first and the last frame.
+        video_fps (`float`, *optional*): Frames a second of a clip that is given as frames.
+        frame_seconds (`Sequence[float]`, *optional*): The time of each of those frames, instead.
         allow_url (`bool`, *optional*): Whether a clip or image may be fetched from the network.
 
     Example:
@@ -39,6 +41,8 @@ class ReadingOptions:
     fps: float | None = None
     time_range: Sequence[float] | None = None
     frame_range: Sequence[int] | None = None
+    video_fps: float | None = None
+    frame_seconds: Sequence[float] | None = None
     allow_url: bool | None = None
 
     def to_kwargs(self) -> dict[str, Any]:

@@ -52,6 +52,10 @@ class PromptLengthError(PromptError):
     """Raised when a prompt with its media has more tokens than it may have."""
 
 
+# How the note begins that a clip has of frames whose times nobody knows.
+UNKNOWN_RATE = "unknown_rate"
+
+
 @dataclass(frozen=True, repr=False)
 class MediaInfo:
     """
@@ -171,6 +175,7 @@ class MediaInfo:
 
 
 __all__ = [
+    "UNKNOWN_RATE",
     "EmptyMediaError",
     "InputError",
     "MediaError",

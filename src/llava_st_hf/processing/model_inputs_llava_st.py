@@ -19,7 +19,7 @@ from .prompt_expansion_llava_st import (
     choose_padding,
 )
 from .tokenization_llava_st import read_coordinate_vocabulary, require_token
-from .video_processing_llava_st import refuse_video_options
+from .video_requests_llava_st import refuse_video_options
 
 CHAT_TEMPLATE_FILE = "chat_template_llava_st.jinja"
 

@@ -33,7 +33,8 @@ from .prompt_coordinates_llava_st import check_prompt_coordinates
 from .prompt_expansion_llava_st import check_query
 from .published_layout_llava_st import convert_published_tokenizer, find_published_tokenizer, load_published_config
 from .tasks_llava_st import choose_medium, get_task, unpack_units, write_values
-from .video_processing_llava_st import LlavaSTVideoProcessor, LlavaSTVideoProcessorKwargs, list_block_requests
+from .video_processing_llava_st import LlavaSTVideoProcessor, LlavaSTVideoProcessorKwargs
+from .video_requests_llava_st import list_block_requests
 
 _HUB_KEYS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
@@ -192,7 +193,8 @@ class LlavaSTProcessor(ModelInputsProcessor):
             conversation (`Sequence`):
                 Chat messages, or a list of several conversations. A block of content is `{"type": "text", "text":
                 ...}`, `{"type": "video", "video": ...}` or `{"type": "image", "image": ...}`, media as in `__call__`.
-                A video's block may have `num_frames`, `fps`, `frame_range` or `time_range` of its own.
+                A video's block may have `num_frames`, `fps`, `frame_range` or `time_range` of its own; and one that
+                is given as frames says when they are, by `video_fps` or `frame_seconds`.
             chat_template (`str`, *optional*): Another template.
             processor_kwargs (`dict`, *optional*): Arguments of `__call__`, such as `num_frames` or `allow_url`.
             kwargs (`dict`, *optional*): As in `ProcessorMixin.apply_chat_template`: `add_generation_prompt`,

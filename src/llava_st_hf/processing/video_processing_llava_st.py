@@ -20,17 +20,18 @@ from transformers.processing_utils import Unpack, VideosKwargs
 from transformers.video_processing_utils import VideoProcessorMixin
 from transformers.video_utils import VideoMetadata
 
-from .frame_sampling_llava_st import compute_clip_end, compute_sampled_indices, find_clip
+from .frame_sampling_llava_st import check_sampling, compute_clip_end, compute_sampled_indices, find_clip
 from .image_loading_llava_st import FILE_TYPES, flatten_videos, get_source_path, open_image
-from .media_llava_st import EmptyMediaError, MediaError, MediaInfo
+from .media_llava_st import UNKNOWN_RATE, EmptyMediaError, MediaError, MediaInfo
 from .video_decoding_llava_st import probe_video, read_video, resize_frames
+from .video_requests_llava_st import TIME_FIELDS, list_requests, list_times
 
-# Of frames that come without a time line; it is what transformers assumes too (`VideoMetadata.sampled_fps`).
+# Of frames that come without a time line, which is noted (`UNKNOWN_RATE`); transformers assumes it too
+# (`VideoMetadata.sampled_fps`).
 DEFAULT_FPS = 24.0
 RESIZE_MODES = {PILImageResampling.BICUBIC: "bicubic", PILImageResampling.BILINEAR: "bilinear"}
 # Resized frames are turned into floats while they are still in the processor's cache.
 FRAMES_AT_ONCE = 4
-REQUEST_FIELDS = ("num_frames", "fps", "frame_range", "time_range")
 
 
 class LlavaSTVideoProcessorKwargs(VideosKwargs, total=False):
@@ -44,6 +45,8 @@ class LlavaSTVideoProcessorKwargs(VideosKwargs, total=False):
     fps (`float`, *optional*): Frames a second to sample, instead of `num_frames`.
     frame_range (`tuple[int, int]`, *optional*): First and last frame of the clip, in presentation order.
     time_range (`tuple[float, float]`, *optional*): Start and end of the clip in seconds.
+    video_fps (`float`, *optional*): Frames a second of a video that is given as frames; or a list, one for each.
+    frame_seconds (`list[float]`, *optional*): Time of each of those frames instead; or a list of lists.
     num_threads (`int`, *optional*): Decoder threads; 0 means as many as there are cores.
     allow_url (`bool`, *optional*): Whether a video such as `https://...` may be fetched.
     max_frames (`int`, *optional*): Most frames to sample of a video; more are refused before any is decoded.
@@ -53,6 +56,8 @@ class LlavaSTVideoProcessorKwargs(VideosKwargs, total=False):
     fps: float | int | list | tuple | None
     frame_range: list | tuple | None
     time_range: list | tuple | None
+    video_fps: float | int | list | tuple | None
+    frame_seconds: list | tuple | None
     num_threads: int | None
     allow_url: bool | None
     max_frames: int | None
@@ -153,7 +158,7 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
         Raises:
             `MediaError`: A video cannot be read or sampled as asked; the message says what to do.
         """
-        return super().preprocess(videos, **self._resolve_rate(kwargs))
+        return super().preprocess(videos, **_move_times(videos, self._resolve_rate(kwargs)))
 
     def decode_videos(
         self, videos: Any, **kwargs: Unpack[LlavaSTVideoProcessorKwargs]
@@ -172,7 +177,7 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
             `tuple[list[torch.Tensor], list[LlavaSTVideoMetadata]]`: For each video its frames, uint8, shape
             (frames, 3, height, width), and its metadata.
         """
-        kwargs = self._resolve_rate(kwargs)
+        kwargs = _move_times(videos, self._resolve_rate(kwargs))
         video_metadata = kwargs.pop("video_metadata", None)
         for name in self.valid_kwargs.__annotations__:
             kwargs.setdefault(name, getattr(self, name, None))
@@ -241,7 +246,7 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
         name = metadata.source or "the video"
         if fps is not None and metadata.frame_seconds is None and metadata.fps is None:
             raise MediaError(
-                f"{name}: fps={fps} asks for frames by their time; give video_metadata with its fps.", field="fps"
+                f"{name}: fps={fps} asks for frames by their time; give video_fps= or frame_seconds=.", field="fps"
             )
         if metadata.frame_seconds is None:
             seconds = np.arange(metadata.total_num_frames) / (metadata.fps or DEFAULT_FPS)
@@ -270,7 +275,7 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
         given = _list_metadata(video_metadata, len(videos))
         # `sample_indices_fn` is a partial of `sample_frames`: the arguments of the call are found in it.
         options = sample_indices_fn.keywords if sample_indices_fn is not None else {}
-        requests = _list_requests(options if do_sample_frames else {}, len(videos))
+        requests = list_requests(options if do_sample_frames else {}, len(videos))
         decoded = [
             self._read_file(video, request, options)
             if isinstance(video, FILE_TYPES)
@@ -314,7 +319,8 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
         self, video: Any, given: VideoMetadata | None, request: dict[str, Any], options: dict[str, Any]
     ) -> tuple[torch.Tensor, LlavaSTVideoMetadata]:
         frames = _to_channels_first(video, options.get("input_data_format"))
-        metadata = _complete_metadata(given, frames)
+        check_sampling("the video", **request)
+        metadata = _complete_metadata(given, frames, request)
         places = self.sample_frames(metadata, max_frames=options.get("max_frames"), **request)
         seconds, end = np.asarray(metadata.frame_seconds), _find_end(metadata, metadata.frame_seconds)
         ranges = {name: request.get(name) for name in ("frame_range", "time_range")}
@@ -410,6 +416,30 @@ def _list_metadata(video_metadata: Any, num_videos: int) -> list[VideoMetadata |
     return [None if item is None else to_metadata(item) for item in flat]
 
 
+def _move_times(videos: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Move `video_fps` and `frame_seconds` of a call into the metadata of the videos that they are of."""
+    times = {name: kwargs.pop(name, None) for name in TIME_FIELDS}
+    times = {name: value for name, value in times.items() if value is not None}
+    if not times:
+        return kwargs
+    flat = flatten_videos(videos)
+    metadata = _list_metadata(kwargs.get("video_metadata"), len(flat))
+    for name, value in times.items():
+        values = list_times(name, value, len(flat))
+        is_bare = [not isinstance(video, FILE_TYPES) for video in flat]
+        if not any(entry is not None and bare for entry, bare in zip(values, is_bare, strict=True)):
+            raise MediaError(f"{name} is {value!r}, but a file says when its frames are: leave it out.", field=name)
+        for index, entry in enumerate(values):
+            if entry is None or not is_bare[index]:
+                continue
+            metadata[index] = metadata[index] or LlavaSTVideoMetadata(total_num_frames=None)
+            if name == "video_fps":
+                metadata[index].fps = float(entry)
+            else:
+                metadata[index].frame_seconds = [float(seconds) for seconds in entry]
+    return {**kwargs, "video_metadata": metadata}
+
+
 def to_metadata(item: Any) -> LlavaSTVideoMetadata:
     """Return metadata that are a dictionary or an object of transformers, as our own class."""
     values = {key: item[key] for key in item}
@@ -418,53 +448,6 @@ def to_metadata(item: Any) -> LlavaSTVideoMetadata:
         raise MediaError(f"video_metadata has the unknown fields {sorted(unknown)}; leave them out.")
     values.setdefault("total_num_frames", None)
     return LlavaSTVideoMetadata(**values)
-
-
-def _list_requests(options: dict[str, Any], num_videos: int) -> list[dict[str, Any]]:
-    """Return for each video which frames are asked for, from values that are for all or listed for each."""
-    requests: list[dict[str, Any]] = [{} for _ in range(num_videos)]
-    for name in REQUEST_FIELDS:
-        value = options.get(name)
-        is_pair_field = name.endswith("range")
-        listed = isinstance(value, (list, tuple)) and (
-            not is_pair_field
-            or not len(value)
-            or any(item is None or isinstance(item, (list, tuple)) for item in value)
-        )
-        if listed and len(value) != num_videos:
-            raise MediaError(f"{name} has {len(value)} entries for {num_videos} videos; give one for each.")
-        for index, request in enumerate(requests):
-            request[name] = value[index] if listed else value
-    return requests
-
-
-def list_block_requests(conversations: Sequence[Any], defaults: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Return which frames the blocks of videos ask for, listed for each video, where any of them does."""
-    blocks = [
-        block
-        for messages in conversations
-        for message in messages
-        if not isinstance(message.get("content"), (str, type(None)))
-        for block in message["content"]
-        if block.get("type") == "video"
-    ]
-    own = [{name: block[name] for name in REQUEST_FIELDS if block.get(name) is not None} for block in blocks]
-    if not any(own):
-        return {}
-    # A video's own number of frames or rate takes the place of either default.
-    rates = [{"num_frames": None, "fps": None} if {"num_frames", "fps"} & request.keys() else {} for request in own]
-    requests = [{**defaults, **rate, **request} for rate, request in zip(rates, own, strict=True)]
-    return {name: [request.get(name) for request in requests] for name in REQUEST_FIELDS}
-
-
-def refuse_video_options(kwargs: Mapping[str, Any]) -> None:
-    """Raise `MediaError` for an option that chooses frames, where a call has no video to choose them from."""
-    given = {**(kwargs.get("videos_kwargs") or {}), **kwargs}
-    for name in REQUEST_FIELDS:
-        if given.get(name) is not None:
-            raise MediaError(
-                f"{name} is {given[name]!r}, but there is no video: leave it out or give a video.", field=name
-            )
 
 
 def _to_tensor(values: Any) -> torch.Tensor:
@@ -511,8 +494,10 @@ def _find_end(metadata: LlavaSTVideoMetadata, seconds: Sequence[float]) -> float
     return float(seconds[-1]) + 1 / (metadata.fps or DEFAULT_FPS)
 
 
-def _complete_metadata(given: LlavaSTVideoMetadata | None, frames: torch.Tensor) -> LlavaSTVideoMetadata:
-    """Return metadata with an index and a time stamp for each of the given frames."""
+def _complete_metadata(
+    given: LlavaSTVideoMetadata | None, frames: torch.Tensor, request: Mapping[str, Any]
+) -> LlavaSTVideoMetadata:
+    """Return metadata with an index and a time stamp for each of the given frames, or with a note of unknown times."""
     count = len(frames)
     metadata = given or LlavaSTVideoMetadata(total_num_frames=count)
     metadata.total_num_frames = metadata.total_num_frames or count
@@ -521,6 +506,19 @@ def _complete_metadata(given: LlavaSTVideoMetadata | None, frames: torch.Tensor)
     name = metadata.source or "the video"
     if metadata.frames_indices is None:
         metadata.frames_indices = list(range(count))
+    if metadata.frame_seconds is None and not metadata.fps:
+        for field_name in ("fps", "time_range"):
+            if request.get(field_name) is not None:
+                raise MediaError(
+                    f"{name}: {field_name}={request[field_name]} asks for frames by their time, which nothing says; "
+                    "give video_fps= or frame_seconds= with them.",
+                    field=field_name,
+                )
+        metadata.problems = (
+            *metadata.problems,
+            f"{UNKNOWN_RATE}: nothing says when its frames are; its seconds are counted at {DEFAULT_FPS:g} frames a "
+            "second, which is a guess: give video_fps= or frame_seconds= with them",
+        )
     if metadata.frame_seconds is None:
         metadata.frame_seconds = [index / (metadata.fps or DEFAULT_FPS) for index in metadata.frames_indices]
     for field_name in ("frames_indices", "frame_seconds"):
@@ -536,6 +534,4 @@ __all__ = [
     "LlavaSTVideoMetadata",
     "LlavaSTVideoProcessor",
     "LlavaSTVideoProcessorKwargs",
-    "list_block_requests",
-    "refuse_video_options",
 ]

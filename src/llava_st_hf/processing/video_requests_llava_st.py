@@ -1,0 +1,89 @@
+"""What is said of each video of a call: which of its frames are meant, and when they are where no file says it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .media_llava_st import MediaError
+
+REQUEST_FIELDS = ("num_frames", "fps", "frame_range", "time_range")
+# Of frames that are given without a file: when they are.
+TIME_FIELDS = ("video_fps", "frame_seconds")
+
+
+def list_requests(options: dict[str, Any], num_videos: int) -> list[dict[str, Any]]:
+    """Return for each video which frames are asked for, from values that are for all or listed for each."""
+    requests: list[dict[str, Any]] = [{} for _ in range(num_videos)]
+    for name in REQUEST_FIELDS:
+        value = options.get(name)
+        is_pair_field = name.endswith("range")
+        listed = isinstance(value, (list, tuple)) and (
+            not is_pair_field
+            or not len(value)
+            or any(item is None or isinstance(item, (list, tuple)) for item in value)
+        )
+        if listed and len(value) != num_videos:
+            raise MediaError(f"{name} has {len(value)} entries for {num_videos} videos; give one for each.")
+        for index, request in enumerate(requests):
+            request[name] = value[index] if listed else value
+    return requests
+
+
+def list_times(name: str, value: Any, num_videos: int) -> list[Any]:
+    """Return the rate, or the times, of each video's frames, and check them."""
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    is_for_one = name == "frame_seconds" and not any(isinstance(item, (list, tuple, type(None))) for item in value)
+    values = list(value) if isinstance(value, (list, tuple)) and not is_for_one else [value]
+    if name == "video_fps" and not isinstance(value, (list, tuple)):
+        values = values * num_videos
+    if len(values) != num_videos:
+        raise MediaError(f"{name} has {len(values)} entries for {num_videos} videos; give one for each.", field=name)
+    for entry in values:
+        times = np.asarray([] if entry is None else entry, dtype=np.float64)
+        if name == "video_fps" and not (np.isfinite(times) & (times > 0)).all():
+            raise MediaError(f"video_fps is {entry!r}; give a number of frames a second above 0.", field=name)
+        if name == "frame_seconds" and not (np.isfinite(times).all() and (np.diff(times) >= 0).all()):
+            raise MediaError("frame_seconds are not in order; give the time of each frame, ascending.", field=name)
+    return values
+
+
+def list_block_requests(conversations: Sequence[Any], defaults: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return which frames the blocks of videos ask for, listed for each video, where any of them does."""
+    blocks = [
+        block
+        for messages in conversations
+        for message in messages
+        if not isinstance(message.get("content"), (str, type(None)))
+        for block in message["content"]
+        if block.get("type") == "video"
+    ]
+    names = (*REQUEST_FIELDS, *TIME_FIELDS)
+    own = [{name: block[name] for name in names if block.get(name) is not None} for block in blocks]
+    if not any(own):
+        return {}
+    # A video's own number of frames or rate takes the place of either default.
+    rates = [{"num_frames": None, "fps": None} if {"num_frames", "fps"} & request.keys() else {} for request in own]
+    requests = [{**defaults, **rate, **request} for rate, request in zip(rates, own, strict=True)]
+    given = [name for name in names if name in REQUEST_FIELDS or any(name in request for request in requests)]
+    return {name: [request.get(name) for request in requests] for name in given}
+
+
+def refuse_video_options(kwargs: Mapping[str, Any]) -> None:
+    """Raise `MediaError` for an option that chooses frames, where a call has no video to choose them from."""
+    given = {**(kwargs.get("videos_kwargs") or {}), **kwargs}
+    for name in (*REQUEST_FIELDS, *TIME_FIELDS):
+        if given.get(name) is not None:
+            raise MediaError(
+                f"{name} is {given[name]!r}, but there is no video: leave it out or give a video.", field=name
+            )
+
+
+__all__ = [
+    "REQUEST_FIELDS",
+    "TIME_FIELDS",
+    "list_block_requests",
+    "list_requests",
+    "list_times",
+    "refuse_video_options",
+]
