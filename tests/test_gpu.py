@@ -40,7 +40,9 @@ def test_constrained_answers_in_half_precision_parse(processor, dtype):
 def test_a_training_step_in_bfloat16_is_finite():
     from llava_st_hf.data.collator import LlavaSTDataCollator
 
-    model = LlavaSTForConditionalGeneration.from_pretrained(SHIPPED_CHECKPOINT, dtype=torch.bfloat16).to("cuda").train()
+    model = (
+        LlavaSTForConditionalGeneration.from_pretrained(SHIPPED_CHECKPOINT, dtype=torch.bfloat16).to("cuda").train()
+    )
     samples = ShapesDataset(["stvg", "rec"], 4, seed=11)
     batch = LlavaSTDataCollator(LlavaSTProcessor.from_pretrained(SHIPPED_CHECKPOINT))([samples[i] for i in range(4)])
     batch = {name: value.to("cuda") for name, value in batch.items() if hasattr(value, "to") and name != "task_ids"}
