@@ -72,10 +72,13 @@ def check_answers(processor, answer_format, budget, every_frame, num_answers, se
         text = processor.tokenizer.decode(row, skip_special_tokens=True)
         result = parse_answer(text, medium, answer_format=answer_format, start_seconds=start_seconds)
         assert not result.problems, (text, result.problems)
-        if every_frame and result.tubes:
-            times = {round(entry.fraction * 99) for entry in result.tubes[0].boxes}
+        for tube in result.tubes if every_frame else ():
+            times = {round(entry.fraction * 99) for entry in tube.boxes}
             low, high = min(times), max(times)
             assert times == {time for time in limits.frame_times if low <= time <= high}
+        if answer_format == "spans_and_tubes":
+            for span, tube in zip(result.spans, result.tubes, strict=True):  # one each, in their order
+                assert span.start_seconds <= tube.start_seconds and tube.end_seconds <= span.end_seconds
     return num_answers
 
 

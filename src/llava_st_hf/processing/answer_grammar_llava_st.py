@@ -38,6 +38,7 @@ class Walk(NamedTuple):
     y: int = 0
     has_word: bool = False
     num_groups: int = 0
+    spans: tuple[tuple[int, int], ...] = ()  # those that are whole
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ class _Start(_Coordinate):
         return grammar.first_time, max(grammar.first_time, grammar.last_time - 1)  # the end comes after it
 
     def note(self, walk: Walk, chosen: int) -> Walk:
-        return walk._replace(start=chosen)
+        return walk._replace(start=chosen, knows_end=False)
 
 
 class _End(_Coordinate):
@@ -234,7 +235,7 @@ class _End(_Coordinate):
         return earliest, last
 
     def note(self, walk: Walk, chosen: int) -> Walk:
-        return walk._replace(end=chosen, knows_end=True)
+        return walk._replace(end=chosen, knows_end=True, spans=(*walk.spans, (walk.start, chosen)))
 
 
 class _Corner(_Coordinate):
@@ -274,7 +275,11 @@ class _Tube(_Part):
         self.last_corner = self.corner_steps[-1]
 
     def count_least(self, grammar: AnswerGrammar, walk: Walk) -> int:
-        if walk.knows_end:
+        return self._count_tokens(grammar, walk if walk.knows_end else None)
+
+    def _count_tokens(self, grammar: AnswerGrammar, walk: Walk | None) -> int:
+        """Count the fewest tokens of a tube from its beginning; without a walk, of one whose end is not known yet."""
+        if walk is not None:
             num_entries = max(1, self._count_after(grammar, walk))
         else:  # one at the end, or the two frames that a span of two bins may hold; `_End` sees to it that more fit
             num_entries = 1 if grammar.limits.frame_times is None else 2
@@ -335,6 +340,42 @@ class _Tube(_Part):
         return guess[walk.step : last]
 
 
+class _TubeForEach(_Tube):
+    """A tube for each of the spans before it, in their order."""
+
+    def __init__(self, vocabulary: GrammarVocabulary, texts: Sequence[str]):
+        super().__init__(vocabulary, texts)
+        self.between = vocabulary.encode(texts[-1] + SEPARATORS["tube"] + texts[0])
+
+    def count_least(self, grammar: AnswerGrammar, walk: Walk) -> int:
+        pending = 0 if walk.knows_end else self._count_tokens(grammar, None) + len(self.between)
+        return pending + self._count_from(grammar, walk, 0) - len(self.between)
+
+    def _count_from(self, grammar: AnswerGrammar, walk: Walk, number: int) -> int:
+        """Count the fewest tokens of the tubes from one of the spans on, each with what stands before it."""
+        walks = [walk._replace(start=start, end=end, time=-1) for start, end in walk.spans[number:]]
+        return sum(self._count_tokens(grammar, walk) + len(self.between) for walk in walks)
+
+    def _enter(self, walk: Walk) -> Walk:
+        start, end = walk.spans[walk.num_groups]
+        return walk._replace(start=start, end=end)
+
+    def choices(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
+        if walk.step >= self.entry_length:
+            return Choices(ids=(self.between[walk.step - self.entry_length],))
+        later = self._count_from(grammar, walk, walk.num_groups + 1)
+        return super().choices(grammar, self._enter(walk), budget - later)
+
+    def advance(self, grammar: AnswerGrammar, walk: Walk, token_id: int) -> Walk:
+        if walk.step < self.entry_length:
+            after = super().advance(grammar, self._enter(walk), token_id)
+            is_last = walk.num_groups + 1 == len(walk.spans)
+            return after if is_last or after.part == walk.part else walk._replace(step=self.entry_length)
+        if walk.step + 1 < self.entry_length + len(self.between):
+            return walk._replace(step=walk.step + 1)
+        return walk._replace(step=0, time=-1, num_groups=walk.num_groups + 1)
+
+
 class _Again(_Part):
     """
     Behind a group: what stands between two groups and the group once more, or what comes behind all of them.
@@ -350,7 +391,10 @@ class _Again(_Part):
     def choices(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
         if walk.step > 0:
             return Choices(ids=(self.between[walk.step],))
-        needed = len(self.between) + grammar.count_least(walk._replace(time=-1), self.first_part, walk.part)
+        # One more span is one more tube behind it, where the answer has one for each.
+        again = walk._replace(time=-1, knows_end=walk.knows_end and not walk.spans)
+        later = grammar.count_least(walk, walk.part + 1)
+        needed = len(self.between) + grammar.count_least(again, self.first_part) - later
         stop = grammar.find_stop(walk)
         return Choices(ids=(self.between[0], stop) if budget >= needed else (stop,))
 
@@ -457,7 +501,8 @@ _PLACE = "\0"  # of a coordinate, in a text that has the other signs of a group
 def _list_parts(vocabulary: GrammarVocabulary, answer_format: AnswerFormat) -> list[_Part]:
     """Build the parts of an answer format from its template, written as `NOTATION` does."""
     tube_texts = NOTATION.write_entries([(_PLACE, NOTATION.write_group("xyxy", [_PLACE] * 4))] * 2).split(_PLACE)
-    tube = _Tube(vocabulary, tube_texts)
+    is_for_each = answer_format.takes_several("span") and answer_format.takes_several("tube")
+    tube = (_TubeForEach if is_for_each else _Tube)(vocabulary, tube_texts)
     text = _FreeText()
     if "text" in answer_format.fields and {"span", "box"} & set(answer_format.parts):
         text = _Interleaved(vocabulary, is_span="span" in answer_format.parts)
@@ -483,7 +528,7 @@ def _list_parts(vocabulary: GrammarVocabulary, answer_format: AnswerFormat) -> l
                 _add_literal(parts, vocabulary.encode(piece))
             else:
                 parts.append(piece)
-        if field in answer_format.several:
+        if field in answer_format.several and not (field == "tube" and is_for_each):
             parts.append(_Again(first_part, vocabulary.encode(closing + SEPARATORS[field] + opening)))
     _add_literal(parts, (*vocabulary.encode(pending), vocabulary.end_id))
     return parts
