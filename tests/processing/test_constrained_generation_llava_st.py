@@ -8,10 +8,11 @@ from transformers import LogitsProcessor
 
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor, MediaInfo
 from llava_st_hf.processing.answer_formats_llava_st import ANSWER_FORMATS
-from llava_st_hf.processing.answer_grammar_llava_st import AnswerGrammar, TimeLimits, find_time_limits
+from llava_st_hf.processing.answer_grammar_llava_st import AnswerGrammar
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.batch_feature_llava_st import GroundingContext
 from llava_st_hf.processing.constrained_generation_llava_st import GrammarLogitsProcessor
+from llava_st_hf.processing.grammar_vocabulary_llava_st import TimeLimits, find_time_limits
 from llava_st_hf.processing.media_llava_st import InputError, PromptError
 from llava_st_hf.processing.notation_llava_st import CoordinateVocabulary
 

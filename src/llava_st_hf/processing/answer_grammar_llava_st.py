@@ -6,9 +6,8 @@ generated so far, so that beams, assistants and batches need nothing special. An
 of tokens: no choice is offered that cannot be finished. Finding a choice takes as long late in an answer as early.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from string import Formatter
 from typing import NamedTuple
@@ -16,10 +15,9 @@ from typing import NamedTuple
 import torch
 
 from .answer_formats_llava_st import SEPARATORS, AnswerFormat, get_answer_format
-from .batch_feature_llava_st import GroundingContext
-from .grammar_vocabulary_llava_st import Choices, GrammarVocabulary
-from .media_llava_st import MediaInfo, PromptError
-from .notation_llava_st import NOTATION, CoordinateVocabulary
+from .grammar_vocabulary_llava_st import Choices, GrammarVocabulary, TimeLimits
+from .media_llava_st import PromptError
+from .notation_llava_st import NOTATION
 
 # Longest caption of an event that ends in a tube, which needs the rest of the budget.
 MAX_CAPTION_TOKENS = 64
@@ -39,54 +37,6 @@ class Walk(NamedTuple):
     has_word: bool = False
     num_groups: int = 0
     spans: tuple[tuple[int, int], ...] = ()  # those that are whole
-
-
-@dataclass(frozen=True)
-class TimeLimits:
-    """
-    Times that an answer may name, in bins of the time axis.
-
-    Args:
-        first_time (`int`, *optional*, defaults to 0): Earliest time that the answer may name.
-        last_time (`int`, *optional*): Latest time that it may name; the last bin by default.
-        frame_times (`tuple[int, ...]`, *optional*):
-            Times of the sampled frames, ascending: a tube then has one box for each of them inside its span.
-    """
-
-    first_time: int = 0
-    last_time: int | None = None
-    frame_times: tuple[int, ...] | None = None
-
-    def find_frames(self, start: int, end: int) -> tuple[int, int]:
-        """Return where in `frame_times` those from `start` to `end` begin, and where they have ended."""
-        return bisect_left(self.frame_times, start), bisect_right(self.frame_times, end)
-
-
-def find_time_limits(
-    context: GroundingContext, medium: MediaInfo | None, coordinates: CoordinateVocabulary, every_frame: bool
-) -> TimeLimits:
-    """
-    Find which times the answer to a question may name.
-
-    Args:
-        context (`GroundingContext`): What was asked; its start or span bounds the answer.
-        medium (`MediaInfo`, *optional*): What it is asked about.
-        coordinates (`CoordinateVocabulary`): The coordinate tokens.
-        every_frame (`bool`): Whether tubes have a box for every sampled frame.
-
-    Returns:
-        `TimeLimits`: No limits for an image.
-    """
-    if medium is None or medium.media_type != "video":
-        return TimeLimits()
-    start, end = 0.0, 1.0
-    if (span := context.get_span_fractions(medium)) is not None:
-        start, end = span
-    elif (seconds := context.get_start_seconds(medium)) is not None:
-        start = medium.fraction_at(seconds)
-    fractions = (start, end, *(medium.frame_fractions if every_frame else ()))
-    first, last, *frames = (coordinates.nearest("t", fraction) for fraction in fractions)
-    return TimeLimits(first, last, tuple(sorted(set(frames))) if every_frame else None)
 
 
 class AnswerGrammar:
@@ -554,4 +504,4 @@ def _add_literal(parts: list[_Part], ids: tuple[int, ...]) -> None:
         parts.append(_Literal(ids))
 
 
-__all__ = ["AnswerGrammar", "TimeLimits", "Walk", "find_time_limits"]
+__all__ = ["AnswerGrammar", "Walk"]

@@ -1,7 +1,9 @@
-"""What grammars of answers say: choices of tokens, and the tokens that they speak of, read from a tokenizer."""
+"""What grammars of answers speak of: choices of tokens, the tokens of a tokenizer, and the times an answer may name."""
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -9,6 +11,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from .batch_feature_llava_st import GroundingContext
+from .media_llava_st import MediaInfo
 from .notation_llava_st import AXES, CoordinateVocabulary
 
 _WORD = re.compile(r"\w")
@@ -127,4 +131,52 @@ class GrammarVocabulary:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
 
-__all__ = ["Choices", "GrammarVocabulary", "WordTokens"]
+@dataclass(frozen=True)
+class TimeLimits:
+    """
+    Times that an answer may name, in bins of the time axis.
+
+    Args:
+        first_time (`int`, *optional*, defaults to 0): Earliest time that the answer may name.
+        last_time (`int`, *optional*): Latest time that it may name; the last bin by default.
+        frame_times (`tuple[int, ...]`, *optional*):
+            Times of the sampled frames, ascending: a tube then has one box for each of them inside its span.
+    """
+
+    first_time: int = 0
+    last_time: int | None = None
+    frame_times: tuple[int, ...] | None = None
+
+    def find_frames(self, start: int, end: int) -> tuple[int, int]:
+        """Return where in `frame_times` those from `start` to `end` begin, and where they have ended."""
+        return bisect_left(self.frame_times, start), bisect_right(self.frame_times, end)
+
+
+def find_time_limits(
+    context: GroundingContext, medium: MediaInfo | None, coordinates: CoordinateVocabulary, every_frame: bool
+) -> TimeLimits:
+    """
+    Find which times the answer to a question may name.
+
+    Args:
+        context (`GroundingContext`): What was asked; its start or span bounds the answer.
+        medium (`MediaInfo`, *optional*): What it is asked about.
+        coordinates (`CoordinateVocabulary`): The coordinate tokens.
+        every_frame (`bool`): Whether tubes have a box for every sampled frame.
+
+    Returns:
+        `TimeLimits`: No limits for an image.
+    """
+    if medium is None or medium.media_type != "video":
+        return TimeLimits()
+    start, end = 0.0, 1.0
+    if (span := context.get_span_fractions(medium)) is not None:
+        start, end = span
+    elif (seconds := context.get_start_seconds(medium)) is not None:
+        start = medium.fraction_at(seconds)
+    fractions = (start, end, *(medium.frame_fractions if every_frame else ()))
+    first, last, *frames = (coordinates.nearest("t", fraction) for fraction in fractions)
+    return TimeLimits(first, last, tuple(sorted(set(frames))) if every_frame else None)
+
+
+__all__ = ["Choices", "GrammarVocabulary", "TimeLimits", "WordTokens", "find_time_limits"]

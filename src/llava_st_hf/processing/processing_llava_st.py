@@ -20,12 +20,12 @@ from transformers import PreTrainedTokenizerBase, SiglipImageProcessorPil
 from transformers.processing_utils import ProcessingKwargs
 from transformers.video_processing_utils import VideoProcessorMixin
 
-from .answer_grammar_llava_st import AnswerGrammar, find_time_limits
+from .answer_grammar_llava_st import AnswerGrammar
 from .answer_media_llava_st import list_questions
 from .answer_scores_llava_st import read_answers, read_generated
 from .batch_feature_llava_st import GroundingContext, LlavaSTBatchFeature, find_questions
 from .constrained_generation_llava_st import GrammarLogitsProcessor, make_generate_arguments
-from .grammar_vocabulary_llava_st import GrammarVocabulary
+from .grammar_vocabulary_llava_st import GrammarVocabulary, find_time_limits
 from .grounding_results_llava_st import Box, GroundingResult, Span
 from .media_llava_st import InputError, PromptError
 from .model_inputs_llava_st import ModelInputsProcessor
