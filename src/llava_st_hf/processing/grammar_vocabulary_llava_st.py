@@ -1,4 +1,4 @@
-"""What grammars of answers speak of: choices of tokens, the tokens of a tokenizer, and the times an answer may name."""
+"""What grammars of answers speak of: choices of tokens, the tokens of a tokenizer, the times an answer may name."""
 
 import re
 from bisect import bisect_left, bisect_right
