@@ -26,6 +26,8 @@ except ImportError:  # the remote-code check of transformers passes over imports
 
 # A frame above this many pixels (8K is 33 million) is refused: a file of a few kilobytes can claim 2**31 of them.
 MAX_FRAME_PIXELS = 64 * 2**20
+# Pixels that claim to be so many times as wide as high, or the other way round, count as square.
+MAX_PIXEL_ASPECT = 16
 # Containers of one self-contained file. Playlists and scripts (hls, dash, concat, imf, sdp) are not among them,
 # because they open the other files and addresses which they name.
 CONTAINER_FORMATS = (
@@ -66,6 +68,8 @@ class VideoFile:
         self.container: av.container.InputContainer | None = None
         self.stream: av.video.VideoStream | None = None
         self.notes: tuple[str, ...] = ()  # what of it is not read
+        self.pixel_aspect = Fraction(1)  # width of a pixel, as it is stored, to its height
+        self.first_size = (0, 0)  # width and height that the header names, before a quarter turn
         self.num_decoded = 0  # packets
         self.num_broken = 0  # of them
 
@@ -77,7 +81,9 @@ class VideoFile:
         context = self.stream.codec_context
         if context is None:
             raise MediaError(f"{self.name}: no decoder for its video stream; convert it to H.264 with ffmpeg.")
-        self.check_frame_size(context.width, context.height)
+        self.pixel_aspect = self._find_pixel_aspect()
+        self.first_size = self.compute_displayed_size(context.width, context.height)
+        self.check_frame_size(*self.first_size)
         context.thread_type = "AUTO"
         context.thread_count = self.num_threads
 
@@ -105,6 +111,14 @@ class VideoFile:
             others = ", ".join(name for stream, name in names.items() if stream is not chosen)
             self.notes = (f"it has {len(streams)} video tracks: {names[chosen]} is read, and not {others}",)
         return chosen
+
+    def _find_pixel_aspect(self) -> Fraction:
+        aspect = self.stream.sample_aspect_ratio
+        return aspect if aspect and aspect > 0 and 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT else Fraction(1)
+
+    def compute_displayed_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the size of a stored frame with square pixels: its height, and the width that players give it."""
+        return max(1, round(width * self.pixel_aspect)), height
 
     def close(self) -> None:
         """Close the file."""
