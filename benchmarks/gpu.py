@@ -181,7 +181,7 @@ def measure_answers(model: LlavaSTForConditionalGeneration, processor: LlavaSTPr
     bytes_of_a_pass = sum(weight.nbytes for part in (text_model.layers, model.lm_head) for weight in part.parameters())
 
     def ask(num_questions: int, task: str, **options: Any) -> list[Any]:
-        session = GroundingSession(model, processor, video=clip)
+        session = GroundingSession(model, processor, video=clip, video_fps=25.0)
         return [session.ask(task, query=f"event {index} happens", **options) for index in range(num_questions)]
 
     whole = [WholeClip(processor.coordinate_token_offset, processor.num_temporal_tokens)]

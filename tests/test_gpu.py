@@ -21,7 +21,7 @@ def processor():
 def ask(processor, device, dtype, constrained):
     model = LlavaSTForConditionalGeneration.from_pretrained(SHIPPED_CHECKPOINT, dtype=dtype).to(device)
     clip = ShapesDataset(["stvg"], 1, seed=11)[0]
-    session = GroundingSession(model, processor, video=clip.media[0].frames)
+    session = GroundingSession(model, processor, video=clip.media[0].frames, video_fps=25.0)
     return session.ask("stvg", query="the red circle moves", constrained=constrained, max_new_tokens=256)
 
 

@@ -116,3 +116,36 @@ def encode_negative(path: Path) -> Path:
     stamps = [2**33 - 90000 + 3600 * index for index in range(40)]
     options = {"mpegts_copyts": "1"}
     return encode(path, pts=stamps, time_base=Fraction(1, 90000), container_options=options)
+
+
+def encode_anamorphic(path, aspect=Fraction(64, 45), size=(90, 72), is_turned=False):
+    """Write 10 frames whose pixels are not square."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height = size
+        stream.pix_fmt, stream.sample_aspect_ratio = "yuv420p", aspect
+        for index in range(10):
+            frame = av.VideoFrame.from_ndarray(draw_frame(index, *size), format="rgb24")
+            frame.pts = index
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return rotate_mp4(path) if is_turned else path
+
+
+def encode_changing_size(path, sizes=((64, 48), (128, 96))):
+    """Write 10 frames of one size and then 10 of another, in one track of MJPEG."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = *sizes[0], "yuvj420p"
+        container.start_encoding()
+        for index in range(20):
+            size = sizes[index // 10]
+            codec = av.CodecContext.create("mjpeg", "w")
+            codec.width, codec.height, codec.pix_fmt, codec.time_base = *size, "yuvj420p", Fraction(1, 10)
+            frame = av.VideoFrame.from_ndarray(draw_frame(index, *size), format="rgb24")
+            frame.pts, frame.time_base = 0, Fraction(1, 10)
+            for packet in [*codec.encode(frame), *codec.encode(None)]:
+                packet.pts = packet.dts = index
+                packet.time_base, packet.stream = Fraction(1, 10), stream
+                container.mux(packet)
+    return path

@@ -72,6 +72,38 @@ def test_times_that_are_answered_are_taken_back(ground, request, name, tmp_path)
         assert f"to {float(times[1]):.3f}" in err
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "num_frames", "note"),
+    [
+        ("cat.ts", (64, 64), 60, "start again at frame 30"),
+        ("b.avi", (64, 64), 60, None),
+        ("b.h264", (64, 64), 60, "which its stream names"),
+        ("sar.mp4", (512, 288), 20, None),
+        ("multi.mkv", (640, 360), 20, "2 video tracks"),
+        ("wrap.ts", (160, 120), 40, None),
+        ("sz3.mkv", (320, 240), 40, "size of the frames changes"),
+        ("anim.webp", None, None, None),
+    ],
+)
+def test_hard_files_are_answered_and_drawn(ground, hard_media_dir, name, size, num_frames, note, tmp_path):
+    source, outputs = hard_media_dir / name, [tmp_path / f"out.{ending}" for ending in ("json", "mp4", "png")]
+    options = [
+        text for pair in zip(("--json", "--annotated", "--contact-sheet"), outputs, strict=True) for text in pair
+    ]
+    code, out, err = ground(source, "it", *options, "--frames", 6)
+    assert code == 0, err
+    media = json.loads(outputs[0].read_text())["media"]
+    video = read_video(source)
+    assert (media["width"], media["height"]) == (size or (video.width, video.height))
+    assert media["frame_seconds"][-1] == pytest.approx(video.frame_seconds[-1])
+    drawn = read_video(outputs[1])
+    assert drawn.total_num_frames == (num_frames or video.total_num_frames)
+    shift = min(video.frame_seconds[0], 0.0)
+    assert drawn.frame_seconds == pytest.approx([moment - shift for moment in video.frame_seconds], abs=1e-3)
+    assert ("media problem:" in out) is (note is not None)
+    assert note is None or note in out
+
+
 def test_several_queries_share_a_file(ground, clip, tmp_path):
     queries, answers = tmp_path / "queries.txt", tmp_path / "answers.json"
     queries.write_text("a square\n\nthe third one\n")

@@ -16,6 +16,7 @@ from llava_st_hf.processing.image_loading_llava_st import (
     refuse_url,
 )
 from llava_st_hf.processing.media_llava_st import MediaError, OversizedMediaError
+from llava_st_hf.processing.video_decoding_llava_st import read_video
 from llava_st_hf.processing.video_processing_llava_st import LlavaSTVideoProcessor
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -184,3 +185,49 @@ def test_the_size_of_a_picture_is_that_of_the_opened_one(orientation):
         exif[0x0112] = orientation
     content = write(Image.new("RGB", (30, 20)), "jpeg", exif=exif)
     assert probe_image(content) == open_image(content).size
+
+
+def save_animation(path, image_format, num_frames=6):
+    """Save frames that get lighter, at 0.0, 0.1, 0.2, 0.3, 0.6 and 0.9 s."""
+    frames = [Image.new("RGB", (64, 48), (40 * index, 0, 0)) for index in range(num_frames)]
+    if image_format == "MJPEG":
+        files = []
+        for frame in frames:
+            frame.save(file := io.BytesIO(), "JPEG")
+            files.append(file.getvalue())
+        path.write_bytes(b"".join(files))
+        return path
+    options = {"lossless": True} if image_format == "WEBP" else {}
+    durations = [100, 100, 100, 300, 300, 300]
+    frames[0].save(path, image_format, save_all=True, append_images=frames[1:], duration=durations, **options)
+    return path
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP", "MJPEG"])
+def test_an_animation_is_a_clip_and_no_image(tmp_path, image_format):
+    path = save_animation(tmp_path / "animation", image_format)
+    for source in (path, path.read_bytes()):
+        assert guess_media_type(source) == "video"
+        with pytest.raises(MediaError, match=r"is an animation of 6 frames: give it as video="):
+            open_image(source)
+        video = read_video(source)
+        assert video.frames[:, 0].float().mean((1, 2)).tolist() == pytest.approx([0, 40, 80, 120, 160, 200], abs=3)
+        if image_format != "MJPEG":
+            assert video.frame_seconds == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.6, 0.9])
+            assert video.stated_end_seconds == pytest.approx(1.2, abs=0.2)
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP", "JPEG"])
+def test_a_picture_that_does_not_move_is_an_image(tmp_path, image_format):
+    Image.new("RGB", (64, 48), (40, 0, 0)).save(tmp_path / "still", image_format)
+    assert open_image(tmp_path / "still").size == (64, 48)
+
+
+def test_the_animated_file_is_a_clip(hard_media_dir):
+    path = hard_media_dir / "anim.webp"
+    assert guess_media_type(path) == "video"
+    video, picture = read_video(path), Image.open(path)
+    assert video.total_num_frames == picture.n_frames
+    for index in range(picture.n_frames):
+        picture.seek(index)
+        assert (video.frames[index].permute(1, 2, 0).numpy() == np.asarray(picture.convert("RGB"))).all()

@@ -388,3 +388,44 @@ def test_unusable_requests_are_refused_with_the_fix(sound_file, request_, words)
     assert words in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Frames as they are displayed
+# ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("aspect", "is_turned", "displayed"),
+    [
+        (Fraction(64, 45), False, (128, 72)),
+        (Fraction(64, 45), True, (72, 128)),
+        (Fraction(8, 9), False, (80, 72)),
+        (Fraction(1000, 1), False, (90, 72)),
+    ],
+    ids=["wide", "wide and turned", "narrow", "absurd"],
+)
+def test_pixels_are_those_of_the_displayed_frame(tmp_path, aspect, is_turned, displayed):
+    path = files.encode_anamorphic(tmp_path / "clip.mp4", aspect, is_turned=is_turned)
+    video = read_video(path)
+    assert (video.width, video.height) == probe_video(path)[:2] == displayed
+    assert video.frames.shape[:1:-1] == displayed
+    assert {frame.image.shape[1::-1] for frame in iterate_frames(path)} == {displayed}
+
+
+@pytest.mark.parametrize(
+    "request_of_part", [{}, {"frame_range": (12, 19)}, {"num_frames": 3}, {"frame_range": (0, 3)}]
+)
+def test_a_clip_has_the_size_of_its_first_frame(tmp_path, request_of_part):
+    path = files.encode_changing_size(tmp_path / "clip.mkv")
+    video = read_video(path, **request_of_part)
+    assert (video.width, video.height) == probe_video(path)[:2] == (64, 48)
+    is_changing = request_of_part != {"frame_range": (0, 3)}
+    assert ["size of the frames changes" in note for note in video.problems] == [True] * is_changing
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("sar.mp4", (512, 288)), ("sz3.mkv", (320, 240)), ("multi.mkv", (640, 360))]
+)
+def test_hard_files_have_one_geometry(hard_media_dir, name, size):
+    video = read_video(hard_media_dir / name)
+    assert (video.width, video.height) == probe_video(hard_media_dir / name)[:2] == size
+    assert read_video(hard_media_dir / name, num_frames=1, frame_range=(15, 19)).width == size[0]

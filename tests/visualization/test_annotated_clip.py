@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,13 @@ from llava_st_hf.processing import (
     parse_answer,
     read_video,
 )
-from llava_st_hf.visualization import BOX_COLORS, SPAN_COLOR, write_annotated_video, write_contact_sheet
+from llava_st_hf.visualization import (
+    BOX_COLORS,
+    SPAN_COLOR,
+    draw_contact_sheet,
+    write_annotated_video,
+    write_contact_sheet,
+)
 
 
 def test_the_box_is_drawn_where_and_when_the_tube_says(clip_path, result, tmp_path):
@@ -168,6 +175,35 @@ def test_frames_before_0_are_drawn(request, name, tmp_path):
     write_annotated_video(source, result, tmp_path / "out.mp4")
     seconds, _, _ = decode(tmp_path / "out.mp4")
     assert seconds == pytest.approx([moment - first for moment in video.frame_seconds], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["made sar", "sar.mp4", "made sizes", "sz3.mkv"])
+def test_boxes_keep_their_share_of_the_displayed_frame(request, name, tmp_path):
+    """Pixels that are not square, and frames that change in size: in, out and drawn, a box from 1/4 to 1/2 is that."""
+    if name == "made sar":
+        source = files.encode_anamorphic(tmp_path / "made.mp4", size=(360, 288))
+    elif name == "made sizes":
+        source = files.encode_changing_size(tmp_path / "made.mkv", ((320, 240), (640, 480)))
+    else:
+        source = request.getfixturevalue("hard_media_dir") / name
+    video = read_video(source)
+    width, height = video.width, video.height
+    assert (width, height) == ((512, 288) if "sar" in name else (320, 240))
+    media = MediaInfo("video", width, height, video.frame_indices, video.frame_seconds)
+    result = parse_answer("[<x=0.25><y=0.25><x=0.5><y=0.75>]", media, answer_format="box")
+    assert result.boxes[0].xyxy == (width / 4, height / 4, width / 2, height * 3 / 4)
+    write_annotated_video(source, result, tmp_path / "box.mp4")
+    write_annotated_video(source, replace(result, boxes=()), tmp_path / "plain.mp4")
+    (_, drawn, context), (_, plain, _) = decode(tmp_path / "box.mp4"), decode(tmp_path / "plain.mp4")
+    assert (context.width, context.height, context.sample_aspect_ratio or 1) == (width, height, 1)
+    for index in (0, len(drawn) - 1):
+        changed = np.abs(drawn[index] - plain[index])[height // 3 : height * 2 // 3].mean(axis=(0, 2)) > 25
+        columns = np.nonzero(changed)[0]
+        assert (columns.min(), columns.max()) == (pytest.approx(width / 4, abs=4), pytest.approx(width / 2, abs=4))
+    sheet = draw_contact_sheet(source, result, columns=1, rows=1, cell_pixels=width)
+    colored = is_color(np.asarray(sheet), BOX_COLORS[0], 10).sum(axis=0)
+    columns = np.nonzero(colored > height / 4)[0] - 28  # the margin
+    assert (columns.min(), columns.max()) == (pytest.approx(width / 4, abs=3), pytest.approx(width / 2, abs=3))
 
 
 def test_an_answer_goes_from_text_to_pixels(clip_path, tmp_path):

@@ -31,6 +31,11 @@ FILE_TYPES = (str, os.PathLike, *BYTES_TYPES)
 # First bytes of still pictures that FFmpeg opens as no video; WebP has its own in the middle.
 _IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # a GIF is a clip
+_ANIMATED_FORMATS = ("GIF", "PNG", "WEBP")
+# The end of a JPEG and the start of another, which has no place inside of one. (Two pictures of a camera, which belong
+# together, are another format for Pillow: MPO.)
+_NEXT_JPEG = b"\xff\xd9\xff\xd8\xff"
+_MAX_SEARCHED_BYTES = 2**26
 # EXIF says so of a picture that is shown with its sides exchanged.
 _EXIF_ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)
@@ -127,6 +132,22 @@ def is_image_file(source: "str | os.PathLike | bytes") -> bool:
     return head.startswith(_IMAGE_SIGNATURES) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
 
 
+def count_animation_frames(source: Any) -> int:
+    """Return how many frames a GIF, PNG, WebP or stream of JPEGs has; 0 for a still picture and any other file."""
+    if not isinstance(source, (*FILE_TYPES, Image.Image)) or is_url(source):
+        return 0
+    try:
+        picture = _open_file(source)
+        if picture.format == "JPEG" and isinstance(source, FILE_TYPES):
+            num_further = _count_further_jpegs(source)
+            return num_further + 1 if num_further else 0
+        is_moving = picture.format in _ANIMATED_FORMATS and getattr(picture, "n_frames", 1) > 1
+    except (*_PILLOW_ERRORS, Image.DecompressionBombError):  # what reads the file says what is wrong with it
+        return 0
+    # Of a picture that was opened before, a later frame was chosen on purpose.
+    return picture.n_frames if is_moving and picture.tell() == 0 else 0
+
+
 def guess_media_type(media: Any) -> str:
     """Return `"image"` or `"video"`, by class, dimensions, first bytes, or the ending of a name."""
     if isinstance(media, Mapping):
@@ -134,7 +155,7 @@ def guess_media_type(media: Any) -> str:
     if isinstance(media, (str, os.PathLike)) and not Path(media).is_file():
         return "image" if Path(media).suffix.lower() in _IMAGE_ENDINGS else "video"
     if isinstance(media, FILE_TYPES):
-        return "image" if is_image_file(media) else "video"
+        return "image" if is_image_file(media) and not count_animation_frames(media) else "video"
     if isinstance(media, Image.Image):
         return "image"
     return "image" if getattr(media, "ndim", 4) == 3 else "video"
@@ -224,6 +245,7 @@ def open_image(source: Any, allow_url: bool = False) -> Image.Image:
     (640, 480)
     ```
     """
+    _refuse_animation(source)
     with open_picture(source, allow_url) as picture:
         return _convert_to_rgb(ImageOps.exif_transpose(picture), describe_source(source))
 
@@ -235,6 +257,7 @@ def probe_image(source: "str | os.PathLike | bytes") -> tuple[int, int]:
     Raises:
         `MediaError`: As `open_image`.
     """
+    _refuse_animation(source)
     with open_picture(source) as picture:
         width, height = picture.size
         return (height, width) if picture.getexif().get(_EXIF_ORIENTATION) in _TURNED else (width, height)
@@ -256,6 +279,24 @@ def open_picture(source: Any, allow_url: bool = False) -> Iterator[Image.Image]:
     except _PILLOW_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise MediaError(f"{name} cannot be read as an image ({reason}): give a JPEG, PNG or WebP file.") from error
+
+
+def _count_further_jpegs(source: Any) -> int:
+    """Return how many pictures follow right behind the first one of a file, as in a bare stream of MJPEG."""
+    if isinstance(source, BYTES_TYPES):
+        return bytes(source).count(_NEXT_JPEG)
+    if get_source_path(source) is None:
+        return 0
+    with open(source, "rb") as file:
+        return file.read(_MAX_SEARCHED_BYTES).count(_NEXT_JPEG)
+
+
+def _refuse_animation(source: Any) -> None:
+    if count := count_animation_frames(source):
+        raise MediaError(
+            f"{describe_source(source)} is an animation of {count} frames: give it as video=..., or save the one "
+            "frame that is meant as a picture."
+        )
 
 
 def _open_struct(media: dict[str, Any]) -> Any:
@@ -342,6 +383,7 @@ __all__ = [
     "BYTES_TYPES",
     "FILE_TYPES",
     "check_source",
+    "count_animation_frames",
     "count_per_sample",
     "describe_source",
     "flatten_images",

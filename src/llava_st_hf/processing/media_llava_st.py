@@ -63,8 +63,9 @@ class MediaInfo:
 
     Args:
         media_type (`str`): `"image"` or `"video"`.
-        width (`int`): Width in pixels of the original frame, after the file's rotation is applied.
-        height (`int`): Height in pixels of the original frame, after the file's rotation is applied.
+        width (`int`): Width of the first frame as it is displayed: upright, in square pixels. In a clip whose frames
+            differ in size, boxes have the same share of each.
+        height (`int`): Height of it.
         frame_indices (`tuple[int, ...]`, *optional*, defaults to `()`):
             Index in presentation order of each sampled frame, one for each frame that the model sees; empty for an
             image.

@@ -3,7 +3,9 @@
 Frame number i is the i-th frame in presentation order, and its time is the one that the file's timeline gives. Only
 the stretches between a key frame and the last frame needed after it are decoded. Frames that cannot be got that way
 are looked for by decoding from the start, and what cannot be decoded at all is replaced by its neighbour and
-reported. Pixels are those of a full sequential decode.
+reported. Pixels are those of a full sequential decode, of the frame as it is displayed: square ones (a frame of
+360x288 with pixels of 64:45 becomes one of 512x288), after the turn that the file asks for. What the model gets is
+that frame, resized to its square.
 """
 
 import os
@@ -49,7 +51,7 @@ class VideoFrame(NamedTuple):
 class VideoProbe(NamedTuple):
     """What is known of a video file before its frames are decoded."""
 
-    width: int  # of the first frame as it is displayed, in pixels
+    width: int  # of the file's first frame as it is displayed, in pixels
     height: int
     timeline: Timeline
 
@@ -63,8 +65,9 @@ class DecodedVideo:
         frames (`torch.Tensor`): RGB, `uint8`, shape (frames, 3, height, width), contiguous.
         frame_indices (`tuple[int, ...]`): Presentation index of each frame that is shown.
         frame_seconds (`tuple[float, ...]`): Time in seconds of each frame that is shown.
-        width (`int`): Width in pixels of the original frame, after rotation.
-        height (`int`): Height in pixels of the original frame, after rotation.
+        width (`int`): Width in pixels of the file's first frame as it is displayed; of any other its boxes have their
+            share.
+        height (`int`): Height in pixels of it.
         total_num_frames (`int`): Number of frames in the file.
         fps (`float`): Average number of frames a second.
         duration_seconds (`float`): From the first frame's time to the end of the last frame.
@@ -159,6 +162,11 @@ class FrameDecoder:
         plane = rgb.planes[0]
         rows = np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)  # rows are padded
         image = rows[: rgb.height, : 3 * rgb.width].reshape(rgb.height, rgb.width, 3)
+        size = self.file.compute_displayed_size(rgb.width, rgb.height)
+        if size[0] != rgb.width:
+            self.file.check_frame_size(*size)
+            pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+            image = resize_frames(pixels, size[::-1])[0].permute(1, 2, 0).numpy()
         quarter_turns = round(frame.rotation / 90) % 4
         # Made dense by numpy: torch would share the copy out among threads, which wait long for the decoder's threads.
         # Without a copy where the rows have no padding.
@@ -361,7 +369,7 @@ def _read(file: VideoFile, request: dict, size: tuple[int, int] | None, use_inde
         shown[places] = frame.index
     if frames is None:
         raise _make_empty_error(file)
-    height, width = sizes[0]
+    height, width = _find_first_size(file, timeline, sizes)
     return DecodedVideo(
         frames=torch.from_numpy(frames),
         frame_indices=tuple(shown.tolist()),
@@ -372,9 +380,20 @@ def _read(file: VideoFile, request: dict, size: tuple[int, int] | None, use_inde
         fps=timeline.fps,
         duration_seconds=timeline.duration_seconds,
         stated_end_seconds=compute_clip_end(timeline.seconds, last, timeline.end_seconds),
-        problems=(*timeline.problems, *_describe_decoding(file.num_broken, shown != indices, set(sizes))),
+        problems=(
+            *timeline.problems,
+            *_describe_decoding(file.num_broken, shown != indices, {*sizes, (height, width)}),
+        ),
         num_decoded_packets=file.num_decoded,
     )
+
+
+def _find_first_size(file: VideoFile, timeline: Timeline, sizes: list[tuple[int, int]]) -> tuple[int, int]:
+    """Return the height and width of the file's first frame, whichever were sampled of one whose frames differ."""
+    if set(sizes) in ({file.first_size}, {file.first_size[::-1]}):
+        return sizes[0]
+    first = next(FrameDecoder(file, timeline).decode_all(), None)
+    return sizes[0] if first is None else first.image.shape[:2]
 
 
 def _describe_decoding(num_broken: int, is_replaced: np.ndarray, sizes: set[tuple[int, int]]) -> Iterator[str]:
@@ -387,7 +406,7 @@ def _describe_decoding(num_broken: int, is_replaced: np.ndarray, sizes: set[tupl
             "nearest frame"
         )
     if len(sizes) > 1:
-        yield "the size of the frames changes within the video; they were resized to one size"
+        yield "the size of the frames changes within the video; all were resized to that of the first"
 
 
 def _make_empty_error(file: VideoFile) -> EmptyMediaError:

@@ -14,8 +14,18 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from PIL import ImageSequence
 
-from .image_loading_llava_st import BYTES_TYPES, FILE_TYPES, check_source, describe_source, is_image_file, is_url
+from .image_loading_llava_st import (
+    BYTES_TYPES,
+    FILE_TYPES,
+    check_source,
+    count_animation_frames,
+    describe_source,
+    is_image_file,
+    is_url,
+    open_picture,
+)
 from .media_llava_st import EmptyMediaError, MediaError, OversizedMediaError
 
 try:
@@ -26,6 +36,8 @@ except ImportError:  # the remote-code check of transformers passes over imports
 
 # A frame above this many pixels (8K is 33 million) is refused: a file of a few kilobytes can claim 2**31 of them.
 MAX_FRAME_PIXELS = 64 * 2**20
+# Pixels that claim to be so many times as wide as high, or the other way round, count as square.
+MAX_PIXEL_ASPECT = 16
 # Containers of one self-contained file. Playlists and scripts (hls, dash, concat, imf, sdp) are not among them,
 # because they open the other files and addresses which they name.
 CONTAINER_FORMATS = (
@@ -63,21 +75,26 @@ class VideoFile:
     def __init__(self, source: "str | os.PathLike | bytes", num_threads: int, allow_url: bool):
         self.source, self.num_threads, self.allow_url = source, num_threads, allow_url
         self.name = describe_source(source)
+        self.converted: bytes | None = None  # an animation that FFmpeg does not read, as a file that it does
         self.container: av.container.InputContainer | None = None
         self.stream: av.video.VideoStream | None = None
         self.notes: tuple[str, ...] = ()  # what of it is not read
+        self.pixel_aspect = Fraction(1)  # width of a pixel, as it is stored, to its height
+        self.first_size = (0, 0)  # width and height that the header names, before a quarter turn
         self.num_decoded = 0  # packets
         self.num_broken = 0  # of them
 
     def reopen(self) -> None:
         """Open the file at its start; one that was read to its end, or sought in, may not start over cleanly."""
         self.close()
-        self.container = _open_container(self.source, self.allow_url)
+        self.container = _open_container(self.converted or self.source, self.allow_url)
         self.stream = self._choose_stream()
         context = self.stream.codec_context
         if context is None:
             raise MediaError(f"{self.name}: no decoder for its video stream; convert it to H.264 with ffmpeg.")
-        self.check_frame_size(context.width, context.height)
+        self.pixel_aspect = self._find_pixel_aspect()
+        self.first_size = self.compute_displayed_size(context.width, context.height)
+        self.check_frame_size(*self.first_size)
         context.thread_type = "AUTO"
         context.thread_count = self.num_threads
 
@@ -105,6 +122,14 @@ class VideoFile:
             others = ", ".join(name for stream, name in names.items() if stream is not chosen)
             self.notes = (f"it has {len(streams)} video tracks: {names[chosen]} is read, and not {others}",)
         return chosen
+
+    def _find_pixel_aspect(self) -> Fraction:
+        aspect = self.stream.sample_aspect_ratio
+        return aspect if aspect and aspect > 0 and 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT else Fraction(1)
+
+    def compute_displayed_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the size of a stored frame with square pixels: its height, and the width that players give it."""
+        return max(1, round(width * self.pixel_aspect)), height
 
     def close(self) -> None:
         """Close the file."""
@@ -188,6 +213,8 @@ def open_video(
     file = VideoFile(source, num_threads, allow_url)
     try:
         check_source(source, allow_url)
+        if is_image_file(source) and count_animation_frames(source):
+            file.converted = _convert_webp(file)
         file.reopen()
         yield file
     except (av.error.FFmpegError, OSError) as error:
@@ -200,6 +227,29 @@ def open_video(
         ) from error
     finally:
         file.close()
+
+
+def _convert_webp(file: VideoFile) -> bytes | None:
+    """Return an animated WebP, which FFmpeg does not decode, as a lossless clip with its times; None for others."""
+    target = io.BytesIO()
+    with open_picture(file.source) as picture:
+        if picture.format != "WEBP":
+            return None
+        file.check_frame_size(*picture.size)
+        with av.open(target, "w", format="matroska") as container:
+            stream = container.add_stream("ffv1", rate=25)
+            stream.width, stream.height = picture.size
+            stream.pix_fmt = "bgr0"
+            stream.codec_context.time_base = milliseconds = Fraction(1, 1000)
+            moment = 0
+            for shown in ImageSequence.Iterator(picture):
+                frame = av.VideoFrame.from_ndarray(np.asarray(shown.convert("RGB")), format="rgb24")
+                duration = max(1, round(shown.info.get("duration", 0)))
+                frame.pts, frame.time_base, frame.duration = moment, milliseconds, duration
+                container.mux(stream.encode(frame))
+                moment += duration
+            container.mux(stream.encode(None))
+    return target.getvalue()
 
 
 def _open_container(source: "str | os.PathLike | bytes", allow_url: bool) -> "av.container.InputContainer":

@@ -46,7 +46,9 @@ def write_annotated_video(
     with writing_beside(output_path, source_path) as temporary_path:
         video = probe_video(source_path)
         encoder = _Encoder(temporary_path, video.timeline, (video.width, video.height))
-        annotator = _Annotator(result, encoder.size, _timeline_of_file(result, video.timeline))
+        media = result.media if result.media and result.media.media_type == "video" else video
+        scale = (video.width / media.width, video.height / media.height)
+        annotator = _Annotator(result, encoder.size, _timeline_of_file(result, video.timeline), scale)
         try:
             for frame in iterate_frames(source_path, video.timeline):
                 image = encoder.fit(frame.image)
@@ -71,8 +73,10 @@ def _timeline_of_file(result: GroundingResult, timeline: Timeline) -> DrawnTimel
 class _Annotator:
     """Draws onto the frames of one clip; what does not change from frame to frame is prepared once."""
 
-    def __init__(self, result: GroundingResult, size: tuple[int, int], timeline: DrawnTimeline):
-        self.result, self.size, self.timeline = result, size, timeline
+    def __init__(
+        self, result: GroundingResult, size: tuple[int, int], timeline: DrawnTimeline, scale: tuple[float, float]
+    ):
+        self.result, self.size, self.timeline, self.scale = result, size, timeline, scale
         self.style = Style.for_size(*size)
         self.header = self._make_header()
         self.footer = self._make_footer()
@@ -85,7 +89,7 @@ class _Annotator:
             image.paste(shade, (0, top), shade)
         # The boxes lie between the shades and the writing, so that each hides as little of the other as can be.
         for box, color, label in find_boxes_at(self.result, self.timeline, seconds):
-            draw_box(image, box, color, label, self.style, top_limit=self.header.height)
+            draw_box(image, box, color, label, self.style, self.scale, top_limit=self.header.height)
         image.paste(self.header, (0, 0), self.header)
         image.paste(self.footer, (0, bottom), self.footer)
         self._draw_position(image, seconds)

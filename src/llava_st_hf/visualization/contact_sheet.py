@@ -53,7 +53,8 @@ def draw_contact_sheet(
     unique = dict(zip(clip.frame_indices, range(len(clip.frame_indices)), strict=True)).values()
     pictures = [(clip.frame_seconds[k], Image.fromarray(clip.frames[k].permute(1, 2, 0).numpy())) for k in unique]
     timeline = DrawnTimeline(*(time_range or (clip.frame_seconds[0], clip.frame_seconds[-1])), result.spans)
-    return _draw_sheet(pictures, result, timeline, (size[0] / probe.width, size[1] / probe.height), columns)
+    width, height = (media.width, media.height) if media else (probe.width, probe.height)
+    return _draw_sheet(pictures, result, timeline, (size[0] / width, size[1] / height), columns)
 
 
 def write_contact_sheet(
