@@ -27,3 +27,20 @@ def test_finds_a_file_in_a_folder_below(tmp_path):
         assert raised.value.reason == "outside_root"
     with pytest.raises(RecordError, match="give data_folder"):
         MediaFolder(None).find_media(["clip.mp4"], "video", "video")
+
+
+def test_finds_a_video_whatever_its_ending(tmp_path):
+    for name in ("a_0.0_9.5.mkv", "b.mp4", "c.avi", "d/frames/1.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    folder = MediaFolder(tmp_path)
+    for name, found in (
+        ("a_0.0_9.5", "a_0.0_9.5.mkv"),
+        ("b.avi", "b.mp4"),
+        ("c.avi", "c.avi"),
+        ("d/frames", "d/frames/1.jpg"),
+    ):
+        assert [item.path for item in folder.find_video(name)] == [str(tmp_path / found)]
+    assert folder.find_video("b", places=["lost", "c.avi"])[0].path == str(tmp_path / "c.avi")
+    with pytest.raises(RecordError, match="vid is 'e', which does not exist"):
+        folder.find_video("e", "vid")

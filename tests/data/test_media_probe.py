@@ -3,7 +3,15 @@ import pytest
 from PIL import Image
 from video_files import encode, rotate_mp4
 
-from llava_st_hf.data.media_probe import probe_image, probe_media, probe_video
+from llava_st_hf.data.media_probe import (
+    VideoHeader,
+    check_headers,
+    probe_header,
+    probe_image,
+    probe_media,
+    probe_timeline,
+    probe_video,
+)
 from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.skips import RecordError
 from llava_st_hf.processing.image_loading_llava_st import open_image
@@ -98,3 +106,22 @@ def test_a_turned_photograph_is_measured_as_it_is_shown(tmp_path):
     picture.save(tmp_path / "turned.jpg", exif=exif)
     sample = make("conversation", "image", (Media(path=str(tmp_path / "turned.jpg")),), "What?", "Nothing.")
     assert (probe_media(sample)[0].width, probe_media(sample)[0].height) == (40, 60)
+
+
+def test_a_header_tells_frames_and_length(tmp_path, pictures, array_clip):
+    path = encode(tmp_path / "a.mp4", num_frames=30)
+    expected = VideoHeader(30, pytest.approx(1.2), 64, 48)
+    assert probe_header(Media(path=str(path))) == probe_header(Media(content=path.read_bytes())) == expected
+    timeline = probe_timeline(str(path))
+    assert (len(timeline), timeline.duration_seconds) == (30, pytest.approx(1.2))
+    assert check_headers(make("video_qa", "video", (Media(path=str(path)),), "What?", "A bar.")) == expected
+    assert probe_header(Media(path=str(encode(tmp_path / "a.mkv", num_frames=30)))).num_frames is None
+    (picture,) = (Media(path=pictures[0]),)
+    assert check_headers(make("conversation", "image", (picture,), "What?", "Red.")) == VideoHeader(None, None, 60, 40)
+    assert check_headers(make("conversation", "image", (picture, picture), "What?", "Red.")) is None
+    assert check_headers(make("video_qa", "video", (Media(frames=array_clip),), "What?", "Noise.")) is None
+
+
+def test_a_part_of_a_video_has_frames_of_its_own(tmp_path):
+    info = probe_video(str(encode(tmp_path / "a.mp4", num_frames=30)), 3, (10, 20))
+    assert (info.frame_indices, info.frame_seconds) == ((10, 15, 20), pytest.approx((0.4, 0.6, 0.8)))
