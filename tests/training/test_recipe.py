@@ -242,7 +242,7 @@ def stand_ins(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("path", SFT, ids=[str(path.relative_to(RECIPES)) for path in SFT])
 def test_every_recipe_runs_dry(path, stand_ins, checkpoint):
-    is_tiny = "tiny" in path.parts
+    is_tiny = "tiny" in path.relative_to(RECIPES).parts
     overrides = ["--model_name_or_path", str(checkpoint if is_tiny else stand_ins / path.stem)]
     if not is_tiny:
         overrides += ["--mixture", str(stand_ins / "mixture.yaml")]
