@@ -68,5 +68,5 @@ def test_a_box_without_area_may_have_its_sides_given():
         AnnotatedBox([300, 100, 80, 60]).compute_fractions((640, 360))
     # As such they would reach out of the frame, or they are given so already.
     for box in (AnnotatedBox([600, 100, 80, 60]), AnnotatedBox([30, 10, -8, 6], "xywh")):
-        with pytest.raises(RecordError, match="it has no area; give left, top, right, bottom in pixels.$"):
+        with pytest.raises(RecordError, match=r"it has no area; give left, top, right, bottom in pixels\.$"):
             box.compute_fractions((640, 360))
