@@ -58,7 +58,7 @@ def test_a_box_in_shares_of_the_frame_needs_no_size():
     for unit, scale in (("fraction", 1), ("thousandth", 1000)):
         box = AnnotatedBox([0.1 * scale, 0.2 * scale, 0.3 * scale, 0.4 * scale], "xywh", unit)
         assert box.compute_fractions((640, 360)) == pytest.approx((0.1, 0.2, 0.4, 0.6))
-        assert AnnotatedBox([0, 0, 1.01 * scale, scale], unit=unit).compute_fractions((9, 9)) == (0, 0, 1, 1)
+        assert AnnotatedBox([0, 0, 1.009 * scale, scale], unit=unit).compute_fractions((9, 9)) == (0, 0, 1, 1)
         with pytest.raises(RecordError, match=f"it reaches far out of the frame of {scale} x {scale} {unit}s"):
             AnnotatedBox([0, 0, 1.02 * scale, scale], unit=unit).compute_fractions((640, 360))
 
