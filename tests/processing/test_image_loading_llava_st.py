@@ -90,13 +90,15 @@ def test_arrays_are_bytes(array, words):
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
-def test_transparency_is_dropped_as_pillow_drops_it():
+def test_what_is_transparent_shows_white():
     clear = Image.new("RGBA", (4, 4), (10, 20, 30, 0))
     palette = Image.new("P", (4, 4))
     palette.putpalette([9, 8, 7] + [0] * 765)
-    assert open_image(write(clear, "png")).getpixel((0, 0)) == (10, 20, 30)
-    assert open_image(clear.convert("LA")).getpixel((0, 0)) == (18, 18, 18)
-    assert open_image(write(palette, "png", transparency=0)).getpixel((0, 0)) == (9, 8, 7)
+    assert open_image(write(clear, "png")).getpixel((0, 0)) == (255, 255, 255)
+    assert open_image(clear.convert("LA")).getpixel((0, 0)) == (255, 255, 255)
+    assert open_image(write(palette, "png", transparency=0)).getpixel((0, 0)) == (255, 255, 255)
+    half = Image.new("RGBA", (4, 4), (0, 0, 0, 51))
+    assert open_image(half).getpixel((0, 0)) == (204, 204, 204)
     assert open_image(write(Image.new("CMYK", (4, 4), (0, 255, 255, 0)), "tiff")).getpixel((0, 0)) == (255, 0, 0)
 
 
@@ -231,3 +233,16 @@ def test_the_animated_file_is_a_clip(hard_media_dir):
     for index in range(picture.n_frames):
         picture.seek(index)
         assert (video.frames[index].permute(1, 2, 0).numpy() == np.asarray(picture.convert("RGB"))).all()
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP"])
+def test_what_is_transparent_in_a_clip_shows_white(tmp_path, image_format):
+    frames = [Image.new("RGBA", (32, 24), (200, 0, 0, 255)), Image.new("RGBA", (32, 24), (0, 0, 200, 255))]
+    for frame in frames:
+        frame.paste((0, 90, 0, 0), (0, 0, 16, 24))
+    options = {"lossless": True} if image_format == "WEBP" else {"disposal": 1}
+    path = tmp_path / "clip"
+    frames[0].save(path, image_format, save_all=True, append_images=frames[1:], duration=100, **options)
+    video = read_video(path)
+    assert video.frames[:, :, 12, 4].tolist() == [[255, 255, 255]] * 2
+    assert video.frames[:, :, 12, 24].tolist() == [[200, 0, 0], [0, 0, 200]]

@@ -400,8 +400,9 @@ def test_unusable_requests_are_refused_with_the_fix(sound_file, request_, words)
         (Fraction(64, 45), True, (72, 128)),
         (Fraction(8, 9), False, (80, 72)),
         (Fraction(1000, 1), False, (90, 72)),
+        (Fraction(181, 180), False, (90, 72)),
     ],
-    ids=["wide", "wide and turned", "narrow", "absurd"],
+    ids=["wide", "wide and turned", "narrow", "absurd", "rounded"],
 )
 def test_pixels_are_those_of_the_displayed_frame(tmp_path, aspect, is_turned, displayed):
     path = files.encode_anamorphic(tmp_path / "clip.mp4", aspect, is_turned=is_turned)

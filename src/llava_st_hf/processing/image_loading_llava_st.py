@@ -5,8 +5,7 @@ array of frames or a list of frames. A `{"bytes": ..., "path": ...}` dictionary,
 what it holds. Addresses on the network are opened only where the caller allows it.
 
 Arrays are `uint8` only: no other type says which of its values is white. Pictures of 16 bits are scaled to 8.
-Transparency is dropped, not composited, as `PIL.Image.Image.convert` does: a transparent pixel shows the colour that
-the file gives it.
+What is transparent shows white, in pictures as in clips of files (an array of four channels loses its fourth).
 """
 
 import base64
@@ -358,7 +357,17 @@ def _convert_to_rgb(picture: Image.Image, name: str) -> Image.Image:
         is_wide = high > 255
     if is_wide:
         picture = Image.fromarray(np.rint(np.asarray(picture, dtype=np.float32) / 257).astype(np.uint8))
-    return picture.convert("RGB")
+    return composite_on_white(picture)
+
+
+def composite_on_white(picture: Image.Image) -> Image.Image:
+    """Return a picture as RGB, with white where it is transparent."""
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    layer = picture.convert("RGBA")
+    canvas = Image.new("RGB", layer.size, "white")
+    canvas.paste(layer, mask=layer.getchannel("A"))
+    return canvas
 
 
 def _fetch_image(url: str) -> Image.Image:
@@ -383,6 +392,7 @@ __all__ = [
     "BYTES_TYPES",
     "FILE_TYPES",
     "check_source",
+    "composite_on_white",
     "count_animation_frames",
     "count_per_sample",
     "describe_source",

@@ -4,8 +4,8 @@ Frame number i is the i-th frame in presentation order, and its time is the one 
 the stretches between a key frame and the last frame needed after it are decoded. Frames that cannot be got that way
 are looked for by decoding from the start, and what cannot be decoded at all is replaced by its neighbour and
 reported. Pixels are those of a full sequential decode, of the frame as it is displayed: square ones (a frame of
-360x288 with pixels of 64:45 becomes one of 512x288), after the turn that the file asks for. What the model gets is
-that frame, resized to its square.
+360x288 with pixels of 64:45 becomes one of 512x288), white where it is transparent, after the turn that the file asks
+for. What the model gets is that frame, resized to its square.
 """
 
 import os
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from .frame_sampling_llava_st import check_sampling, compute_clip_end, compute_sampled_indices, find_clip
-from .image_loading_llava_st import describe_source
+from .image_loading_llava_st import composite_on_white, describe_source
 from .media_llava_st import EmptyMediaError
 from .video_timeline_llava_st import (
     IndexIsWrongError,
@@ -158,10 +158,13 @@ class FrameDecoder:
 
     def _make_frame(self, index: int, frame: "av.VideoFrame") -> VideoFrame:
         self.file.check_frame_size(frame.width, frame.height)
-        rgb = self.converter.reformat(frame, format="rgb24", threads=1)
-        plane = rgb.planes[0]
+        has_alpha = any(component.is_alpha for component in frame.format.components)
+        rgb = self.converter.reformat(frame, format="rgba" if has_alpha else "rgb24", threads=1)
+        plane, channels = rgb.planes[0], 4 if has_alpha else 3
         rows = np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)  # rows are padded
-        image = rows[: rgb.height, : 3 * rgb.width].reshape(rgb.height, rgb.width, 3)
+        image = rows[: rgb.height, : channels * rgb.width].reshape(rgb.height, rgb.width, channels)
+        if has_alpha:
+            image = np.array(composite_on_white(Image.fromarray(np.ascontiguousarray(image))))
         size = self.file.compute_displayed_size(rgb.width, rgb.height)
         if size[0] != rgb.width:
             self.file.check_frame_size(*size)

@@ -20,6 +20,7 @@ from .image_loading_llava_st import (
     BYTES_TYPES,
     FILE_TYPES,
     check_source,
+    composite_on_white,
     count_animation_frames,
     describe_source,
     is_image_file,
@@ -38,6 +39,8 @@ except ImportError:  # the remote-code check of transformers passes over imports
 MAX_FRAME_PIXELS = 64 * 2**20
 # Pixels that claim to be so many times as wide as high, or the other way round, count as square.
 MAX_PIXEL_ASPECT = 16
+# Pixels this near to square are: files that were scaled to a whole number of pixels note the rest of the rounding.
+MIN_PIXEL_STRETCH = 0.01
 # Containers of one self-contained file. Playlists and scripts (hls, dash, concat, imf, sdp) are not among them,
 # because they open the other files and addresses which they name.
 CONTAINER_FORMATS = (
@@ -125,7 +128,9 @@ class VideoFile:
 
     def _find_pixel_aspect(self) -> Fraction:
         aspect = self.stream.sample_aspect_ratio
-        return aspect if aspect and aspect > 0 and 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT else Fraction(1)
+        if not aspect or not 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT:
+            return Fraction(1)
+        return aspect if abs(aspect - 1) > MIN_PIXEL_STRETCH else Fraction(1)
 
     def compute_displayed_size(self, width: int, height: int) -> tuple[int, int]:
         """Return the size of a stored frame with square pixels: its height, and the width that players give it."""
@@ -243,7 +248,7 @@ def _convert_webp(file: VideoFile) -> bytes | None:
             stream.codec_context.time_base = milliseconds = Fraction(1, 1000)
             moment = 0
             for shown in ImageSequence.Iterator(picture):
-                frame = av.VideoFrame.from_ndarray(np.asarray(shown.convert("RGB")), format="rgb24")
+                frame = av.VideoFrame.from_ndarray(np.asarray(composite_on_white(shown)), format="rgb24")
                 duration = max(1, round(shown.info.get("duration", 0)))
                 frame.pts, frame.time_base, frame.duration = moment, milliseconds, duration
                 container.mux(stream.encode(frame))
