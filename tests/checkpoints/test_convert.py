@@ -464,6 +464,7 @@ while convert(out := Path(folder, str(deadly_step)), deadly_step) == -signal.SIG
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
 def test_killed_at_any_step_and_started_again_ends_with_the_same_files(published, converted, tmp_path):
     result = subprocess.run(

@@ -420,7 +420,15 @@ def test_a_further_question_goes_on_from_the_cache(make_generator):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("sample", range(4), ids=["video", "images", "text", "image_and_video"])
+@pytest.mark.parametrize(
+    "sample",
+    [
+        pytest.param(0, id="video", marks=pytest.mark.slow),
+        pytest.param(1, id="images", marks=pytest.mark.slow),
+        pytest.param(2, id="text"),
+        pytest.param(3, id="image_and_video"),
+    ],
+)
 def test_forward_compiles_without_a_graph_break(make_model, sample):
     torch.compiler.reset()
     model = make_model()
