@@ -56,7 +56,7 @@ def test_debug_shows_the_traceback(capsys):
     [
         ("llava-st gr", ["ground"]),
         ("llava-st data p", ["publish"]),
-        ("llava-st ground clip.mp4 --task s", ["stvg", "svg"]),
+        ("llava-st ground clip.mp4 --task sv", ["svg"]),
         ("llava-st ground clip.mp4 --time", ["--time-range"]),
         ("llava-st evaluate st-shapes --dtype b", ["bfloat16"]),
     ],
