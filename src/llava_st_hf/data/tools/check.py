@@ -33,7 +33,6 @@ from ..skips import RecordError, SkippedRecord, SkipReport
 from ..turns import make_stand_in, read_turns
 from .doubts import UnitDoubts, find_doubts, measure_medium
 
-DECODE_LEVELS = ("none", "header", "full")
 Records = Sequence[Sample | SkippedRecord]  # a reader, a mixture, or a list
 _CHUNK = 64  # records
 _SMALL = {"height": 16, "width": 16}  # of frames that are decoded but not looked at
@@ -444,7 +443,6 @@ def _ignore_interrupts(worker: int) -> None:
 
 
 __all__ = [
-    "DECODE_LEVELS",
     "CheckSummary",
     "ChosenRecords",
     "CoordinateRange",
