@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow style format bench tiny wheel clean
+.PHONY: demo test test-slow style format bench docs tiny wheel clean
 
 demo: $(VENV)/.demo  ## ground a query in a clip, write answer.json and an annotated clip, print both paths
 	$(BIN)/llava-st demo --output-dir demo_output
@@ -22,11 +22,14 @@ test-slow: $(INSTALLED)  ## pass the tests that take minutes
 style: $(INSTALLED)  ## check style and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/codespell src tests benchmarks recipes README.md CONTRIBUTING.md CHANGELOG.md
+	$(BIN)/codespell src tests benchmarks recipes docs README.md CONTRIBUTING.md CHANGELOG.md
 
 format: $(INSTALLED)  ## rewrite the code in house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(INSTALLED)  ## build the site from docs/ into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(INSTALLED)  ## print cost as ratios within one run
 	$(BIN)/pip install --quiet --constraint constraints.txt -e ".[bench]"

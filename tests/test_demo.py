@@ -16,7 +16,7 @@ from llava_st_hf.evaluation.metrics import compute_box_iou, compute_temporal_iou
 from llava_st_hf.evaluation.runner import evaluate
 from llava_st_hf.inference.pipeline import load_pipeline
 
-README = Path(__file__).parents[1] / "README.md"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def test_what_ships_is_small_and_has_no_code_of_its_own():
@@ -33,10 +33,10 @@ def read_demo_truth():
     return asked, tuple(frame / 5 for frame in (asked.first_frame, asked.last_frame))
 
 
-def test_the_record_of_the_readme_is_true():
+def test_the_record_of_the_docs_is_true():
     """Its span, its boxes, and the box that a question begins at."""
     asked, span = read_demo_truth()
-    text = README.read_text(encoding="utf-8")
+    text = "".join((DOCS / name).read_text(encoding="utf-8") for name in ("your_data.md", "asking.md"))
     assert tuple(json.loads(re.search(r'"span_seconds": (\[.*?\])', text)[1])) == span
     boxes = json.loads(re.search(r'"boxes": (\{.*?\})', text)[1])
     assert tuple(map(float, boxes)) == span

@@ -1,0 +1,91 @@
+"""Every Python snippet and command of the README and of docs/ runs, in a folder where `make demo` was run.
+
+A block ```bash is run line by line; in a block ```sh stand commands that need a real checkpoint, a GPU or a network:
+these are parsed only.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from published_checkpoint import make_onevision_checkpoint, make_published_checkpoint
+
+from llava_st_cli import main
+from llava_st_hf import TASKS
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def find_blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def find_commands(page: Path, language: str) -> list[list[str]]:
+    """The `llava-st` commands of a page as lists of arguments."""
+    text = "\n".join(find_blocks(page, language)).replace("\\\n", " ")
+    return [shlex.split(line, comments=True)[1:] for line in text.splitlines() if line.startswith("llava-st ")]
+
+
+@pytest.fixture(scope="module")
+def demo_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("docs")
+    assert main(["demo", "--output-dir", str(folder / "demo_output")]) == 0
+    make_published_checkpoint(folder / "LLaVA-ST-Qwen2-7B")  # tiny ones under the names of the large
+    make_onevision_checkpoint(folder / "llava-onevision-qwen2-0.5b-ov-hf", tied=True)
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_snippets_and_commands_run(page, demo_folder, monkeypatch):
+    monkeypatch.chdir(demo_folder)
+    names = {}
+    for snippet in find_blocks(page, "python"):
+        exec(compile(snippet, page.name, "exec"), names)
+    for arguments in find_commands(page, "bash"):
+        assert main(arguments) == 0, arguments
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_parse(page, monkeypatch):
+    """Each `llava-st` line is a command that the program knows, with options that it has."""
+    monkeypatch.setattr("llava_st_cli.running.Command.invoke", lambda command, ctx: None)
+    for arguments in find_commands(page, "sh"):
+        assert main(arguments) == 0, arguments
+
+
+def test_readme_tree_names_what_exists():
+    for name in re.findall(r"^  ([\w./]+)  ", (ROOT / "README.md").read_text(), flags=re.MULTILINE):
+        assert (ROOT / "src" / "llava_st_hf" / name).exists(), name
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+
+
+def test_every_task_has_its_row():
+    text = (ROOT / "docs" / "tasks.md").read_text()
+    assert [name for name in TASKS if f"`{name}`" not in text] == []
+
+
+def test_pictures_are_made_by_their_script(tmp_path):
+    script = ROOT / "docs" / "make_pictures.py"
+    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, env={**os.environ}, capture_output=True)
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made == {path.name for path in (ROOT / "docs" / "pictures").iterdir()}
+    shown = {name for page in PAGES for name in re.findall(r"pictures/([\w.]+)", page.read_text())}
+    assert made == shown
+
+
+def test_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs", reason="needs the extra docs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    built = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    )
+    assert built.returncode == 0, built.stderr
+    assert (tmp_path / "api" / "index.html").read_text().count("llava_st_hf.GroundingResult") > 1
