@@ -213,7 +213,7 @@ def test_a_caption_ends_with_one_full_stop():
         ({"task": "rec", "media_type": "image", "spans": [(0, 1)], "frame_count": None}, "it has no time"),
         ({"task": "tr", "spans": [(0, 1)]}, "answer is missing: task 'tr' needs it"),
         ({"task": "tvg", "query": None, "spans": [(0, 1)]}, "query is missing"),
-        ({"task": "svg", "prompt": "Where?", "spans": [(0, 101)], "tubes": [{0: BOX}]}, "frame 101 is outside"),
+        ({"task": "svg", "prompts": ("Where?",), "spans": [(0, 101)], "tubes": [{0: BOX}]}, "frame 101 is outside"),
     ],
 )
 def test_says_what_a_task_lacks(fields, found):

@@ -161,7 +161,10 @@ class Annotation:
         query (`str`, *optional*): The question, or what is described.
         answer (`str`, *optional*): The caption or answer. Seconds and pixels in the texts become fractions.
         answer_field (`str`, *optional*, defaults to `"answer"`): Field of the answer in the file, for messages.
-        prompt (`str`, *optional*): The whole question, where the file has it; the task's own otherwise.
+        asks_subject (`bool`, *optional*, defaults to `False`):
+            Whether the query asks who or what takes part in an event, see `Task.subject_prompts`.
+        prompts (`tuple[str, ...]`, *optional*):
+            The whole question, where the file has it, in each of its wordings; those of the task otherwise.
         spans (`tuple[AnnotatedSpan, ...]`, *optional*): When it happens; several where it happens more than once.
         boxes (`tuple[AnnotatedBox, ...]`, *optional*): Where it is in an image.
         tubes (`tuple[AnnotatedTube, ...]`, *optional*):
@@ -182,7 +185,8 @@ class Annotation:
     query: str | None = None
     answer: str | None = None
     answer_field: str = "answer"
-    prompt: str | None = None
+    asks_subject: bool = False
+    prompts: tuple[str, ...] = ()
     spans: tuple[AnnotatedSpan, ...] = ()
     boxes: tuple[AnnotatedBox, ...] = ()
     tubes: tuple[AnnotatedTube, ...] = ()

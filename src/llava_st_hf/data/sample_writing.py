@@ -52,7 +52,8 @@ def make_sample(
         id (`str`): Name of the record.
         source (`str`): Name of the data set.
         num_frames (`int`, *optional*, defaults to 100): How many frames of a clip are sampled.
-        variant (`int`, *optional*, defaults to 0): Which of the task's prompts is written.
+        variant (`int`, *optional*, defaults to 0):
+            Which of the wordings of the question is written; the number goes round where there are fewer.
 
     Returns:
         `Sample`: The record.
@@ -372,9 +373,13 @@ class _Conversation:
     # ----------------------------------------------------------------------------------------------
     def write(self, variant: int) -> tuple[dict[str, str], ...]:
         """Return the question and the answer, in the published form."""
-        prompt = self.annotation.prompt
-        if prompt is None:
-            prompt = self.task.write_prompt(variant, **{name: self._write(name) for name in self.task.needs})
+        prompts, asks_subject = self.annotation.prompts, self.annotation.asks_subject
+        if prompts:
+            prompt = prompts[variant % len(prompts)]
+        else:
+            fields = {name: self._write(name) for name in self.task.needs}
+            variant %= len(self.task.list_prompts(asks_subject))
+            prompt = self.task.write_prompt(variant, asks_subject, **fields)
         form = self.task.answer_format
         answer = form.write(**{name: self._write_answer(name) for name in form.fields})
         if form.several and "text" in form.fields:

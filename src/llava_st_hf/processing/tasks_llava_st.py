@@ -18,6 +18,17 @@ from .answer_formats_llava_st import ANSWER_FORMATS, AnswerFormat
 from .grounding_results_llava_st import Box, Span
 from .media_llava_st import PromptError
 from .notation_llava_st import NOTATION
+from .question_wordings_llava_st import (
+    BOXES,
+    END_CAPTION_BOXES,
+    EVENT_QUESTIONS,
+    LOCATION_REQUEST,
+    LONE_REQUEST,
+    PLACE_QUESTIONS,
+    SPAN_OPENERS,
+    TIME_REQUEST,
+    TIMES_AND_BOXES,
+)
 
 # What a prompt may hold and how it is written into the text, see `Task.needs`.
 TASK_FIELDS = ("query", "span", "box", "start")
@@ -32,21 +43,6 @@ _RECORD_FIELDS = {
     "caption": "answer",
     "text": "answer",
 }
-
-_LOCATION_REQUEST = " Please describe the location of the corresponding subject/object in this video."
-_TIMES_AND_BOXES = (
-    "Please firstly give the timestamps, and then give the spatial bounding box corresponding to each timestamp in "
-    "the time period."
-)
-_BOXES = "Please give the spatial bounding box corresponding to each timestamp in the time period."
-_END_CAPTION_BOXES = (
-    "Please firstly give the end timestamp, then give the event associated with the object/subject, finally give the "
-    "spatial bounding box corresponding to each timestamp in the time period."
-)
-# What the published pipeline appends to a question that is whole already, as those of the ST-Align benchmark are.
-ANSWER_REQUESTS: Mapping[str, str] = MappingProxyType(
-    {"stvg": _TIMES_AND_BOXES, "svg": _BOXES, "elc": _END_CAPTION_BOXES}
-)
 
 
 @dataclass(frozen=True)
@@ -69,6 +65,9 @@ class Task:
         question_prompt (`str`, *optional*):
             Template for a query that is already a whole question (it holds a question mark) and not the name of an
             event or of an object.
+        subject_prompts (`tuple[str, ...]`, *optional*, defaults to `()`):
+            Templates for a query that asks who or what takes part in an event ("who rides the bicycle?"), as those of
+            VidSTG do: when and where is asked behind it.
         measures (`tuple[str, ...]`, *optional*, defaults to `()`):
             What an evaluation measures of an answer, names out of `llava_st_hf.evaluation.protocols.MEASURES`; a task
             without any is not scored.
@@ -92,6 +91,7 @@ class Task:
     answer_format: AnswerFormat
     example_answer: str
     question_prompt: str | None = None
+    subject_prompts: tuple[str, ...] = ()
     measures: tuple[str, ...] = ()
     headline: tuple[str, ...] = ()
 
@@ -106,12 +106,18 @@ class Task:
             given.discard("box")  # that of the prompt is the first of the tube
         return tuple(name for name in dict.fromkeys(_RECORD_FIELDS.values()) if name in given)
 
-    def write_prompt(self, variant: int = 0, **fields: str | None) -> str:
+    def list_prompts(self, asks_subject: bool = False) -> tuple[str, ...]:
+        """Return the published wordings, or those for a query that asks who or what takes part in an event."""
+        return (asks_subject and self.subject_prompts) or self.prompts
+
+    def write_prompt(self, variant: int = 0, asks_subject: bool = False, **fields: str | None) -> str:
         """
         Write the prompt of the task, without the placeholder of the media.
 
         Args:
-            variant (`int`, *optional*, defaults to 0): Which of `prompts`.
+            variant (`int`, *optional*, defaults to 0): Which of `prompts`, or of `subject_prompts`.
+            asks_subject (`bool`, *optional*, defaults to `False`):
+                Whether the query asks who or what takes part in an event, and not when or where.
             fields (`str`, *optional*): `query`, `span`, `box` and `start` as text; what is missing is `None` or "".
 
         Returns:
@@ -138,16 +144,19 @@ class Task:
                 "out or choose another task.",
                 field=surplus[0],
             )
-        if not isinstance(variant, Integral) or not 0 <= variant < len(self.prompts):
+        prompts = self.list_prompts(asks_subject)
+        if not isinstance(variant, Integral) or not 0 <= variant < len(prompts):
             raise PromptError(
-                f"variant is {_show(variant)}: task {self.name!r} has the prompts 0 to {len(self.prompts) - 1}, 0 is "
-                "the default.",
+                f"variant is {_show(variant)}: task {self.name!r} has the prompts 0 to {len(prompts) - 1}, 0 is the "
+                "default.",
                 field="variant",
             )
-        template = self.prompts[variant]
-        if variant == 0 and self.question_prompt is not None and "?" in fields["query"]:
+        template, values = prompts[variant], {name: fields[name] for name in self.needs}
+        if prompts is self.prompts and self.question_prompt is not None and "?" in values["query"]:
             template = self.question_prompt
-        return template.format(**{name: fields[name] for name in self.needs})
+        elif prompts is self.subject_prompts and template.startswith("{query}"):
+            values["query"] = values["query"][:1].upper() + values["query"][1:]
+        return template.format(**values)
 
     def _list_needs(self) -> str:
         return "no " + " and no ".join(TASK_FIELDS) if not self.needs else "only " + " and ".join(self.needs)
@@ -174,6 +183,7 @@ _TASKS = (
             "Give you a textual query: '{query}'. When does the described content occur in the video? Please return "
             "the start and end timestamps.",
         ),
+        subject_prompts=(TIME_REQUEST,),
         answer_format=ANSWER_FORMATS["span"],
         example_answer="{<t_12><t_47>}",
         measures=("temporal_recall",),
@@ -283,9 +293,11 @@ _TASKS = (
         media_type="video",
         needs=("query",),
         prompts=(
-            "At which time interval in the video can we see {query} occurring?" + _LOCATION_REQUEST + _TIMES_AND_BOXES,
+            *(f"{event} {place}{TIMES_AND_BOXES}" for event in EVENT_QUESTIONS for place in PLACE_QUESTIONS),
+            LONE_REQUEST + TIMES_AND_BOXES,
         ),
-        question_prompt="{query}" + _TIMES_AND_BOXES,
+        question_prompt="{query}" + TIMES_AND_BOXES,
+        subject_prompts=tuple(f"{TIME_REQUEST} {place}{TIMES_AND_BOXES}" for place in PLACE_QUESTIONS),
         answer_format=ANSWER_FORMATS["span_and_tube"],
         example_answer="{<t_10><t_12>} <t_10>:[<x_1><y_2><x_30><y_40>], <t_12>:[<x_3><y_2><x_32><y_40>]",
         measures=("temporal_iou", "spatial_iou", "volume_iou"),
@@ -299,10 +311,10 @@ _TASKS = (
         needs=("start", "box"),
         prompts=(
             " Starts in {start} , what happened about the subject/object within the specified region  {box}? Where is "
-            "the corresponding subject/object located?" + _END_CAPTION_BOXES,
+            "the corresponding subject/object located?" + END_CAPTION_BOXES,
             " Starts in {start} , describe the event about subject/object located within the region  {box}."
-            + _LOCATION_REQUEST
-            + _END_CAPTION_BOXES,
+            + LOCATION_REQUEST
+            + END_CAPTION_BOXES,
         ),
         answer_format=ANSWER_FORMATS["end_caption_and_tube"],
         example_answer=(
@@ -318,8 +330,11 @@ _TASKS = (
         description="Follow the described object between two times: a query and a span in, a box per time out.",
         media_type="video",
         needs=("query", "span"),
-        prompts=("Between  {span} , where is {query}?" + _LOCATION_REQUEST + _BOXES,),
-        question_prompt="Between  {span} , {query}" + _BOXES,
+        prompts=tuple(f"{opener}  {{span}} , where is {{query}}?{LOCATION_REQUEST}{BOXES}" for opener in SPAN_OPENERS),
+        question_prompt="Between  {span} , {query}" + BOXES,
+        subject_prompts=tuple(
+            f"{opener}  {{span}} , {{query}} {place}{BOXES}" for opener in SPAN_OPENERS for place in PLACE_QUESTIONS
+        ),
         answer_format=ANSWER_FORMATS["tube"],
         example_answer="<t_10>:[<x_1><y_2><x_30><y_40>], <t_12>:[<x_3><y_2><x_32><y_40>]",
         measures=("spatial_iou", "volume_iou"),
@@ -377,11 +392,9 @@ _TASKS = (
         media_type="video",
         needs=("query",),
         prompts=(
-            "At which time intervals in the video can we see {query} occurring?"
-            + _LOCATION_REQUEST
-            + _TIMES_AND_BOXES,
+            "At which time intervals in the video can we see {query} occurring?" + LOCATION_REQUEST + TIMES_AND_BOXES,
         ),
-        question_prompt="{query}" + _TIMES_AND_BOXES,
+        question_prompt="{query}" + TIMES_AND_BOXES,
         answer_format=ANSWER_FORMATS["spans_and_tubes"],
         example_answer=(
             "{<t_10><t_12>}, {<t_40><t_41>} <t_10>:[<x_1><y_2><x_30><y_40>], <t_12>:[<x_3><y_2><x_32><y_40>]; "
@@ -492,7 +505,6 @@ def _show(value: Any) -> str:
 
 
 __all__ = [
-    "ANSWER_REQUESTS",
     "TASKS",
     "TASK_FIELDS",
     "Task",

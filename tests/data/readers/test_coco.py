@@ -31,7 +31,7 @@ def test_asks_for_what_is_there_once(tmp_path):
     assert (dog.id, cup.id) == ("10", "13")
     assert dog.messages[0]["content"] == "Where can I find the dog in this image?"
     assert dog.messages[1]["content"] == "[<x=0.1><y=0.1><x=0.3><y=0.6>]"
-    assert cup.messages[0]["content"] == "Where can I find the small cup on the left in this image?"
+    assert cup.messages[0]["content"] == "Where does the small cup on the left appear in this image?"  # by its id
 
 
 def test_says_how_many_annotations_make_no_record(tmp_path, caplog):

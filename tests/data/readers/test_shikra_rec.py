@@ -18,7 +18,7 @@ def open_lines(folder: Path, line: dict = LINE, **options) -> ShikraRecReader:
 
 def test_a_line_is_a_record(tmp_path):
     (record,) = open_lines(tmp_path)
-    assert record.messages[0]["content"] == "Where can I find the bowl behind in this image?"
+    assert record.messages[0]["content"] == "What part of this image contains the bowl behind?"  # by its id
     assert record.messages[1]["content"] == "[<x=0.1><y=0.1><x=1.0><y=0.5>]"  # of 200 x 100, cut at its edge
     # The size of the line spares opening the image, whose folder may be the data folder itself.
     sized = {**LINE, "width": 400, "height": 100, "bbox": [20, 10, 100, 50]}

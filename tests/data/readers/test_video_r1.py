@@ -9,7 +9,7 @@ from llava_st_hf.data.readers.video_r1 import VideoR1Reader
 from llava_st_hf.data.samples import Sample
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.media_llava_st import MediaInfo
-from llava_st_hf.processing.tasks_llava_st import ANSWER_REQUESTS
+from llava_st_hf.processing.question_wordings_llava_st import ANSWER_REQUESTS
 
 PLACE = "Where is the corresponding subject/object located?"
 QUESTION = f"When does a circle moves occur in the video? {PLACE}"

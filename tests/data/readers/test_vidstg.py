@@ -10,6 +10,7 @@ from llava_st_hf.data.readers.vidstg import VidStgReader
 from llava_st_hf.data.samples import Sample
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.media_llava_st import InputError, MediaInfo
+from llava_st_hf.processing.question_wordings_llava_st import PLACE_QUESTIONS
 from llava_st_hf.processing.tasks_llava_st import TASKS
 
 ENTRY = {
@@ -66,8 +67,15 @@ def test_each_sentence_is_a_record(tmp_path):
     assert [caption.id, question.id] == ["entry 0 captions 0", "entry 0 questions 0"]
     assert caption.frame_range == (10, 110)
     assert caption.media[0].path == str(tmp_path / "video/0001/515.mp4")
-    assert "can we see a dog runs to a cat. occurring?" in caption.messages[0]["content"]
-    assert question.messages[0]["content"].startswith("what does the dog run to?Please firstly give")
+    # In the wording of ST-Align, which each record's id chooses.
+    assert caption.messages[0]["content"].startswith(
+        "When does a dog runs to a cat occur in the video? Where is the corresponding subject/object located?"
+    )
+    assert question.messages[0]["content"].startswith(
+        "What does the dog run to? Please find the corresponding time period in the video. "
+        + PLACE_QUESTIONS[2]
+        + "Please firstly"
+    )
     result = parse(question)
     assert not result.problems
     assert (result.spans[0].start_seconds, result.spans[0].end_seconds) == pytest.approx((30, 60))

@@ -43,6 +43,7 @@ class ActivityNetCaptionsReader(FileReader):
     """
 
     num_frames: int = DEFAULT_NUM_FRAMES
+    vary_prompts: bool = True
     tasks = ("tvg", "tr", "dvc")
     default_task = "tvg"
 

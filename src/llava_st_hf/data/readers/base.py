@@ -111,9 +111,17 @@ def _generate_rows(reader: Reader, parts: list[tuple[int, int]], report: SkipRep
                 report.note(record)
 
 
-def name_event(sentence: str) -> str:
-    """Return a sentence as the published questions name an event: in lower case, without the full stop at its end."""
-    return sentence.strip().strip(".").strip().lower()
+def name_event(sentence: str, field: str = "query") -> str:
+    """
+    Return a sentence as the published questions name an event: in lower case, without the full stop at its end.
+
+    Raises:
+        `RecordError`: For a sentence without words.
+    """
+    named = sentence.strip().strip(".").strip().lower()
+    if not named:
+        raise make_error(field, sentence, "give a sentence")
+    return named
 
 
 @dataclass(eq=False)
@@ -132,8 +140,9 @@ class FileReader(Reader):
         data_folder (`str` or `Path`, *optional*): Folder of the media; no record may name media outside of it.
         task (`str`, *optional*): Task of the records, one of `tasks`; `default_task` by default.
         num_frames (`int`, *optional*, defaults to 100): How many frames of a clip are sampled.
-        vary_prompts (`bool`, *optional*, defaults to `False`):
-            Whether a record's name chooses one of the published prompts of its task, instead of the first.
+        vary_prompts (`bool`, *optional*, defaults to `True`):
+            Whether the SHA-256 of a record's id chooses one of the published wordings of its question, the same one
+            in each run, instead of the first.
 
     Raises:
         `InputError`: For a file that cannot be read as this format, or an option with a value that it cannot have.
@@ -165,7 +174,7 @@ class FileReader(Reader):
     default_task: ClassVar[str | None] = None
     # Not annotated, so no fields yet.
     num_frames = DEFAULT_NUM_FRAMES
-    vary_prompts = False
+    vary_prompts = True
 
     def __post_init__(self):
         self.task = self.default_task if self.task is None else self.task
@@ -215,17 +224,16 @@ class FileReader(Reader):
         """Read one record; raises `RecordError` if it cannot be used."""
         entry = self.entries[index]
         record_id = self.read_id(entry, index)
-        annotation = self.annotate(entry)
         return make_sample(
-            annotation, record_id, self.source, self.num_frames, self.choose_variant(annotation.task, record_id)
+            self.annotate(entry), record_id, self.source, self.num_frames, self.choose_variant(record_id)
         )
 
-    def choose_variant(self, task: str, record_id: str) -> int:
-        """Return which prompt of its task a record gets: the first, or one that depends on its name only."""
+    def choose_variant(self, record_id: str) -> int:
+        """Return the number of the wording that a record gets, see `make_sample`: it depends on its id only."""
         if not self.vary_prompts:
             return 0
-        digest = hashlib.sha256(f"{self.source}\n{record_id}".encode("utf-8", "backslashreplace")).digest()
-        return int.from_bytes(digest[:8], "big") % len(TASKS[task].prompts)
+        digest = hashlib.sha256(record_id.encode("utf-8", "backslashreplace")).digest()
+        return int.from_bytes(digest[:8], "big")
 
 
 __all__ = ["FileReader", "Reader", "name_event"]

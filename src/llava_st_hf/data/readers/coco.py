@@ -42,7 +42,7 @@ class CocoReader(FileReader):
     ```
     """
 
-    vary_prompts: bool = False
+    vary_prompts: bool = True
     tasks = ("rec", "rc")
     default_task = "rec"
 

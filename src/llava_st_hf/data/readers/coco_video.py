@@ -33,7 +33,7 @@ class CocoVideoReader(TracksReader):
     Example:
 
     ```python
-    >>> reader = CocoVideoReader("tao_val.json", "tao", data_folder="frames")
+    >>> reader = CocoVideoReader("tao_val.json", "tao", "frames", vary_prompts=False)
     >>> reader[0].messages[0]["content"][:46]
     'Between  {<t=0.0><t=0.5>} , where is the dog? '
     ```

@@ -9,7 +9,7 @@ from ..annotation_checks import check_frame, check_numbers, require, require_fra
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..skips import make_error
-from .base import FileReader
+from .base import FileReader, name_event
 from .json_files import load_json
 
 _DURATION_SECONDS = 20.0  # of every video; the frame rate follows from `img_num`
@@ -41,6 +41,7 @@ class HcStvgReader(FileReader):
     """
 
     num_frames: int = DEFAULT_NUM_FRAMES
+    vary_prompts: bool = True
     tasks = ("stvg", "svg", "tvg", "elc")
     default_task = "stvg"
 
@@ -77,7 +78,7 @@ class HcStvgReader(FileReader):
             task=self.task,
             media_type="video",
             media=self.folder.find_media([name, f"{name}.mp4"], "video", "video name"),
-            query=sentence,
+            query=name_event(sentence),
             answer=sentence,
             spans=(AnnotatedSpan((first, last), "frames", field="st_frame"),),
             tubes=(AnnotatedTube(tube, "frames", interpolate=False, field="bbox"),),

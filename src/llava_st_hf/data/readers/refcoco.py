@@ -24,27 +24,27 @@ class RefCocoReader(FileReader):
     is clipped to the image. A caption that holds `<image>` is the whole question.
 
     Args:
-        prompt_variant (`int`, *optional*, defaults to 0):
-            Which of the published prompts is written where `vary_prompts` does not choose.
+        prompt_variant (`int`, *optional*):
+            Which of the published prompts all records get; each record's id chooses one by default.
 
     Example:
 
     ```python
-    >>> reader = RefCocoReader("refcoco_val.json", "refcoco", data_folder="train2014")
+    >>> reader = RefCocoReader("refcoco_val.json", "refcoco", "train2014", prompt_variant=0)
     >>> reader[0].messages[0]["content"]
     'Where can I find the dog in this image?'
     ```
     """
 
-    prompt_variant: int = 0
-    vary_prompts: bool = False
+    prompt_variant: int | None = None
+    vary_prompts: bool = True
     tasks = ("rec",)
     default_task = "rec"
 
     def list_entries(self) -> Sequence[Any]:
         """Return each image with its annotations."""
         last = len(TASKS["rec"].prompts) - 1
-        if self.prompt_variant not in range(last + 1):
+        if self.prompt_variant is not None and self.prompt_variant not in range(last + 1):
             raise InputError(f"prompt_variant is {show(self.prompt_variant)}: give a number from 0 to {last}.")
         content = load_json(self.path)
         images = get_list(content, "images", self.path)
@@ -70,14 +70,14 @@ class RefCocoReader(FileReader):
             media_type="image",
             media=self.folder.open_media(require_text(image, "file_name"), "image", "file_name"),
             query=caption,
-            prompt=caption if "<image>" in caption else None,
+            prompts=(caption,) if "<image>" in caption else (),
             boxes=(AnnotatedBox(require(found[0], "bbox"), "xywh", field="bbox"),),
             size=(require_frame(image, "width"), require_frame(image, "height")),
         )
 
-    def choose_variant(self, task: str, record_id: str) -> int:
+    def choose_variant(self, record_id: str) -> int:
         """Return which of the published prompts a record gets."""
-        return super().choose_variant(task, record_id) if self.vary_prompts else self.prompt_variant
+        return super().choose_variant(record_id) if self.prompt_variant is None else self.prompt_variant
 
 
 def _get_name(raw: Any, *fields: str) -> int | str | None:

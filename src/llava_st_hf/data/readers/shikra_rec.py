@@ -20,13 +20,13 @@ class ShikraRecReader(FileReader):
     Example:
 
     ```python
-    >>> reader = ShikraRecReader("REC_refcoco_unc_val.jsonl", "refcoco", data_folder="coco")
+    >>> reader = ShikraRecReader("REC_refcoco_unc_val.jsonl", "refcoco", "coco", vary_prompts=False)
     >>> reader[0].messages[0]["content"]
     'Where can I find bowl behind the others in this image?'
     ```
     """
 
-    vary_prompts: bool = False
+    vary_prompts: bool = True
     tasks = ("rec", "rc")
     default_task = "rec"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...processing.notation_llava_st import write_box, write_span, write_time
-from ...processing.tasks_llava_st import ANSWER_REQUESTS
+from ...processing.question_wordings_llava_st import ANSWER_REQUESTS, SPAN_OPENERS
 from ..annotation_checks import (
     check_count,
     check_frame,
@@ -23,11 +23,11 @@ from .base import FileReader
 
 _BOXES = "meta.spatial_token.<bboxes>"
 _CAPTION = re.compile(r"Ends in <e>, (?P<caption>.*) Object bounding box: <bboxes>", re.DOTALL)
-# Parity: the published pipeline opens the question of svg with "At" or "Between" by chance; this is the form of
-# `TASKS["svg"]`. The spaces around a span, a time and a box are those that the weights were trained with.
+# Parity: inference/src/datasets.py opens the question of svg with one of `SPAN_OPENERS` by chance; here the record's
+# name chooses. The spaces around a span, a time and a box are those that the weights were trained with.
 _QUESTION_FORMS = {
     "stvg": (),
-    "svg": (("From <s> to <e>", "Between  {span} "),),
+    "svg": (("From <s> to <e>", "{opener}  {span} "),),
     "elc": (("Starts in <s>", " Starts in {start} "), ("<first_bbox>", " {box}")),
 }
 
@@ -63,6 +63,7 @@ class StAlignBenchmarkReader(FileReader):
 
     max_items: int = 2000
     num_frames: int = DEFAULT_NUM_FRAMES
+    vary_prompts: bool = True
     tasks = tuple(_QUESTION_FORMS)
 
     def list_entries(self) -> Sequence[Any]:
@@ -104,7 +105,10 @@ class StAlignBenchmarkReader(FileReader):
             task=task,
             media_type="video",
             media=self.folder.open_media(require_text(raw, "video_path"), "video", "video_path"),
-            prompt=_fill(question, task, written) + ANSWER_REQUESTS[task],
+            prompts=tuple(
+                _fill(question, task, {**written, "opener": opener}) + ANSWER_REQUESTS[task]
+                for opener in (SPAN_OPENERS if task == "svg" else SPAN_OPENERS[:1])
+            ),
             answer=None if caption is None else caption["caption"],
             spans=(AnnotatedSpan(event, "frames", field="meta.time_token"),),
             tubes=(tube,),

@@ -13,7 +13,7 @@ from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..samples import Media
 from ..skips import RecordError, make_error
-from .base import FileReader
+from .base import FileReader, name_event
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ class TracksReader(FileReader):
     """
 
     num_frames: int = DEFAULT_NUM_FRAMES
+    vary_prompts: bool = True
     tasks = ("svg", "stvg", "stvg_several", "elc")
     default_task = "svg"
 
@@ -133,8 +134,8 @@ class TracksReader(FileReader):
             task=self.task,
             media_type="video",
             media=media,
-            query=phrase.strip() if entry.phrase else f"the {phrase.strip()}",
-            answer=phrase if entry.phrase else f"the {phrase.strip()}",
+            query=name_event(phrase if entry.phrase else f"the {phrase.strip()}"),
+            answer=phrase.strip() if entry.phrase else f"the {phrase.strip()}",
             spans=tuple(AnnotatedSpan(end, "frames", field="frames") for end in ends),
             tubes=(AnnotatedTube(boxes, "frames"),),
             size=video.size,

@@ -6,19 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...processing.tasks_llava_st import ANSWER_REQUESTS
+from ...processing.question_wordings_llava_st import ANSWER_REQUESTS, PLACE_QUESTIONS
 from ..annotation_checks import read_seconds, require, require_object, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..skips import make_error
 from .base import FileReader
-
-# What the published questions ask after the place of the subject; it is no part of a question about times alone.
-_PLACE_QUESTIONS = (
-    "Can you identify the position of the corresponding subject/object within this video?",
-    "Where is the corresponding subject/object located?",
-    "Please describe the location of the corresponding subject/object in this video.",
-)
 
 
 @dataclass(eq=False)
@@ -73,13 +66,13 @@ class VideoR1Reader(FileReader):
         if task == "stvg":
             tubes = (_read_tube(boxes),)
             problem += ANSWER_REQUESTS["stvg"] if problem.endswith(("?", ".")) else f" {ANSWER_REQUESTS['stvg']}"
-        for question in _PLACE_QUESTIONS if task == "tvg" else ():
+        for question in PLACE_QUESTIONS if task == "tvg" else ():
             problem = problem.removesuffix(question).rstrip()
         return Annotation(
             task=task,
             media_type=media_type,
             media=self.folder.find_media([path, os.path.basename(path)], media_type, "path"),
-            prompt=problem,
+            prompts=(problem,),
             spans=spans,
             boxes=images,
             tubes=tubes,

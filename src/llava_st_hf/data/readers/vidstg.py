@@ -12,7 +12,7 @@ from ..annotation_checks import require, require_frame, require_object, require_
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..skips import RecordError, make_error
-from .base import FileReader
+from .base import FileReader, name_event
 from .json_files import load_json
 
 
@@ -41,7 +41,8 @@ class VidStgReader(FileReader):
     The video is `video_path` of VidOR, or `VID.mp4`, in `data_folder` or in a folder right below it. A copy at another
     frame rate is read by its seconds; one of another length is skipped. The task is
     `"stvg"`, `"svg"` (the span is in the question), `"tvg"` (without boxes) or `"elc"` (captions only, they are the
-    answer).
+    answer). Captions are asked after in lower case and without the full stop; the wording is that of ST-Align, chosen
+    by the record's id.
 
     Args:
         vidor_folder (`str` or `Path`, *optional*): Folder of VidOR's annotations; folders below it are searched too.
@@ -57,6 +58,7 @@ class VidStgReader(FileReader):
 
     vidor_folder: str | Path | None = None
     num_frames: int = DEFAULT_NUM_FRAMES
+    vary_prompts: bool = True
     tasks = ("stvg", "svg", "tvg", "elc")
     default_task = "stvg"
 
@@ -105,8 +107,9 @@ class VidStgReader(FileReader):
             task=self.task,
             media_type="video",
             media=self.folder.find_media(names, "video", "vid"),
-            query=description,
-            answer=description,
+            query=name_event(description, f"{where}description"),
+            asks_subject=entry.kind == "questions",
+            answer=description.strip(),
             spans=(AnnotatedSpan((start, end - 1), "frames", field="temporal_gt"),),
             tubes=tubes,
             size=(require_frame(raw, "width"), require_frame(raw, "height")) if tubes else None,

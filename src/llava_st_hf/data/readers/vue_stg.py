@@ -43,6 +43,7 @@ class VueStgReader(FileReader):
     """
 
     num_frames: int = DEFAULT_NUM_FRAMES
+    vary_prompts: bool = True
     tasks = ("stvg_several", "tvg_several", "stvg", "svg", "tvg")
     default_task = "stvg_several"
 

@@ -20,7 +20,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ...processing.notation_llava_st import write_box, write_span, write_time, write_tube
-from ...processing.tasks_llava_st import get_task
+from ...processing.tasks_llava_st import Task, get_task
 from .random_stream import RandomStream
 from .scenes import COLORS, EVENTS, SHAPES, Scene, SceneObject, Segment, are_alike, find_first_change
 
@@ -134,7 +134,7 @@ def shapes_vocabulary() -> tuple[str, ...]:
     not among them.
     """
     tasks = [get_task(name) for name in SHAPES_TASKS]
-    texts = [prompt for task in tasks for prompt in (*task.prompts, task.question_prompt or "")]
+    texts = [prompt for task in tasks for prompt in (*_list_prompts(task), task.question_prompt or "")]
     texts += [task.answer_format.template for task in tasks]
     texts += [*COLORS, *SHAPES, *SHAPES.values(), *_NUMBERS, _WORDS]
     texts += [words for event in EVENTS.values() for words in event[:3]]
@@ -153,7 +153,12 @@ _WORDS = (
 # Parts of texts
 # ---------------------------------------------------------------------------------------------------------------------
 def _write_prompt(task: str, rng: RandomStream, **fields: str) -> str:
-    return get_task(task).write_prompt(rng.integer(len(get_task(task).prompts)), **fields)
+    return get_task(task).write_prompt(rng.integer(len(_list_prompts(get_task(task)))), **fields)
+
+
+def _list_prompts(task: Task) -> tuple[str, ...]:
+    """Return the wordings that ST-Shapes asks in; one of two tasks, so that a small model has fewer words to learn."""
+    return task.prompts[:1] if task.name in ("stvg", "svg") else task.prompts
 
 
 def _write_span(scene: Scene, stretch: Description | Segment) -> str:
