@@ -16,7 +16,8 @@ _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 def require_object(raw: Any) -> Mapping[str, Any]:
     """Return an element of an annotation file if it is an object, else raise `RecordError`."""
     if not isinstance(raw, Mapping):
-        raise RecordError("invalid_json", "record", f"the record is {show(raw)}: give an object {{...}}.")
+        hint = " Name a file that is one array .json." if isinstance(raw, list) else ""
+        raise RecordError("invalid_json", "record", f"the record is {show(raw)}: give an object {{...}}.{hint}")
     return raw
 
 

@@ -81,6 +81,31 @@ def test_a_video_has_the_frames_between(tmp_path, clip):
     assert times == pytest.approx([*range(11), 30])  # at frame 20 it is not there
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_names_of_pictures_tell_the_frames_of_a_video(tmp_path, clip, first):
+    names = [f"a/img_{f + first:05d}.jpg" for f in FRAMES]
+    content = {**YOUTUBE_VIS, "videos": [{**YOUTUBE_VIS["videos"][0], "file_names": names}]}
+    (record,) = open_file(tmp_path, content, clip, num_frames=40)
+    times = [lexeme.value * 39 for lexeme in record.find_coordinates()[1] if lexeme.kind == "t"]
+    assert times == pytest.approx([*range(11), 30])
+
+
+def test_pictures_without_numbers_are_the_whole_video(tmp_path, clip):
+    names = [f"a/{letter}.jpg" for letter in "abcd"]
+    content = {**YOUTUBE_VIS, "videos": [{**YOUTUBE_VIS["videos"][0], "file_names": names}]}
+    record = open_file(tmp_path, content, clip)[0]
+    assert not isinstance(record, Sample) and record.reason == "mismatched_media"
+
+
+def test_crowds_are_no_records_and_kinds_are_words(tmp_path, clip):
+    content = make_coco_vid("frame_id", "track_id")
+    content["categories"] = [{"id": 1, "name": "guide_dog"}, {"id": 2, "name": "cat"}]
+    content["annotations"][-1]["iscrowd"] = 1
+    records = list(open_file(tmp_path, content, clip, task="elc"))
+    assert [record.id for record in records] == ["a 7", "a 8"]
+    assert "the guide dog. Object" in records[0].messages[1]["content"]
+
+
 def test_phrases_name_what_a_kind_does_not(tmp_path, clip):
     content = make_coco_vid("frame_id", "track_id")
     content["annotations"][3]["caption"] = "the cat in the box"

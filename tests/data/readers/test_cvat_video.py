@@ -65,3 +65,17 @@ def test_says_what_is_wrong_with_a_track(tmp_path, clip):
     text = write().replace('xtl="10"', 'xtl="ten"').replace('<box frame="20"', '<box frame="-1"')
     assert open_tracks(tmp_path, clip, text)[0].detail.startswith("box of frame 10.0 is ['ten', 20.0, 50.0, 60.0]")
     assert open_tracks(tmp_path, clip, write().replace("a.mp4", "b.mp4"))[0].detail.startswith("video is 'b.mp4'")
+
+
+def test_a_turned_box_is_the_upright_one_around_it(tmp_path, clip):
+    text = write().replace('xtl="10" ytl="20" xbr="50" ybr="60" z_order="0"', 'xtl="20" ytl="20" xbr="60" ybr="40" {}')
+    for angle, expected in (("90", (30, 10, 50, 50)), ("0.0", (20, 20, 60, 40))):
+        (record,) = open_tracks(tmp_path, clip, text.format(f'rotation="{angle}"'))
+        sides = [lexeme.value for lexeme in record.find_coordinates()[1] if lexeme.kind != "t"][:4]
+        assert sides == pytest.approx([side / (320, 240)[n % 2] for n, side in enumerate(expected)])
+
+
+def test_labels_are_not_taken_for_the_video(tmp_path, clip):
+    labels = "<labels><label><name>circle</name></label></labels>"
+    text = write().replace("<name>clips</name>", labels + "<name>a.mp4</name>").replace("<source>a.mp4</source>", "")
+    assert open_tracks(tmp_path, clip, text)[0].id == "a.mp4 track 0"

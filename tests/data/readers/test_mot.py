@@ -51,6 +51,12 @@ def test_names_tell_more(sequence):
         MotReader(sequence / "gt/gt.txt", "mot", sequence, names={1: 3})
 
 
+def test_a_byte_order_mark_is_no_part_of_the_facts(sequence):
+    (sequence / "seqinfo.ini").write_text(SEQINFO, encoding="utf-8-sig")
+    (record,) = MotReader(sequence / "gt/gt.txt", "mot", sequence)
+    assert record.id == "MOT-01 track 4"
+
+
 def test_a_video_beside_its_text(tmp_path, clip):
     (tmp_path / "a.mp4").write_bytes(clip.read_bytes())
     (tmp_path / "a.txt").write_text("11 1 10 20 40 40\n21 1 50 20 40 40\n")

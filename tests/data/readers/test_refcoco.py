@@ -54,6 +54,12 @@ def test_takes_the_image_that_an_annotation_names(tmp_path):
     ]
 
 
+def test_the_image_of_coco_that_an_annotation_names_is_none_of_the_file(tmp_path):
+    path = write_refcoco(tmp_path, [IMAGE], [{"id": IMAGE["id"], "image_id": 581857, "bbox": [0, 0, 50, 50]}])
+    (sample,) = RefCocoReader(path, "r", tmp_path)
+    assert sample.messages[1]["content"] == "[<x=0.0><y=0.0><x=0.25><y=0.5>]"
+
+
 def test_varies_prompts_by_name(tmp_path):
     images = [{**IMAGE, "id": number} for number in range(40)]
     path = write_refcoco(tmp_path, images, [{"id": number, "bbox": [0, 0, 50, 50]} for number in range(40)])

@@ -261,3 +261,17 @@ def test_says_that_lines_are_empty_or_broken(tmp_path):
 def test_says_that_there_is_no_file(tmp_path):
     with pytest.raises(InputError, match=r"lost\.json"):
         guess_format(tmp_path / "lost.json")
+
+
+@pytest.mark.parametrize("content", ['[{"video": "a.mp4"}]', '\n[\n {"video": "a.mp4"}\n]\n'])
+def test_an_array_under_the_name_of_lines_is_named(tmp_path, content):
+    (tmp_path / "a.jsonl").write_text(content)
+    with pytest.raises(InputError, match=r"holds an array, not a record per line: name it \.json"):
+        guess_format(tmp_path / "a.jsonl")
+    (tmp_path / "b.jsonl").write_text('[{"video": "a.mp4"}]')
+    assert "Name a file that is one array .json" in open_reader("user_jsonl", tmp_path / "b.jsonl", "b")[0].detail
+
+
+def test_a_table_of_another_delimiter_is_told(tmp_path):
+    (tmp_path / "a.csv").write_text("video;query;span_seconds\na.mp4;she runs;1-2.5\n", encoding="utf-16")
+    assert guess_format(tmp_path / "a.csv") == "user_csv"

@@ -3,16 +3,15 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ...processing.media_llava_st import InputError
 from ..annotation_checks import check_numbers, require, require_object, require_text
 from ..annotations import AnnotatedSpan, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..samples import Media
 from ..skips import make_error
 from .base import FileReader
+from .tables import read_lines
 
 _LINE = re.compile(r"(?P<video>\S+)\s+(?P<start>\S+)\s+(?P<end>[^\s#]+)\s*##(?P<caption>.*)")
 # A larger end is in seconds, or wrong.
@@ -54,7 +53,7 @@ class CharadesStaReader(FileReader):
 
     def list_entries(self) -> Sequence[Any]:
         """Return the lines of the text file, or the objects of the JSON file."""
-        return _read_lines(self.path) if self._is_text else super().list_entries()
+        return [line for _, line in read_lines(self.path)] if self._is_text else super().list_entries()
 
     def annotate(self, entry: Any) -> Annotation:
         """Return what a line or an object says."""
@@ -88,14 +87,6 @@ class CharadesStaReader(FileReader):
         names = [name, name.removeprefix("v_")]
         names += [part + ending for part in names for ending in _ENDINGS]
         return self.folder.find_media(names, "video", "image_id"), span, require_text(raw, "caption")
-
-
-def _read_lines(path: str | Path) -> list[str]:
-    """Return the lines of a text file that are not blank."""
-    try:
-        return [line for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a text file: {error}.") from error
 
 
 __all__ = ["MAX_END_FRACTION", "CharadesStaReader"]

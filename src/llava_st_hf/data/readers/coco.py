@@ -97,7 +97,12 @@ class CocoReader(FileReader):
         for name in _PHRASE_FIELDS:
             if raw.get(name) is not None:
                 return require_text(raw, name).strip()
-        return require_text(_look_up(self._categories, raw, "category_id"), "name", "category.").strip()
+        return write_label(require_text(_look_up(self._categories, raw, "category_id"), "name", "category."))
+
+
+def write_label(label: str) -> str:
+    """Return the name of a kind in words: `traffic_light` is a traffic light."""
+    return label.replace("_", " ").strip()
 
 
 def index_by_id(items: list[Any]) -> dict[Any, Mapping[str, Any]]:
@@ -123,4 +128,4 @@ def _get_kind(raw: Any) -> tuple[str, str] | None:
     return repr(raw.get("image_id")), repr(raw.get("category_id"))
 
 
-__all__ = ["CocoReader", "index_by_id"]
+__all__ = ["CocoReader", "index_by_id", "write_label"]

@@ -1,7 +1,9 @@
 """COCO-style JSON of objects in videos, in the forms of COCO-VID, TAO and YouTube-VIS."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from ...processing.media_llava_st import InputError
@@ -24,8 +26,9 @@ class CocoVideoReader(TracksReader):
     In the form of COCO-VID and TAO an image of `images` has `id`, `video_id`, `file_name` and its frame (`frame_id` or
     `frame_index`, from 0), and an annotation has `image_id`, `bbox` ([left, top, width, height] in pixels),
     `category_id` and the object (`instance_id` or `track_id`). In the form of YouTube-VIS a video has `file_names`,
-    and an annotation has `video_id`, `category_id` and `bboxes`, one for each of these or `null`. A frame of `images`
-    without a box of an object says that the object is not to be seen there.
+    and an annotation has `video_id`, `category_id` and `bboxes`, one for each of these or `null`; the number in the
+    name of a file is that of its frame. A frame of `images` without a box of an object says that the object is not to
+    be seen there.
 
     The media are a video file named as the video (`name`), or else the pictures that the file lists. A `caption` or
     `phrase` of an annotation describes its object in words. The tasks are those of `TracksReader`.
@@ -54,10 +57,13 @@ class CocoVideoReader(TracksReader):
         video = self._videos.get(one.get("video_id"), {})
         boxes = one.get("bboxes") if isinstance(one.get("bboxes"), list) else []
         names = video.get("file_names") or ()
-        rows = [(place, place, box) for place, box in enumerate(boxes)]
+        frames = _read_frames([str(file_name) for file_name in names])
+        # Without numbers the pictures are the whole video: one with more frames is another.
+        count = None if frames else len(names)
+        rows = [(frames[place] if place < len(frames) else place, place, box) for place, box in enumerate(boxes)]
         name = str(one.get("id", f"annotation {number}"))
         folder = str(names[0]).rpartition("/")[0] if names else ""
-        return self._make_track(name, video, tuple(map(str, names)), folder, [one], rows)
+        return self._make_track(name, video, tuple(map(str, names)), folder, [one], rows, count)
 
     def _collect(self, images: list[Any], annotations: list[Mapping[str, Any]]) -> list[Track]:
         """Return the tracks of COCO-VID and TAO: the annotations of each object, with the frames without it."""
@@ -97,6 +103,7 @@ class CocoVideoReader(TracksReader):
         folder: str,
         group: Sequence[Mapping[str, Any]],
         rows: Sequence[tuple[Any, Any, Any]],
+        frame_count: int | None = None,
     ) -> Track:
         size = (video.get("width"), video.get("height"))
         rate = video.get("fps")
@@ -104,11 +111,22 @@ class CocoVideoReader(TracksReader):
             str(video.get("name") or folder or name),
             names,
             size=size if all(isinstance(side, int) for side in size) else None,
+            frame_count=frame_count,
             frame_rate=rate if isinstance(rate, (int, float)) and rate > 0 else None,
         )
         label = self._categories.get(group[0].get("category_id"), {}).get("name")
         phrases = (one[key] for one in group for key in _PHRASE_KEYS if isinstance(one.get(key), str))
-        return Track(name, tracked, label, rows, phrase=next(phrases, None))
+        is_crowd = any(one.get("iscrowd") for one in group)
+        return Track(name, tracked, label, rows, phrase=next(phrases, None), is_crowd=is_crowd)
+
+
+def _read_frames(names: Sequence[str]) -> list[int]:
+    """Return which frame of the video each picture is, by the rising numbers in their names; none where they lack."""
+    digits = [re.findall(r"\d+", name.rpartition("/")[2].rpartition(".")[0]) for name in names]
+    numbers = [int(found[-1]) if found else -1 for found in digits]
+    if not all(before < after for before, after in pairwise([-1, *numbers])):
+        return []
+    return [number - (numbers[0] == 1) for number in numbers]
 
 
 __all__ = ["CocoVideoReader"]

@@ -1,9 +1,10 @@
 """CVAT for video: tracks of objects as XML."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
@@ -21,9 +22,10 @@ class CvatVideoReader(TracksReader):
     The tracks of a file of the form "CVAT for video 1.1"; it is held in memory.
 
     Read are the tracks (`label`, `id`) and their boxes (`frame`, from 0; `xtl`, `ytl`, `xbr`, `ybr` in pixels;
-    `outside="1"` where the object is not to be seen), and from `meta` the name of the video (`source`, or `name` of
-    the task), its `original_size`, and its `size` in frames. An attribute `caption`, `phrase` or `description`
-    describes the object in words. The tasks are those of `TracksReader`.
+    `outside="1"` where the object is not to be seen; of one with a `rotation`, the upright box around it), and from
+    `meta` the name of the video (`source`, or `name` of the task), its `original_size`, and its `size` in frames. An
+    attribute `caption`, `phrase` or `description` describes the object in words. The tasks are those of
+    `TracksReader`.
 
     A document type, which may define entities, is refused.
 
@@ -50,8 +52,7 @@ class CvatVideoReader(TracksReader):
             rows = []
             for box in track.iter("box"):
                 frame = read_number(box.get("frame"))
-                values = None if box.get("outside") == "1" else [read_number(box.get(side)) for side in _SIDES]
-                rows.append((frame, frame, values))
+                rows.append((frame, frame, None if box.get("outside") == "1" else _read_sides(box)))
             words = [part for part in track.iter("attribute") if part.get("name") in _PHRASE_NAMES]
             phrase = next((part.text.strip() for part in words if part.text and part.text.strip()), None)
             name = f"{video.name} track {track.get('id', number)}"
@@ -82,9 +83,25 @@ def read_xml(path: str | Path) -> Element:
         raise InputError(f"{path} cannot be read as an XML file: {error}.") from error
 
 
+def _read_sides(box: Element) -> list[Any]:
+    """Return left, top, right and bottom of a box; of one that is turned around its centre, of what it covers."""
+    sides = [read_number(box.get(side)) for side in _SIDES]
+    degrees = read_number(box.get("rotation", "0"))
+    if degrees == 0.0 or not all(isinstance(value, float) for value in (*sides, degrees)):
+        return sides
+    left, top, right, bottom = sides
+    cosine, sine = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    half_width = ((right - left) * cosine + (bottom - top) * sine) / 2
+    half_height = ((right - left) * sine + (bottom - top) * cosine) / 2
+    x, y = (left + right) / 2, (top + bottom) / 2
+    return [x - half_width, y - half_height, x + half_width, y + half_height]
+
+
 def _read_video(part: Element) -> TrackedVideo:
     """Return the video that the meta data of a file or of a task name."""
-    name = next((text for key in ("source", "name") if (text := part.findtext(f".//{key}"))), None)
+    # Labels, too, have a <name>.
+    places = (".//source", "meta/task/name", "meta/job/name", "name")
+    name = next((text for place in places if (text := part.findtext(place))), None)
     size = [read_number(part.findtext(f".//original_size/{side}")) for side in ("width", "height")]
     count = read_number(part.findtext(".//size"))
     # A task that leaves frames out, or begins later, counts its own frames, but its boxes have those of the video.

@@ -8,7 +8,7 @@ from typing import Any
 from ...processing.media_llava_st import InputError
 from ..skips import RecordError
 from .cvat_video import read_xml
-from .json_files import JsonRecords, load_json
+from .json_files import LINE_SUFFIXES, JsonRecords, load_json
 from .tables import read_columns
 
 _PICKLE_ENDINGS = (".p", ".pkl", ".pickle")
@@ -43,6 +43,8 @@ def read_first_record(path: Path) -> Mapping[str, Any]:
             head = file.read(4096).removeprefix(_BYTE_ORDER_MARK).lstrip()
         if ending == ".txt":
             return {"line": head.partition(b"\n")[0].decode("utf-8", "replace").strip()}
+        if ending in LINE_SUFFIXES and head.startswith(b"["):
+            raise InputError(f"{path} holds an array, not a record per line: name it .json.")
         if ending == ".json" and head.startswith(b"{"):
             first = load_json(path)
         else:

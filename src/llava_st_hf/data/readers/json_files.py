@@ -27,7 +27,7 @@ MAX_RECORD_BYTES = 64 * 2**20
 _CHUNK_BYTES = 4 * 2**20
 _MIN_CACHED_BYTES = 2**20  # scanning a smaller file takes no time worth a cache
 _INDEX_VERSION = 2
-_LINE_SUFFIXES = (".jsonl", ".ndjson")
+LINE_SUFFIXES = (".jsonl", ".ndjson")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _WHITESPACE = " \t\r\n"
 _NUMBER_GOES_ON = ("", *"0123456789.eE+-")
@@ -111,7 +111,7 @@ class JsonRecords:
 
     @property
     def _has_lines(self) -> bool:
-        return self.path.suffix.lower() in _LINE_SUFFIXES
+        return self.path.suffix.lower() in LINE_SUFFIXES
 
     def _open(self) -> BinaryIO:
         try:
@@ -349,4 +349,4 @@ def get_list(content: Any, name: str, path: str | Path) -> list[Any]:
     return values
 
 
-__all__ = ["MAX_RECORD_BYTES", "JsonRecords", "get_list", "load_json"]
+__all__ = ["LINE_SUFFIXES", "MAX_RECORD_BYTES", "JsonRecords", "get_list", "load_json"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...processing.media_llava_st import InputError
 from ..annotation_checks import read_number
+from .tables import read_lines
 from .tracks import Track, TrackedVideo, TracksReader
 
 # Of MOT16 and its successors.
@@ -77,14 +78,8 @@ class MotReader(TracksReader):
 
     def _read_lines(self) -> list[list[float]]:
         """Return the numbers of each line."""
-        try:
-            lines = Path(self.path).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{self.path} cannot be read as a text file: {error}.") from error
         rows = []
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
+        for number, line in read_lines(self.path):
             values = [read_number(cell) for cell in line.replace(",", " ").split()]
             if len(values) < _NUM_COLUMNS or not all(isinstance(value, float) for value in values):
                 raise InputError(
@@ -100,7 +95,7 @@ class MotReader(TracksReader):
         folder = path.parent.parent if path.parent.name in ("gt", "det") else path.parent
         parser = configparser.ConfigParser(interpolation=None)
         try:
-            parser.read(folder / "seqinfo.ini", encoding="utf-8")
+            parser.read(folder / "seqinfo.ini", encoding="utf-8-sig")
             told = dict(parser["Sequence"]) if "Sequence" in parser else {}
         except (configparser.Error, UnicodeDecodeError) as error:
             reason = " ".join(str(error).split())

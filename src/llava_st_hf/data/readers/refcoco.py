@@ -20,8 +20,8 @@ class RefCocoReader(FileReader):
 
     The file is `{"images": [...], "annotations": [...]}`; it is held in memory. Of an image `id`, `file_name`,
     `width`, `height` (pixels) and `caption` (the phrase) are read. Of an annotation `bbox` ([left, top, width, height]
-    in pixels) and `image_id`, or where there is none `id`, which names the image. Each image has one annotation. A box
-    is clipped to the image. A caption that holds `<image>` is the whole question.
+    in pixels) and `image_id`, or where no image has that, `id`, which names the image. Each image has one annotation.
+    A box is clipped to the image. A caption that holds `<image>` is the whole question.
 
     Args:
         prompt_variant (`int`, *optional*):
@@ -48,10 +48,13 @@ class RefCocoReader(FileReader):
             raise InputError(f"prompt_variant is {show(self.prompt_variant)}: give a number from 0 to {last}.")
         content = load_json(self.path)
         images = get_list(content, "images", self.path)
+        known = {_get_name(image, "id") for image in images}
         annotations: dict[Any, list[Any]] = {}
         for annotation in get_list(content, "annotations", self.path):
-            if isinstance(annotation, Mapping):
-                annotations.setdefault(_get_name(annotation, "image_id", "id"), []).append(annotation)
+            # The published files pair equal ids; an `image_id` that they may have, too, is that of COCO.
+            name = _get_name(annotation, "image_id")
+            name = name if name in known else _get_name(annotation, "id")
+            annotations.setdefault(name, []).append(annotation)
         return [(image, annotations.get(_get_name(image, "id"), [])) for image in images]
 
     def get_entry_id(self, entry: Any) -> Any:
@@ -80,9 +83,9 @@ class RefCocoReader(FileReader):
         return super().choose_variant(record_id) if self.prompt_variant is None else self.prompt_variant
 
 
-def _get_name(raw: Any, *fields: str) -> int | str | None:
-    """Return the first of some fields that there is, if it can be a name."""
-    value = next((raw[field] for field in fields if field in raw), None) if isinstance(raw, Mapping) else None
+def _get_name(raw: Any, field: str) -> int | str | None:
+    """Return a field, if it can be a name."""
+    value = raw.get(field) if isinstance(raw, Mapping) else None
     return value if isinstance(value, (int, str)) else None
 
 

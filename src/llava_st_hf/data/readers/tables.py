@@ -1,5 +1,6 @@
-"""Rows of CSV files, with the names of their columns."""
+"""Rows of CSV files, with the names of their columns, and lines of text files."""
 
+import codecs
 import csv
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -7,13 +8,17 @@ from pathlib import Path
 
 from ...processing.media_llava_st import InputError
 
+_DELIMITERS = (",", ";", "\t")
+
 
 def read_csv(path: str | Path, columns: Collection[str] = ()) -> list[dict[str, str]]:
     """
     Return the rows of a CSV file with a header, each by the names of its columns; empty cells are left out.
 
     Args:
-        path (`str` or `Path`): The file, in UTF-8, with or without a byte order mark.
+        path (`str` or `Path`):
+            The file, in UTF-8, or in UTF-16 with a byte order mark. Its cells are parted by commas, or by semicolons
+            or tabs, whatever its header has most of, as spreadsheets write them.
         columns (`Collection[str]`, *optional*): Columns that there must be.
 
     Raises:
@@ -39,15 +44,34 @@ def read_columns(path: str | Path) -> list[str]:
         return list(reader.fieldnames)
 
 
+def read_lines(path: str | Path) -> list[tuple[int, str]]:
+    """Return the lines of a text file that are not blank, with their numbers; raises `InputError`."""
+    try:
+        with open(path, encoding=_find_encoding(path)) as file:
+            return [(number, line.strip()) for number, line in enumerate(file, start=1) if line.strip()]
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{path} cannot be read as a text file: {error}. Save it as UTF-8.") from error
+
+
 @contextmanager
 def _open_table(path: str | Path) -> Iterator[csv.DictReader]:
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
+        with open(path, encoding=_find_encoding(path), newline="") as file:
+            header = file.readline()
+            file.seek(0)
+            reader = csv.DictReader(file, strict=True, delimiter=max(_DELIMITERS, key=header.count))
             reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             yield reader
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeError as error:
+        raise InputError(f"{path} cannot be read as a CSV file: {error}. Save it as UTF-8.") from error
+    except (OSError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a CSV file: {error}.") from error
 
 
-__all__ = ["read_columns", "read_csv"]
+def _find_encoding(path: str | Path) -> str:
+    """Return UTF-16 where the file says so by its byte order mark, as spreadsheets write it, or else UTF-8."""
+    with open(path, "rb") as file:
+        return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+
+
+__all__ = ["read_columns", "read_csv", "read_lines"]

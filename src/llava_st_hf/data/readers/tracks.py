@@ -14,6 +14,7 @@ from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..samples import Media
 from ..skips import RecordError, make_error
 from .base import FileReader, name_event
+from .coco import write_label
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Track(NamedTuple):
             box, or `None` where the object is not to be seen.
         form (`str`, *optional*, defaults to `"xywh"`): What the four numbers are.
         phrase (`str`, *optional*): What describes this object, and no other of its video.
+        is_crowd (`bool`, *optional*, defaults to `False`): Whether it is several objects, which makes no record.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Track(NamedTuple):
     rows: Sequence[tuple[Any, Any, Any]]
     form: BoxForm = "xywh"
     phrase: str | None = None
+    is_crowd: bool = False
 
 
 @dataclass(eq=False)
@@ -92,11 +95,13 @@ class TracksReader(FileReader):
         entries = [
             track
             for track in tracks
-            if self.task == "elc" or track.phrase is not None or kinds[track.video.name, repr(track.label)] == 1
+            if not track.is_crowd
+            and (self.task == "elc" or track.phrase is not None or kinds[track.video.name, repr(track.label)] == 1)
         ]
         if len(entries) < len(tracks):
             logger.warning(
-                "%s: %d of %d tracks make no record of the task %s: their name alone does not tell them from others.",
+                "%s: %d of %d tracks make no record of the task %s: crowds, or objects that their name alone does not "
+                "tell from others.",
                 self.path,
                 len(tracks) - len(entries),
                 len(tracks),
@@ -127,15 +132,16 @@ class TracksReader(FileReader):
         if not runs:
             raise RecordError("invalid_field", "boxes", "the track has no box: give one where the object is seen.")
         ends = [(run[0], run[-1]) for run in runs] if self.task == "stvg_several" else [(runs[0][0], runs[-1][-1])]
-        phrase = entry.phrase or entry.label
-        if not isinstance(phrase, str) or not phrase.strip():
-            raise make_error("label", phrase, "give the name of the object")
+        label = entry.label
+        if not entry.phrase and not (isinstance(label, str) and label.strip()):
+            raise make_error("label", label, "give the name of the object")
+        phrase = (entry.phrase or f"the {write_label(label)}").strip()
         return Annotation(
             task=self.task,
             media_type="video",
             media=media,
-            query=name_event(phrase if entry.phrase else f"the {phrase.strip()}"),
-            answer=phrase.strip() if entry.phrase else f"the {phrase.strip()}",
+            query=name_event(phrase),
+            answer=phrase,
             spans=tuple(AnnotatedSpan(end, "frames", field="frames") for end in ends),
             tubes=(AnnotatedTube(boxes, "frames"),),
             size=video.size,
