@@ -17,8 +17,10 @@ from torch.utils.data import DataLoader
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor
 from llava_st_hf.data import media_loading
 from llava_st_hf.data.collator import LlavaSTDataCollator
+from llava_st_hf.data.readers.st_align import StAlignReader
+from llava_st_hf.data.readers.user_jsonl import UserJsonlReader
 from llava_st_hf.data.samples import Media, Sample
-from llava_st_hf.data.skips import SkippedRecord, SkipReport, TooManySkipsError, read_skip_report
+from llava_st_hf.data.skips import SkippedRecord, SkipReport, TooManySkipsError, count_notes, read_skip_report
 from llava_st_hf.processing import video_processing_llava_st
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.processing.notation_llava_st import NOTATION
@@ -607,3 +609,39 @@ def test_real_annotations_come_back_in_pixels_and_seconds(processor, real_media_
             else:
                 size = info.width if coordinate.kind == "x" else info.height
                 assert fraction * size == pytest.approx(coordinate.value, abs=0.5)
+
+
+def test_an_event_between_two_sampled_frames_is_learnt_at_the_nearest(processor, clip, tmp_path):
+    record = {
+        "video": clip.name,
+        "query": "she blinks",
+        "span_seconds": [1.21, 1.23],
+        "boxes": {"1.21": [0, 0, 32, 24], "1.23": [32, 24, 64, 48]},
+    }
+    (tmp_path / "mine.jsonl").write_text(json.dumps(record))
+    (sample,) = UserJsonlReader(tmp_path / "mine.jsonl", "mine", clip.parent, num_frames=3)
+    report = SkipReport(tmp_path / "skipped.jsonl", max_skip_share=0)
+    batch = LlavaSTDataCollator(processor, report, num_frames=3)([sample])
+    assert (report.num_used, report.num_skipped) == (1, 0)
+    learnt = processor.tokenizer.decode(batch["labels"][0][batch["labels"][0] >= 0])
+    assert learnt.count("<t_") == 3 and learnt.count("<x_") == 2  # a span, and one box
+
+
+def test_coordinates_that_were_put_right_are_counted_in_the_report(processor, clip, tmp_path):
+    record = {
+        "id": 7,
+        "video": clip.name,
+        "conversations": [
+            {"from": "human", "value": "<video>\nWhen?"},
+            {"from": "gpt", "value": "{<TEMP-OUTPUT><TEMP-OUTPUT>}"},
+        ],
+        "variables": {"temporal_output_locations": [0.5, 1.02]},
+    }
+    far = {**record, "id": 8, "variables": {"temporal_output_locations": [0.5, 1.2]}}
+    (tmp_path / "a.jsonl").write_text(json.dumps(record) + "\n" + json.dumps(far))
+    report = SkipReport(tmp_path / "skipped.jsonl", max_skip_share=1)
+    LlavaSTDataCollator(processor, report)(list(StAlignReader(tmp_path / "a.jsonl", "kitchen", clip.parent)))
+    assert (report.num_used, report.num_skipped) == (1, 1)
+    assert count_notes(report.path) == {("kitchen", "clamped_coordinate"): 1}
+    (skipped,) = read_skip_report(report.path)
+    assert skipped.id == "8" and "variables.temporal_output_locations[1] is 1.2" in skipped.detail

@@ -14,6 +14,8 @@ from llava_st_hf.data.skips import (
     SkippedRecord,
     SkipReport,
     TooManySkipsError,
+    check_report,
+    count_notes,
     read_skip_report,
 )
 from llava_st_hf.processing.media_llava_st import InputError
@@ -131,3 +133,16 @@ def test_a_report_can_be_sent_to_workers(tmp_path):
     report.add(make_note())
     copy = pickle.loads(pickle.dumps(report))
     assert copy.counts == report.counts and copy.required_sources == {"lawn"} and copy.max_skip_share == 0.5
+
+
+def test_what_was_put_right_is_counted_apart_from_skips(tmp_path):
+    path = tmp_path / "skipped.jsonl"
+    report = SkipReport(path, max_skip_share=1)
+    for _ in range(2):  # two epochs
+        report.use("1", "kitchen", [("clamped_coordinate", "a[0] is 1.02, which counts as the edge")])
+        report.use("2", "kitchen")
+    assert (report.num_used, report.num_skipped) == (4, 0)
+    assert read_skip_report(path) == []
+    assert count_notes(path) == {("kitchen", "clamped_coordinate"): 1}
+    assert report.format_table().splitlines()[-1] == "2 records of kitchen used with clamped_coordinate"
+    check_report(path)  # a later run goes on with it

@@ -11,12 +11,14 @@ from training_runs import make_shapes
 from llava_st_hf import LlavaSTConfig, LlavaSTProcessor
 from llava_st_hf.data.mixture_spec import MixtureSpec
 from llava_st_hf.data.shapes import ShapesDataset, write_shapes
+from llava_st_hf.data.skips import SkipReport
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.training import recipe as recipe_module
 from llava_st_hf.training.recipe import read_recipe
 from llava_st_hf.training.run import (
     check_num_frames,
     choose_checkpoint,
+    describe_skips,
     read_mixtures,
     record_settings,
     run_recipe,
@@ -287,3 +289,12 @@ def test_accelerate_configs_are_read(path):
 
 def test_shapes_of_the_tests_are_those_of_the_data_set():
     assert [sample.id for sample in make_shapes(2)] == ["st-shapes/0/0", "st-shapes/0/1"]
+
+
+def test_the_end_of_a_run_says_what_was_put_right(tmp_path):
+    report = SkipReport(tmp_path / "skipped.jsonl")
+    report.use("1", "kitchen", [("clamped_coordinate", "a[0] is 1.02, which counts as the edge")])
+    assert describe_skips(report.path).splitlines() == [
+        "no record was skipped",
+        "1 records of kitchen used with clamped_coordinate",
+    ]

@@ -112,7 +112,7 @@ class LlavaSTDataCollator:
                 try:
                     encoded.append(self._encode(record))
                     task_ids.append(list(TASKS).index(record.task))
-                    self.skip_report.count_used()
+                    self.skip_report.use(record.id, record.source, record.notes)
                     continue
                 except RecordError as error:
                     record = SkippedRecord.from_error(record.id, record.source, error)

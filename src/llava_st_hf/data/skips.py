@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -138,6 +138,7 @@ class SkipReport:
         self.max_skip_share = max_skip_share
         self.required_sources = frozenset(required_sources)
         self.counts: Counter[tuple[str, str]] = Counter()  # by source and reason
+        self.notes: Counter[tuple[str, str]] = Counter()  # what was put right of used ones, by source and kind
         self.num_used = 0
 
     @property
@@ -149,6 +150,20 @@ class SkipReport:
         """Count records that were fine."""
         self.num_used += num_records
 
+    def use(self, id: str, source: str, notes: Sequence[tuple[str, str]] = ()) -> None:
+        """
+        Count a record that is used, and write down what its reader put right.
+
+        Args:
+            id (`str`): Name of the record.
+            source (`str`): Name of the data set.
+            notes (`Sequence[tuple[str, str]]`, *optional*): Of each the kind and a sentence, see `Sample.notes`.
+        """
+        self.count_used()
+        for kind, detail in notes:
+            self.notes[source, kind] += 1
+            self._write({"id": id[:1000], "source": source, "note": kind, "detail": detail[:1000]})
+
     def add(self, skipped: SkippedRecord) -> None:
         """
         Write down one skipped record.
@@ -157,15 +172,7 @@ class SkipReport:
             `TooManySkipsError`: When its source is required, or the share of skipped records is above the limit.
         """
         self.counts[skipped.source, skipped.reason] += 1
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            line = json.dumps(asdict(skipped), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
-            # One write to a file opened for appending: lines of several processes do not mix.
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                os.write(descriptor, line)
-            finally:
-                os.close(descriptor)
+        self._write(asdict(skipped))
         where = f"; see {self.path}" if self.path is not None else ""
         if skipped.source in self.required_sources:
             raise TooManySkipsError(
@@ -179,6 +186,19 @@ class SkipReport:
                 f"{self.max_skip_share:g}; the last one: {skipped.detail} Check the data with `llava-st data check`, "
                 f"or raise max_skip_share{where}."
             )
+
+    def _write(self, fields: Mapping[str, str]) -> None:
+        """Append a line to the file, if there is one."""
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        line = json.dumps(fields, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        # One write to a file opened for appending: lines of several processes do not mix.
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(descriptor, line)
+        finally:
+            os.close(descriptor)
 
     def check_total(self, num_skipped: int, num_records: int) -> None:
         """Raise `TooManySkipsError` at the end of a run that skipped too many, however few its records were."""
@@ -199,7 +219,8 @@ class SkipReport:
 
     def format_table(self) -> str:
         """Return the counts by source and reason as a table, with the total below it."""
-        return format_skip_table(self.counts, self.num_used + self.num_skipped, self.path)
+        table = format_skip_table(self.counts, self.num_used + self.num_skipped, self.path)
+        return "\n".join([table, *describe_notes(self.notes)])
 
 
 def read_skip_report(path: str | Path) -> list[SkippedRecord]:
@@ -214,16 +235,30 @@ def read_skip_report(path: str | Path) -> list[SkippedRecord]:
     Returns:
         `list[SkippedRecord]`: In the order in which they were met; a line that was cut off by a kill is left out.
     """
-    skipped: dict[SkippedRecord, None] = {}  # in order, each once
+    return [SkippedRecord(*values) for values in _read_lines(path, ("id", "source", "reason", "detail"))]
+
+
+def count_notes(path: str | Path) -> Counter[tuple[str, str]]:
+    """Return what was put right of the records that a run used, by source and kind; each record counts once."""
+    return Counter((source, kind) for _, source, kind in _read_lines(path, ("id", "source", "note")))
+
+
+def describe_notes(counts: Mapping[tuple[str, str], int]) -> list[str]:
+    """Return a line for each source and kind of what was put right."""
+    return [f"{count} records of {source} used with {kind}" for (source, kind), count in sorted(counts.items())]
+
+
+def _read_lines(path: str | Path, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return some fields of each line that has them, in order, each once."""
+    found: dict[tuple[str, ...], None] = {}
     path = Path(path)
     for line in path.read_bytes().split(b"\n") if path.is_file() else ():
         try:
             fields: dict[str, Any] = json.loads(line)
-            note = SkippedRecord(**{name: fields[name] for name in ("id", "source", "reason", "detail")})
+            found[tuple(fields[name] for name in names)] = None
         except (ValueError, KeyError, TypeError):
             continue
-        skipped[note] = None
-    return list(skipped)
+    return list(found)
 
 
 def check_share(share: float) -> None:
@@ -237,7 +272,7 @@ def check_report(path: str | Path) -> None:
     path = Path(path)
     if path.is_dir() or not path.resolve().parent.is_dir():
         raise InputError(f"the report is {path}: give the name of a file in a folder that exists.", field="report")
-    if path.is_file() and path.stat().st_size and not read_skip_report(path):
+    if path.is_file() and path.stat().st_size and not (read_skip_report(path) or count_notes(path)):
         raise InputError(
             f"the report is {path}, which is no report of skipped records: give another name.", field="report"
         )
@@ -259,6 +294,8 @@ __all__ = [
     "TooManySkipsError",
     "check_report",
     "check_share",
+    "count_notes",
+    "describe_notes",
     "format_skip_table",
     "make_error",
     "read_skip_report",

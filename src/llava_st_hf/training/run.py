@@ -19,7 +19,7 @@ from ..data.mixture_spec import MixtureSpec
 from ..data.sample_writing import DEFAULT_NUM_FRAMES
 from ..data.samples import Sample
 from ..data.shapes import ShapesDataset
-from ..data.skips import SkippedRecord, SkipReport, read_skip_report
+from ..data.skips import SkippedRecord, SkipReport, count_notes, describe_notes, read_skip_report
 from ..evaluation.benchmarks.base import Benchmark
 from ..evaluation.benchmarks.held_out_records import HeldOutRecords
 from ..evaluation.benchmarks.st_shapes import StShapes
@@ -296,12 +296,13 @@ def make_skip_report(records: Records | None, path: Path, max_skip_share: float 
 
 def describe_skips(path: Path) -> str:
     """Return what was skipped in all processes and workers, by source and reason."""
-    skipped = read_skip_report(path)
+    skipped, notes = read_skip_report(path), describe_notes(count_notes(path))
     if not skipped:
-        return "no record was skipped"
+        return "\n".join(["no record was skipped", *notes])
     counts = Counter((note.source, note.reason) for note in skipped)
     rows = [(source, reason, count) for (source, reason), count in sorted(counts.items())]
-    return f"{format_table(('source', 'reason', 'records'), rows)}\n{len(skipped)} records skipped; see {path}"
+    table = format_table(("source", "reason", "records"), rows)
+    return "\n".join([table, f"{len(skipped)} records skipped; see {path}", *notes])
 
 
 def open_benchmark(data: DataArguments, args: LlavaSTTrainingConfig, eval_records: Records | None) -> Benchmark | None:

@@ -105,7 +105,7 @@ def _generate_rows(reader: Reader, parts: list[tuple[int, int]], report: SkipRep
         for index in range(first, last):
             record = reader[index]
             if isinstance(record, Sample):
-                report.count_used()
+                report.use(record.id, record.source, record.notes)
                 yield record.to_row()
             else:
                 report.note(record)

@@ -300,7 +300,7 @@ class _Writer:
                         # A clip of several media is one whose frames are pictures.
                         is_clip = record.media_type == "video" and len(record.media) == 1
                         kinds.add("video" if is_clip else "image")
-                    self.report.count_used()
+                    self.report.use(record.id, record.source, record.notes)
                 digest.update(description)
                 shard.end += 1
                 bar.update()
