@@ -51,6 +51,15 @@ def test_names_tell_more(sequence):
         MotReader(sequence / "gt/gt.txt", "mot", sequence, names={1: 3})
 
 
+def test_a_box_outside_of_the_frame_says_that_the_object_is_gone(sequence):
+    (sequence / "gt/gt.txt").write_text("1,4,32,24,64,48,1,3,1\n2,4,-64,24,64,48,1,3,0\n3,4,-32,24,64,48,1,3,1\n")
+    (record,) = MotReader(sequence / "gt/gt.txt", "mot", sequence)
+    assert isinstance(record, Sample), record
+    coordinates = [(lexeme.kind, lexeme.value) for lexeme in record.find_coordinates()[1]]
+    assert [value for kind, value in coordinates if kind == "t"] == pytest.approx([0, 2 / 3])
+    assert coordinates[-4:] == [("x", 0.0), ("y", 0.1), ("x", 0.1), ("y", 0.3)]  # clipped
+
+
 def test_a_byte_order_mark_is_no_part_of_the_facts(sequence):
     (sequence / "seqinfo.ini").write_text(SEQINFO, encoding="utf-8-sig")
     (record,) = MotReader(sequence / "gt/gt.txt", "mot", sequence)

@@ -76,7 +76,7 @@ class TracksReader(FileReader):
     of the kind: other tracks are no records. How many are none is said in a warning.
 
     Between two boxes the object moves evenly from one to the other, unless a frame between them says that it is not to
-    be seen. A box is clipped to the frame.
+    be seen. A box is clipped to the frame; one wholly outside of it says that the object has left the picture.
     """
 
     num_frames: int = DEFAULT_NUM_FRAMES
@@ -121,6 +121,8 @@ class TracksReader(FileReader):
         for frame, place, values in entry.rows:
             number = place if has_pictures else check_frame(frame, "frame")
             box = None if values is None else AnnotatedBox(values, entry.form, field=f"box of frame {frame}")
+            if box is not None and video.size is not None and _is_outside(box, video.size):
+                box = None
             if boxes.get(number) is not None and box is not None:
                 raise make_error("frame", frame, "it has two boxes of this object; give one")
             boxes[number] = box or boxes.get(number)
@@ -160,6 +162,13 @@ class TracksReader(FileReader):
         if len(found) > 1 and video.pictures:  # the folder may have more frames than were annotated
             return tuple(Media(path=self.folder.resolve(name, "file_name")) for name in video.pictures)
         return found
+
+
+def _is_outside(box: AnnotatedBox, size: tuple[int, int]) -> bool:
+    """Tell whether a box that has an area has none of it inside the frame."""
+    left, top, right, bottom = box.xyxy
+    has_area = left < right and top < bottom
+    return has_area and (right <= 0 or bottom <= 0 or left >= size[0] or top >= size[1])
 
 
 __all__ = ["Track", "TrackedVideo", "TracksReader"]
