@@ -73,20 +73,14 @@ def mixed(clip, picture):
             question="Is <image>\nlike <image>\n?",
             answer="Yes, they are the same picture, pixel by pixel.",
         ),
-        make_sample(Media(frames=draw(30, 36, 40), frame_rate=10.0), answer="From <t=1.5s> on."),
+        make_sample(Media(frames=draw(30, 36, 40)), video_fps=10.0, answer="From <t=1.5s> on."),
         make_sample(Media(frames=draw(20, 30)), media_type="image"),
     ]
 
 
 def process_alone(processor, sample: Sample) -> dict:
     """What the processor makes of the record as a user would hand it over."""
-    options = {}
-    if any(item.frame_rate for item in sample.media):
-        rate = sample.media[0].frame_rate
-        options = {"video_metadata": [{"total_num_frames": len(sample.media[0].frames), "fps": rate}]}
-    return processor.apply_chat_template(
-        sample.to_messages(), tokenize=True, return_dict=True, return_tensors="pt", processor_kwargs=options
-    )
+    return processor.apply_chat_template(sample.to_messages(), tokenize=True, return_dict=True, return_tensors="pt")
 
 
 def decode_labels(processor, labels: torch.Tensor) -> str:
@@ -270,7 +264,7 @@ def make_bad_samples(folder, clip, picture) -> dict[str, tuple[str, str, Sample]
         "data address": ("network_media", "download it", image("data:image/png;base64,AAAA")),
         "late time": ("invalid_field", "outside the clip", video(clip, answer="At <t=99s>.")),
         "wide box": ("invalid_field", "outside the frame", image(picture, answer="At <x=99px>.")),
-        "no rate": ("invalid_field", "no frame rate", make_sample(Media(frames=draw(9, 9, 9)), answer="<t=1s>")),
+        "no rate": ("invalid_field", "give video_fps", make_sample(Media(frames=draw(9, 9, 9)), answer="<t=1s>")),
         "sizes differ": (
             "invalid_field",
             "one size",

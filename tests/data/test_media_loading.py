@@ -43,7 +43,7 @@ def test_a_clip_is_that_of_the_video_processor(video_processor, clip):
 
 def test_frames_in_memory_have_the_time_of_their_rate(video_processor):
     frames = draw(41, 24, 24)
-    loaded = load_media(make_sample(Media(frames=frames, frame_rate=10.0), frame_range=(0, 40)), video_processor)
+    loaded = load_media(make_sample(Media(frames=frames), video_fps=10.0, frame_range=(0, 40)), video_processor)
     assert loaded.video_metadata[0].to_media_info().frame_seconds == (0.0, 1.0, 2.0, 3.0, 4.0)
     assert np.array_equal(loaded.blocks[0].permute(0, 2, 3, 1).numpy(), frames[::10])
 
@@ -57,8 +57,17 @@ def test_the_processor_may_sample_by_rate(clip):
     assert caught.value.reason == "oversized_media"
     pictures = [Media(frames=frame) for frame in draw(9, 24, 24)]
     assert len(load_media(make_sample(*pictures), processor, num_frames=4).blocks[0]) == 4
-    with pytest.raises(RecordError, match="asks for frames by their time"):
+    with pytest.raises(
+        RecordError, match=r"nothing says when .* are: give video_fps \(frames a second\) or frame_seconds"
+    ):
         load_media(make_sample(*pictures), processor)
+    assert load_media(make_sample(*pictures, video_fps=4), processor).video_metadata[0].frames_indices == [
+        0,
+        2,
+        4,
+        6,
+        8,
+    ]
 
 
 def test_pictures_of_a_clip(video_processor):

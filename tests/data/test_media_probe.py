@@ -87,7 +87,7 @@ def make(task, media_type, media, question, answer, **fields):
 
 
 def test_media_in_every_form(clip, pictures, array_clip):
-    in_memory = make("video_qa", "video", (Media(frames=array_clip, frame_rate=2.0),), "What?", "Noise.")
+    in_memory = make("video_qa", "video", (Media(frames=array_clip),), "What?", "Noise.", video_fps=2.0)
     (info,) = probe_media(in_memory, num_frames=6)
     assert (info.width, info.height, info.frame_seconds) == (45, 31, (0, 0.5, 1.0, 1.5, 2.0, 2.5))
     kept = make("video_qa", "video", tuple(Media(path=path) for path in pictures), "What?", "Colours.")

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -152,10 +153,43 @@ def test_what_is_no_row(row):
         Sample.from_row(row)
 
 
+TIMES = ("video_fps", "frame_seconds")
+
+
+@pytest.mark.parametrize("times", [{"video_fps": 12.5}, {"frame_seconds": (-0.5, 0.0, 7.25)}])
+def test_the_times_of_frames_go_with_them(times):
+    sample = make_sample(media=tuple(Media(path=f"{number}.png") for number in range(3)), **times)
+    assert Sample.from_row(sample.to_row()) == sample
+    messages = sample.to_messages()
+    (name,) = times
+    assert messages[0]["content"][0][name] == times[name]
+    assert name not in sample.to_messages(["other"])[0]["content"][0]
+    again = Sample.from_messages(messages, sample.id, sample.source, sample.task)
+    assert again == sample and again.has_times and not replace(sample, **{name: None}).has_times
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({"video_fps": 0}, "video_fps is 0; give a number"),
+        ({"video_fps": "fast"}, "video_fps is 'fast'; give a number"),
+        ({"frame_seconds": 3.0}, "give the time of each"),
+        ({"frame_seconds": (0.0, 1.0)}, "give a time for each of the 3 frames"),
+        ({"frame_seconds": (0.0, 2.0, 1.0)}, "are not numbers in order"),
+        ({"frame_seconds": (0.0, 2.0, "x")}, "are not numbers in order"),
+        ({"frame_seconds": (0.0, 1.0, 2.0), "video_fps": 1}, "give one of the two"),
+        ({"video_fps": 1, "media": (Media(path="a.mp4"),)}, "a file says it by itself"),
+    ],
+)
+def test_times_that_cannot_be_are_refused(fields, found):
+    with pytest.raises(RecordError, match=found):
+        make_sample(**{"media": tuple(Media(path=f"{number}.png") for number in range(3)), **fields})
+
+
 def test_rows_there_and_back():
     sample = make_sample(media=(Media(path="a.mp4", content=b"abc"),), frame_range=(3, 9))
     row = sample.to_row()
-    assert list(row) == ["id", "source", "task", "media_type", "media", "frame_range", "messages"]
+    assert list(row) == ["id", "source", "task", "media_type", "media", "frame_range", *TIMES, "messages"]
     assert Sample.from_row({**row, "surplus": 1}) == sample
     assert Sample.from_row(make_text("Hi", "Hello").to_row()) == make_text("Hi", "Hello")
     with pytest.raises(RecordError, match="encode them"):

@@ -132,8 +132,8 @@ def samples(case, processor) -> list[Sample]:
     (message,) = processor.build_messages("another", video=CLIP, **case.asking)
     question = message["content"][1]["text"]
     messages = ({"role": "user", "content": question}, {"role": "assistant", "content": case.answer})
-    media = (Media(frames=CLIP, frame_rate=5.0),)
-    return [Sample(name, "mine", "another", "video", media, messages) for name in "ab"]
+    media = (Media(frames=CLIP),)
+    return [Sample(name, "mine", "another", "video", media, messages, video_fps=5.0) for name in "ab"]
 
 
 def test_it_is_listed_and_says_what_a_record_has(case):

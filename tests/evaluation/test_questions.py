@@ -16,8 +16,8 @@ def make_sample(task: str, *texts: str, frame_range: tuple[int, int] | None = No
     frames = np.zeros((20, 72, 72, 3), dtype=np.uint8)
     roles = ["user", "assistant"] * (len(texts) // 2)
     messages = tuple({"role": role, "content": text} for role, text in zip(roles, texts, strict=True))
-    media = (Media(frames=frames, frame_rate=5.0),)
-    return Sample("7", "test", task, "video", media, messages, frame_range)
+    media = (Media(frames=frames),)
+    return Sample("7", "test", task, "video", media, messages, frame_range, video_fps=5.0)
 
 
 ELC = make_sample(

@@ -326,7 +326,7 @@ def test_each_video_has_a_rate_of_its_own(processor, clip):
         ({"video_fps": 0}, "video_fps is 0; give a number of frames a second above 0"),
         ({"video_fps": [1, 2]}, "video_fps has 2 entries for 1 videos"),
         ({"frame_seconds": [0.0, 1.0]}, "frame_seconds has 2 entries for 12 frames"),
-        ({"frame_seconds": [float(second) for second in range(12, 0, -1)]}, "not in order"),
+        ({"frame_seconds": [float(second) for second in range(12, 0, -1)]}, "not numbers in order"),
     ],
 )
 def test_wrong_times_are_refused(processor, options, words):

@@ -131,9 +131,16 @@ def make_record(task: str, media_type: str, frames: list[np.ndarray], turns: lis
     """Make a record of arrays and of the texts of user and assistant in turns."""
     roles = ("user", "assistant")
     messages = tuple({"role": roles[index % 2], "content": text} for index, text in enumerate(turns))
-    media = tuple(Media(frames=item, frame_rate=5.0 if item.ndim == 4 else None) for item in frames)
+    media = tuple(Media(frames=item) for item in frames)
+    fields["video_fps"] = 5.0 if media_type == "video" else None
     return Sample(
-        id="1", source="snapshot", task=task, media_type=media_type, media=media, messages=messages, **fields
+        id="1",
+        source="snapshot",
+        task=task,
+        media_type=media_type,
+        media=media,
+        messages=messages,
+        **fields,
     )
 
 

@@ -173,6 +173,8 @@ class Annotation:
         frame_range (`tuple[int, int]`, *optional*): First and last frame of the part of the video that is meant.
         frame_count (`int`, *optional*): Frames of the video, as the annotations count them.
         frame_rate (`float`, *optional*): Frames per second of the video, as the annotations have it.
+        video_fps (`float`, *optional*): Frames a second of a clip that is kept as pictures.
+        frame_seconds (`tuple[float, ...]`, *optional*): The time of each of those pictures, instead.
         duration_seconds (`float`, *optional*): Length of the video, as the annotations have it.
         cut_overhang (`bool`, *optional*, defaults to `True`):
             Whether a box that reaches over the frame by any length, and an end in seconds behind the clip, as data
@@ -194,6 +196,8 @@ class Annotation:
     frame_range: tuple[int, int] | None = None
     frame_count: int | None = None
     frame_rate: float | None = None
+    video_fps: float | None = None
+    frame_seconds: tuple[float, ...] | None = None
     duration_seconds: float | None = None
     cut_overhang: bool = True
 

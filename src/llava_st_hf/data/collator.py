@@ -3,7 +3,7 @@
 import bisect
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..processing.notation_llava_st import NOTATION
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.prompt_expansion_llava_st import RAW_FAST_TOKENS
 from ..processing.tasks_llava_st import TASKS
+from ..processing.video_requests_llava_st import list_times
 from .media_loading import MAX_FILE_BYTES, MAX_PIXELS, load_media
 from .samples import Sample
 from .skips import RecordError, SkippedRecord, SkipReport
@@ -41,6 +42,7 @@ class LlavaSTDataCollator:
             Whether a sample that is longer is cut at its end instead of skipped. The cut stays behind the last medium,
             outside of spans and boxes, and leaves at least one label: else the sample is skipped.
         num_frames (`int`, *optional*): Frames to sample of each clip; what the processor samples when left out.
+        video_fps (`float`, *optional*): Frames a second of clips that are kept as frames, where a record does not say.
         max_pixels (`int`, *optional*, defaults to 134,217,728): See `load_media`.
         max_file_bytes (`int`, *optional*, defaults to 4,294,967,296): See `load_media`.
         return_task_ids (`bool`, *optional*, defaults to `False`): Whether a batch says which task each sample has.
@@ -59,6 +61,7 @@ class LlavaSTDataCollator:
     max_length: int | None = None
     truncation: bool = False
     num_frames: int | None = None
+    video_fps: float | None = None
     max_pixels: int = MAX_PIXELS
     max_file_bytes: int = MAX_FILE_BYTES
     return_task_ids: bool = False
@@ -68,6 +71,8 @@ class LlavaSTDataCollator:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise InputError(f"{name} is {value!r}: give a whole number above 0.")
+        if self.video_fps is not None:
+            list_times("video_fps", self.video_fps, 1)
         if self.truncation and self.processor.tokenizer.truncation_side != "right":
             raise InputError(
                 f"the tokenizer's truncation_side is {self.processor.tokenizer.truncation_side!r}: samples are cut at "
@@ -137,6 +142,8 @@ class LlavaSTDataCollator:
     def _encode(self, sample: Sample) -> dict[str, torch.Tensor]:
         """Turn one record into tensors, those of tokens of shape (tokens,)."""
         self._check_media_tokens(sample)
+        if not sample.has_times:
+            sample = replace(sample, video_fps=self.video_fps)
         media = load_media(
             sample,
             self.processor.video_processor,

@@ -9,7 +9,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,12 +25,16 @@ from ..processing.image_loading_llava_st import (
     open_picture,
 )
 from ..processing.media_llava_st import EmptyMediaError, MediaInfo, MissingMediaError, OversizedMediaError
-from ..processing.video_processing_llava_st import DEFAULT_FPS, LlavaSTVideoMetadata, LlavaSTVideoProcessor
+from ..processing.video_processing_llava_st import LlavaSTVideoMetadata, LlavaSTVideoProcessor
+from .annotations import Annotation
 from .samples import Media, Sample
 from .skips import RecordError
 
 MAX_PIXELS = 128 * 2**20  # 400 MB as RGB
 MAX_FILE_BYTES = 4 * 2**30
+
+# How the times of frames are said, for messages.
+TIMES_FIX = "give video_fps (frames a second) or frame_seconds in the record, or video_fps in the mixture"
 
 # What decoders let through for damaged files. `MediaError`, which most of it becomes, is a `ValueError`.
 _DECODER_ERRORS = (
@@ -67,8 +71,7 @@ class LoadedMedia:
         """Return size and time line of each medium."""
         if not self.video_metadata:
             return tuple(load_images(self.blocks)[1])
-        timed = (replace(metadata, fps=metadata.fps or DEFAULT_FPS) for metadata in self.video_metadata)
-        return tuple(metadata.to_media_info() for metadata in timed)
+        return tuple(metadata.to_media_info() for metadata in self.video_metadata)
 
 
 def load_media(
@@ -108,12 +111,12 @@ def load_media(
     if num_frames is not None:
         request["num_frames"] = num_frames
     item = sample.media[0]
-    check_no_seconds(sample)
+    check_times(sample, num_frames is None and video_processor.num_frames is None)
     if len(sample.media) > 1:
-        return _load_pictures_of_clip(sample.media, video_processor, request, max_pixels)
+        return _load_pictures_of_clip(sample, video_processor, request, max_pixels)
     with reasons_of_errors(item, "media[0]"):
         if item.frames is not None:
-            given = LlavaSTVideoMetadata(total_num_frames=len(item.frames), fps=item.frame_rate)
+            given = get_metadata_of_frames(sample)
             return LoadedMedia(*video_processor.decode_videos(item.frames, video_metadata=given, **request))
         source = item.path if item.content is None else item.content
         return LoadedMedia(*video_processor.decode_videos(source, **request))
@@ -128,15 +131,22 @@ def _open_images(media: tuple[Media, ...], max_pixels: int) -> list[Any]:
     return images
 
 
+def get_metadata_of_frames(record: Sample | Annotation) -> LlavaSTVideoMetadata:
+    """Return what a record says of its clip that is kept as frames."""
+    seconds = None if record.frame_seconds is None else [float(second) for second in record.frame_seconds]
+    return LlavaSTVideoMetadata(total_num_frames=None, fps=record.video_fps, frame_seconds=seconds)
+
+
 def _load_pictures_of_clip(
-    media: tuple[Media, ...], video_processor: LlavaSTVideoProcessor, request: dict[str, Any], max_pixels: int
+    sample: Sample, video_processor: LlavaSTVideoProcessor, request: dict[str, Any], max_pixels: int
 ) -> LoadedMedia:
     """Sample a clip whose frames are pictures of their own; only those sampled are opened, one at a time."""
+    media, metadata = sample.media, get_metadata_of_frames(sample)
     rate = {"num_frames": video_processor.num_frames, "fps": video_processor.fps}
     if "num_frames" in request:
         rate = {"fps": None}
     with reasons_of_errors(media[0], "media"):
-        places = video_processor.sample_frames(LlavaSTVideoMetadata(total_num_frames=len(media)), **rate, **request)
+        places = video_processor.choose_frames(metadata, len(media), **rate, **request)
     size: tuple[int, int] | None = None
     resized: dict[int, torch.Tensor] = {}  # (1, 3, height, width) by place
     for place in dict.fromkeys(places.tolist()):
@@ -152,26 +162,29 @@ def _load_pictures_of_clip(
             )
         with reasons_of_errors(media[place], name):
             (resized[place],), _ = video_processor.decode_videos([np.asarray(picture)], do_sample_frames=False)
-    width, height = size
-    metadata = LlavaSTVideoMetadata(
-        total_num_frames=len(media), width=width, height=height, frames_indices=places.tolist()
-    )
+    metadata.width, metadata.height = size
     return LoadedMedia([torch.cat([resized[place] for place in places.tolist()])], [metadata])
 
 
-def check_no_seconds(sample: Sample) -> None:
-    """Refuse times in seconds of a clip whose frames nobody knows the rate of, with a `RecordError`."""
-    item = sample.media[0]
-    if len(sample.media) == 1 and (item.frames is None or item.frame_rate is not None):
+def check_times(sample: Sample, samples_by_rate: bool = False) -> None:
+    """Refuse, with a `RecordError`, what needs the times of a clip's frames where nothing says them."""
+    if sample.has_times:
         return
+    if samples_by_rate:
+        raise RecordError(
+            "invalid_field",
+            "video_fps",
+            "video_fps is missing: frames are sampled by their time (fps), but nothing says when those of the clip "
+            f"are: {TIMES_FIX}.",
+        )
     for message, coordinates in zip(sample.messages, sample.find_coordinates(), strict=True):
         for coordinate in coordinates:
             if coordinate.unit == "seconds":
                 raise RecordError(
                     "invalid_field",
                     "messages",
-                    f"a message of the {message['role']} holds {coordinate.text}, but the frames of the clip have no "
-                    "frame rate: write times as fractions, <t=0.35>.",
+                    f"a message of the {message['role']} holds {coordinate.text}, but nothing says when the frames of "
+                    f"the clip are: {TIMES_FIX}, or write times as fractions, <t=0.35>.",
                 )
 
 
@@ -259,10 +272,12 @@ def _describe(item: Media) -> str:
 __all__ = [
     "MAX_FILE_BYTES",
     "MAX_PIXELS",
+    "TIMES_FIX",
     "LoadedMedia",
     "check_file",
-    "check_no_seconds",
     "check_num_pixels",
+    "check_times",
+    "get_metadata_of_frames",
     "load_media",
     "reasons_of_errors",
 ]

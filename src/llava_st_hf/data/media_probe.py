@@ -2,20 +2,25 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from ..processing.frame_sampling_llava_st import compute_clip_end
 from ..processing.image_loading_llava_st import open_picture
 from ..processing.image_loading_llava_st import probe_image as probe_image_file
 from ..processing.media_llava_st import MediaInfo
 from ..processing.video_decoding_llava_st import probe_video as probe_video_file
-from ..processing.video_processing_llava_st import DEFAULT_FPS, LlavaSTVideoMetadata, LlavaSTVideoProcessor
+from ..processing.video_processing_llava_st import LlavaSTVideoMetadata, LlavaSTVideoProcessor
 from ..processing.video_timeline_llava_st import Timeline, open_video
-from .media_loading import MAX_PIXELS, check_file, check_no_seconds, check_num_pixels, reasons_of_errors
+from .annotations import Annotation
+from .media_loading import (
+    MAX_PIXELS,
+    check_file,
+    check_num_pixels,
+    check_times,
+    get_metadata_of_frames,
+    reasons_of_errors,
+)
 from .samples import Media, Sample
 
 
@@ -48,7 +53,12 @@ def probe_video(path: str, num_frames: int, frame_range: tuple[int, int] | None 
     Raises:
         `RecordError`: For a file that is no video, or has no frames, or too large ones.
     """
-    return _probe_clip((Media(path=path),), "media", frame_range, LlavaSTVideoProcessor(num_frames=num_frames))
+    return _probe_file(Media(path=path), "media", frame_range, LlavaSTVideoProcessor(num_frames=num_frames))
+
+
+def probe_frames(annotation: Annotation, num_frames: int) -> MediaInfo:
+    """Return the same of a clip that is kept as pictures, which an annotation says the times of."""
+    return _probe_frames(annotation, None, LlavaSTVideoProcessor(num_frames=num_frames))
 
 
 def probe_timeline(path: str) -> Timeline:
@@ -106,10 +116,12 @@ def probe_media(
         return tuple(
             MediaInfo("image", *size, source=item.path) for size, item in zip(sizes, sample.media, strict=True)
         )
-    check_no_seconds(sample)
-    if num_frames is not None:
-        video_processor = LlavaSTVideoProcessor(num_frames=num_frames)
-    return (_probe_clip(sample.media, "media[0]", sample.frame_range, video_processor or LlavaSTVideoProcessor()),)
+    if num_frames is not None or video_processor is None:
+        video_processor = LlavaSTVideoProcessor(**({} if num_frames is None else {"num_frames": num_frames}))
+    check_times(sample, video_processor.num_frames is None)
+    if sample.is_kept_as_frames:
+        return (_probe_frames(sample, sample.frame_range, video_processor),)
+    return (_probe_file(sample.media[0], "media[0]", sample.frame_range, video_processor),)
 
 
 def check_headers(sample: Sample) -> VideoHeader | None:
@@ -135,29 +147,42 @@ def check_headers(sample: Sample) -> VideoHeader | None:
     return found[0] if len(found) == 1 else None
 
 
-def _probe_clip(
-    media: Sequence[Media], name: str, frame_range: tuple[int, int] | None, video_processor: LlavaSTVideoProcessor
+def _probe_file(
+    item: Media, name: str, frame_range: tuple[int, int] | None, video_processor: LlavaSTVideoProcessor
 ) -> MediaInfo:
-    """Measure a clip in any of its forms: a file, an array, or pictures of its frames."""
-    first, problems = media[0], ()
-    if len(media) > 1 or first.frames is not None:
-        num_frames = len(media) if len(media) > 1 else len(first.frames)
-        width, height = _probe_picture(first, name)
-        metadata = LlavaSTVideoMetadata(num_frames, fps=first.frame_rate, source=first.path)
-        seconds = np.arange(num_frames) / (first.frame_rate or DEFAULT_FPS)
-        metadata.stated_end_seconds = num_frames / (first.frame_rate or DEFAULT_FPS)
-    else:
-        width, height, timeline = _probe(probe_video_file, first, name)
-        seconds, problems = timeline.seconds, timeline.problems
-        metadata = LlavaSTVideoMetadata(len(seconds), frame_seconds=seconds.tolist(), source=first.path)
-        metadata.stated_end_seconds = timeline.end_seconds
+    """Measure a clip that is a file."""
+    width, height, timeline = _probe(probe_video_file, item, name)
+    metadata = LlavaSTVideoMetadata(
+        None, width=width, height=height, frame_seconds=timeline.seconds.tolist(), problems=timeline.problems
+    )
+    metadata.source, metadata.stated_end_seconds = item.path, timeline.end_seconds
+    return _sample(metadata, len(timeline), item, name, frame_range, video_processor)
+
+
+def _probe_frames(
+    record: Sample | Annotation, frame_range: tuple[int, int] | None, video_processor: LlavaSTVideoProcessor
+) -> MediaInfo:
+    """Measure a clip that is kept as frames: an array, or pictures."""
+    first = record.media[0]
+    metadata = get_metadata_of_frames(record)
+    metadata.width, metadata.height = _probe_picture(first, "media[0]")
+    metadata.source = first.path
+    num_frames = len(record.media) if len(record.media) > 1 else len(first.frames)
+    return _sample(metadata, num_frames, first, "media[0]", frame_range, video_processor)
+
+
+def _sample(
+    metadata: LlavaSTVideoMetadata,
+    num_frames: int,
+    item: Media,
+    name: str,
+    frame_range: tuple[int, int] | None,
+    video_processor: LlavaSTVideoProcessor,
+) -> MediaInfo:
     rate = {"num_frames": video_processor.num_frames, "fps": video_processor.fps}
-    with reasons_of_errors(first, name):
-        places = video_processor.sample_frames(metadata, **rate, frame_range=frame_range)
-    times = tuple(seconds[places].tolist())
-    last = len(seconds) - 1 if frame_range is None else int(frame_range[1])
-    end = compute_clip_end(seconds, last, metadata.stated_end_seconds)
-    return MediaInfo("video", width, height, tuple(places.tolist()), times, first.path, problems, end)
+    with reasons_of_errors(item, name):
+        video_processor.choose_frames(metadata, num_frames, **rate, frame_range=frame_range)
+    return metadata.to_media_info()
 
 
 def _probe_picture(item: Media, name: str) -> tuple[int, int]:
@@ -185,6 +210,7 @@ def _probe_path(probe: Callable[[Any], Any], path: str, modified_ns: int, num_by
 __all__ = [
     "VideoHeader",
     "check_headers",
+    "probe_frames",
     "probe_header",
     "probe_image",
     "probe_media",

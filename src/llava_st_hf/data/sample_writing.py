@@ -18,8 +18,9 @@ from ..processing.prompt_coordinates_llava_st import compute_fraction
 from ..processing.tasks_llava_st import TASKS, get_task
 from .annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation, BoxValues
 from .media_fit import MediaFit, fit_to_file
-from .media_probe import probe_image, probe_video
-from .samples import Sample
+from .media_loading import TIMES_FIX
+from .media_probe import probe_frames, probe_image, probe_video
+from .samples import Sample, check_frame_times
 from .skips import RecordError, make_error, show
 
 # How long a box holds where no second one tells how it moves on.
@@ -89,6 +90,8 @@ def make_sample(
         media=annotation.media,
         messages=messages,
         frame_range=conversation.frame_range,
+        video_fps=conversation.video_fps,
+        frame_seconds=annotation.frame_seconds,
     )
 
 
@@ -201,8 +204,16 @@ class _Conversation:
         if self.annotation.media_type == "image":
             return probe_image(media[0].path)
         if len(media) > 1:
-            raise make_error("video", f"a folder of {len(media)} pictures", "it has no seconds; give a video file")
+            return self._probe_pictures()
         return probe_video(media[0].path, self.num_frames)
+
+    def _probe_pictures(self) -> MediaInfo:
+        annotation, num_pictures = self.annotation, len(self.annotation.media)
+        if annotation.video_fps is None and annotation.frame_seconds is None:
+            pictures = f"a folder of {num_pictures} pictures"
+            raise make_error("video", pictures, f"it has no seconds; {TIMES_FIX}, or a video file")
+        check_frame_times(num_pictures, annotation.video_fps, annotation.frame_seconds)
+        return probe_frames(annotation, self.num_frames)
 
     @cached_property
     def fit(self) -> MediaFit:
@@ -270,7 +281,17 @@ class _Conversation:
     @property
     def frame_rate(self) -> float | None:
         """Frames a second of the annotations."""
-        return self.annotation.frame_rate or (None if self.annotation.media_type == "image" else self.fit.frame_rate)
+        known = self.annotation.frame_rate or self.annotation.video_fps
+        return known or (None if self.annotation.media_type == "image" else self.fit.frame_rate)
+
+    @property
+    def video_fps(self) -> float | None:
+        """Frames a second of a clip that is kept as pictures: what is said of them, or of a video with as many."""
+        annotation = self.annotation
+        num_pictures = len(annotation.media) if annotation.media_type == "video" else 1
+        if annotation.video_fps or annotation.frame_seconds or num_pictures == 1:
+            return annotation.video_fps
+        return annotation.frame_rate if annotation.frame_count == num_pictures else None
 
     def _convert_time(self, time: float, unit: str, field: str) -> float:
         """Return a time in the unit of the clip."""

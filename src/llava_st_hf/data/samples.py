@@ -11,6 +11,8 @@ Parquet and in `datasets` it is a row of `get_features()`:
 | `media_type` | string | `video`, `image`, or `text` where there is no medium |
 | `media` | list of {`bytes`, `path`} | the clip; or the images, in order; or the frames of a clip kept as pictures |
 | `frame_range` | list of 2 integers, or null | first and last frame of the clip that the record is about |
+| `video_fps` | number, or null | frames a second of a clip that is kept as pictures |
+| `frame_seconds` | list of numbers, or null | the time of each of those pictures, instead |
 | `messages` | list of {`role`, `content`} | the conversation; it ends with what the model is to learn |
 
 Coordinates are written `<t=0.409>`, `<x=0.35>`, `<y=0.442>`: fractions of the clip (of `frame_range`, where given), of
@@ -31,6 +33,7 @@ from ..processing.notation_llava_st import NOTATION, Lexeme
 from ..processing.prompt_coordinates_llava_st import check_prompt_coordinates
 from ..processing.prompt_expansion_llava_st import check_encodable
 from ..processing.tasks_llava_st import TASKS
+from ..processing.video_requests_llava_st import TIME_FIELDS, list_times
 from .skips import RecordError, make_error, show
 
 MEDIA_TYPES = ("video", "image", "text")
@@ -52,13 +55,11 @@ class Media:
         frames (`np.ndarray`, *optional*):
             uint8 (frames, height, width, 3) of a clip or (height, width, 3) of an image, for media that were made in
             memory. It cannot be stored in a row.
-        frame_rate (`float`, *optional*): Frames per second of a clip in `frames`.
     """
 
     path: str | None = None
     content: bytes | None = None
     frames: np.ndarray | None = None
-    frame_rate: float | None = None
 
     def __post_init__(self):
         if self.path is None and self.content is None and self.frames is None:
@@ -101,6 +102,8 @@ class Sample:
         messages (`tuple[dict[str, str], ...]`):
             `role` (`"system"` once at the front, then `"user"` and `"assistant"` in turns) and `content`.
         frame_range (`tuple[int, int]`, *optional*): First and last frame of the part of the clip that is meant.
+        video_fps (`float`, *optional*): Frames a second of a clip that is kept as frames.
+        frame_seconds (`tuple[float, ...]`, *optional*): The time of each of those frames, instead.
         notes (`tuple[tuple[str, str], ...]`, *optional*, defaults to `()`):
             What its reader put right, a kind and a sentence each, for `llava-st data check`. No part of the record.
 
@@ -133,6 +136,8 @@ class Sample:
     media: tuple[Media, ...]
     messages: tuple[Mapping[str, str], ...]
     frame_range: tuple[int, int] | None = None
+    video_fps: float | None = None
+    frame_seconds: tuple[float, ...] | None = None
     notes: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self):
@@ -145,6 +150,7 @@ class Sample:
             raise make_error("task", self.task, f"choose one of {', '.join(TASKS)}")
         self._check_media()
         self._check_frame_range()
+        self._check_times()
         self._check_messages()
 
     def _check_media(self) -> None:
@@ -172,6 +178,22 @@ class Sample:
                 self.frame_range,
                 "give the first and the last frame of a video as whole numbers, the first not after the last",
             )
+
+    @property
+    def is_kept_as_frames(self) -> bool:
+        """Whether the medium is a clip in the form of its frames, which do not tell when they are."""
+        return self.media_type == "video" and (len(self.media) > 1 or self.media[0].frames is not None)
+
+    @property
+    def has_times(self) -> bool:
+        """Whether something says when the frames of a clip are: its file, or the record."""
+        return not self.is_kept_as_frames or self.video_fps is not None or self.frame_seconds is not None
+
+    def _check_times(self) -> None:
+        num_frames = 0
+        if self.is_kept_as_frames:
+            num_frames = len(self.media) if len(self.media) > 1 else len(self.media[0].frames)
+        check_frame_times(num_frames, self.video_fps, self.frame_seconds)
 
     def _check_messages(self) -> None:
         if not isinstance(self.messages, (tuple, list)) or not all(isinstance(m, Mapping) for m in self.messages):
@@ -230,6 +252,8 @@ class Sample:
             "media_type": self.media_type,
             "media": [{"bytes": item.content, "path": item.path} for item in self.media],
             "frame_range": None if self.frame_range is None else list(self.frame_range),
+            "video_fps": self.video_fps,
+            "frame_seconds": None if self.frame_seconds is None else list(self.frame_seconds),
             "messages": [{"role": message["role"], "content": message["content"]} for message in self.messages],
         }
 
@@ -250,7 +274,7 @@ class Sample:
         media = [] if media is None else media
         if not isinstance(media, (list, tuple)) or not all(isinstance(item, Mapping) for item in media):
             raise make_error("media", media, "give a list of {bytes, path}")
-        frame_range = row.get("frame_range")
+        frame_range, seconds = row.get("frame_range"), row.get("frame_seconds")
         return cls(
             id=row["id"],
             source=row["source"],
@@ -259,6 +283,8 @@ class Sample:
             media=tuple(Media(path=item.get("path"), content=item.get("bytes")) for item in media),
             messages=tuple(row["messages"]) if isinstance(row["messages"], (list, tuple)) else row["messages"],
             frame_range=tuple(frame_range) if isinstance(frame_range, (list, tuple)) else frame_range,
+            video_fps=row.get("video_fps"),
+            frame_seconds=tuple(seconds) if isinstance(seconds, (list, tuple)) else seconds,
         )
 
     def to_messages(self, media: Sequence[Any] | None = None) -> list[dict[str, Any]]:
@@ -268,18 +294,19 @@ class Sample:
         Args:
             media (`Sequence[Any]`, *optional*):
                 What to put in the place of the media: a clip, or the images in order. Defaults to the paths, bytes or
-                arrays of the record.
+                arrays of the record, with the times of frames.
 
         Returns:
             `list[dict]`: Messages whose content is a list of blocks, media at their places.
         """
-        kind = self.media_type
+        kind, times = self.media_type, {}
         if media is None:
+            times = {name: getattr(self, name) for name in TIME_FIELDS if getattr(self, name) is not None}
             media = [item.source for item in self.media]
             # Frames that are kept as pictures are one clip.
             media = [media] if kind == "video" and len(media) > 1 else media
         frames = {"frame_range": list(self.frame_range)} if self.frame_range is not None else {}
-        blocks = [{"type": kind, kind: item, **frames} for item in media]
+        blocks = [{"type": kind, kind: item, **frames, **times} for item in media]
         marked = any(MEDIA_PLACEHOLDER.search(message["content"]) for message in self.messages)
         messages = []
         for message in self.messages:
@@ -311,7 +338,8 @@ class Sample:
             messages (`Sequence[Mapping]`):
                 Messages with `role` and `content`, a text or a list of blocks: `{"type": "text", "text": ...}`,
                 `{"type": "video", "video": ...}`, `{"type": "image", "image": ...}`; media are paths, bytes, arrays
-                (uint8), or for a video a list of these, its frames.
+                (uint8), or for a video a list of these, its frames, beside which `video_fps` or `frame_seconds` may
+                stand.
             id (`str`): Name of the record.
             source (`str`): Name of the data set.
             task (`str`): One of `TASKS`.
@@ -338,6 +366,7 @@ class Sample:
             texts = [b["text"] if b["type"] == "text" else "" if is_at_front else f"<{b['type']}>\n" for b in turn]
             written.append({"role": message.get("role"), "content": "".join(texts)})
         media = [item for block in blocks for item in _list_media(block[block["type"]])]
+        times = {name: block[name] for block in blocks for name in TIME_FIELDS if block.get(name) is not None}
         ranges = [tuple(block["frame_range"]) for block in blocks if block.get("frame_range") is not None]
         return cls(
             id=id,
@@ -347,11 +376,30 @@ class Sample:
             media=tuple(media),
             messages=tuple(written),
             frame_range=frame_range if frame_range is not None or not ranges else ranges[0],
+            video_fps=times.get("video_fps"),
+            frame_seconds=tuple(times["frame_seconds"]) if "frame_seconds" in times else None,
         )
 
     def find_coordinates(self) -> list[list[Lexeme]]:
         """Return the coordinates of each message, in their order."""
         return [NOTATION.find_coordinates(message["content"]) for message in self.messages]
+
+
+def check_frame_times(num_frames: int, video_fps: Any, frame_seconds: Any) -> None:
+    """Check what a record says of the times of its clip's frames, of which a file or an image has 0 here."""
+    if video_fps is None and frame_seconds is None:
+        return
+    name, value = ("video_fps", video_fps) if frame_seconds is None else ("frame_seconds", frame_seconds)
+    if not num_frames:
+        raise make_error(name, value, "it is of a clip that is kept as frames; a file says it by itself, leave it out")
+    if video_fps is not None and frame_seconds is not None:
+        raise make_error("video_fps", video_fps, "frame_seconds says when the frames are too; give one of the two")
+    try:
+        list_times(name, list(value) if isinstance(value, tuple) else value, 1)
+    except InputError as error:
+        raise RecordError("invalid_field", name, f"{name}: {error}") from error
+    if name == "frame_seconds" and len(value) != num_frames:
+        raise make_error(name, value, f"give a time for each of the {num_frames} frames")
 
 
 def get_features(kind: str | None = None) -> Any:
@@ -374,6 +422,8 @@ def get_features(kind: str | None = None) -> Any:
             "media_type": Value("string"),
             "media": List({"video": Video(decode=False), "image": Image(decode=False)}.get(kind, plain)),
             "frame_range": List(Value("int64")),
+            "video_fps": Value("float64"),
+            "frame_seconds": List(Value("float64")),
             "messages": List({"role": Value("string"), "content": Value("string")}),
         }
     )
@@ -422,5 +472,6 @@ __all__ = [
     "MEDIA_TYPES",
     "Media",
     "Sample",
+    "check_frame_times",
     "get_features",
 ]

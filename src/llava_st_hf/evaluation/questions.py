@@ -11,6 +11,7 @@ from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError, MediaInfo
 from ..processing.notation_llava_st import NOTATION, CoordinateVocabulary
 from ..processing.prompt_coordinates_llava_st import compute_fraction
+from ..processing.tasks_llava_st import get_task
 from .protocols import find_failure
 
 
@@ -61,8 +62,10 @@ def read_question(sample: Sample, media: tuple[MediaInfo, ...], vocabulary: Coor
         (coordinate.kind, compute_fraction(coordinate, media, vocabulary))
         for coordinate in NOTATION.find_coordinates(text)
     ]
-    times = [fraction for axis, fraction in fractions if axis == "t"]
-    edges = [fraction for axis, fraction in fractions if axis != "t"]
+    # Of another task they are words of the query, as in "what follows <t=0.5>", which bound no answer.
+    needs = get_task(sample.task).needs
+    times = [fraction for axis, fraction in fractions if axis == "t" and {"start", "span"} & set(needs)]
+    edges = [fraction for axis, fraction in fractions if axis != "t" and "box" in needs]
     return Question(
         sample.task,
         text,

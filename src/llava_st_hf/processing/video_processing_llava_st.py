@@ -24,7 +24,7 @@ from .frame_sampling_llava_st import check_sampling, compute_clip_end, compute_s
 from .image_loading_llava_st import FILE_TYPES, flatten_videos, get_source_path, open_image
 from .media_llava_st import UNKNOWN_RATE, EmptyMediaError, MediaError, MediaInfo
 from .video_decoding_llava_st import probe_video, read_video, resize_frames
-from .video_requests_llava_st import TIME_FIELDS, list_requests, list_times
+from .video_requests_llava_st import REQUEST_FIELDS, TIME_FIELDS, list_requests, list_times
 
 # Of frames that come without a time line, which is noted (`UNKNOWN_RATE`); transformers assumes it too
 # (`VideoMetadata.sampled_fps`).
@@ -263,6 +263,34 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
             max_frames=max_frames,
         )
 
+    def choose_frames(self, metadata: LlavaSTVideoMetadata, count: int, **request) -> np.ndarray:
+        """
+        Choose frames of a clip that is given as frames; its metadata become those of what is chosen.
+
+        Args:
+            metadata ([`LlavaSTVideoMetadata`]):
+                What is known of the frames; where nothing says when they are, that is noted as a problem.
+            count (`int`): How many frames there are.
+            request: As for `sample_frames`.
+
+        Returns:
+            `np.ndarray`: `int64`, shape (sampled frames,), positions among the frames.
+
+        Raises:
+            `MediaError`: For frames that are asked for by a time that nothing says, or that there are not.
+        """
+        asked = {name: request.get(name) for name in REQUEST_FIELDS}
+        check_sampling("the video", **asked)
+        _complete_metadata(metadata, count, asked)
+        places = self.sample_frames(metadata, **request)
+        seconds, end = np.asarray(metadata.frame_seconds), _find_end(metadata, metadata.frame_seconds)
+        ranges = {name: asked[name] for name in ("frame_range", "time_range")}
+        _, last = find_clip("the video", seconds, **ranges, end_seconds=end)
+        metadata.stated_end_seconds = compute_clip_end(seconds, last, end)
+        metadata.frames_indices = [metadata.frames_indices[place] for place in places]
+        metadata.frame_seconds = [metadata.frame_seconds[place] for place in places]
+        return places
+
     def _decode_and_sample_videos(
         self,
         videos: Any,
@@ -319,15 +347,10 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
         self, video: Any, given: VideoMetadata | None, request: dict[str, Any], options: dict[str, Any]
     ) -> tuple[torch.Tensor, LlavaSTVideoMetadata]:
         frames = _to_channels_first(video, options.get("input_data_format"))
-        check_sampling("the video", **request)
-        metadata = _complete_metadata(given, frames, request)
-        places = self.sample_frames(metadata, max_frames=options.get("max_frames"), **request)
-        seconds, end = np.asarray(metadata.frame_seconds), _find_end(metadata, metadata.frame_seconds)
-        ranges = {name: request.get(name) for name in ("frame_range", "time_range")}
-        _, last = find_clip("the video", seconds, **ranges, end_seconds=end)
-        metadata.stated_end_seconds = compute_clip_end(seconds, last, end)
-        metadata.frames_indices = [metadata.frames_indices[place] for place in places]
-        metadata.frame_seconds = [metadata.frame_seconds[place] for place in places]
+        metadata = given or LlavaSTVideoMetadata(total_num_frames=None)
+        metadata.height = metadata.height or frames.shape[2]
+        metadata.width = metadata.width or frames.shape[3]
+        places = self.choose_frames(metadata, len(frames), max_frames=options.get("max_frames"), **request)
         if len(places) != len(frames) or (places != np.arange(len(frames))).any():
             frames = frames[torch.from_numpy(places)]
         return frames, metadata
@@ -491,18 +514,13 @@ def _find_end(metadata: LlavaSTVideoMetadata, seconds: Sequence[float]) -> float
     """Return where the file of a clip ends: where its metadata say, or with the last of its frames."""
     if metadata.stated_end_seconds is not None:
         return metadata.stated_end_seconds
-    return float(seconds[-1]) + 1 / (metadata.fps or DEFAULT_FPS)
+    spacing = float(seconds[-1] - seconds[0]) / max(len(seconds) - 1, 1)
+    return float(seconds[-1]) + (1 / metadata.fps if metadata.fps else spacing)
 
 
-def _complete_metadata(
-    given: LlavaSTVideoMetadata | None, frames: torch.Tensor, request: Mapping[str, Any]
-) -> LlavaSTVideoMetadata:
-    """Return metadata with an index and a time stamp for each of the given frames, or with a note of unknown times."""
-    count = len(frames)
-    metadata = given or LlavaSTVideoMetadata(total_num_frames=count)
+def _complete_metadata(metadata: LlavaSTVideoMetadata, count: int, request: Mapping[str, Any]) -> None:
+    """Give metadata an index and a time stamp for each of some frames, or a note that nothing says their times."""
     metadata.total_num_frames = metadata.total_num_frames or count
-    metadata.height = metadata.height or frames.shape[2]
-    metadata.width = metadata.width or frames.shape[3]
     name = metadata.source or "the video"
     if metadata.frames_indices is None:
         metadata.frames_indices = list(range(count))
@@ -527,7 +545,6 @@ def _complete_metadata(
                 f"{name}: video_metadata.{field_name} has {len(metadata[field_name])} entries for {count} frames; "
                 "give one for each frame, or leave it out."
             )
-    return metadata
 
 
 __all__ = [

@@ -33,6 +33,8 @@ def list_requests(options: dict[str, Any], num_videos: int) -> list[dict[str, An
 def list_times(name: str, value: Any, num_videos: int) -> list[Any]:
     """Return the rate, or the times, of each video's frames, and check them."""
     value = value.tolist() if isinstance(value, np.ndarray) else value
+    if name == "frame_seconds" and not isinstance(value, (list, tuple)):
+        raise MediaError(f"frame_seconds is {value!r}; give the time of each frame in seconds.", field=name)
     is_for_one = name == "frame_seconds" and not any(isinstance(item, (list, tuple, type(None))) for item in value)
     values = list(value) if isinstance(value, (list, tuple)) and not is_for_one else [value]
     if name == "video_fps" and not isinstance(value, (list, tuple)):
@@ -40,11 +42,16 @@ def list_times(name: str, value: Any, num_videos: int) -> list[Any]:
     if len(values) != num_videos:
         raise MediaError(f"{name} has {len(values)} entries for {num_videos} videos; give one for each.", field=name)
     for entry in values:
-        times = np.asarray([] if entry is None else entry, dtype=np.float64)
+        try:
+            times = np.asarray([] if entry is None else entry, dtype=np.float64)
+        except (TypeError, ValueError):
+            times = np.array([np.nan])
         if name == "video_fps" and not (np.isfinite(times) & (times > 0)).all():
             raise MediaError(f"video_fps is {entry!r}; give a number of frames a second above 0.", field=name)
         if name == "frame_seconds" and not (np.isfinite(times).all() and (np.diff(times) >= 0).all()):
-            raise MediaError("frame_seconds are not in order; give the time of each frame, ascending.", field=name)
+            raise MediaError(
+                "frame_seconds are not numbers in order; give the time of each frame, ascending.", field=name
+            )
     return values
 
 

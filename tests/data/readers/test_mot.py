@@ -35,7 +35,7 @@ def test_a_sequence_of_pictures(sequence, caplog):
     for folder in (sequence, sequence.parent):
         reader = MotReader(sequence / "gt/gt.txt", "mot", folder, vary_prompts=False)
         (record,) = reader  # there are two pedestrians, and one that does not count
-        assert (record.id, len(record.media)) == ("MOT-01 track 4", 4)
+        assert (record.id, len(record.media), record.video_fps) == ("MOT-01 track 4", 4, 30.0)
         assert "Between  {<t=0.0><t=1.0>} , where is the car?" in record.messages[0]["content"]
         times = [lexeme.value for lexeme in record.find_coordinates()[1] if lexeme.kind == "t"]
         assert times == pytest.approx([0, 1 / 3, 1])  # frame 3 has others, but not this one

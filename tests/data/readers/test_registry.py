@@ -220,7 +220,7 @@ def test_options_reach_the_reader(folder):
         (("activitynet", "a.json", "mine"), {}, "The nearest is activitynet_captions"),
         (([], "a.json", "mine"), {}, r"format is \[\]"),
         (("refcoco", "a.json", "mine"), {"frames": 3}, "frames is no option of the format refcoco: it takes prompt_v"),
-        (("st_align", "a.json", "mine"), {"frames": 3}, "it takes no options"),
+        (("st_align", "a.json", "mine"), {"frames": 3}, "it takes video_fps"),
         (("coco", "lost.json", "mine"), {}, "lost.json"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from video_files import encode, rotate_mp4
 
-from llava_st_hf.data.media_probe import probe_image, probe_video
+from llava_st_hf.data.media_probe import probe_image, probe_media, probe_video
 from llava_st_hf.data.readers.user_jsonl import UserJsonlReader
 from llava_st_hf.data.samples import Sample
 from llava_st_hf.data.skips import SkipReport, TooManySkipsError, read_skip_report
@@ -293,8 +293,32 @@ def test_a_folder_of_pictures_has_no_seconds(folder, tmp_path):
         {"video": "frames", "caption": "Nothing."},
         {"video": "frames", "query": "it", "span_seconds": [0, 1]},
     )
-    assert len(told.media) == 3
-    assert "has no seconds" in asked.detail
+    assert len(told.media) == 3 and not told.has_times
+    assert "has no seconds; give video_fps (frames a second) or frame_seconds in the record" in asked.detail
+
+
+@pytest.mark.parametrize("times", [{"video_fps": 4}, {"frame_seconds": [5.0, 5.25, "00:06"]}, None], ids=str)
+def test_pictures_have_the_seconds_that_the_record_says(folder, tmp_path, times):
+    (tmp_path / "frames").mkdir()
+    for number in range(3):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"frames/{number}.png")
+    start = 5.0 if times and "frame_seconds" in times else 0.0
+    record = {"video": "frames", "query": "it", "span_seconds": [start + 0.125, start + 0.25], **(times or {})}
+    # The mixture says it of all that do not.
+    (sample,) = read_all(tmp_path, record, **({"video_fps": 4} if times is None else {}))
+    assert sample.messages[1]["content"] == "{<t=0.25><t=0.5>}"
+    assert (sample.video_fps, sample.frame_seconds) == ((None, (5.0, 5.25, 6.0)) if start else (4, None))
+    (info,) = probe_media(sample, 3)
+    assert info.frame_seconds == ((5.0, 5.25, 6.0) if start else (0.0, 0.25, 0.5)) and not info.problems
+    late, few = read_all(
+        tmp_path,
+        {**record, "video_fps": 4, "frame_seconds": None, "span_seconds": [0, 9]},
+        {**record, "video_fps": None, "frame_seconds": [0, 1]},
+    )
+    assert "outside the clip" in late.detail
+    assert "give a time for each of the 3 frames" in few.detail
+    (beside,) = read_all(folder, {**with_media("tvg"), "video_fps": 4})
+    assert "video_fps is 4: it is of a video that is a folder of pictures" in beside.detail
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_every_task_makes_samples(task):
         assert isinstance(sample, Sample) and sample.source == "st-shapes" and sample.task == task
         (medium,) = sample.media
         if sample.media_type == "video":
-            assert medium.frames.shape == (12, 40, 64, 3) and medium.frame_rate == 5.0
+            assert medium.frames.shape == (12, 40, 64, 3) and sample.video_fps == 5.0
         else:
             assert medium.frames.shape == (48, 48, 3)
         assert TASKS[task].media_type in ("any", sample.media_type)

@@ -19,8 +19,9 @@ def test_a_record_says_what_it_means_in_seconds_and_pixels():
         {"role": "user", "content": "Between {<t=0.250000001><t=0.75>}, where is it?"},
         {"role": "assistant", "content": "<t=0.25>:[<x=0.1><y=0><x=0.5><y=0.5>], <t=0.75>:[<x=0><y=0><x=1><y=1>]"},
     )
-    clip = Media(frames=np.zeros((5, 20, 40, 3), dtype=np.uint8), frame_rate=1.0)
-    sample = Sample(id="7", source="s", task="svg", media_type="video", media=(clip,), messages=messages)
+    clip = Media(frames=np.zeros((5, 20, 40, 3), dtype=np.uint8))
+    fields = {"media": (clip,), "messages": messages, "video_fps": 1.0}
+    sample = Sample(id="7", source="s", task="svg", media_type="video", **fields)
     assert describe_record(sample, read_turns(sample, probe_media(sample, 5))).splitlines() == [
         "id: 7",
         "source: s",

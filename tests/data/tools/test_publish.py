@@ -116,9 +116,16 @@ def test_media_in_memory_become_files_of_the_same_picture(array_clip, tmp_path):
         media=(Media(frames=array_clip),),
         messages=({"role": "user", "content": "What?"}, {"role": "assistant", "content": "Noise."}),
     )
-    run([sample], tmp_path / "out")
-    (row,) = stream(tmp_path / "out")
-    assert read_video(row["media"][0]["bytes"]).total_num_frames == 6
+    for name, times in (("video_fps", 4.0), ("frame_seconds", (5.0, 5.5, 7.0, 8.0, 8.5, 9.0))):
+        run([replace(sample, **{name: times})], tmp_path / name)
+        (row,) = stream(tmp_path / name)
+        seconds = [index / 4 for index in range(6)] if name == "video_fps" else times
+        assert read_video(row["media"][0]["bytes"]).frame_seconds == pytest.approx(seconds)
+        assert row["video_fps"] is row["frame_seconds"] is None  # the file says it
+    with pytest.raises(InputError, match="none of the 1 records can be used"):
+        run([sample], tmp_path / "out")
+    (skipped,) = read_skip_report(tmp_path / "out/skipped.jsonl")
+    assert "nothing says when they are, as a file does: give video_fps" in skipped.detail
 
 
 def test_shards_and_row_groups_are_small(records, tmp_path, monkeypatch):

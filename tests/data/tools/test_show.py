@@ -82,10 +82,11 @@ def test_a_clip_in_every_form_becomes_a_sheet_and_a_clip(clip, pictures, array_c
         "path": ((Media(path=str(clip)),), 40, (320, 240)),
         "bytes": ((Media(content=clip.read_bytes()),), 40, (320, 240)),
         "pictures": (tuple(Media(path=path) for path in pictures), 3, (60, 40)),
-        "array": ((Media(frames=array_clip, frame_rate=5.0),), 6, (46, 32)),
+        "array": ((Media(frames=array_clip),), 6, (46, 32)),
     }
     for name, (media, num_frames, size) in forms.items():
-        sample = make("stvg", "video", media, "When and where?", answer)
+        times = {"pictures": {"frame_seconds": (5.0, 5.5, 7.0)}, "array": {"video_fps": 5.0}}.get(name, {})
+        sample = make("stvg", "video", media, "When and where?", answer, **times)
         sheet = draw(sample, tmp_path / f"{name}.png")
         assert count(sheet, SPAN_COLOR) > 500
         assert draw(sample, tmp_path / f"{name}.jpg").shape == sheet.shape
@@ -93,6 +94,14 @@ def test_a_clip_in_every_form_becomes_a_sheet_and_a_clip(clip, pictures, array_c
         with av.open(str(tmp_path / f"{name}.mp4")) as container:
             frames = list(container.decode(video=0))
         assert (len(frames), (frames[0].width, frames[0].height)) == (num_frames, size)
+
+
+def test_frames_without_times_are_not_drawn_at_an_invented_rate(pictures, tmp_path):
+    sample = make("tvg", "video", tuple(Media(path=path) for path in pictures), "When?", "{<t=0><t=1>}")
+    (media,) = probe_media(sample, 3)
+    assert media.problems[0].startswith("unknown_rate")
+    with pytest.raises(InputError, match="nothing says when they are, as a file does: give video_fps"):
+        draw(sample, tmp_path / "sheet.png")
 
 
 def test_a_part_of_a_clip_is_drawn_with_its_own_times(clip, tmp_path):

@@ -4,13 +4,14 @@ import hashlib
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from ...processing.media_llava_st import InputError
 from ...processing.tasks_llava_st import TASKS
+from ...processing.video_requests_llava_st import list_times
 from ..annotation_checks import check_count
 from ..annotations import Annotation
 from ..media_folder import MediaFolder
@@ -18,6 +19,8 @@ from ..sample_writing import DEFAULT_NUM_FRAMES, make_sample
 from ..samples import Sample, get_features
 from ..skips import RecordError, SkippedRecord, SkipReport, make_error, show
 from .json_files import JsonRecords
+
+Annotated = TypeVar("Annotated", Annotation, Sample)
 
 
 class Reader(ABC):
@@ -139,6 +142,8 @@ class FileReader(Reader):
         source (`str`): Name of the data set.
         data_folder (`str` or `Path`, *optional*): Folder of the media; no record may name media outside of it.
         task (`str`, *optional*): Task of the records, one of `tasks`; `default_task` by default.
+        video_fps (`float`, *optional*): Frames a second of the clips that are folders of pictures, where the records
+            do not say it.
         num_frames (`int`, *optional*, defaults to 100): How many frames of a clip are sampled.
         vary_prompts (`bool`, *optional*, defaults to `True`):
             Whether the SHA-256 of a record's id chooses one of the published wordings of its question, the same one
@@ -168,6 +173,7 @@ class FileReader(Reader):
     source: str
     data_folder: str | Path | None = None
     task: str | None = None
+    video_fps: float | None = field(default=None, kw_only=True)
 
     # What the records may be read as, and what they are if nothing is said; `None` where each record tells.
     tasks: ClassVar[tuple[str, ...]] = tuple(TASKS)
@@ -181,8 +187,19 @@ class FileReader(Reader):
         if self.task is not None and self.task not in self.tasks:
             raise InputError(f"task is {show(self.task)}: choose one of {', '.join(self.tasks)}.")
         self.num_frames = check_count("num_frames", self.num_frames)
+        if self.video_fps is not None:
+            list_times("video_fps", self.video_fps, 1)
+            if not self.has_clips():
+                raise InputError(
+                    f"video_fps is {self.video_fps}, but the records are of images: leave it out.", field="video_fps"
+                )
         self.folder = MediaFolder(self.data_folder)
         self.entries = self.list_entries()
+
+    @classmethod
+    def has_clips(cls) -> bool:
+        """Return whether records of the format may be about clips."""
+        return any(TASKS[name].media_type != "image" for name in cls.tasks)
 
     def list_entries(self) -> Sequence[Any]:
         """Return the entries of the file, one for each record; those of a JSON or JSONL file by default."""
@@ -224,9 +241,15 @@ class FileReader(Reader):
         """Read one record; raises `RecordError` if it cannot be used."""
         entry = self.entries[index]
         record_id = self.read_id(entry, index)
-        return make_sample(
-            self.annotate(entry), record_id, self.source, self.num_frames, self.choose_variant(record_id)
-        )
+        annotation = self.time_frames(self.annotate(entry))
+        return make_sample(annotation, record_id, self.source, self.num_frames, self.choose_variant(record_id))
+
+    def time_frames(self, record: "Annotated") -> "Annotated":
+        """Return an annotation or a sample with the reader's `video_fps`, where it has pictures and no times."""
+        is_timed = record.video_fps is not None or record.frame_seconds is not None
+        if self.video_fps is None or is_timed or record.media_type != "video" or len(record.media) < 2:
+            return record
+        return replace(record, video_fps=self.video_fps)
 
     def choose_variant(self, record_id: str) -> int:
         """Return the number of the wording that a record gets, see `make_sample`: it depends on its id only."""

@@ -16,6 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 from huggingface_hub.errors import HfHubHTTPError
 
 from ...processing.media_llava_st import InputError
+from ...processing.video_requests_llava_st import TIME_FIELDS
 from ..annotation_checks import require_object
 from ..epoch_order import NUM_BLOCKS_IN_WINDOW
 from ..samples import Sample
@@ -23,7 +24,7 @@ from ..skips import RecordError, make_error
 from .base import FileReader
 from .json_files import JsonRecords
 
-_COLUMNS = ("id", "source", "task", "media_type", "media", "frame_range", "messages")
+_COLUMNS = ("id", "source", "task", "media_type", "media", "frame_range", *TIME_FIELDS, "messages")
 _REQUIRED_COLUMNS = ("id", "media_type", "messages")
 _LINE_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _NUM_FOOTER_THREADS = 8
@@ -92,7 +93,7 @@ class CanonicalReader(FileReader):
                 for position, item in enumerate(media)
                 for located in self._locate(item, row.get("media_type"), f"media[{position}]")
             ]
-        return Sample.from_row(row)
+        return self.time_frames(Sample.from_row(row))
 
     def _locate(self, item: Mapping[str, Any], media_type: Any, field: str) -> list[Mapping[str, Any]]:
         """Return a medium with its absolute path, the frames of a folder one by one; bytes bring themselves."""

@@ -242,7 +242,7 @@ _UNREAD_FORMATS = (
     UnreadFormat("ActivityNet", "activitynet_captions", _has("database", "taxonomy")),
 )
 FORMATS: Mapping[str, Format] = MappingProxyType({format.name: format for format in _FORMATS})
-_COMMON_OPTIONS = {field.name for field in fields(FileReader)}
+_COMMON_OPTIONS = {field.name for field in fields(FileReader)} - {"video_fps"}
 
 
 def open_reader(
@@ -294,7 +294,9 @@ def open_reader(
 
 def list_options(format: str) -> list[str]:
     """Return the names of the options that the reader of a format takes, such as `num_frames`."""
-    return [field.name for field in fields(FORMATS[format].reader) if field.name not in _COMMON_OPTIONS]
+    reader = FORMATS[format].reader
+    left_out = _COMMON_OPTIONS if reader.has_clips() else {*_COMMON_OPTIONS, "video_fps"}
+    return [field.name for field in fields(reader) if field.name not in left_out]
 
 
 def guess_format(path: str | Path) -> str:

@@ -66,7 +66,7 @@ class StAlignReader(FileReader):
         media_type, media = self._read_media(record)
         values = _Variables(record.get("variables"))
         messages = _read_messages(record, values, media_type, 1 if media_type == "video" else len(media))
-        return Sample(
+        sample = Sample(
             id=record_id,
             source=self.source,
             task=infer_task(messages, media_type) if self.task is None else self.task,
@@ -76,6 +76,7 @@ class StAlignReader(FileReader):
             frame_range=_read_split(record),
             notes=values.notes,
         )
+        return self.time_frames(sample)
 
     def _read_media(self, record: Mapping[str, Any]) -> tuple[str, tuple[Media, ...]]:
         given = [name for name in ("video", "image") if record.get(name) is not None]

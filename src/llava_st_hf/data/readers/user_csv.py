@@ -41,7 +41,7 @@ class UserCsvReader(UserJsonlReader):
 
 def _read_cell(name: str, cell: str) -> Any:
     """Return a cell as JSON where it is written so, and the parts of a span or a box."""
-    if name not in ("span_seconds", "box", "boxes"):
+    if name not in ("span_seconds", "box", "boxes", "frame_seconds"):
         return cell
     if cell.startswith(("[", "{")):
         try:

@@ -1,16 +1,18 @@
 """A user's own annotations: JSONL with seconds of the file and pixels of the displayed frame."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
 from ...processing.media_llava_st import InputError
 from ...processing.tasks_llava_st import TASKS, Task
+from ...processing.video_requests_llava_st import TIME_FIELDS
 from ..annotation_checks import check_numbers, read_number, read_seconds, require_object, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES, find_text_coordinates
+from ..samples import Media
 from ..skips import RecordError, make_error, show
 from .base import FileReader
 
@@ -18,7 +20,7 @@ _AXES = {"span": "t", "box": "x"}
 _FIELDS = ("query", "answer", "span_seconds", "boxes", "box", "start_seconds")
 # What a box is, of a record or of all of them, with the values that it may have.
 _BOX_KINDS = {"box_format": ("xyxy", "xywh"), "unit": ("pixels", "fraction", "thousandth")}
-_KEYS = ("video", "image", "task", "id", "caption", *_BOX_KINDS, *_FIELDS)
+_KEYS = ("video", "image", "task", "id", "caption", *_BOX_KINDS, *_FIELDS, *TIME_FIELDS)
 # Keys that others have for the same, as hints.
 _SPAN_HINT = "span_seconds: [start, end] in seconds"
 _BOX_HINT = "box: [left, top, right, bottom] in pixels, of a clip boxes: {second: box}"
@@ -49,6 +51,7 @@ class UserJsonlReader(FileReader):
       ...]`; `null` says that the object is not to be seen at that time;
     - `box_format`: `"xywh"` where boxes are [left, top, width, height];
     - `unit`: `"fraction"` or `"thousandth"` where they are shares of the frame, from 0 to 1 or from 0 to 1000;
+    - `video_fps`: frames a second, where `video` is a folder of pictures; or `frame_seconds`, the time of each;
     - `task`: may be left out where the fields say it; each of `TASKS` has its `record_fields`. Of several tasks with
       the same, the first is meant, or one with spans or boxes in its answers if the answer has some;
     - `id`: name of the record, by default its number;
@@ -104,6 +107,7 @@ class UserJsonlReader(FileReader):
             task=task.name,
             media_type=media_type,
             media=media,
+            **_read_times(raw, media),
             query=fields.get("query"),
             answer=fields.get("answer"),
             answer_field=answer_field,
@@ -167,6 +171,22 @@ def _guess_task(raw: Mapping[str, Any], media_type: str, fields: Mapping[str, An
             f"of one of these. {options}.{_hint(raw)}",
         )
     return min(found, key=lambda pair: pair[0])[1]
+
+
+def _read_times(raw: Mapping[str, Any], media: Sequence[Media]) -> dict[str, Any]:
+    """Return when the pictures of a clip are."""
+    times = {name: raw[name] for name in TIME_FIELDS if raw.get(name) is not None}
+    if times and len(media) < 2:
+        name, value = next(iter(times.items()))
+        raise make_error(name, value, "it is of a video that is a folder of pictures; leave it out")
+    if "video_fps" in times:
+        times["video_fps"] = read_number(times["video_fps"])
+    if "frame_seconds" in times:
+        seconds = times["frame_seconds"]
+        if not isinstance(seconds, (list, tuple)):
+            raise make_error("frame_seconds", seconds, "give the time of each picture in seconds")
+        times["frame_seconds"] = tuple(read_seconds(second) for second in seconds)
+    return times
 
 
 def _check_keys(raw: Mapping[str, Any]) -> None:

@@ -110,14 +110,14 @@ class ShapesDataset(Reader):
         task, scene, messages, rng = self._compose(index)
         frames = render_scene(scene, rng, self._choose_difficulty(index))
         is_clip = scene.num_frames > 1
-        media = Media(frames=frames, frame_rate=self.frame_rate) if is_clip else Media(frames=frames[0])
         sample = Sample(
             id=self.get_id(index),
             source=_SOURCE,
             task=task,
             media_type="video" if is_clip else "image",
-            media=(media,),
+            media=(Media(frames=frames if is_clip else frames[0]),),
             messages=messages,
+            video_fps=self.frame_rate if is_clip else None,
         )
         return encode_sample(sample) if self.encode else sample
 

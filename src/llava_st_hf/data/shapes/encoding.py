@@ -1,13 +1,16 @@
 """Real files of media that were made in memory: H.264 in MP4, and PNG."""
 
 import io
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
 from PIL import Image
 
+from ..media_loading import TIMES_FIX
 from ..samples import Media, Sample
 from ..skips import RecordError
 
@@ -41,31 +44,72 @@ def encode_sample(sample: Sample) -> Sample:
                 "invalid_field", f"media[{number}]", f"media[{number}] is no array: it is a file already."
             )
         name = sample.id if len(sample.media) == 1 else f"{sample.id}-{number}"
-        media.append(Media(path=name + ending, content=encode(item)))
-    return replace(sample, media=tuple(media))
+        media.append(Media(path=name + ending, content=encode(sample, item.frames)))
+    return replace(sample, media=tuple(media), video_fps=None, frame_seconds=None)
 
 
-def _encode_image(item: Media) -> bytes:
+def _encode_image(sample: Sample, pixels: np.ndarray) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(item.frames).save(file, format="PNG")
+    Image.fromarray(pixels).save(file, format="PNG")
     return file.getvalue()
 
 
-def _encode_clip(item: Media) -> bytes:
+def _encode_clip(sample: Sample, frames: np.ndarray) -> bytes:
     file = io.BytesIO()
-    height, width = item.frames.shape[1:3]
-    rate = Fraction(item.frame_rate).limit_denominator(1001)
+    height, width = frames.shape[1:3]
+    # yuv420p has one colour for 2 x 2 pixels.
+    form = {"width": width + width % 2, "height": height + height % 2, "pix_fmt": "yuv420p"}
+    encode_frames(sample, frames, file, form, _H264_OPTIONS)
+    return file.getvalue()
+
+
+def encode_frames(
+    sample: Sample,
+    frames: Iterable[np.ndarray],
+    file: "str | io.BytesIO",
+    form: Mapping[str, Any],
+    options: Mapping[str, str],
+) -> None:
+    """
+    Write the frames of a clip as H.264 in MP4, one by one, each at its time.
+
+    Args:
+        sample (`Sample`): Says when the frames are.
+        frames (`Iterable[np.ndarray]`): uint8, shape (height, width, 3).
+        file (`str` or `io.BytesIO`): Where to write.
+        form (`Mapping[str, Any]`): `pix_fmt` of the file, and `width` and `height`, those of the frames by default.
+        options (`Mapping[str, str]`): Of the encoder.
+
+    Raises:
+        `RecordError`: Where nothing says when the frames are, or one is before 0, which the file cannot say.
+    """
+    if not sample.has_times:
+        raise RecordError(
+            "invalid_field",
+            "video_fps",
+            f"video_fps is missing: the clip is frames, and nothing says when they are, as a file does: {TIMES_FIX}.",
+        )
+    times = sample.frame_seconds
+    if times and times[0] < 0:
+        raise RecordError(
+            "invalid_field", "frame_seconds", f"frame_seconds begin at {times[0]} s: an MP4 file begins at 0 or later."
+        )
+    rate = Fraction(sample.video_fps).limit_denominator(60000) if times is None else None
+    time_base = 1 / rate if rate else Fraction(1, 90000)
     with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=rate, options=_H264_OPTIONS)
-        # yuv420p has one colour for 2 x 2 pixels.
-        stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
-        for index, pixels in enumerate(item.frames):
+        stream = container.add_stream("libx264", rate=rate, options=dict(options))
+        if rate is None:
+            stream.codec_context.time_base = time_base
+        stream.pix_fmt, stamp = form["pix_fmt"], -1
+        for index, pixels in enumerate(frames):
+            if not index:
+                stream.height, stream.width = (form.get("height", pixels.shape[0]), form.get("width", pixels.shape[1]))
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            frame = frame.reformat(width=stream.width, height=stream.height, format="yuv420p")
-            frame.pts, frame.time_base = index, 1 / rate
+            frame = frame.reformat(width=stream.width, height=stream.height, format=stream.pix_fmt)
+            stamp = index if times is None else max(stamp + 1, round(times[index] / time_base))
+            frame.pts, frame.time_base = stamp, time_base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    return file.getvalue()
 
 
-__all__ = ["encode_sample"]
+__all__ = ["encode_frames", "encode_sample"]

@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from ...hub.cards import UNKNOWN_LICENSE, SourceFacts, render_dataset_card
 from ...processing.media_llava_st import InputError
-from ...processing.video_processing_llava_st import DEFAULT_FPS
 from ...utils.atomic_files import move_whole, remove_leftovers, write_json_whole, write_text_whole, writing_whole
 from ...utils.checked_settings import input_errors
 from ...utils.run_manifest import RunManifest
@@ -339,8 +338,14 @@ class _RowGroup:
 
 def _choose_compression(schema: Any) -> dict[str, str]:
     """Return the codec of each column: media are compressed already."""
-    codecs = {name: "zstd" for name in schema.names if name not in ("media", "frame_range", "messages")}
-    nested = ("media.list.element.path", "frame_range.list.element", "messages.list.element.role")
+    lists = ("media", "frame_range", "frame_seconds", "messages")
+    codecs = {name: "zstd" for name in schema.names if name not in lists}
+    nested = (
+        "media.list.element.path",
+        "frame_range.list.element",
+        "frame_seconds.list.element",
+        "messages.list.element.role",
+    )
     return {
         **codecs,
         **dict.fromkeys((*nested, "messages.list.element.content"), "zstd"),
@@ -352,8 +357,7 @@ def _make_row(sample: Sample) -> tuple[dict[str, Any], int]:
     """Return a record as a row with its media inside, and its size in bytes."""
     check_media(sample, "header")
     if any(item.frames is not None for item in sample.media):
-        timed = tuple(replace(item, frame_rate=item.frame_rate or DEFAULT_FPS) for item in sample.media)
-        sample = encode_sample(replace(sample, media=timed))
+        sample = encode_sample(sample)
     try:
         num_bytes = sum(_count_bytes(item) for item in sample.media)
         if num_bytes > MAX_MEDIA_BYTES:
@@ -392,12 +396,13 @@ def _describe(record: Sample | SkippedRecord) -> bytes:
     media = [_describe_medium(item) for item in record.media]
     messages = [(message["role"], message["content"]) for message in record.messages]
     fields = (record.id, record.source, record.task, record.media_type, messages, record.frame_range, media)
-    return json.dumps(fields).encode()
+    times = (record.video_fps, record.frame_seconds)
+    return json.dumps(fields if times == (None, None) else (*fields, *times)).encode()
 
 
 def _describe_medium(item: Media) -> list[Any]:
     if item.frames is not None:
-        return [item.path, item.frames.shape, item.frame_rate, hashlib.sha256(item.frames.tobytes()).hexdigest()]
+        return [item.path, item.frames.shape, hashlib.sha256(item.frames.tobytes()).hexdigest()]
     if item.content is not None:
         return [item.path, hashlib.sha256(item.content).hexdigest()]
     try:

@@ -1,22 +1,20 @@
 """Draws the truth of a record: what its answers say, and what its questions give, onto its clip or images."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from PIL import Image
 
 from ...processing.grounding_results_llava_st import Caption, GroundingResult
 from ...processing.image_loading_llava_st import load_images, open_image
 from ...processing.media_llava_st import InputError
-from ...processing.video_processing_llava_st import DEFAULT_FPS
 from ...visualization import check_output as check_writable
 from ...visualization import draw_on_image, write_annotated_video, write_contact_sheet
 from ..samples import Sample
+from ..shapes.encoding import encode_frames
 from ..turns import Turn
 
 QUESTION_LABEL = "asked about"
@@ -127,28 +125,14 @@ def _get_clip(sample: Sample) -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "clip.mp4"
-        if first.frames is not None:
-            _write_clip(path, first.frames, first.frame_rate or DEFAULT_FPS)
-        elif len(sample.media) > 1:
-            _write_clip(path, (np.asarray(open_image(item.source)) for item in sample.media), DEFAULT_FPS)
+        if sample.is_kept_as_frames:
+            pictures = (np.asarray(open_image(item.source)) for item in sample.media)
+            # Colours are not halved, so that an odd size can stay as it is.
+            form, options = {"pix_fmt": "yuv444p"}, {"crf": "10", "preset": "veryfast"}
+            encode_frames(sample, pictures if first.frames is None else first.frames, str(path), form, options)
         else:
             path.write_bytes(first.content)
         yield str(path)
-
-
-def _write_clip(path: Path, frames: Iterable[np.ndarray], frame_rate: float) -> None:
-    """Write frames of one size as a clip, one by one: uint8 of shape (height, width, 3)."""
-    rate = Fraction(frame_rate).limit_denominator(60000)
-    with av.open(str(path), "w") as container:
-        stream = None
-        for pixels in frames:
-            if stream is None:
-                stream = container.add_stream("libx264", rate=rate, options={"crf": "10", "preset": "veryfast"})
-                stream.height, stream.width = pixels.shape[:2]
-                # Colours are not halved, so that an odd size can stay as it is.
-                stream.pix_fmt = "yuv444p"
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
-        container.mux(stream.encode(None))
 
 
 __all__ = ["PICTURE_ENDINGS", "QUESTION_LABEL", "check_output", "draw_record", "merge_turns"]
