@@ -1,5 +1,6 @@
 """One contract for all faces: a clip gives the same tokens and the same seconds in whatever form it is handed over."""
 
+import base64
 import json
 from dataclasses import dataclass
 from fractions import Fraction
@@ -93,6 +94,11 @@ def list_forms(clip: Clip, processor: LlavaSTProcessor) -> dict[str, tuple[Any, 
         "tensor, channels first": (torch.from_numpy(frames).permute(0, 3, 1, 2), whole),
         "list of arrays": (list(frames), whole),
         "list of pictures": ([Image.fromarray(frame) for frame in frames], whole),
+        "list of picture files": (clip.pictures, whole),
+        "list of the bytes of pictures": ([Path(path).read_bytes() for path in clip.pictures], whole),
+        "with alpha": (np.concatenate([frames, np.full_like(frames[..., :1], 255)], axis=-1), whole),
+        "data URI": (f"data:video/x-matroska;base64,{base64.b64encode(clip.path.read_bytes()).decode()}", {}),
+        "file address": (clip.path.as_uri(), {"file_roots": [clip.path.parent]}),
         "sampled before": (frames[places], {"frame_seconds": [seconds[place] for place in places]}),
     }
 
@@ -166,9 +172,15 @@ def test_block_of_a_chat(parts, clip, expected):
     processor = parts[1]
     for name, (video, times) in list_forms(clip, processor).items():
         (message,) = processor.build_messages("tvg", video=video, query=clip.query)
+        options = {key: times.pop(key) for key in ("file_roots",) if key in times}  # of the call, not of a message
         message["content"][0] |= {"num_frames": NUM_FRAMES, **times}
         inputs = processor.apply_chat_template(
-            [message], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+            [message],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs=options,
         )
         check_inputs(inputs, expected[0])
         assert inputs.media[0][0].frame_seconds == expected[0].media[0][0].frame_seconds, name

@@ -11,6 +11,7 @@ from PIL import Image
 
 from llava_st_hf.data import media_loading
 from llava_st_hf.data.media_loading import load_media
+from llava_st_hf.data.media_probe import check_headers
 from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.skips import RecordError
 from llava_st_hf.processing.video_processing_llava_st import LlavaSTVideoProcessor
@@ -92,6 +93,17 @@ def test_images_are_opened_upright_and_in_order(video_processor, tmp_path):
     assert [image.size for image in loaded.blocks] == [(30, 40), (40, 30)]
     assert loaded.video_metadata == []
     assert np.array_equal(np.asarray(loaded.blocks[1]), draw(30, 40))
+
+
+@pytest.mark.parametrize("media_type", ["image", "video"])
+def test_a_stream_of_jpegs_is_no_picture(video_processor, media_type):
+    Image.fromarray(draw(30, 40)).save(file := io.BytesIO(), "JPEG")
+    stream = Media(content=file.getvalue() * 3)
+    sample = make_sample(*[stream] * (1 + (media_type == "video")), media_type=media_type)
+    with pytest.raises(RecordError, match="is an animation of 3 frames: give it as video="):
+        load_media(sample, video_processor)
+    with pytest.raises(RecordError, match="is an animation of 3 frames: give it as video="):
+        check_headers(sample)
 
 
 def test_text_has_no_media(video_processor):

@@ -175,9 +175,9 @@ EXCEPTIONS: dict[str, Skips | Fails | Adapts] = {
     ),
     "LlavaSTProcessorTest::*_max_length": Adapts("an image is 81 tokens, which lengths for shorter ones would cut"),
     "LlavaSTProcessorTest::test_apply_chat_template_video_frame_sampling": Fails(
-        "1 <video> placeholder but 2 videos given",
-        "a list of paths is a list of videos here, not of the pictures of one; a clip as a list of frames is given as "
-        "opened pictures, and may be sampled. The expected numbers of frames, which come before, hold",
+        "ValueError not raised",
+        "a clip as a list of the paths of its pictures may be sampled here: only the chosen ones are opened. The "
+        "expected numbers of frames, which come before, hold",
     ),
     "LlavaSTProcessorTest::test_if_input_has_mismatching_tokens_and_mm_data": Fails(
         "all prompts together has 3 <image> placeholders but 4 images given",

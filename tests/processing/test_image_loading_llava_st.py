@@ -1,3 +1,4 @@
+import base64
 import io
 
 import numpy as np
@@ -7,6 +8,8 @@ from PIL import Image
 
 from llava_st_hf.processing.image_loading_llava_st import (
     describe_source,
+    flatten_images,
+    flatten_videos,
     get_source_path,
     guess_media_type,
     is_url,
@@ -100,6 +103,96 @@ def test_what_is_transparent_shows_white():
     half = Image.new("RGBA", (4, 4), (0, 0, 0, 51))
     assert open_image(half).getpixel((0, 0)) == (204, 204, 204)
     assert open_image(write(Image.new("CMYK", (4, 4), (0, 255, 255, 0)), "tiff")).getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("channels", ["last", "first"])
+def test_arrays_with_alpha_are_on_the_same_background_as_files(channels):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 4), dtype=np.uint8)
+    expected = np.asarray(open_image(write(Image.fromarray(pixels), "png")))
+    array = pixels if channels == "last" else pixels.transpose(2, 0, 1)
+    for form in (array, torch.from_numpy(array.copy())):
+        (image,), (info,) = load_images([form])
+        np.testing.assert_array_equal(image, expected)
+        assert (info.width, info.height) == (8, 6)
+
+
+def make_uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+@pytest.mark.parametrize("kind", ["image/png", "application/octet-stream"])
+def test_a_data_uri_is_the_file_in_it(kind, clip):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8))
+    image, video = (
+        make_uri(kind, write(picture, "png")),
+        make_uri(kind.replace("image/png", "video/mp4"), clip.read_bytes()),
+    )
+    np.testing.assert_array_equal(np.asarray(open_image(image)), np.asarray(picture))
+    assert read_video(video).frame_seconds == read_video(clip).frame_seconds
+    assert (guess_media_type(image), guess_media_type(video)) == ("image", "video")
+    with pytest.raises(MediaError, match="the data: URI: this is an image: give it as image="):
+        read_video(image)
+
+
+@pytest.mark.parametrize("read", [open_image, read_video])
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("data:text/html;base64,aaaa", "the data: URI is of the kind 'text/html': give data:image/... or data:video"),
+        ("data:,hello", "the data: URI is of the kind 'text'"),
+        ("data:application/octet-stream;base64,a!", "no valid base64"),
+        ("data:application/octet-stream,abcd", "no valid base64 (it does not say so)"),
+    ],
+)
+def test_a_data_uri_of_another_kind_is_refused_by_its_name(read, source, words):
+    with pytest.raises(MediaError) as error:
+        read(source)
+    assert words in str(error.value)
+
+
+def test_a_video_in_a_data_uri_is_no_image(clip):
+    with pytest.raises(MediaError, match="the data: URI is a video: give it as video="):
+        open_image(make_uri("video/mp4", clip.read_bytes()))
+
+
+def test_a_file_address_is_read_in_the_folders_that_are_named(clip, tmp_path):
+    inside, outside = tmp_path / "in side", tmp_path / "other"
+    for folder in (inside, outside):
+        folder.mkdir()
+        Image.new("RGB", (8, 6)).save(folder / "a.png")
+        (folder / "a.mp4").write_bytes(clip.read_bytes())
+    (inside / "link.png").symlink_to(outside / "a.png")
+    for flatten, name in ((flatten_images, "a.png"), (flatten_videos, "a.mp4")):
+        uri = (inside / name).as_uri()
+        assert flatten([uri], str(inside)) == flatten({"path": uri}, [outside, inside]) == [str(inside / name)]
+        assert flatten([uri]) == [uri]  # and then it is refused, as any address
+        for address in (
+            (outside / name).as_uri(),
+            f"{inside.as_uri()}/../other/{name}",
+            f"file://host{inside}/{name}",
+        ):
+            with pytest.raises(
+                MediaError, match=r"lies outside of file_roots .*: give a file in one of these folders"
+            ):
+                flatten([address], [inside])
+    with pytest.raises(MediaError, match="lies outside of file_roots"):
+        flatten_images([f"{inside.as_uri()}/link.png"], [inside])
+    for read in (open_image, read_video):
+        with pytest.raises(MediaError, match=r"is not opened: give the path of a file, or its folder as file_roots"):
+            read((inside / "a.mp4").as_uri())
+
+
+def test_a_list_of_pictures_in_files_is_one_clip(tmp_path, clip):
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.png")
+    pictures = [str(tmp_path / "a.png")] * 2
+    content = (tmp_path / "a.png").read_bytes()
+    assert flatten_videos(pictures) == flatten_videos([pictures]) == [pictures]
+    assert flatten_videos([pictures, pictures]) == [pictures] * 2
+    assert flatten_videos([content, {"bytes": content}]) == [[content] * 2]
+    assert flatten_videos(["https://a/1.jpg", "https://a/2.jpg"]) == [["https://a/1.jpg", "https://a/2.jpg"]]
+    assert flatten_videos([str(clip), str(clip)]) == [str(clip)] * 2
+    save_animation(tmp_path / "a.webp", "WEBP")
+    assert flatten_videos([tmp_path / "a.webp"] * 2) == [tmp_path / "a.webp"] * 2  # two clips
 
 
 def test_opens_the_pixels_that_the_model_sees(tmp_path):

@@ -1,3 +1,4 @@
+import base64
 import json
 
 import numpy as np
@@ -84,10 +85,19 @@ FORMS = {
     "pictures": lambda clip, frames: [Image.fromarray(f.permute(1, 2, 0).numpy()) for f in frames],
     "list_of_arrays": lambda clip, frames: [f.permute(1, 2, 0).numpy() for f in frames],
     "list_of_tensors": lambda clip, frames: list(frames),
-    "with_alpha": lambda clip, frames: torch.cat([frames, frames[:, :1]], dim=1),
+    "with_alpha": lambda clip, frames: torch.cat([frames, torch.full_like(frames[:, :1], 255)], dim=1),
+    "data_uri": lambda clip, frames: "data:video/mp4;base64," + base64.b64encode(clip.read_bytes()).decode(),
+    "picture_files": lambda clip, frames: [
+        str(write_picture(clip.with_name(f"{k}.png"), f)) for k, f in enumerate(frames)
+    ],
     "list": lambda clip, frames: [str(clip)],
     "nested_list": lambda clip, frames: [[str(clip)]],
 }
+
+
+def write_picture(path, frame):
+    Image.fromarray(frame.permute(1, 2, 0).numpy()).save(path)
+    return path
 
 
 @pytest.mark.filterwarnings("error")

@@ -28,6 +28,7 @@ class ReadingOptions:
         video_fps (`float`, *optional*): Frames a second of a clip that is given as frames.
         frame_seconds (`Sequence[float]`, *optional*): The time of each of those frames, instead.
         allow_url (`bool`, *optional*): Whether a clip or image may be fetched from the network.
+        file_roots (`Sequence[str]`, *optional*): Folders in which `file://...` of a clip or image may lie.
 
     Example:
 
@@ -44,6 +45,7 @@ class ReadingOptions:
     video_fps: float | None = None
     frame_seconds: Sequence[float] | None = None
     allow_url: bool | None = None
+    file_roots: Sequence[str] | None = None
 
     def to_kwargs(self) -> dict[str, Any]:
         """Return what is given, as arguments of the processor."""
@@ -55,7 +57,7 @@ class ReadingOptions:
             check_sampling(str(medium), self.num_frames, self.fps, self.frame_range, self.time_range)
             return
         for name, value in self.to_kwargs().items():
-            if name != "allow_url":
+            if name not in ("allow_url", "file_roots"):
                 raise InputError(f"{name} is {value}: {medium} is an image, leave it out.", field=name)
 
 

@@ -1,11 +1,12 @@
 """What a user may hand over as image or video, and how images are opened.
 
-An image is a path, bytes of a file, a `data:` URI, a PIL image or an array; a video is a path, bytes of a file, an
-array of frames or a list of frames. A `{"bytes": ..., "path": ...}` dictionary, as `datasets` stores media, counts as
-what it holds. Addresses on the network are opened only where the caller allows it.
+An image is a path, bytes of a file, a `data:` URI, a PIL image or an array; a video is a path, bytes of a file, a
+`data:` URI, an array of frames, a list of frames or a list of the paths of its pictures. A `{"bytes": ..., "path":
+...}` dictionary, as `datasets` stores media, counts as what it holds. Addresses on the network are opened only where
+the caller allows it, `file://` addresses only in the folders that it names.
 
 Arrays are `uint8` only: no other type says which of its values is white. Pictures of 16 bits are scaled to 8.
-What is transparent shows white, in pictures as in clips of files (an array of four channels loses its fourth).
+What is transparent shows white, in pictures and clips of every form.
 """
 
 import base64
@@ -14,9 +15,11 @@ import io
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 from huggingface_hub.utils import httpx
@@ -29,6 +32,7 @@ BYTES_TYPES = (bytes, bytearray, memoryview)
 FILE_TYPES = (str, os.PathLike, *BYTES_TYPES)
 # First bytes of still pictures that FFmpeg opens as no video; WebP has its own in the middle.
 _IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")
+_DATA_KINDS = ("image/", "video/", "application/octet-stream")
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # a GIF is a clip
 _ANIMATED_FORMATS = ("GIF", "PNG", "WEBP")
 # The end of a JPEG and the start of another, which has no place inside of one. (Two pictures of a camera, which belong
@@ -64,13 +68,48 @@ def refuse_url(media: Any, allow_url: bool) -> None:
     if scheme not in ("http", "https"):
         raise MediaError(
             f"{describe_source(media)} is an address of the kind {scheme}://, which is not opened: give the path of a "
-            "file."
+            f"file{', or its folder as file_roots=[...]' if scheme == 'file' else ''}."
         )
     if not allow_url:
         raise MediaError(
             f"{describe_source(media)} is on the network: download it and give its path, or pass allow_url=True to "
             "have it fetched."
         )
+
+
+def resolve_file_url(media: Any, file_roots: "str | os.PathLike | Sequence | None") -> Any:
+    """Return the path that a `file://` address names, which lies in one of some folders; any other media as it is."""
+    if file_roots is None or not (is_url(media) and media[:7].lower() == "file://"):
+        return media
+    roots = [file_roots] if isinstance(file_roots, (str, os.PathLike)) else file_roots
+    parts = urlsplit(media)
+    path = os.path.realpath(url2pathname(parts.path))  # with links followed
+    if parts.netloc not in ("", "localhost") or not any(Path(path).is_relative_to(os.path.realpath(r)) for r in roots):
+        raise MediaError(
+            f"{describe_source(media)} lies outside of file_roots ({', '.join(map(str, roots))}): give a file in one "
+            "of these folders, or add its own.",
+            field="file_roots",
+        )
+    return path
+
+
+def read_data_uri(source: Any) -> Any:
+    """Return the bytes of the file that a `data:` URI holds; any other source as it is."""
+    if not (isinstance(source, str) and source.startswith("data:")):
+        return source
+    head, _, body = source.partition(",")
+    kind, *options = head.removeprefix("data:").lower().split(";")
+    if not kind.startswith(_DATA_KINDS):
+        raise MediaError(f"the data: URI is of the kind {kind or 'text'!r}: give data:image/... or data:video/...")
+    try:
+        if "base64" not in options:
+            raise binascii.Error("it does not say so")
+        return base64.b64decode(body, validate=True)
+    except binascii.Error as error:
+        raise MediaError(
+            f"the data: URI is no valid base64 ({error}): give data:image/png;base64, or data:video/mp4;base64, and "
+            "the encoded file."
+        ) from error
 
 
 def check_source(source: Any, allow_url: bool = False) -> None:
@@ -131,26 +170,39 @@ def is_image_file(source: "str | os.PathLike | bytes") -> bool:
     return head.startswith(_IMAGE_SIGNATURES) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
 
 
+def refuse_picture(video: Any) -> None:
+    """Raise `MediaError` for a still picture that is given as a video by itself."""
+    source = read_data_uri(video)
+    if isinstance(source, FILE_TYPES) and is_image_file(source) and not count_animation_frames(source):
+        raise MediaError(
+            f"{describe_source(video)}: this is an image: give it as image=..., or give a video file, or the pictures "
+            "of a clip as one list."
+        )
+
+
 def count_animation_frames(source: Any) -> int:
     """Return how many frames a GIF, PNG, WebP or stream of JPEGs has; 0 for a still picture and any other file."""
     if not isinstance(source, (*FILE_TYPES, Image.Image)) or is_url(source):
         return 0
     try:
-        picture = _open_file(source)
-        if picture.format == "JPEG" and isinstance(source, FILE_TYPES):
-            num_further = _count_further_jpegs(source)
-            return num_further + 1 if num_further else 0
-        is_moving = picture.format in _ANIMATED_FORMATS and getattr(picture, "n_frames", 1) > 1
+        # A picture that was opened before is not closed here.
+        with _open_file(source) if isinstance(source, FILE_TYPES) else nullcontext(source) as picture:
+            if picture.format == "JPEG" and isinstance(source, FILE_TYPES):
+                num_further = _count_further_jpegs(source)
+                return num_further + 1 if num_further else 0
+            is_moving = picture.format in _ANIMATED_FORMATS and getattr(picture, "n_frames", 1) > 1
+            # Of one that was opened before, a later frame was chosen on purpose.
+            return picture.n_frames if is_moving and picture.tell() == 0 else 0
     except (*_PILLOW_ERRORS, Image.DecompressionBombError):  # what reads the file says what is wrong with it
         return 0
-    # Of a picture that was opened before, a later frame was chosen on purpose.
-    return picture.n_frames if is_moving and picture.tell() == 0 else 0
 
 
 def guess_media_type(media: Any) -> str:
     """Return `"image"` or `"video"`, by class, dimensions, first bytes, or the ending of a name."""
     if isinstance(media, Mapping):
         media = media.get("bytes") or media.get("path") or media.get("url")
+    if isinstance(media, str) and media.startswith("data:"):
+        media = read_data_uri(media)
     if isinstance(media, (str, os.PathLike)) and not Path(media).is_file():
         return "image" if Path(media).suffix.lower() in _IMAGE_ENDINGS else "video"
     if isinstance(media, FILE_TYPES):
@@ -160,30 +212,42 @@ def guess_media_type(media: Any) -> str:
     return "image" if getattr(media, "ndim", 4) == 3 else "video"
 
 
-def flatten_images(images: Any) -> list[Any]:
-    """Return the single images of any nesting of lists; `None` is left out, an array of four dimensions is a list."""
+def flatten_images(images: Any, file_roots: Any = None) -> list[Any]:
+    """
+    Return the single images of any nesting of lists; `None` is left out, an array of four dimensions is a list.
+
+    Addresses of the kind `file://` become paths, where folders are named in which they may lie.
+    """
     if isinstance(images, dict):
-        return flatten_images(_open_struct(images))
+        return flatten_images(_open_struct(images), file_roots)
     if isinstance(images, FILE_TYPES) or _is_frame(images):
-        return [images]
+        return [resolve_file_url(images, file_roots)]
     if images is None or isinstance(images, (list, tuple)) or getattr(images, "ndim", None) == 4:
-        return [image for item in (() if images is None else images) for image in flatten_images(item)]
+        return [image for item in (() if images is None else images) for image in flatten_images(item, file_roots)]
     raise MediaError(f"an image is a {type(images).__name__}: give a path, bytes, a PIL image or an array.")
 
 
-def flatten_videos(videos: Any) -> list[Any]:
-    """Return the single videos of any nesting of lists; a list of frames is one video, `None` is left out."""
+def flatten_videos(videos: Any, file_roots: Any = None) -> list[Any]:
+    """
+    Return the single videos of any nesting of lists; `None` is left out.
+
+    A list of frames is one video, as are two and more pictures in files, which no video is. Addresses of the kind
+    `file://` become paths, where folders are named in which they may lie.
+    """
     if isinstance(videos, dict):
-        return flatten_videos(_open_struct(videos))
+        return flatten_videos(_open_struct(videos), file_roots)
     num_dimensions = getattr(videos, "ndim", None)  # of an array or a tensor
     if isinstance(videos, FILE_TYPES) or num_dimensions == 4:
-        return [videos]
+        return [resolve_file_url(videos, file_roots)]
     if _is_frame(videos):
         return [[videos]]
-    if isinstance(videos, (list, tuple)) and videos and all(map(_is_frame, videos)):
-        return [list(videos)]
+    if isinstance(videos, (list, tuple)) and videos:
+        if all(map(_is_frame, videos)):
+            return [list(videos)]
+        if len(videos) > 1 and all(map(_is_picture_file, videos)) and not count_animation_frames(videos[0]):
+            return [flatten_images(list(videos), file_roots)]
     if videos is None or isinstance(videos, (list, tuple)) or num_dimensions == 5:
-        return [video for item in (() if videos is None else videos) for video in flatten_videos(item)]
+        return [video for item in (() if videos is None else videos) for video in flatten_videos(item, file_roots)]
     raise MediaError(
         f"a {type(videos).__name__} is not a video: give a path, bytes, an array (frames, height, width, 3) or a list "
         "of frames."
@@ -244,7 +308,6 @@ def open_image(source: Any, allow_url: bool = False) -> Image.Image:
     (640, 480)
     ```
     """
-    _refuse_animation(source)
     with open_picture(source, allow_url) as picture:
         return _convert_to_rgb(ImageOps.exif_transpose(picture), describe_source(source))
 
@@ -256,23 +319,29 @@ def probe_image(source: "str | os.PathLike | bytes") -> tuple[int, int]:
     Raises:
         `MediaError`: As `open_image`.
     """
-    _refuse_animation(source)
     with open_picture(source) as picture:
         width, height = picture.size
         return (height, width) if picture.getexif().get(_EXIF_ORIENTATION) in _TURNED else (width, height)
 
 
 @contextmanager
-def open_picture(source: Any, allow_url: bool = False) -> Iterator[Image.Image]:
-    """Give a picture of which only the header was read; what Pillow raises for it becomes `MediaError`."""
+def open_picture(source: Any, allow_url: bool = False, may_move: bool = False) -> Iterator[Image.Image]:
+    """
+    Give a picture of which only the header was read; what Pillow raises for it becomes `MediaError`.
+
+    An animation is refused unless it `may_move`, and a video by its own name.
+    """
     name = describe_source(source)
     try:
         check_source(source, allow_url)
-        yield _open_file(source)
+        if isinstance(source, str) and source.startswith("data:video/"):
+            raise MediaError(f"{name} is a video: give it as video=..., or save the one frame that is meant.")
+        if not may_move:
+            _refuse_animation(source)
+        with _open_file(source) if isinstance(source, FILE_TYPES) else nullcontext(_open_file(source)) as picture:
+            yield picture
     except MediaError:
         raise  # it is a ValueError too, and has its message already
-    except binascii.Error as error:
-        raise MediaError(f"{name} is no valid base64: give data:image/...;base64, and the encoded file.") from error
     except Image.DecompressionBombError as error:
         raise OversizedMediaError(f"{name} is larger than Pillow opens ({error}): scale it down first.") from error
     except _PILLOW_ERRORS as error:
@@ -306,6 +375,15 @@ def _open_struct(media: dict[str, Any]) -> Any:
     return content
 
 
+def _is_picture_file(item: Any) -> bool:
+    """Return whether something is a picture in a file, by the ending of its name where it has one."""
+    if isinstance(item, Mapping):
+        item = item.get("bytes") or item.get("path")
+    if isinstance(item, (str, os.PathLike)) and (ending := Path(item).suffix.lower()) and str(item)[:5] != "data:":
+        return ending in _IMAGE_ENDINGS
+    return isinstance(item, FILE_TYPES) and guess_media_type(item) == "image"
+
+
 def _is_frame(item: Any) -> bool:
     return isinstance(item, Image.Image) or (
         not isinstance(item, FILE_TYPES) and getattr(item, "ndim", None) in (2, 3)
@@ -322,8 +400,12 @@ def _load_image(image: Any, allow_url: bool) -> Any:
         raise MediaError(f"an image array is {dtype}: give uint8 from 0 to 255, say {fix}.")
     if 0 in shape:
         raise EmptyMediaError(f"an image array has the shape {shape}, which is no pixels: give one that is not empty.")
-    # A picture without colours gets three equal ones, which is what conversion to RGB means.
-    return image if image.ndim == 3 else np.stack([np.asarray(image)] * 3, axis=-1)
+    if image.ndim == 2:  # without colours: three equal ones, which is what conversion to RGB means
+        return np.stack([np.asarray(image)] * 3, axis=-1)
+    if shape[-1] == 4 or (shape[0] == 4 and shape[-1] not in (1, 3)):
+        pixels = np.asarray(image) if shape[-1] == 4 else np.moveaxis(np.asarray(image), 0, -1)
+        return np.asarray(composite_on_white(Image.fromarray(np.ascontiguousarray(pixels))))
+    return image
 
 
 def _open_file(source: Any) -> Image.Image:
@@ -332,10 +414,9 @@ def _open_file(source: Any) -> Image.Image:
         return source
     if is_url(source):
         return _fetch_image(source)
+    source = read_data_uri(source)
     if isinstance(source, BYTES_TYPES):
         return Image.open(io.BytesIO(source))
-    if isinstance(source, str) and source.startswith("data:"):
-        return Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2], validate=True)))
     if isinstance(source, (str, os.PathLike)):
         return Image.open(Path(source))
     raise MediaError(f"an image is a {type(source).__name__}: give a path, bytes or a PIL image.")
@@ -406,5 +487,8 @@ __all__ = [
     "open_image",
     "open_picture",
     "probe_image",
+    "read_data_uri",
+    "refuse_picture",
     "refuse_url",
+    "resolve_file_url",
 ]

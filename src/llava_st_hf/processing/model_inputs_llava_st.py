@@ -8,7 +8,7 @@ from transformers.processing_utils import MultiModalData, ProcessorMixin
 from transformers.video_processing_utils import VideoProcessorMixin
 
 from .batch_feature_llava_st import GroundingContext, LlavaSTBatchFeature
-from .image_loading_llava_st import flatten_images, flatten_videos, load_images, refuse_url
+from .image_loading_llava_st import flatten_images, flatten_videos, load_images, refuse_picture, refuse_url
 from .media_llava_st import InputError, MediaInfo
 from .prompt_expansion_llava_st import (
     RAW_FAST_TOKENS,
@@ -146,7 +146,7 @@ class ModelInputsProcessor(ProcessorMixin):
                 Arguments of the tokenizer, the image processor and the video processor (`num_frames`, `fps`,
                 `frame_range`, `time_range`, ...). Tensors are padded to the longest text; a text that ends in an
                 open turn of the assistant is padded on the left, as generation needs. With `allow_url=True` media,
-                images too, may be fetched from the network.
+                images too, may be fetched from the network; `file://` addresses may lie in the folders `file_roots`.
 
         Returns:
             `LlavaSTBatchFeature`: `input_ids`, `attention_mask` and `coordinate_offsets` (float32) of shape (batch,
@@ -165,16 +165,16 @@ class ModelInputsProcessor(ProcessorMixin):
         merged_kwargs = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
         text_kwargs, videos_kwargs = merged_kwargs["text_kwargs"], merged_kwargs["videos_kwargs"]
         return_tensors = text_kwargs.get("return_tensors")
-        # Only the caller may open the network: the merged arguments also hold what was saved with the tokenizer.
-        videos_kwargs["allow_url"] = bool({**kwargs, **kwargs.get("videos_kwargs", {})}.get("allow_url"))
+        # Only the caller may open these: the merged arguments also hold what was saved with the tokenizer.
+        asked = {**kwargs, **kwargs.get("videos_kwargs", {})}
+        allow_url = videos_kwargs["allow_url"] = bool(asked.get("allow_url"))
+        file_roots = videos_kwargs["file_roots"] = asked.get("file_roots")
         if texts is not None:
             videos_kwargs["max_frames"] = self._check_media_tokens(texts, merged_kwargs)
-        videos = flatten_videos(videos)
+        images, videos = flatten_images(images, file_roots), flatten_videos(videos, file_roots)
         if not videos:
             refuse_video_options(kwargs)
-        image_inputs, image_items = self._prepare_images(
-            images, videos_kwargs["allow_url"], merged_kwargs["images_kwargs"]
-        )
+        image_inputs, image_items = self._prepare_images(images, allow_url, merged_kwargs["images_kwargs"])
         video_inputs, video_items = self._prepare_videos(videos, videos_kwargs) if videos else ({}, [])
 
         text_inputs, media = {}, [tuple(info for _, info in (*image_items, *video_items))]
@@ -234,10 +234,10 @@ class ModelInputsProcessor(ProcessorMixin):
         return min(given + fitting, default=None)
 
     def _prepare_images(
-        self, images: Any, allow_url: bool, kwargs: dict[str, Any]
+        self, images: list[Any], allow_url: bool, kwargs: dict[str, Any]
     ) -> tuple[Mapping[str, Any], list[tuple[str, MediaInfo]]]:
         """Return the inputs, and for each image what its placeholder becomes and what is known of it."""
-        pictures, infos = load_images(flatten_images(images), allow_url)
+        pictures, infos = load_images(images, allow_url)
         if not pictures:
             return {}, []
         inputs, replacements = self._process_images(pictures, **kwargs)
@@ -249,6 +249,7 @@ class ModelInputsProcessor(ProcessorMixin):
         """Return the same for clips; unlike the base class this takes paths as `Path` and files as bytes."""
         for video in videos:
             refuse_url(video, kwargs["allow_url"])
+            refuse_picture(video)
         inputs = self.video_processor(videos, **{**kwargs, "return_metadata": True})
         infos = [metadata.to_media_info() for metadata in inputs["video_metadata"]]
         if not kwargs.get("return_metadata"):

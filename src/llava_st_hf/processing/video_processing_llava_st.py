@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from transformers.feature_extraction_utils import BatchFeature
-from transformers.image_utils import ChannelDimension, PILImageResampling, SizeDict
+from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.processing_utils import Unpack, VideosKwargs
 from transformers.video_processing_utils import VideoProcessorMixin
 from transformers.video_utils import VideoMetadata
 
 from .frame_sampling_llava_st import check_sampling, compute_clip_end, compute_sampled_indices, find_clip
-from .image_loading_llava_st import FILE_TYPES, flatten_videos, get_source_path, open_image
-from .media_llava_st import UNKNOWN_RATE, EmptyMediaError, MediaError, MediaInfo
+from .image_loading_llava_st import FILE_TYPES, flatten_videos, get_source_path
+from .media_llava_st import UNKNOWN_RATE, MediaError, MediaInfo
 from .video_decoding_llava_st import probe_video, read_video, resize_frames
+from .video_frames_llava_st import drop_alpha, is_list_of_files, open_frames, to_channels_first
 from .video_requests_llava_st import REQUEST_FIELDS, TIME_FIELDS, list_requests, list_times
 
 # Of frames that come without a time line, which is noted (`UNKNOWN_RATE`); transformers assumes it too
@@ -49,6 +49,7 @@ class LlavaSTVideoProcessorKwargs(VideosKwargs, total=False):
     frame_seconds (`list[float]`, *optional*): Time of each of those frames instead; or a list of lists.
     num_threads (`int`, *optional*): Decoder threads; 0 means as many as there are cores.
     allow_url (`bool`, *optional*): Whether a video such as `https://...` may be fetched.
+    file_roots (`str`, `PathLike` or a list of them, *optional*): Folders in which `file://...` may lie.
     max_frames (`int`, *optional*): Most frames to sample of a video; more are refused before any is decoded.
     """
 
@@ -60,6 +61,7 @@ class LlavaSTVideoProcessorKwargs(VideosKwargs, total=False):
     frame_seconds: list | tuple | None
     num_threads: int | None
     allow_url: bool | None
+    file_roots: str | PathLike | list | tuple | None
     max_frames: int | None
 
 
@@ -101,8 +103,9 @@ class LlavaSTVideoMetadata(VideoMetadata):
 
 class LlavaSTVideoProcessor(VideoProcessorMixin):
     r"""
-    Turns videos into pixel values. Accepts a path, the bytes of a file, a `uint8` array or tensor of shape
-    (frames, height, width, 3) or (frames, 3, height, width), a list of frames, or a list of any of these.
+    Turns videos into pixel values. Accepts a path, the bytes of a file, a `data:` URI, a `uint8` array or tensor of
+    shape (frames, height, width, 3) or (frames, 3, height, width), a list of frames or of two and more paths of
+    pictures, or a list of any of these.
 
     Args:
         size (`dict[str, int]`, *optional*, defaults to `{"height": 384, "width": 384}`): Size of the output frames.
@@ -298,11 +301,11 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
         do_sample_frames: bool | None = None,
         sample_indices_fn: Callable | None = None,
     ) -> tuple[list[torch.Tensor], list[LlavaSTVideoMetadata]]:
-        if not (videos := flatten_videos(videos)):
-            raise MediaError("an empty list is not a video: give a path, bytes, an array or a list of frames.")
-        given = _list_metadata(video_metadata, len(videos))
         # `sample_indices_fn` is a partial of `sample_frames`: the arguments of the call are found in it.
         options = sample_indices_fn.keywords if sample_indices_fn is not None else {}
+        if not (videos := flatten_videos(videos, options.get("file_roots"))):
+            raise MediaError("an empty list is not a video: give a path, bytes, an array or a list of frames.")
+        given = _list_metadata(video_metadata, len(videos))
         requests = list_requests(options if do_sample_frames else {}, len(videos))
         decoded = [
             self._read_file(video, request, options)
@@ -346,13 +349,30 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
     def _sample_array(
         self, video: Any, given: VideoMetadata | None, request: dict[str, Any], options: dict[str, Any]
     ) -> tuple[torch.Tensor, LlavaSTVideoMetadata]:
-        frames = _to_channels_first(video, options.get("input_data_format"))
         metadata = given or LlavaSTVideoMetadata(total_num_frames=None)
+        if is_list_of_files(video):
+            return self._open_pictures(video, metadata, request, options)
+        frames = to_channels_first(video, options.get("input_data_format"))
         metadata.height = metadata.height or frames.shape[2]
         metadata.width = metadata.width or frames.shape[3]
         places = self.choose_frames(metadata, len(frames), max_frames=options.get("max_frames"), **request)
         if len(places) != len(frames) or (places != np.arange(len(frames))).any():
             frames = frames[torch.from_numpy(places)]
+        return drop_alpha(frames), metadata
+
+    def _open_pictures(
+        self, files: list[Any], metadata: LlavaSTVideoMetadata, request: dict[str, Any], options: dict[str, Any]
+    ) -> tuple[torch.Tensor, LlavaSTVideoMetadata]:
+        """Read a clip that is a list of pictures in files; only those that are sampled are opened."""
+        places = self.choose_frames(metadata, len(files), max_frames=options.get("max_frames"), **request)
+
+        def resize(frame: torch.Tensor) -> torch.Tensor:
+            if not options.get("do_resize"):
+                return frame
+            return self._resize(frame, self._standardize_kwargs(**options)["size"], options["resample"])
+
+        frames, size = open_frames(files, places.tolist(), bool(options.get("allow_url")), resize)
+        metadata.width, metadata.height = size
         return frames, metadata
 
     def _prepare_input_videos(self, videos: list[torch.Tensor], **kwargs) -> list[torch.Tensor]:
@@ -471,43 +491,6 @@ def to_metadata(item: Any) -> LlavaSTVideoMetadata:
         raise MediaError(f"video_metadata has the unknown fields {sorted(unknown)}; leave them out.")
     values.setdefault("total_num_frames", None)
     return LlavaSTVideoMetadata(**values)
-
-
-def _to_tensor(values: Any) -> torch.Tensor:
-    """Return an array or a picture as a tensor; without a copy, unless torch cannot share its memory."""
-    if isinstance(values, torch.Tensor):
-        return values
-    array = np.asarray(values)
-    can_share = array.flags.writeable and all(stride >= 0 for stride in array.strides)
-    return torch.from_numpy(array if can_share else array.copy())
-
-
-def _to_channels_first(video: Any, data_format: Any = None) -> torch.Tensor:
-    """Return frames as uint8 RGB, shape (frames, 3, height, width); a view of the input where possible."""
-    if isinstance(video, list):
-        tensors = [_to_tensor(open_image(frame) if isinstance(frame, Image.Image) else frame) for frame in video]
-        if len({tuple(tensor.shape) for tensor in tensors}) > 1:
-            raise MediaError("the frames of the video differ in size; resize them to one size.")
-        frames = torch.stack(tensors)
-        frames = frames[..., None] if frames.ndim == 3 else frames  # grey frames have no channel axis
-    else:
-        frames = _to_tensor(video)
-    if frames.dtype != torch.uint8:
-        raise MediaError(
-            f"the video's frames are {str(frames.dtype).removeprefix('torch.')}; give uint8 from 0 to 255, say "
-            "(frames * 255).round().astype('uint8')."
-        )
-    if not frames.numel():
-        raise EmptyMediaError(f"the video of shape {tuple(frames.shape)} has no pixels; give at least one frame.")
-    is_last = frames.shape[-1] in (1, 3, 4)
-    if data_format is not None:
-        is_last = ChannelDimension(data_format) == ChannelDimension.LAST
-    frames = frames.permute(0, 3, 1, 2) if is_last else frames
-    if frames.shape[1] not in (1, 3, 4):
-        raise MediaError(
-            f"the video has shape {tuple(video.shape)}; give (frames, height, width, 3) or (frames, 3, height, width)."
-        )
-    return frames.expand(-1, 3, -1, -1) if frames.shape[1] == 1 else frames[:, :3]
 
 
 def _find_end(metadata: LlavaSTVideoMetadata, seconds: Sequence[float]) -> float:

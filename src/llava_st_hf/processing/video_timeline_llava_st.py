@@ -26,6 +26,7 @@ from .image_loading_llava_st import (
     is_image_file,
     is_url,
     open_picture,
+    read_data_uri,
 )
 from .media_llava_st import EmptyMediaError, MediaError, OversizedMediaError
 
@@ -73,11 +74,11 @@ class VideoFile:
         source (`str`, `os.PathLike` or `bytes`): Path of the file, or its content.
         num_threads (`int`): Decoder threads; 0 means as many as there are cores.
         allow_url (`bool`): Whether an address on the network may be fetched.
+        name (`str`): What to call it in messages.
     """
 
-    def __init__(self, source: "str | os.PathLike | bytes", num_threads: int, allow_url: bool):
-        self.source, self.num_threads, self.allow_url = source, num_threads, allow_url
-        self.name = describe_source(source)
+    def __init__(self, source: "str | os.PathLike | bytes", num_threads: int, allow_url: bool, name: str):
+        self.source, self.num_threads, self.allow_url, self.name = source, num_threads, allow_url, name
         self.converted: bytes | None = None  # an animation that FFmpeg does not read, as a file that it does
         self.container: av.container.InputContainer | None = None
         self.stream: av.video.VideoStream | None = None
@@ -215,7 +216,8 @@ def open_video(
         raise MediaError("videos are read with PyAV, which is not installed: pip install av.")
     if not isinstance(source, FILE_TYPES):
         raise MediaError(f"a video of type {type(source).__name__} cannot be read; give a path or the file's bytes.")
-    file = VideoFile(source, num_threads, allow_url)
+    name, source = describe_source(source), read_data_uri(source)
+    file = VideoFile(source, num_threads, allow_url, name)
     try:
         check_source(source, allow_url)
         if is_image_file(source) and count_animation_frames(source):
@@ -237,7 +239,7 @@ def open_video(
 def _convert_webp(file: VideoFile) -> bytes | None:
     """Return an animated WebP, which FFmpeg does not decode, as a lossless clip with its times; None for others."""
     target = io.BytesIO()
-    with open_picture(file.source) as picture:
+    with open_picture(file.source, may_move=True) as picture:
         if picture.format != "WEBP":
             return None
         file.check_frame_size(*picture.size)
