@@ -171,6 +171,14 @@ def test_units_are_converted_by_the_frame_rate(clip: Path):
         answer(task="tvg", spans=(AnnotatedSpan((1.0, 3.0)),))
 
 
+@pytest.mark.parametrize("end", [4.0, 4.1])
+def test_the_end_and_one_frame_more_is_the_last_frame_of_counted_ones_too(clip: Path, end):
+    fields = {"task": "tvg", "media": (Media(path=str(clip)),), "frame_count": 40, "frame_rate": 10}
+    assert answer(spans=(AnnotatedSpan((1.3, end)),), **fields).endswith("<t=1.0>}")
+    with pytest.raises(RecordError, match="outside of the clip"):
+        answer(spans=(AnnotatedSpan((1.3, 4.2)),), **fields)
+
+
 def test_what_lies_behind_the_clip_is_cut_off_or_refused(clip: Path):
     fields = {"task": "tvg", "media": (Media(path=str(clip)),), "frame_count": None}
     assert answer(spans=(AnnotatedSpan((0.0, 99.0)),), **fields) == "{<t=0.0><t=1.0>}"

@@ -299,7 +299,11 @@ class _Conversation:
             return time
         if not self.frame_rate:
             raise make_error(field, time, f"it is in {unit}, which need frame_rate to be compared with the video")
-        return self.fit.start_seconds + time / self.frame_rate if unit == "frames" else time * self.frame_rate
+        if unit == "frames":
+            return self.fit.start_seconds + time / self.frame_rate
+        # As of every time in seconds: the end that a file states, and a frame more, is its last frame.
+        frame, last = time * self.frame_rate, self.clip.end
+        return last if last < frame <= last + 2 + _EDGE else frame
 
     def _compute_time(self, time: float, field: str, value: Any) -> float:
         try:

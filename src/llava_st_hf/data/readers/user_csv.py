@@ -1,6 +1,7 @@
 """A user's own annotations as a table: CSV with the columns of the user JSONL."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,9 @@ from ..annotations import Annotation
 from ..skips import make_error
 from .tables import read_csv
 from .user_jsonl import UserJsonlReader
+
+# Between two times; any other one is the sign of a time before 0.
+_HYPHEN = re.compile(r"(?<=[\d.])-|\s-\s")
 
 
 @dataclass(eq=False)
@@ -48,7 +52,7 @@ def _read_cell(name: str, cell: str) -> Any:
             return json.loads(cell)
         except (ValueError, RecursionError) as error:
             raise make_error(name, cell, f"it is no JSON: {error}") from error
-    return (cell.replace("-", " ") if name == "span_seconds" else cell).replace(",", " ").replace(";", " ").split()
+    return (_HYPHEN.sub(" ", cell) if name == "span_seconds" else cell).replace(",", " ").replace(";", " ").split()
 
 
 __all__ = ["UserCsvReader"]
