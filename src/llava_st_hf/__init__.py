@@ -22,6 +22,7 @@ from .processing import (
     Tube,
     parse_answer,
 )
+from .processing.grounding_streamer_llava_st import GroundingStreamer
 
 register_classes()
 
@@ -31,6 +32,7 @@ __all__ = [
     "Caption",
     "GroundingResult",
     "GroundingSession",
+    "GroundingStreamer",
     "InputError",
     "LlavaSTConfig",
     "LlavaSTForConditionalGeneration",

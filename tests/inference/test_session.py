@@ -6,8 +6,10 @@ import torch
 from PIL import Image
 
 from llava_st_hf import InputError, LlavaSTForConditionalGeneration, LlavaSTProcessor
+from llava_st_hf.inference.generation import prepare_messages
+from llava_st_hf.inference.options import AnsweringOptions, ReadingOptions
 from llava_st_hf.inference.session import GroundingSession
-from llava_st_hf.processing import video_processing_llava_st
+from llava_st_hf.processing import GroundingContext, video_processing_llava_st
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +117,8 @@ def direct(parts, clip, num_beams: int, **asking):
         return_tensors="pt",
         processor_kwargs={"num_frames": 8},
     )
-    constraints = processor.build_constraints(inputs, max_new_tokens=60, num_beams=num_beams)
-    outputs = model.generate(**inputs, do_sample=False, **constraints)
+    constraints = processor.build_constraints(inputs, max_new_tokens=60)
+    outputs = model.generate(**inputs, do_sample=False, num_beams=num_beams, **constraints)
     return processor.post_process_grounding(outputs, inputs)[0]
 
 
@@ -141,6 +143,8 @@ def test_beams_equal_those_of_generate(parts, clip):
         ({"num_return_sequences": 2}, "num_return_sequences is 2"),
         ({"use_cache": False}, "use_cache"),
         ({"cache_implementation": "static"}, "cache_implementation"),
+        ({"prompt_lookup_num_tokens": 3}, "prompt_lookup_num_tokens is set: assisted decoding"),
+        ({"assistant_model": "another"}, "assistant_model is set: assisted decoding"),
     ],
 )
 def test_what_a_session_cannot_do_is_refused_and_leaves_it_usable(parts, clip, options, words):
@@ -192,3 +196,26 @@ def test_frames_need_times(parts):
     messages = [{"role": "user", "content": [block, {"type": "text", "text": "What happens?"}]}]
     inputs = parts[1].apply_chat_template(messages, tokenize=True, return_dict=True, return_tensors="pt")
     assert inputs.media[0][0].frame_seconds == (0.0, 2.0, 3.5, 5.5)
+
+
+def test_coordinates_before_the_clip_count(parts, clip):
+    """They are part of what is read once, and finer than their bins as elsewhere."""
+    model, processor = parts
+    blocks = [
+        {"type": "text", "text": "Think of <t=0.4146>, here:"},
+        {"type": "video", "video": str(clip), "num_frames": 8},
+        {"type": "text", "text": "when?"},
+    ]
+    inputs = prepare_messages(processor, [{"role": "user", "content": blocks}], ReadingOptions())
+    inputs.set_questions(inputs.media, [GroundingContext(task="tvg")])
+    result = GroundingSession.from_inputs(model, processor, inputs).answer(inputs, AnsweringOptions(max_new_tokens=16))
+    outputs = model.generate(**inputs, **processor.build_constraints(inputs, max_new_tokens=16), do_sample=False)
+    assert [result] == processor.post_process_grounding(outputs, inputs)
+    plain = inputs["coordinate_offsets"]
+    assert plain.any()
+    changed = model.generate(
+        **{**inputs, "coordinate_offsets": torch.zeros_like(plain)},
+        **processor.build_constraints(inputs, max_new_tokens=16),
+        do_sample=False,
+    )
+    assert [result] != processor.post_process_grounding(changed, inputs)

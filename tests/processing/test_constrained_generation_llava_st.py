@@ -1,12 +1,14 @@
 """Constrained answers always parse, and cost fewer forward passes."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LogitsProcessor
 
-from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor, MediaInfo
+from llava_st_hf import GroundingStreamer, LlavaSTForConditionalGeneration, LlavaSTProcessor, MediaInfo
 from llava_st_hf.processing.answer_formats_llava_st import ANSWER_FORMATS
 from llava_st_hf.processing.answer_grammar_llava_st import AnswerGrammar
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
@@ -235,7 +237,7 @@ def test_forced_runs_give_the_answers_of_one_token_at_a_time(processor, model, c
     torch.manual_seed(3)
     slow = model.generate(**inputs, do_sample=sample, **constraints)
     if not sample:
-        assert fast.tolist() == slow.tolist()
+        assert fast.sequences.tolist() == slow.tolist()
     for outputs in (fast, slow):
         for result in processor.post_process_grounding(outputs, inputs):
             assert not result.problems, result.text
@@ -285,7 +287,7 @@ def test_a_tube_of_fifty_boxes_takes_fewer_passes(processor, model, clip):
         hook = model.model.language_model.register_forward_hook(lambda *arguments, calls=calls: calls.append(1))
         outputs = model.generate(**inputs, do_sample=False, **constraints)
         hook.remove()
-        passes[name], answers[name] = len(calls), outputs.tolist()
+        passes[name], answers[name] = len(calls), getattr(outputs, "sequences", outputs).tolist()
         (result,) = processor.post_process_grounding(outputs, inputs)
         assert len(result.tubes[0].boxes) == 50
         assert not result.problems
@@ -306,7 +308,7 @@ class Scripted(LogitsProcessor):
 
 
 @pytest.mark.parametrize(
-    ("step", "most_passes"), [(0, 50 + 4), (1, 2 * 50 + 4)], ids=["an_object_that_stays", "an_object_that_moves"]
+    ("step", "most_passes"), [(0, 50 + 5), (1, 2 * 50 + 5)], ids=["an_object_that_stays", "an_object_that_moves"]
 )
 def test_a_box_drafts_the_next_one(processor, model, clip, step, most_passes):
     """A box like the one before takes one pass, one of the same size elsewhere takes two."""
@@ -321,33 +323,20 @@ def test_a_box_drafts_the_next_one(processor, model, clip, step, most_passes):
         constraints["logits_processor"][:0] = [Scripted(ids, length)]
         calls = []
         hook = model.model.language_model.register_forward_hook(lambda *arguments, calls=calls: calls.append(1))
-        outputs = model.generate(
-            **inputs, do_sample=False, return_dict_in_generate=is_kept, output_scores=is_kept, **constraints
-        )
+        outputs = model.generate(**inputs, do_sample=False, output_scores=is_kept, **constraints)
         hook.remove()
-        sequences = outputs.sequences if is_kept else outputs
-        assert sequences[0, length:].tolist() == ids
+        assert outputs.sequences[0, length:].tolist() == ids
         assert len(calls) <= most_passes
         if is_kept:
             # Nothing of a draft is left in the cache: it holds all but what was not fed since.
-            assert outputs.past_key_values.get_seq_length() < sequences.shape[1]
+            assert outputs.past_key_values.get_seq_length() < outputs.sequences.shape[1]
             assert len(outputs.scores) == len(outputs.coordinate_scores) == len(ids)
-
-
-def test_beams_keep_to_the_grammar(processor, model, clip):
-    inputs = ask(processor, clip, *MIXED)
-    constraints = processor.build_constraints(inputs, max_new_tokens=100, num_beams=2)
-    outputs = model.generate(**inputs, do_sample=False, **constraints)
-    for result in processor.post_process_grounding(outputs, inputs):
-        assert not result.problems, result.text
 
 
 def test_scores_of_forced_tokens_stand_beside_the_others(processor, model, clip):
     inputs = ask(processor, clip, STVG)
     constraints = processor.build_constraints(inputs, max_new_tokens=60)
-    outputs = model.generate(
-        **inputs, do_sample=False, return_dict_in_generate=True, output_scores=True, **constraints
-    )
+    outputs = model.generate(**inputs, do_sample=False, output_scores=True, **constraints)
     new = outputs.sequences[:, inputs["input_ids"].shape[1] :]
     assert len(outputs.scores) == new.shape[1]
     for step, scores in enumerate(outputs.scores):
@@ -363,7 +352,7 @@ def test_an_unknown_task_is_refused(processor, clip):
     inputs = processor.apply_chat_template(
         messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
     )
-    with pytest.raises(PromptError, match="the task of sample 0 is not known"):
+    with pytest.raises(PromptError, match=r"the task of sample 0 is not known.*: leave the constraints out"):
         processor.build_constraints(inputs)
     assert processor.build_constraints(inputs, task="video_qa")["max_new_tokens"] == 1024
 
@@ -374,8 +363,8 @@ def test_plain_generate_takes_the_logits_processor(processor, model, clip, num_b
     options = {"do_sample": False, "num_beams": num_beams, "max_new_tokens": 100}
     constrained = processor.build_logits_processor(inputs, max_new_tokens=100)
     outputs = model.generate(**inputs, **options, logits_processor=[constrained])
-    constraints = processor.build_constraints(inputs, max_new_tokens=100, num_beams=num_beams)
-    assert outputs.tolist() == model.generate(**inputs, **{**options, **constraints}).tolist()
+    constraints = processor.build_constraints(inputs, max_new_tokens=100)
+    assert outputs.tolist() == model.generate(**inputs, **{**options, **constraints}).sequences.tolist()
     for result in processor.post_process_grounding(outputs, inputs):
         assert not result.problems, result.text
     task = processor.build_logits_processor(inputs, max_new_tokens=16, task="tvg")
@@ -395,7 +384,7 @@ def test_an_engine_may_hand_over_what_is_new_only(processor, model, clip):
             return constrain(input_ids[:, length:], scores)
 
     outputs = model.generate(**inputs, do_sample=False, logits_processor=[NewTokensOnly()], max_new_tokens=100)
-    assert outputs.tolist() == expected.tolist()
+    assert outputs.tolist() == expected.sequences.tolist()
 
 
 @pytest.mark.parametrize("is_fast", [True, False])
@@ -405,6 +394,7 @@ def test_a_row_that_something_else_stops_does_not_disturb_the_others(processor, 
     if not is_fast:
         constraints.pop("custom_generate")
     alone = model.generate(**inputs, do_sample=False, **constraints)
+    alone = getattr(alone, "sequences", alone)
     closing = torch.tensor(processor.grammar_vocabulary.words.closers["}"])
     outputs = model.generate(
         **inputs,
@@ -412,6 +402,7 @@ def test_a_row_that_something_else_stops_does_not_disturb_the_others(processor, 
         **constraints,
         stopping_criteria=[lambda ids, scores: torch.isin(ids[:, -1], closing)],
     )
+    outputs = getattr(outputs, "sequences", outputs)
     length, pad = inputs["input_ids"].shape[1], model.generation_config.pad_token_id
     for row, whole in zip(outputs[:, length:], alone[:, length:], strict=True):
         ends = torch.isin(whole, closing).nonzero().flatten().tolist()
@@ -446,13 +437,80 @@ def test_words_hold_no_token_that_generate_would_stop_at(processor, model, clip)
     assert not result.problems, result.text
 
 
-def test_what_the_loop_does_not_do_is_refused(processor, model, clip):
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"output_logits": True}, "output_logits is set"),
+        ({"penalty_alpha": 0.6, "top_k": 4}, "generate is asked for contrastive search"),
+        ({"dola_layers": "low"}, "generate is asked for dola generation"),
+        ({"num_beams": 4, "num_beam_groups": 2, "diversity_penalty": 0.1}, "generate is asked for group beam search"),
+        ({"synced_gpus": True}, "synced_gpus is set"),
+        ({"do_sample": True, "num_return_sequences": 2, "streamer": GroundingStreamer(print, inputs={})}, "2 answers"),
+        ({"streamer": GroundingStreamer(print)}, "streamer knows no question"),
+    ],
+)
+def test_what_the_loop_does_not_do_is_refused(processor, model, clip, options, words):
     inputs = ask(processor, clip, STVG)
     constraints = processor.build_constraints(inputs, max_new_tokens=60)
-    with pytest.raises(InputError, match=r"build_constraints\(..., num_beams=...\)"):
-        model.generate(**inputs, num_beams=2, do_sample=False, **constraints)
-    with pytest.raises(InputError, match="output_logits is set"):
-        model.generate(**inputs, return_dict_in_generate=True, output_logits=True, do_sample=False, **constraints)
+    with pytest.raises(InputError, match=words):
+        model.generate(**inputs, **{"do_sample": False, **options}, **constraints)
+
+
+def list_numbers(result) -> list:
+    return [*result.spans, *result.boxes, *(entry for tube in result.tubes for entry in tube.boxes)]
+
+
+@pytest.mark.parametrize("way", ["beams", "several_beams", "sampled_beams", "lookup", "assistant", "sampled"])
+def test_the_other_loops_keep_to_the_grammar_and_refine(processor, model, clip, way):
+    options, questions = {"do_sample": False}, MIXED if "beams" in way else [STVG]
+    options |= {
+        "beams": {"num_beams": 2},
+        "several_beams": {"num_beams": 3, "num_return_sequences": 2},
+        "sampled_beams": {"num_beams": 2, "do_sample": True},
+        "lookup": {"prompt_lookup_num_tokens": 3},
+        "assistant": {"assistant_model": copy.deepcopy(model)},
+        "sampled": {"do_sample": True, "num_return_sequences": 3},
+    }[way]
+    inputs = ask(processor, clip, *questions)
+    outputs = model.generate(**inputs, **options, **processor.build_constraints(inputs, max_new_tokens=100))
+    results = processor.post_process_grounding(outputs, inputs)
+    assert len(results) == len(questions) * options.get("num_return_sequences", 1)
+    for result in results:
+        assert not result.problems, result.text
+        assert not result.notes
+        assert all(span.confidence is not None for span in result.spans)
+        refined = [value for entry in list_numbers(result) for value in (getattr(entry, "fractions", None) or ())]
+        assert any(abs(value * 99 - round(value * 99)) > 1e-6 for value in refined), "all stand on their bins"
+    if way in ("lookup", "assistant"):
+        alone = model.generate(**inputs, do_sample=False, **processor.build_constraints(inputs, max_new_tokens=100))
+        assert outputs.sequences.tolist() == alone.sequences.tolist()
+        (expected,) = processor.post_process_grounding(alone, inputs)
+        for found, wanted in zip(results[0].spans, expected.spans, strict=True):
+            assert found.start_seconds == pytest.approx(wanted.start_seconds, abs=1e-4)
+            assert found.confidence == pytest.approx(wanted.confidence, abs=1e-4)
+
+
+def test_the_scores_of_a_beam_are_those_of_its_own_answer(processor, model, clip):
+    """A search that ends with the greedy answer refines it as greedy decoding does."""
+    inputs = ask(processor, clip, ("tvg", {"query": "it moves"}))
+    ids = processor.tokenizer.encode("{<t_10><t_40>}", add_special_tokens=False)
+    ids.append(processor.tokenizer.convert_tokens_to_ids("<|im_end|>"))
+    allowed = {"suppress_tokens": [token for token in range(model.config.total_vocab_size) if token not in ids[1:-2]]}
+    outputs = {}
+    for num_beams in (1, 3):
+        constraints = processor.build_constraints(inputs, max_new_tokens=8)
+        outputs[num_beams] = model.generate(**inputs, **constraints, **allowed, do_sample=False, num_beams=num_beams)
+    one, three = (processor.post_process_grounding(each, inputs)[0].spans[0] for each in outputs.values())
+    assert (three.start_seconds, three.confidence) == pytest.approx((one.start_seconds, one.confidence), abs=1e-4)
+
+
+def test_words_at_which_to_stop_are_heard(processor, model, clip):
+    """`generate` finds them by the tokenizer, which it hands to its own loops only."""
+    inputs = ask(processor, clip, STVG)
+    constraints = processor.build_constraints(inputs, max_new_tokens=60)
+    outputs = model.generate(**inputs, **constraints, stop_strings=["}"], tokenizer=processor.tokenizer)
+    (result,) = processor.post_process_grounding(outputs, inputs)
+    assert result.text.count("}") == 1 and not result.tubes
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from transformers import AutoProcessor, PreTrainedConfig, Qwen2Tokenizer, Siglip
 from transformers.dynamic_module_utils import get_imports
 from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 
-from llava_st_hf import LlavaSTConfig
+from llava_st_hf import GroundingResult, LlavaSTConfig
 from llava_st_hf.processing import processing_llava_st
 from llava_st_hf.processing.batch_feature_llava_st import GroundingContext, LlavaSTBatchFeature
 from llava_st_hf.processing.grounding_results_llava_st import Box, Span
@@ -703,6 +703,32 @@ def test_chooses_frames_per_call_and_per_block(processor, mp4):
     assert inputs["video_num_frames"].tolist() == [3, 5]
 
 
+@pytest.mark.parametrize(
+    ("kind", "given", "words"),
+    [
+        ("video", {"nframes": 8}, r"'video' with nframes=8: give num_frames, as it is called here"),
+        ("video", {"video_start": 1.0, "video_end": 2.0}, "with video_start=1.0: give time_range, in seconds"),
+        ("video", {"max_pixels": 50176}, "with max_pixels=50176: every frame is resized to the square"),
+        ("video", {"resized_height": 280}, "with resized_height=280: every frame is resized"),
+        (
+            "video",
+            {"base64": "AAAA" * 99},
+            r"with base64='AAAA.{,60}: leave it out; a block may have type, video",
+        ),
+        ("image", {"min_pixels": 3136}, "'image' with min_pixels=3136: every frame is resized"),
+        ("image", {"num_frames": 8}, "'image' with num_frames=8: leave it out; a block may have type, image, url"),
+    ],
+)
+def test_a_key_of_a_block_acts_or_is_refused(processor, mp4, kind, given, words):
+    medium = {"video": mp4, "image": np.zeros((30, 40, 3), np.uint8)}[kind]
+    for tokenizes in (True, False):
+        messages = [user({"type": kind, kind: medium, **given}, "a")]
+        with pytest.raises(MediaError, match=words):
+            processor.apply_chat_template(messages, tokenize=tokenizes, return_dict=tokenizes)
+    empty = dict.fromkeys(given)  # as the rows of a table have it
+    assert tokenize(processor, [user({"type": kind, kind: medium, **empty}, "a")]).media
+
+
 def test_metadata_only_when_asked(processor, video):
     assert "video_metadata" not in processor(text="<video>", videos=video)
     assert len(processor(text="<video>", videos=video, return_metadata=True)["video_metadata"]) == 1
@@ -1114,9 +1140,15 @@ def test_scores_refine_coordinates(processor, video):
     assert span.start_seconds == pytest.approx(2 * 3.75 / 9, abs=1e-4)
     assert span.end_seconds == pytest.approx(2 * 8.75 / 9, abs=1e-4)
     assert span.confidence == pytest.approx(1.0, abs=1e-4)  # softmax of 0.6 and 0.2: nothing else is likely
-    outputs.beam_indices = torch.zeros(1)
-    (plain,) = processor.post_process_grounding(outputs, inputs)[0].spans
-    assert plain.confidence is None and plain.start_seconds == pytest.approx(2 * 4 / 9)
+    # After a beam search the scores of an answer are those of other rows.
+    outputs.scores = [torch.cat([torch.zeros_like(step), step]) for step in outputs.scores]
+    outputs.beam_indices = torch.ones(1, len(outputs.scores), dtype=torch.long)
+    (result,) = processor.post_process_grounding(outputs, inputs)
+    assert result.spans == (span,) and not result.notes
+    (plain,) = processor.post_process_grounding(outputs.sequences, inputs)
+    assert plain.spans[0].confidence is None and plain.spans[0].start_seconds == pytest.approx(2 * 4 / 9)
+    assert plain.notes[0].startswith("the coordinates are those of the bins")
+    assert GroundingResult.from_dict(plain.to_dict()) == plain
 
 
 def test_media_info_of_arrays(processor, video):

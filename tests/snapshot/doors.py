@@ -199,8 +199,10 @@ def to_plain(result: Any) -> dict:
     """Return a result as plain values, its words and the texts of its groups included."""
     medium = result.media
     groups = [*result.spans, *result.boxes, *result.tubes]
+    values = result.to_dict()
+    values.pop("notes")  # of how the answer came, not of what it says
     return {
-        **result.to_dict(),
+        **values,
         "plain_text": result.plain_text,
         "texts": [_try_to_write(group, medium) for group in groups],
     }

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from ..processing.batch_feature_llava_st import LlavaSTBatchFeature
 from ..processing.grounding_results_llava_st import GroundingResult
+from ..processing.grounding_streamer_llava_st import GroundingStreamer
 from ..processing.media_llava_st import UNKNOWN_RATE, InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from .options import AnsweringOptions, ReadingOptions
@@ -61,19 +62,14 @@ def generate_answers(
     Raises:
         `InputError`: For several answers to a question, or a `max_new_tokens` that is too small.
     """
-    num_beams = count_beams(options, model)
     generate = {"do_sample": False, "max_new_tokens": options.max_new_tokens, **options.generate}
-    generate["num_beams"] = num_beams
+    generate["num_beams"] = count_beams(options, model)
+    if isinstance(generate.get("streamer"), GroundingStreamer):
+        generate["streamer"].start(processor, inputs)
     # A conversation whose task nobody named is answered freely: there is no grammar for it.
     if options.constrained and all(context.task is not None for context in inputs.contexts):
-        # With its scores an answer is read finer than a bin, and gets confidences.
-        generate["return_dict_in_generate"] = num_beams == 1
         constraints = processor.build_constraints(
-            inputs,
-            max_new_tokens=options.max_new_tokens,
-            every_frame=options.every_frame,
-            num_beams=num_beams,
-            streamer=generate.get("streamer"),
+            inputs, max_new_tokens=options.max_new_tokens, every_frame=options.every_frame
         )
         constraints["logits_processor"][:0] = generate.pop("logits_processor", None) or []
         generate |= constraints

@@ -7,6 +7,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from ..processing.batch_feature_llava_st import LlavaSTBatchFeature
+from ..processing.constrained_generation_llava_st import fill_cache
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
@@ -119,6 +120,12 @@ class GroundingSession:
             raise InputError(
                 "use_cache or cache_implementation is set: a session brings its own cache, leave them out."
             )
+        for name in ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit"):
+            if find_option(name, options, self.model) is not None:
+                # It would feed the prompt again, behind the cache that holds it already.
+                raise InputError(
+                    f"{name} is set: assisted decoding cannot start from the cache of a session, call model.generate."
+                )
         return num_beams
 
     def _keep_first(self, inputs: LlavaSTBatchFeature) -> None:
@@ -144,13 +151,10 @@ class GroundingSession:
     @torch.no_grad()
     def _fill_cache(self, first: LlavaSTBatchFeature) -> None:
         """Run the model over the prompt up to the end of the media."""
-        media_ids = torch.tensor([self.processor.image_token_id, self.processor.video_token_id])
-        is_media = torch.isin(first["input_ids"][0].cpu(), media_ids)
-        length = int(is_media.nonzero()[-1]) + 1
-        self._prefix_ids = first["input_ids"][:, :length]
         pixels = {name: first[name] for name in first if name.startswith(("pixel_values", "video_num_frames"))}
         cache = DynamicCache(config=self.model.config.get_text_config())
-        self.model(input_ids=self._prefix_ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **pixels)
+        length = fill_cache(self.model, first["input_ids"], cache, first["coordinate_offsets"], **pixels)
+        self._prefix_ids = first["input_ids"][:, :length]
         self._prefix_cache = cache
         # The cache holds what the pixels said; later prompts need their shapes only.
         for name, values in pixels.items():

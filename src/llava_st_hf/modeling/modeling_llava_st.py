@@ -1,5 +1,6 @@
 """LLaVA-ST: SigLIP, a projector, LAPE, the spatial-temporal packer, Qwen2, and a head that also names coordinates."""
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -630,6 +631,15 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
             if outputs is not None
         }
         return model_kwargs
+
+    def _extract_generation_mode_kwargs(self, custom_generate: Any, kwargs: dict[str, Any], *given) -> dict[str, Any]:
+        if not callable(custom_generate):
+            return super()._extract_generation_mode_kwargs(custom_generate, kwargs, *given)
+        # The library keeps streamer, assistant and tokenizers from a loop that is not its own; it gets what it names.
+        usual = super()._extract_generation_mode_kwargs(None, dict(kwargs), *given)
+        own = super()._extract_generation_mode_kwargs(custom_generate, kwargs, *given)
+        names = inspect.signature(custom_generate).parameters
+        return {name: value for name, value in (usual | own).items() if name in names}
 
     def _get_candidate_generator(self, *args, **kwargs):
         generator = super()._get_candidate_generator(*args, **kwargs)

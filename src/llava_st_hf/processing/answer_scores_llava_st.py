@@ -6,6 +6,7 @@ their probabilities together the confidence.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -19,6 +20,10 @@ from .tasks_llava_st import get_task
 
 # Of the neighbour of a bin. It has more where the bin was sampled or forced, not preferred: that is no refinement.
 LARGEST_SHARE = 0.4995
+NOT_REFINED = (
+    "the coordinates are those of the bins, without confidences: the answer came without its scores, which generate "
+    "returns with the arguments of build_constraints, or with return_dict_in_generate=True and output_scores=True."
+)
 
 
 def read_generated(
@@ -55,13 +60,15 @@ def read_generated(
     scores = getattr(outputs, "coordinate_scores", None)
     first_column = 0 if scores else vocabulary.offset
     scores = scores or getattr(outputs, "scores", None)
-    # After a beam search the scores of a row are spread over the beams: no refinement then.
-    if scores is None or getattr(outputs, "beam_indices", None) is not None:
+    if not scores:
         return texts, [None] * len(texts)
-    return texts, [
-        _refine_row(row, text, [step[index] for step in scores], first_column, vocabulary)
-        for index, (row, text) in enumerate(zip(rows, texts, strict=True))
-    ]
+    beams = getattr(outputs, "beam_indices", None)  # (rows, tokens), the row of the scores of each token
+    places = [[row] * len(scores) for row in range(len(rows))] if beams is None else beams.tolist()
+    refinements = []
+    for row, text, steps in zip(rows, texts, places, strict=True):
+        own_scores = [step[place] for step, place in zip(scores, steps, strict=False)]
+        refinements.append(_refine_row(row, text, own_scores, first_column, vocabulary))
+    return texts, refinements
 
 
 def read_answers(
@@ -99,18 +106,18 @@ def read_answers(
             results.append(GroundingResult(text=text, task=context.task, query=context.query))
             continue
         medium = media[sample][media_index]
-        results.append(
-            parse_answer(
-                text,
-                medium,
-                answer_format=answer_format,
-                vocabulary=vocabulary,
-                start_seconds=context.get_start_seconds(medium),
-                task=context.task,
-                query=context.query,
-                refinements=refinement,
-            )
+        result = parse_answer(
+            text,
+            medium,
+            answer_format=answer_format,
+            vocabulary=vocabulary,
+            start_seconds=context.get_start_seconds(medium),
+            task=context.task,
+            query=context.query,
+            refinements=refinement,
         )
+        is_of_bins = refinement is None and any(lexeme.unit == "bin" for lexeme in NOTATION.lex(text))
+        results.append(replace(result, notes=(NOT_REFINED,)) if is_of_bins else result)
     return results
 
 

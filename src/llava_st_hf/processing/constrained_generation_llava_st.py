@@ -12,16 +12,17 @@ loop [`decode_in_runs`] then gives the answers of one token at a time, but a pas
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.cache_utils import DynamicLayer
-from transformers.generation import GenerateDecoderOnlyOutput
+from transformers.generation import GenerateDecoderOnlyOutput, GenerationMode
+from transformers.utils import ModelOutput
 
 from .answer_grammar_llava_st import AnswerGrammar, Walk
 from .grammar_vocabulary_llava_st import Choices
+from .grounding_streamer_llava_st import GroundingStreamer
 from .media_llava_st import InputError
 
 
@@ -51,6 +52,12 @@ class GrammarLogitsProcessor(LogitsProcessor):
         # The answers (rows, tokens) at the last call, and where each of them stood.
         self._known = torch.zeros(0, 0, dtype=torch.long)
         self._walks: list[Walk] = []
+
+    @property
+    def coordinate_columns(self) -> slice:
+        """Where the coordinates stand among the scores of all tokens."""
+        vocabulary = self.grammars[0].vocabulary
+        return slice(vocabulary.num_text_tokens, vocabulary.size)
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """Return the scores (rows, vocabulary) with everything that may not come next at minus infinity."""
@@ -123,7 +130,7 @@ class GrammarLogitsProcessor(LogitsProcessor):
 @dataclass
 class ConstrainedOutput(GenerateDecoderOnlyOutput):
     """
-    What [`decode_in_runs`] returns with `return_dict_in_generate=True`.
+    What [`decode_in_runs`] returns.
 
     Args:
         coordinate_scores (`tuple[torch.Tensor]`):
@@ -150,8 +157,7 @@ class _Answers:
         self.grammar, self.stopping_criteria, self.streamer = grammar, stopping_criteria, streamer
         pad = generation_config._pad_token_tensor
         self.pad = input_ids.new_zeros(()) if pad is None else pad.to(input_ids.device)
-        self.returns_dict = generation_config.return_dict_in_generate
-        self.scores: list[torch.Tensor] | None = [] if self.returns_dict and generation_config.output_scores else None
+        self.scores: list[torch.Tensor] | None = [] if generation_config.output_scores else None
         self.coordinate_scores: list[torch.Tensor] = []
 
     @property
@@ -161,19 +167,20 @@ class _Answers:
 
     def append(self, next_ids: torch.LongTensor, scores: torch.FloatTensor | None = None) -> None:
         """Add a token to each row: one chosen by its scores (rows, vocabulary), or the only one without scores."""
-        if self.returns_dict:
-            # What the grammar alone decided says nothing about how sure the model is.
-            vocabulary = self.grammar.grammars[0].vocabulary
-            first, behind = vocabulary.num_text_tokens, vocabulary.size
-            undecided = torch.full((len(next_ids), behind - first), float("nan"), device=next_ids.device)
-            self.coordinate_scores.append(undecided if scores is None else scores[:, first:behind].clone())
+        # What the grammar alone decided says nothing about how sure the model is.
+        columns = self.grammar.coordinate_columns
+        undecided = torch.full((1, columns.stop - columns.start), float("nan"), device=next_ids.device)
+        own_scores = undecided.expand(len(next_ids), -1) if scores is None else scores[:, columns].clone()
+        self.coordinate_scores.append(own_scores)
         if self.scores is not None:
             if scores is None:
                 scores = torch.full_like(self.scores[-1], float("-inf")).scatter(1, next_ids[:, None], 0.0)
             self.scores.append(scores)
         next_ids = next_ids * self.unfinished + self.pad * (1 - self.unfinished)
         self.ids = torch.cat([self.ids, next_ids[:, None]], dim=-1)
-        if self.streamer is not None:
+        if isinstance(self.streamer, GroundingStreamer):
+            self.streamer.put(next_ids.cpu(), own_scores)
+        elif self.streamer is not None:
             self.streamer.put(next_ids.cpu())
         self.unfinished = self.unfinished & ~self.stopping_criteria(self.ids, self.scores)
 
@@ -190,17 +197,15 @@ class _Answers:
 
     def draft(self, cache: Any) -> list[int]:
         """Guess tokens to come, for a single answer with a cache that can forget what was guessed wrong."""
-        if len(self.ids) > 1 or cache is None or any(type(layer) is not DynamicLayer for layer in cache.layers):
+        if len(self.ids) > 1 or cache is None or not _can_crop(cache):
             return []
         (walk,) = self.grammar.find_walks(self.ids)
         return self.grammar.grammars[0].draft(walk, self.ids[0, self.grammar.prompt_length :])
 
-    def make_output(self, cache: Any) -> "torch.LongTensor | ConstrainedOutput":
-        """End the stream, and return what `generate` was asked for."""
+    def make_output(self, cache: Any) -> ConstrainedOutput:
+        """End the stream, and return what was generated."""
         if self.streamer is not None:
             self.streamer.end()
-        if not self.returns_dict:
-            return self.ids
         return ConstrainedOutput(
             sequences=self.ids,
             scores=None if self.scores is None else tuple(self.scores),
@@ -217,32 +222,67 @@ def decode_in_runs(
     generation_config: Any,
     synced_gpus: bool = False,
     streamer: Any = None,
+    inputs_tensor: torch.Tensor | None = None,
+    assistant_model: Any = None,
+    assistant_tokenizer: Any = None,
+    tokenizer: Any = None,
     **model_kwargs: Any,
-) -> torch.LongTensor | ConstrainedOutput:
+) -> ModelOutput:
     """
     Decode greedily or by sampling, several tokens in a pass where the grammar or a guess names them.
 
     It is the `custom_generate` of `generate`. The answers are those of decoding one token at a time with the same
-    logits processor. In a batch a run is as long as the shortest among the rows that go on.
+    logits processor. In a batch a run is as long as the shortest among the rows that go on. Beams and assisted
+    decoding are left to the loops of transformers.
 
     Args:
         model, input_ids, stopping_criteria, generation_config, model_kwargs: As `generate` prepared them.
         logits_processor (`LogitsProcessorList`): Holds a [`GrammarLogitsProcessor`].
         synced_gpus (`bool`, *optional*, defaults to `False`): Not supported: every process stops by itself.
         streamer (`BaseStreamer`, *optional*): Gets each token.
+        inputs_tensor, assistant_model, assistant_tokenizer, tokenizer: For assisted decoding.
 
     Returns:
-        `torch.LongTensor` of shape `(batch, sequence)`, or with `return_dict_in_generate` a [`ConstrainedOutput`].
+        `ModelOutput`: As with `return_dict_in_generate=True`, for an answer is refined by what stands beside its
+        tokens: a [`ConstrainedOutput`], of beams and assisted decoding what their loop returns.
+
+    Raises:
+        `InputError`: For what no loop does that keeps to a grammar.
     """
-    _check_supported(generation_config)
+    mode = generation_config.get_generation_mode(assistant_model)
+    _check_supported(mode, generation_config, synced_gpus)
     grammar = next(processor for processor in logits_processor if isinstance(processor, GrammarLogitsProcessor))
+    generation_config.return_dict_in_generate = True
     if generation_config._eos_token_tensor is not None:
         grammar.stopping_ids = tuple(generation_config._eos_token_tensor.tolist())
+    if mode in (GenerationMode.BEAM_SEARCH, GenerationMode.BEAM_SAMPLE):
+        recorder = _Recorder(grammar.coordinate_columns)
+        logits_processor = LogitsProcessorList([*logits_processor, recorder])
+        outputs = model._beam_search(input_ids, logits_processor, stopping_criteria, generation_config, **model_kwargs)
+        outputs.coordinate_scores = tuple(recorder.steps)
+        return outputs
+    if mode == GenerationMode.ASSISTED_GENERATION:
+        generation_config.output_scores = True
+        tokenizers = {"assistant_tokenizer": assistant_tokenizer, "tokenizer": tokenizer}
+        assistant = {"inputs_tensor": inputs_tensor, "assistant_model": assistant_model, **tokenizers}
+        given = (input_ids, logits_processor, stopping_criteria, generation_config)
+        return model._assisted_decoding(*given, streamer=streamer, **assistant, **model_kwargs)
     answers = _Answers(input_ids, grammar, stopping_criteria, generation_config, streamer)
-    outputs, draft = model._prefill(input_ids, generation_config, model_kwargs), []
+    return _decode(model, answers, logits_processor, generation_config, model_kwargs)
+
+
+def _decode(
+    model: Any,
+    answers: _Answers,
+    logits_processor: LogitsProcessorList,
+    generation_config: Any,
+    model_kwargs: dict[str, Any],
+) -> ConstrainedOutput:
+    """Decode greedily or by sampling, a run of tokens in each pass."""
+    outputs, draft = _prefill(model, answers.ids, generation_config, model_kwargs), []
     while True:
         # A copy, or all that the model scored would be kept as long as the scores of a place.
-        logits = outputs.logits[:, -1 - len(draft) :].to(copy=True, dtype=torch.float32, device=input_ids.device)
+        logits = outputs.logits[:, -1 - len(draft) :].to(copy=True, dtype=torch.float32, device=answers.ids.device)
         for num_agreed in range(len(draft) + 1):
             scores = logits_processor(answers.ids, logits[:, num_agreed])
             if generation_config.do_sample:
@@ -264,6 +304,48 @@ def decode_in_runs(
         outputs = _run(model, answers.ids, num_new, draft, model_kwargs)
 
 
+def fill_cache(
+    model: Any, input_ids: torch.LongTensor, cache: Any, coordinate_offsets: torch.Tensor, **media: Any
+) -> int:
+    """
+    Run the model over a prompt (1, tokens) up to the end of its media; returns how many tokens that is.
+
+    Args:
+        model (`LlavaSTForConditionalGeneration`): The model.
+        input_ids (`torch.LongTensor` of shape `(1, tokens)`): The prompt.
+        cache (`Cache`): Takes the keys and values.
+        coordinate_offsets (`torch.Tensor` of shape `(1, tokens)`): As the processor returned them.
+        media: The media, as `forward` takes them.
+    """
+    media_ids = input_ids.new_tensor([model.config.image_token_id, model.config.video_token_id])
+    places = torch.isin(input_ids[0], media_ids).nonzero()
+    length = int(places[-1]) + 1 if len(places) else 0
+    if length:
+        prefix = {"input_ids": input_ids[:, :length], "coordinate_offsets": coordinate_offsets[:, :length]}
+        model(**prefix, past_key_values=cache, use_cache=True, logits_to_keep=1, **media)
+    return length
+
+
+def _prefill(model: Any, ids: torch.LongTensor, generation_config: Any, model_kwargs: dict[str, Any]) -> Any:
+    """
+    Read the prompts, and score what comes next.
+
+    One question is read in the two passes of a session, so that its numbers are the same through every door: kernels
+    round by the number of rows that they are given.
+    """
+    cache, media = model_kwargs.get("past_key_values"), model_kwargs.get("mm_encoder_outputs")
+    is_alone = len(ids) == 1 and model_kwargs.get("attention_mask") is None
+    if is_alone and media and cache is not None and not cache.get_seq_length() and _can_crop(cache):
+        offsets = model_kwargs.get("coordinate_offsets")
+        offsets = torch.zeros_like(ids, dtype=torch.float32) if offsets is None else offsets
+        fill_cache(model, ids, cache, offsets, mm_encoder_outputs=model_kwargs.pop("mm_encoder_outputs"))
+    return model._prefill(ids, generation_config, model_kwargs)
+
+
+def _can_crop(cache: Any) -> bool:
+    return all(type(layer) is DynamicLayer for layer in cache.layers)
+
+
 def _run(model: Any, ids: torch.LongTensor, num_new: int, draft: list[int], model_kwargs: dict[str, Any]) -> Any:
     """Give the model the last `num_new` tokens of `ids` and a guess at those behind them, which are scored too."""
     if draft:
@@ -276,37 +358,52 @@ def _run(model: Any, ids: torch.LongTensor, num_new: int, draft: list[int], mode
     )
 
 
-def _check_supported(generation_config: Any) -> None:
-    """Refuse what this loop does not do, by name."""
-    if generation_config.num_beams > 1:
+class _Recorder(LogitsProcessor):
+    """Keeps the scores of coordinates at each step of a beam search, where those of all tokens would be many."""
+
+    def __init__(self, columns: slice):
+        self.columns, self.steps = columns, []
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        self.steps.append(scores[:, self.columns].clone())  # (rows and beams, coordinates)
+        return scores
+
+
+def _check_supported(mode: GenerationMode, generation_config: Any, synced_gpus: bool) -> None:
+    """Refuse by name what keeps to no grammar, and what the loop here does not keep."""
+    is_here = mode in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE)
+    if not is_here and mode not in (
+        GenerationMode.BEAM_SEARCH,
+        GenerationMode.BEAM_SAMPLE,
+        GenerationMode.ASSISTED_GENERATION,
+    ):
         raise InputError(
-            f"num_beams is {generation_config.num_beams}: tell build_constraints(..., num_beams=...), which then "
-            "leaves the search to generate."
+            f"generate is asked for {mode.value.replace('_', ' ')}: constrained answers are greedy, sampled, searched "
+            "with num_beams or assisted; leave its options out."
         )
+    if synced_gpus:
+        raise InputError("synced_gpus is set: constrained decoding stops by itself, leave custom_generate out.")
     for name in ("output_logits", "output_hidden_states", "output_attentions"):
-        if getattr(generation_config, name, None):
+        if is_here and getattr(generation_config, name, None):
             raise InputError(f"{name} is set: constrained decoding does not keep it, leave custom_generate out.")
 
 
-def make_generate_arguments(
-    logits_processor: GrammarLogitsProcessor, max_new_tokens: int, num_beams: int = 1, streamer: Any = None
-) -> dict[str, Any]:
+def make_generate_arguments(logits_processor: GrammarLogitsProcessor, max_new_tokens: int) -> dict[str, Any]:
     """
-    Collect the arguments with which `generate` keeps to the grammars.
+    Collect the arguments with which `generate` keeps to the grammars, and returns what refines an answer.
 
     Args:
         logits_processor (`GrammarLogitsProcessor`): Knows the grammars.
         max_new_tokens (`int`): Longest answer, for which the grammars were made.
-        num_beams (`int`, *optional*, defaults to 1): Above 1 certain tokens get a pass of their own.
-        streamer (`BaseStreamer`, *optional*): Gets each token; `generate` does not hand it on by itself.
 
     Returns:
-        `dict`: `logits_processor`, `max_new_tokens`, and `custom_generate` where beams do not forbid it.
+        `dict`: `logits_processor`, `max_new_tokens` and `custom_generate`, whose result is a dictionary.
     """
-    arguments = {"logits_processor": LogitsProcessorList([logits_processor]), "max_new_tokens": max_new_tokens}
-    if num_beams > 1:
-        return {**arguments, "num_beams": num_beams}
-    return {**arguments, "custom_generate": partial(decode_in_runs, streamer=streamer)}
+    return {
+        "logits_processor": LogitsProcessorList([logits_processor]),
+        "max_new_tokens": max_new_tokens,
+        "custom_generate": decode_in_runs,
+    }
 
 
-__all__ = ["ConstrainedOutput", "GrammarLogitsProcessor", "decode_in_runs", "make_generate_arguments"]
+__all__ = ["ConstrainedOutput", "GrammarLogitsProcessor", "decode_in_runs", "fill_cache", "make_generate_arguments"]

@@ -311,6 +311,7 @@ class GroundingResult:
         task (`str`, *optional*): The task that was asked.
         query (`str`, *optional*): What was asked for, in words; used as a label.
         media (`MediaInfo`, *optional*): The clip or image that the answer is about.
+        notes (`tuple[str, ...]`): What is to be known of the numbers, such as that no scores refined them.
 
     Example:
 
@@ -330,6 +331,7 @@ class GroundingResult:
     task: str | None = None
     query: str | None = None
     media: MediaInfo | None = None
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return abbreviate(self)
@@ -496,6 +498,7 @@ def _result_from_dict(values: Mapping[str, Any]) -> GroundingResult:
         task=values.get("task"),
         query=values.get("query"),
         media=media,
+        notes=tuple(values.get("notes", ())),
     )
 
 

@@ -27,6 +27,7 @@ def summarize(result: "GroundingResult") -> str:
     for problem in result.problems:
         excerpt = f" {problem.text[:40]!r}" if problem.text else ""
         lines.append(f"problem: {problem.message}{excerpt}")
+    lines += [f"note: {note}" for note in result.notes]
     if result.media is not None:
         lines += [f"media problem: {problem}" for problem in result.media.problems]
     return "\n".join(lines)

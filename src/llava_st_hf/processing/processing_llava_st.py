@@ -340,20 +340,18 @@ class LlavaSTProcessor(ModelInputsProcessor):
         inputs: LlavaSTBatchFeature,
         max_new_tokens: int = 1024,
         task: str | None = None,
-        *,
-        num_beams: int = 1,
-        streamer: Any = None,
         **answer: Any,
     ) -> dict[str, Any]:
         """
         Make the arguments with which `generate` gives answers that parse without a problem, in few forward passes.
 
+        It then returns a dictionary, with what it takes to refine the coordinates and to tell how sure they are.
+        Other options of `generate` go beside them: `num_beams`, `do_sample`, `assistant_model`, `streamer`, ...
+
         Args:
             inputs (`LlavaSTBatchFeature`): What the processor returned for the questions.
             max_new_tokens (`int`, *optional*, defaults to 1024): The answers are complete within so many tokens.
             task (`str`, *optional*): Name of the task, for messages that were not made by `build_messages`.
-            num_beams (`int`, *optional*, defaults to 1): Beams, which `generate` must then be told here.
-            streamer (`BaseStreamer`, *optional*): A streamer, which `generate` must then be told here.
             answer: What else is known of the answers, see `build_logits_processor`: `every_frame`, ...
 
         Returns:
@@ -367,10 +365,12 @@ class LlavaSTProcessor(ModelInputsProcessor):
         ```python
         >>> constraints = processor.build_constraints(inputs, max_new_tokens=256)
         >>> outputs = model.generate(**inputs, **constraints)
+        >>> processor.post_process_grounding(outputs, inputs)[0].spans
+        (Span(start_seconds=12.4, end_seconds=31.0, confidence=0.91),)
         ```
         """
         constrained = self.build_logits_processor(inputs, max_new_tokens, task, **answer)
-        return make_generate_arguments(constrained, max_new_tokens, num_beams, streamer)
+        return make_generate_arguments(constrained, max_new_tokens)
 
     def build_logits_processor(
         self,
@@ -428,7 +428,10 @@ class LlavaSTProcessor(ModelInputsProcessor):
                 context = replace(context, start_seconds=start_seconds)
             name = task if task is not None else context.task
             if name is None:
-                raise PromptError(f"the task of sample {sample} is not known: give task, or use build_messages.")
+                raise PromptError(
+                    f"the task of sample {sample} is not known, and free chat has no grammar: leave the constraints "
+                    "out, or name the task (task=..., or messages of build_messages)."
+                )
             medium = media[media_index] if media else None
             limits = find_time_limits(context, medium, self.coordinates, every_frame)
             answer_format = get_task(name).answer_format
@@ -455,9 +458,9 @@ class LlavaSTProcessor(ModelInputsProcessor):
         Args:
             outputs (`torch.Tensor`, `np.ndarray`, `Sequence` or `GenerateOutput`):
                 What `generate` returned, with or without the prompt in front, what vLLM returned, token ids, or the
-                answers as text. With `return_dict_in_generate=True` (and without `build_constraints`,
-                `output_scores=True`) coordinates are refined below their bins, by the probabilities of the winning
-                bin and its better neighbour, and get a confidence.
+                answers as text. With the arguments of `build_constraints`, or with `return_dict_in_generate=True` and
+                `output_scores=True`, coordinates are refined below their bins, by the probabilities of the winning
+                bin and its better neighbour, and get a confidence; where they are not, `notes` of the result says so.
             inputs (`LlavaSTBatchFeature` or `dict`, *optional*):
                 What the processor returned for these prompts: it knows the media and what was asked.
             task (`str`, *optional*): Name of the task, for messages that were not made by `build_messages`.

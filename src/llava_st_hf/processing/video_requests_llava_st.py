@@ -10,6 +10,18 @@ from .media_llava_st import MediaError
 REQUEST_FIELDS = ("num_frames", "fps", "frame_range", "time_range")
 # Of frames that are given without a file: when they are.
 TIME_FIELDS = ("video_fps", "frame_seconds")
+# What a block of a chat may have, None apart.
+_BLOCK_KEYS = {
+    "image": ("type", "image", "url", "path", "base64"),
+    "video": ("type", "video", "url", "path", *REQUEST_FIELDS, *TIME_FIELDS),
+}
+# What other libraries call what can be said here.
+_NAMES_HERE = {
+    **dict.fromkeys(("nframes", "n_frames", "max_frames", "min_frames"), "num_frames"),
+    **dict.fromkeys(("video_start", "video_end", "start_time", "end_time"), "time_range, in seconds"),
+    **dict.fromkeys(("sample_fps", "target_fps"), "fps"),
+    "raw_fps": "video_fps",
+}
 
 
 def list_requests(options: dict[str, Any], num_videos: int) -> list[dict[str, Any]]:
@@ -63,8 +75,11 @@ def list_block_requests(conversations: Sequence[Any], defaults: Mapping[str, Any
         for message in messages
         if not isinstance(message.get("content"), (str, type(None)))
         for block in message["content"]
-        if block.get("type") == "video"
+        if block.get("type") in _BLOCK_KEYS
     ]
+    for block in blocks:
+        _check_block(block)
+    blocks = [block for block in blocks if block["type"] == "video"]
     names = (*REQUEST_FIELDS, *TIME_FIELDS)
     own = [{name: block[name] for name in names if block.get(name) is not None} for block in blocks]
     if not any(own):
@@ -74,6 +89,21 @@ def list_block_requests(conversations: Sequence[Any], defaults: Mapping[str, Any
     requests = [{**defaults, **rate, **request} for rate, request in zip(rates, own, strict=True)]
     given = [name for name in names if name in REQUEST_FIELDS or any(name in request for request in requests)]
     return {name: [request.get(name) for request in requests] for name in given}
+
+
+def _check_block(block: Mapping[str, Any]) -> None:
+    """Raise `MediaError` for a key of a medium's block that nothing would come of."""
+    kind, known = block["type"], _BLOCK_KEYS[block["type"]]
+    for key, value in block.items():
+        if value is None or key in known:
+            continue
+        if kind == "video" and key in _NAMES_HERE:
+            fix = f"give {_NAMES_HERE[key]}, as it is called here"
+        elif "pixels" in key or key.startswith("resized_"):
+            fix = "every frame is resized to the square that the model was trained with, leave it out"
+        else:
+            fix = f"leave it out; a block may have {', '.join(known)}"
+        raise MediaError(f"the chat has a block of type {kind!r} with {key}={value!r:.60}: {fix}.", field=key)
 
 
 def refuse_video_options(kwargs: Mapping[str, Any]) -> None:

@@ -88,6 +88,7 @@ def render_html(result: GroundingResult, source: Any = None) -> str:
         _render_table(rows),
         _paragraph(f"answer: <code>{_escape(result.text)}</code>"),
         *(_paragraph(f"problem: {_escape(problem)}") for problem in problems),
+        *(_paragraph(f"note: {_escape(note)}") for note in result.notes),
     ]
     style = f"font: 14px/1.5 system-ui, sans-serif; max-width: {_WIDTH}px; overflow-wrap: break-word"
     return f'<div style="{style}">{"".join(parts)}</div>'
