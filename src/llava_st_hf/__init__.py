@@ -1,10 +1,7 @@
-"""LLaVA-ST for Hugging Face: ask a video or an image when and where something happens.
+"""LLaVA-ST for Hugging Face: ask a video or an image when and where something happens."""
 
-Importing the package makes its classes known to the Auto classes and to `pipeline`.
-"""
+from importlib import import_module
 
-from .data import Mixture, open_reader
-from .evaluation import evaluate
 from .inference import GroundingSession, SpatialTemporalGroundingPipeline, load_pipeline
 from .inference.registration import register_classes
 from .modeling import LlavaSTConfig, LlavaSTForConditionalGeneration, LlavaSTModel
@@ -24,7 +21,17 @@ from .processing import (
 )
 from .processing.grounding_streamer_llava_st import GroundingStreamer
 
-register_classes()
+register_classes()  # with the Auto classes and `pipeline`
+
+# Imported when they are asked for: answering questions does without.
+_MODULES = {"Mixture": "data", "evaluate": "evaluation", "open_reader": "data"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+
 
 __all__ = [
     "TASKS",

@@ -9,23 +9,15 @@ import numpy as np
 import pytest
 import torch
 from parity_cases import case_id, parity_cases
+from st_align_records import LISTS, NAMES, to_st_align
 
 from llava_st_hf import LlavaSTProcessor
 from llava_st_hf.data.collator import LlavaSTDataCollator
-from llava_st_hf.data.readers.st_align import StAlignReader, to_st_align
+from llava_st_hf.data.readers.st_align import StAlignReader
 from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.skips import SkipReport
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-LISTS = {
-    ("TEMP", "INPUT"): "temporal_input_locations",
-    ("TEMP", "OUTPUT"): "temporal_output_locations",
-    ("HEIGHT", "INPUT"): "spatial_height_input_locations",
-    ("HEIGHT", "OUTPUT"): "spatial_height_output_locations",
-    ("WIDTH", "INPUT"): "spatial_width_input_locations",
-    ("WIDTH", "OUTPUT"): "spatial_width_output_locations",
-}
-NAMES = {"t": "TEMP", "y": "HEIGHT", "x": "WIDTH"}
 SPAN_OUT, SPAN_IN = "{<TEMP-OUTPUT><TEMP-OUTPUT>}", "{<TEMP-INPUT><TEMP-INPUT>}"
 BOX_OUT = "[<WIDTH-OUTPUT><HEIGHT-OUTPUT><WIDTH-OUTPUT><HEIGHT-OUTPUT>]"
 BOX_IN = BOX_OUT.replace("OUTPUT", "INPUT")

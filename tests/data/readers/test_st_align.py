@@ -5,10 +5,11 @@ import re
 import numpy as np
 import pytest
 from parity_cases import case_id, parity_cases
+from st_align_records import to_st_align
 
 from llava_st_hf.data.readers import st_align
-from llava_st_hf.data.readers.st_align import StAlignReader, infer_task, to_st_align
-from llava_st_hf.data.samples import Media, Sample
+from llava_st_hf.data.readers.st_align import StAlignReader, infer_task
+from llava_st_hf.data.samples import Sample
 from llava_st_hf.data.skips import RecordError, SkippedRecord
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.processing.tasks_llava_st import TASKS
@@ -370,25 +371,6 @@ def test_a_given_task_is_kept_and_checked(tmp_path, folder):
     assert "task 'rec' needs image" in open_reader(tmp_path, [record], task="rec")[0].detail
     with pytest.raises(InputError, match="task is 'vqa': choose one of"):
         open_reader(tmp_path, [record], task="vqa")
-
-
-def test_what_the_release_cannot_hold():
-    def make(content, media, role="user"):
-        messages = [{"role": "user", "content": "When?"}, {"role": "assistant", "content": "Now."}]
-        messages = [{"role": "system", "content": content}, *messages] if role == "system" else messages
-        if role == "user":
-            messages[0]["content"] = content
-        return Sample("1", "s", "video_qa", "video", media, tuple(messages))
-
-    clip = (Media(path="/a.mp4"),)
-    with pytest.raises(InputError, match=r"record '1': the coordinate <t=3.5s> is in seconds"):
-        to_st_align(make("At <t=3.5s>?", clip))
-    with pytest.raises(InputError, match=r"<t=0\.5> stands in the system message"):
-        to_st_align(make("At <t=0.5>", clip, role="system"))
-    with pytest.raises(InputError, match="its media are not files"):
-        to_st_align(make("When?", (Media(content=b"1", path="a.mp4"),)))
-    with pytest.raises(InputError, match="its frames lie in 2 folders"):
-        to_st_align(make("When?", (Media(path="/a/1.jpg"), Media(path="/b/2.jpg"))))
 
 
 # ------------------------------------------------------------------------------------------------ the task

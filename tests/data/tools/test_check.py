@@ -50,6 +50,11 @@ def check(records, **options):
     return check_records(records, SkipReport(max_skip_share=1), **options)
 
 
+def test_a_level_of_decoding_that_there_is_not(records):
+    with pytest.raises(InputError, match="decode is 'headers': give one of none, header, full"):
+        check(records, decode="headers")
+
+
 def test_counts_and_skips_by_source(records, tmp_path):
     report = SkipReport(tmp_path / "skipped.jsonl", max_skip_share=1)
     summary = check_records(records, report)

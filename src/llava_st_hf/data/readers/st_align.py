@@ -14,30 +14,26 @@ vocabulary, `<TEMP-041>`, become ours, `<t_41>`.
 """
 
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
-from ...processing.media_llava_st import InputError, PromptError
-from ...processing.notation_llava_st import NOTATION, Lexeme
+from ...processing.media_llava_st import PromptError
+from ...processing.notation_llava_st import NOTATION
 from ..annotation_checks import check_frame, check_numbers, require_object
 from ..samples import MEDIA_PLACEHOLDER, Media, Sample
 from ..skips import RecordError, make_error
 from .base import FileReader
 
 _AXES = {"TEMP": "t", "HEIGHT": "y", "WIDTH": "x"}
-_NAMES = {axis: name for name, axis in _AXES.items()}
 _LISTS = {
     (name, direction): f"{prefix}_{direction.lower()}_locations"
     for name, prefix in (("TEMP", "temporal"), ("HEIGHT", "spatial_height"), ("WIDTH", "spatial_width"))
     for direction in ("INPUT", "OUTPUT")
 }
 _ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
-_SPEAKERS = {role: speaker for speaker, role in _ROLES.items()}
 _DIRECTIONS = {"human": "INPUT", "gpt": "OUTPUT"}
 # How far the release's coordinates may lie outside of [0, 1]: boxes that reach over the frame, ends after the clip.
 MAX_OUTSIDE = 0.05
@@ -304,70 +300,4 @@ def _infer_of_image(question: str, answer: str) -> str:
     return "rc" if _BOX.search(question) and not _COORDINATE.search(answer) else "conversation"
 
 
-def to_st_align(sample: Sample, data_folder: str | Path | None = None) -> dict[str, Any]:
-    """
-    Write a record in the form of the release: placeholders in the text, their values in `variables`.
-
-    Args:
-        sample (`Sample`): A record whose coordinates are fractions or tokens, and whose media are files.
-        data_folder (`str` or `Path`, *optional*): Folder that the paths of the media are made relative to.
-
-    Returns:
-        `dict[str, Any]`: A record that `StAlignReader` reads as the same conversation, its coordinates exact.
-
-    Raises:
-        `InputError`: For coordinates in seconds or pixels, or media that are not files.
-    """
-    variables: dict[str, list[float]] = {name: [] for name in _LISTS.values()}
-
-    def replace(coordinate: Lexeme) -> str:
-        name = _NAMES[coordinate.kind]
-        if coordinate.unit == "bin":
-            return f"<{name}-{coordinate.value:03d}>"
-        if coordinate.unit != "fraction":
-            raise InputError(
-                f"record {sample.id!r}: the coordinate {coordinate.text} is in {coordinate.unit}: the release holds "
-                "fractions of the media only."
-            )
-        direction = _DIRECTIONS.get(_SPEAKERS[message["role"]])
-        if direction is None:
-            raise InputError(
-                f"record {sample.id!r}: {coordinate.text} stands in the system message: move it to a turn."
-            )
-        variables[_LISTS[name, direction]].append(coordinate.value)
-        return f"<{name}-{direction}>"
-
-    turns = []
-    for message in sample.messages:
-        value = NOTATION.replace_coordinates(message["content"], replace)
-        turns.append({"from": _SPEAKERS[message["role"]], "value": value})
-    record: dict[str, Any] = {"id": sample.id}
-    if sample.media_type != "text":
-        record[sample.media_type] = _name_media(sample, data_folder)
-        token = f"<{sample.media_type}>"
-        if not any(token in turn["value"] for turn in turns):
-            first = next(turn for turn in turns if turn["from"] == "human")
-            num_tokens = 1 if sample.media_type == "video" else len(sample.media)
-            first["value"] = f"{token}\n" * num_tokens + first["value"]
-    record["conversations"] = turns
-    if sample.frame_range is not None:
-        record["meta"] = {"split": list(sample.frame_range)}
-    record["variables"] = variables
-    return record
-
-
-def _name_media(sample: Sample, data_folder: str | Path | None) -> str | list[str]:
-    paths = [item.path for item in sample.media]
-    if any(path is None or item.content is not None for path, item in zip(paths, sample.media, strict=True)):
-        raise InputError(f"record {sample.id!r}: its media are not files: write them to a folder first.")
-    if data_folder is not None:
-        paths = [Path(os.path.relpath(path, os.path.realpath(data_folder))).as_posix() for path in paths]
-    if sample.media_type == "video" and len(paths) > 1:
-        folders = {os.path.dirname(path) for path in paths}
-        if len(folders) != 1:
-            raise InputError(f"record {sample.id!r}: its frames lie in {len(folders)} folders: put them into one.")
-        return folders.pop()
-    return paths[0] if len(paths) == 1 else paths
-
-
-__all__ = ["StAlignReader", "infer_task", "to_st_align"]
+__all__ = ["StAlignReader", "infer_task"]

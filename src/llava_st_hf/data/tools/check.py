@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ...processing.media_llava_st import MediaInfo, PromptError
+from ...processing.media_llava_st import InputError, MediaInfo, PromptError
 from ...processing.notation_llava_st import NOTATION, CoordinateVocabulary
 from ...processing.processing_llava_st import LlavaSTProcessor
 from ...processing.video_processing_llava_st import LlavaSTVideoProcessor
@@ -34,6 +34,7 @@ from ..turns import make_stand_in, read_turns
 from .doubts import UnitDoubts, find_doubts, measure_medium
 
 Records = Sequence[Sample | SkippedRecord]  # a reader, a mixture, or a list
+DECODE_LEVELS = ("none", "header", "full")  # see `check_media`
 _CHUNK = 64  # records
 _SMALL = {"height": 16, "width": 16}  # of frames that are decoded but not looked at
 
@@ -315,7 +316,12 @@ def check_records(
 
     Returns:
         `CheckSummary`: What was found; `summary` where one was given.
+
+    Raises:
+        `InputError`: For a `decode` that is none of `DECODE_LEVELS`.
     """
+    if decode not in DECODE_LEVELS:
+        raise InputError(f"decode is {decode!r}: give one of {', '.join(DECODE_LEVELS)}.", field="decode")
     summary = CheckSummary() if summary is None else summary
     size = max(1, min(_CHUNK, len(records) // max(4 * num_workers, 1)))
     chunks = _Chunks(records, processor, decode, size)
