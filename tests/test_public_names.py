@@ -40,6 +40,21 @@ def test_an_unknown_name_is_an_error():
         _ = importlib.import_module("llava_st_hf.training").train
 
 
+def list_modules(code: str) -> list[str]:
+    """Run code that prints a list as JSON in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_answering_imports_neither_data_nor_evaluation():
+    code = (
+        "import json, sys, llava_st_hf, llava_st_hf.demo, llava_st_hf.visualization\n"
+        "parts = ('llava_st_hf.data', 'llava_st_hf.evaluation', 'llava_st_hf.training', 'llava_st_hf.hub')\n"
+        "print(json.dumps([name for name in sys.modules if name.startswith(parts)]))"
+    )
+    assert list_modules(code) == []
+
+
 def test_the_library_imports_nothing_that_is_optional():
     code = (
         "import json, sys, llava_st_hf, llava_st_hf.visualization, llava_st_hf.checkpoints\n"
@@ -47,5 +62,4 @@ def test_the_library_imports_nothing_that_is_optional():
         "optional = ('trl', 'peft', 'datasets', 'matplotlib', 'pandas', 'pyarrow', 'supervision', 'IPython')\n"
         "print(json.dumps([name for name in optional if name in sys.modules]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert json.loads(done.stdout.splitlines()[-1]) == []
+    assert list_modules(code) == []

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from .data.shapes import ShapesDataset
-
 SHIPPED_CHECKPOINT = Path(__file__).parent / "assets" / "llava-st-tiny-shapes"
 SHIPPED_MODEL = "llava-st-tiny-shapes, which comes with llava-st-hf and knows moving coloured shapes only"
 SHIPPED_MODEL_NOTICE = (
@@ -27,6 +25,8 @@ def write_demo_clip(path: str | Path) -> Path:
     Returns:
         `Path`: The file written.
     """
+    from .data.shapes import ShapesDataset  # who only asks the checkpoint does without
+
     clips = ShapesDataset(["stvg"], DEMO_INDEX + 1, seed=DEMO_SEED, size=DEMO_SIDE, encode=True)
     path = Path(path)
     path.write_bytes(clips[DEMO_INDEX].media[0].content)
