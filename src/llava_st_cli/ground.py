@@ -112,12 +112,13 @@ def ground(
     unconstrained: Annotated[
         bool, flag("--unconstrained", "let the model write freely, not by the grammar of the task")
     ] = False,
+    stream: Annotated[bool, flag("--stream", "print each span and box when it is found, on standard error")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Answer questions about a clip or image in seconds and pixels."""
     running.check_exists(media)
     manner = {"constrained": not unconstrained, "every_frame": every_frame}
-    answer(media, _read_queries(query or [], queries), question, outputs, model, quiet, **manner)
+    answer(media, _read_queries(query or [], queries), question, outputs, model, quiet, stream=stream, **manner)
 
 
 def _read_queries(given: Sequence[str], file: Path | None) -> list[str | None]:
@@ -140,6 +141,7 @@ def answer(
     outputs: Outputs,
     model: ModelChoice,
     quiet: bool,
+    stream: bool = False,
     **manner: bool,
 ) -> None:
     """
@@ -152,11 +154,14 @@ def answer(
         outputs (`Outputs`): Where to write the answers.
         model (`ModelChoice`): Who is asked.
         quiet (`bool`): Whether to show no progress.
+        stream (`bool`, *optional*, defaults to `False`): Whether to print spans and boxes when they are found.
         manner: How the pipeline is to answer: `constrained`, `every_frame`.
     """
     from llava_st_hf.demo import SHIPPED_MODEL, SHIPPED_MODEL_NOTICE
     from llava_st_hf.inference.options import check_questions
     from llava_st_hf.processing import guess_media_type
+    from llava_st_hf.processing.grounding_streamer_llava_st import GroundingStreamer
+    from llava_st_hf.processing.grounding_summary_llava_st import describe_found
 
     media_type, asked = guess_media_type(media), asdict(question)
     # All that can be wrong without the model is found before minutes go into loading it and answering.
@@ -168,8 +173,9 @@ def answer(
         running.say(SHIPPED_MODEL_NOTICE)
     ground = model.load()
     running.say(f"Reading {media}", quiet)
-    with running.show_progress("Answering", None, "token", quiet) as bar:
-        results = ground(media, queries, media_type=media_type, streamer=TokenCounter(bar), **asked, **manner)
+    with running.show_progress("Answering", None, "token", quiet or stream) as bar:
+        streamer = GroundingStreamer(lambda found: running.say(describe_found(found))) if stream else TokenCounter(bar)
+        results = ground(media, queries, media_type=media_type, streamer=streamer, **asked, **manner)
     print(running.clean("\n\n".join(str(result) for result in results)), flush=True)
     outputs.write(results, media, media_type, model.model or SHIPPED_MODEL, quiet)
 

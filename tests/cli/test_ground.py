@@ -51,6 +51,17 @@ def test_ground_writes_json_clip_and_contact_sheet(ground, clip, tmp_path):
     assert "Reading" in err
 
 
+def test_what_is_found_is_printed_when_it_is_found(ground, clip):
+    code, out, err = ground(clip, "a red circle", "a dog", "--frames", 6, "--stream")
+    assert code == 0
+    said = [line for line in err.splitlines() if line.startswith(("span: ", "box: "))]
+    assert [line for line in said if line.startswith("span")] == re.findall("^span: .*", out, re.MULTILINE)
+    numbers = [int(number) for number in re.findall(r"^tube: (\d+) box", out, re.MULTILINE)]
+    assert len(numbers) == 2 and len(said) == 2 + sum(numbers)
+    assert re.fullmatch(r"box: [0-9.]+ s: \(\d+, \d+\) to \(\d+, \d+\) pixels, confidence 0[.]\d\d", said[1])
+    assert said[1].split(", confidence")[0].removeprefix("box: ") in out
+
+
 @pytest.mark.parametrize("name", ["made.ts", "wrap.ts"])
 def test_times_that_are_answered_are_taken_back(ground, request, name, tmp_path):
     """Of a file whose time stamps start below 0, up to the end that it states and one frame more."""
@@ -309,12 +320,13 @@ def test_every_option_reaches_the_question(tmp_path, monkeypatch):
     Path("a.mp4").touch()
     arguments = "--box 1 -2.5 3 4 a.mp4 first --time-range -1 2 -0.5 --start -0.5 --span 0 1e1 --frames=7 --fps 2.5"
     arguments += " --json a.json --task tr --annotated b.mp4 --contact-sheet c.png --model some/name --device cpu"
-    arguments += " --dtype float16 --max-new-tokens 5 --every-frame --unconstrained --quiet"
+    arguments += " --dtype float16 --max-new-tokens 5 --every-frame --unconstrained --stream --quiet"
     assert main(["ground", *arguments.split(), "-5 degrees", "--", "--json"]) == 0
     assert asked == {
         "media": "a.mp4",
         "queries": ["first", "-0.5", "-5 degrees", "--json"],
         "quiet": True,
+        "stream": True,
         "constrained": False,
         "every_frame": True,
         "task": "tr",

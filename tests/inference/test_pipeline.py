@@ -71,6 +71,26 @@ def test_answer_equals_the_steps_done_by_hand(ground, clip):
         assert result.to_dict() == expected.to_dict()
 
 
+@pytest.mark.parametrize(
+    ("is_terminal", "options", "is_shown"),
+    [
+        (False, {}, False),
+        (True, {}, True),
+        (True, {"show_progress": False}, False),
+        (False, {"show_progress": True}, True),
+    ],
+)
+def test_a_bar_counts_many_inputs(ground, photograph, monkeypatch, capsys, is_terminal, options, is_shown):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal, raising=False)
+    asked = {"query": "the dog", "max_new_tokens": 16, **options}
+    for items in ([photograph] * 3, KeyDataset([{"image": str(photograph)}] * 3, "image")):
+        results = list(ground(items, **asked))
+        assert len(results) == 3 and all(result.boxes for result in results)
+        assert ("Answering: 100%" in capsys.readouterr().err) == is_shown
+    assert ground(photograph, **asked).boxes
+    assert "Answering" not in capsys.readouterr().err
+
+
 def test_several_queries_share_one_clip(ground, clip):
     results = ground(clip, ["a circle", "a square"], max_new_tokens=40)
     assert [result.query for result in results] == ["a circle", "a square"]

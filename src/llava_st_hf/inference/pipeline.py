@@ -1,6 +1,7 @@
 """The one-liner: a clip or an image and a question in, seconds and pixels out."""
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import GeneratorType
@@ -8,6 +9,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import Dataset
+from tqdm import tqdm
 from transformers import AutoModelForImageTextToText, Pipeline, PreTrainedModel
 from transformers.utils.chat_template_utils import Chat, is_valid_message
 
@@ -112,7 +114,8 @@ class SpatialTemporalGroundingPipeline(Pipeline):
                 `task`, `span`, `box`, `start_seconds`, ...), how to read clips (see [`ReadingOptions`]: `num_frames`,
                 `fps`, `time_range`, ...), how to answer (see [`AnsweringOptions`]: `max_new_tokens`, `constrained`,
                 `every_frame`), options of `generate` (`num_beams`, `streamer`, ...), `batch_size` (questions that are
-                answered together, 1) and `num_workers` (processes that read media meanwhile, 0).
+                answered together, 1), `num_workers` (processes that read media meanwhile, 0) and `show_progress`
+                (whether a bar shows how many of a list or a data set are answered; where there is a terminal).
 
         Returns:
             `GroundingResult`: for one medium and one query; a list of them for several queries or a list; an iterator
@@ -137,7 +140,15 @@ class SpatialTemporalGroundingPipeline(Pipeline):
         preprocess = {
             name: given.pop(name) for name in ("media_type", *QUESTION_NAMES, *READING_NAMES) if name in given
         }
-        return preprocess, given, {}
+        shown = {"show_progress": given.pop("show_progress")} if "show_progress" in given else {}
+        return preprocess, given, shown
+
+    def get_iterator(self, inputs: Any, *settings: Any) -> Iterator[Any]:
+        """Answer many inputs one after another, with a bar where it is known how many there are."""
+        results = super().get_iterator(inputs, *settings)
+        total = len(inputs) if hasattr(inputs, "__len__") else 0
+        is_shown = settings[-1].get("show_progress", sys.stderr.isatty())
+        return iter(tqdm(results, "Answering", total, unit="input")) if is_shown and total > 1 else results
 
     def preprocess(self, item: Any, **options: Any) -> dict[str, _Asked]:
         """Read the media of an item, and write the prompts about them."""
@@ -202,8 +213,10 @@ class SpatialTemporalGroundingPipeline(Pipeline):
                 results[index] = answer
         return results
 
-    def postprocess(self, answered: dict[str, Any]) -> GroundingResult | list[GroundingResult]:
-        """Hand out the results."""
+    def postprocess(
+        self, answered: dict[str, Any], show_progress: bool = False
+    ) -> GroundingResult | list[GroundingResult]:
+        """Hand out the results; of one input there is no progress to show."""
         return answered["results"]
 
 

@@ -21,7 +21,7 @@ from .tasks_llava_st import get_task
 # Of the neighbour of a bin. It has more where the bin was sampled or forced, not preferred: that is no refinement.
 LARGEST_SHARE = 0.4995
 NOT_REFINED = (
-    "the coordinates are those of the bins, without confidences: the answer came without its scores, which generate "
+    "the coordinates are those of the bins, not refined: the answer came without its scores, which generate "
     "returns with the arguments of build_constraints, or with return_dict_in_generate=True and output_scores=True."
 )
 

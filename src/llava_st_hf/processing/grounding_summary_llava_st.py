@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .grounding_results_llava_st import Box, GroundingResult, Span, Tube
+    from .grounding_results_llava_st import Box, GroundingResult, Span, Tube, TubeBox
 
 _LONGEST_ANSWER = 400  # characters; `result.text` has it all
 _LONGEST_EXCERPT = 60
@@ -15,8 +15,8 @@ _MAX_ITEMS = 3
 def summarize(result: "GroundingResult") -> str:
     """Describe a result in a few lines: what was asked, when, where, in which words, and what could not be read."""
     lines = [] if result.query is None else [f"query: {result.query}"]
-    lines += _cut((f"span: {describe_span(span)}{_describe_confidence(span)}" for span in result.spans), "spans")
-    lines += _cut((f"box: {describe_box(box)}{_describe_confidence(box)}" for box in result.boxes), "boxes")
+    lines += _cut(map(describe_found, result.spans), "spans")
+    lines += _cut(map(describe_found, result.boxes), "boxes")
     for tube in result.tubes:
         lines.append(f"tube: {describe_tube(tube)}")
         ends = (tube.boxes[0], tube.boxes[-1])[: len(tube.boxes)]
@@ -64,6 +64,15 @@ def describe_tube(tube: "Tube") -> str:
     return f"{len(tube.boxes)} {noun} from {tube.start_seconds:.2f} s to {tube.end_seconds:.2f} s"
 
 
+def describe_found(found: "Span | Box | TubeBox") -> str:
+    """Write a span, or a box with its moment where it has one."""
+    box = getattr(found, "box", found)
+    if hasattr(found, "start_seconds"):
+        return f"span: {describe_span(found)}{_describe_confidence(found)}"
+    moment = f"{found.seconds:.2f} s: " if box is not found else ""
+    return f"box: {moment}{describe_box(box)}{_describe_confidence(box)}"
+
+
 def _describe_confidence(found: "Span | Box") -> str:
     return "" if found.confidence is None else f", confidence {found.confidence:.2f}"
 
@@ -82,4 +91,4 @@ def _join(items: list[str]) -> str:
     return ", ".join(items[:_MAX_ITEMS] + more)
 
 
-__all__ = ["abbreviate", "describe_box", "describe_span", "describe_tube", "summarize"]
+__all__ = ["abbreviate", "describe_box", "describe_found", "describe_span", "describe_tube", "summarize"]
