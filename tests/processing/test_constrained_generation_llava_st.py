@@ -262,7 +262,7 @@ def test_scores_are_those_of_one_token_at_a_time(processor, model, clip, questio
             continue
         chosen += 1
         assert torch.allclose(fast, slow, atol=1e-4)
-    assert chosen > 20
+    assert chosen > 15
 
 
 def test_a_tube_of_fifty_boxes_takes_fewer_passes(processor, model, clip):
