@@ -9,12 +9,14 @@ import av
 import numpy as np
 import pytest
 import video_files as files
+from drawn_clips import is_color
 from PIL import Image
 
 from llava_st_cli import main
 from llava_st_hf import GroundingResult
 from llava_st_hf.processing.tasks_llava_st import TASKS
 from llava_st_hf.processing.video_decoding_llava_st import read_video
+from llava_st_hf.visualization import PALETTE
 
 
 @pytest.fixture
@@ -49,6 +51,20 @@ def test_ground_writes_json_clip_and_contact_sheet(ground, clip, tmp_path):
     for path in (answer, annotated, sheet):
         assert str(path) in err
     assert "Reading" in err
+
+
+def test_several_answers_go_onto_one_picture_each_in_its_colour(ground, clip, tmp_path, monkeypatch):
+    monkeypatch.setattr("llava_st_hf.visualization.annotated_clip.describe_missing_fonts", lambda *texts: "no font")
+    annotated, sheet = tmp_path / "annotated.mp4", tmp_path / "sheet.png"
+    outputs = ["--annotated", annotated, "--contact-sheet", sheet, "--task", "tvg", "--frames", 6]
+    code, _, err = ground(clip, "a red circle", "a blue circle", *outputs)
+    assert code == 0, err
+    assert "Note: no font\n" in err
+    with av.open(str(annotated)) as container:
+        frame = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    for picture in (frame, np.asarray(Image.open(sheet))):
+        for color in PALETTE[:2]:
+            assert is_color(picture, color, 40).sum() > 50
 
 
 @pytest.mark.parametrize("name", ["made.ts", "wrap.ts"])
@@ -195,7 +211,6 @@ def bad_files(folder):
         (["CLIP", "a circle", "--device", "toaster"], "--device"),
         (["CLIP", "a circle", "--json", "FOLDER.json"], "folder"),
         (["CLIP", "a circle", "--queries", "missing.txt"], "missing.txt"),
-        (["CLIP", "one", "two", "--annotated", "drawn.mp4"], "2 answers"),
         (["CLIP", "a dog", "--task", "rec"], "rec"),
         (["IMAGE", "a dog", "--frames", "5"], "--frames"),
         (["CLIP", "a \udcff circle"], "query"),

@@ -6,7 +6,7 @@ from drawn_clips import GRAY, decode, is_color, write_clip
 from PIL import Image
 
 from llava_st_hf.processing import Box, Caption, GroundingResult, MediaInfo, Span
-from llava_st_hf.visualization import BOX_COLORS, draw_on_image, write_annotated_video, write_contact_sheet
+from llava_st_hf.visualization import PALETTE, draw_on_image, write_annotated_video, write_contact_sheet
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_lines_and_letters_grow_with_the_picture():
     def line_width(width, height):
         box = Box(0.2 * width, 0.2 * height, 0.8 * width, 0.8 * height)
         image = draw_on_image(Image.new("RGB", (width, height)), GroundingResult("", boxes=(box,), query="a"))
-        return is_color(np.asarray(image)[height // 2], BOX_COLORS[0], 5).sum() / 2
+        return is_color(np.asarray(image)[height // 2], PALETTE[0], 5).sum() / 2
 
     assert line_width(320, 180) == 2
     assert line_width(3840, 2160) == 12
@@ -51,7 +51,7 @@ def test_boxes_on_an_image_are_scaled_and_labelled():
     drawn = np.asarray(draw_on_image(image, result))
     assert drawn.shape == (200, 400, 3)
     assert np.asarray(image).min() == np.asarray(image).max() == GRAY  # the original is left alone
-    for color, left in zip(BOX_COLORS, (40, 240), strict=False):
+    for color, left in zip(PALETTE, (40, 240), strict=False):
         rows, columns = np.nonzero(is_color(drawn, color, 5))
         assert columns.min() == pytest.approx(left, abs=2)
         assert rows.max() == pytest.approx(160, abs=2)
