@@ -7,6 +7,7 @@ from PIL import Image
 
 from llava_st_hf.processing import Box, Caption, GroundingResult, MediaInfo, Span
 from llava_st_hf.visualization import PALETTE, draw_on_image, write_annotated_video, write_contact_sheet
+from llava_st_hf.visualization.fonts import Typeface
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,20 @@ def test_images_are_turned_as_their_exif_data_says(tmp_path):
     exif[0x0112] = 6
     image.save(tmp_path / "turned.png", exif=exif)
     assert draw_on_image(Image.open(tmp_path / "turned.png"), GroundingResult("")).size == (40, 60)
+
+
+def test_a_label_that_is_cut_keeps_its_confidence_and_covers_no_other(monkeypatch, caplog):
+    written = []
+
+    def note(self, draw, place, text, *more):
+        written.append((place[1], text, self.getlength(text)))
+
+    monkeypatch.setattr(Typeface, "write", note)
+    monkeypatch.setattr("llava_st_hf.visualization.drawing.describe_missing_fonts", lambda *texts: "no font")
+    boxes = (Box(20, 100, 120, 200, confidence=0.5), Box(20, 100, 120, 200, confidence=0.25))
+    result = GroundingResult("", boxes=boxes, query="a very long label " * 9)
+    draw_on_image(Image.new("RGB", (400, 300)), result)
+    (first, text, width), (second, other, _) = written
+    assert text.endswith("... 50%") and other.endswith("... 25%") and width <= 200
+    assert abs(first - second) > 14
+    assert caplog.messages == ["no font"]

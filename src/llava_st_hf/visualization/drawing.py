@@ -1,5 +1,6 @@
 """How boxes, labels and time lines look, and what every picture shares: style, colours, text that fits."""
 
+import logging
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -8,8 +9,10 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageOps
 
 from ..processing.grounding_results_llava_st import Box, GroundingResult
-from .fonts import Typeface, make_printable, replace_undrawable
+from .fonts import Typeface, describe_missing_fonts, make_printable, replace_undrawable
 from .marks import Color, Mark, as_results, list_marks
+
+logger = logging.getLogger(__name__)
 
 INK: Color = (255, 255, 255)
 FAINT_INK: Color = (160, 166, 176)
@@ -70,14 +73,16 @@ def draw_on_image(image: Image.Image, results: GroundingResult | Sequence[Ground
     media = next((result.media for result in as_results(results) if result.media), None)
     scale = (canvas.width / media.width, canvas.height / media.height) if media else (1.0, 1.0)
     style = Style.for_size(*canvas.size)
-    marked = [(box, mark) for mark in list_marks(results) for box in _list_boxes(mark)]
+    marks = list_marks(results)
+    marked = [(box, mark) for mark in marks for box in _list_boxes(mark)]
     for box, mark in marked:
         draw_box(canvas, box, mark.color, style, scale)
     taken: list[tuple[float, float, float, float]] = []
     for box, mark in marked:  # above all lines
-        _draw_tag(
-            canvas, write_label(box, mark.label), _place_box(canvas, box, style, scale), mark.color, style, taken
-        )
+        _draw_tag(canvas, mark.label, box.confidence, _place_box(canvas, box, style, scale), mark.color, style, taken)
+    missing = describe_missing_fonts(*(mark.label for mark in marks))
+    if missing:
+        logger.warning("%s", missing)
     return canvas
 
 
@@ -136,13 +141,16 @@ def draw_chip(
 def _draw_tag(
     canvas: Image.Image,
     label: str,
+    confidence: float | None,
     box: tuple[int, int, int, int],
     color: Color,
     style: Style,
     taken: list[tuple[float, float, float, float]],
 ) -> None:
     """Write a label above a box, or inside or below it where there is no room or another label."""
-    text = shorten(prepare(label), style.font, canvas.width - 2 * style.pad)
+    percent = "" if confidence is None else f" {confidence:.0%}"
+    room = min(max(box[2] - box[0], canvas.width / 2), canvas.width) - 2 * style.pad - style.font.getlength(percent)
+    text = (shorten(prepare(label), style.font, room) + percent).strip()
     width, height = round(style.font.getlength(text)) + 2 * style.pad, style.line_height
     left = _clamp(box[0], 0, max(0, canvas.width - width))
     tops = [top for top in (box[1] - height, box[3], box[1], box[3] - height) if 0 <= top <= canvas.height - height]
@@ -165,11 +173,6 @@ def choose_ink(color: Color) -> Color:
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (value / 255 for value in color)]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return (0, 0, 0) if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else INK
-
-
-def write_label(box: Box, label: str) -> str:
-    """Return the label of a box with its confidence, where it has one."""
-    return label if box.confidence is None else f"{label} {box.confidence:.0%}".strip()
 
 
 def prepare(text: str) -> str:
@@ -225,5 +228,4 @@ __all__ = [
     "prepare",
     "shorten",
     "wrap",
-    "write_label",
 ]

@@ -18,7 +18,7 @@ from .drawing import draw_on_image
 from .fonts import make_printable
 from .marks import Color, list_marks
 
-_SHEET = {"columns": 5, "rows": 2, "cell_pixels": 240}
+_SHEET = {"columns": 4, "rows": 3, "cell_pixels": 208}  # as wide as the page, so that its letters keep their size
 _IMAGE_PIXELS = 960  # longer side
 _MAX_ROWS = 20
 _MAX_CHARACTERS = 2000
@@ -114,6 +114,7 @@ def _list_rows(result: GroundingResult) -> Iterator[_Row]:
             first, last = tube.boxes[0].box, tube.boxes[-1].box
             label = f"tube {tubes}" if len(result.tubes) > 1 else "tube"
             place = f"{len(tube.boxes)} boxes, the first {describe_box(first)}, the last {describe_box(last)}"
+            place = place if len(tube.boxes) > 1 else f"1 box, {describe_box(first)}"
             yield _Row(label, mark.color, tube.start_seconds, tube.end_seconds, place, None)
         for box in mark.boxes:
             yield _Row(mark.label, mark.color, None, None, describe_box(box), box.confidence)
