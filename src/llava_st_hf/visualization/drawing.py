@@ -79,7 +79,10 @@ def draw_on_image(image: Image.Image, results: GroundingResult | Sequence[Ground
         draw_box(canvas, box, mark.color, style, scale)
     taken: list[tuple[float, float, float, float]] = []
     for box, mark in marked:  # above all lines
-        _draw_tag(canvas, mark.label, box.confidence, _place_box(canvas, box, style, scale), mark.color, style, taken)
+        place = _place_box(canvas, box, style, scale)
+        # Of several, no label may run over all the others.
+        width = canvas.width if len(marked) == 1 else max(place[2] - place[0], canvas.width / 2)
+        _draw_tag(canvas, mark.label, box.confidence, place, mark.color, style, min(width, canvas.width), taken)
     missing = describe_missing_fonts(*(mark.label for mark in marks))
     if missing:
         logger.warning("%s", missing)
@@ -145,11 +148,12 @@ def _draw_tag(
     box: tuple[int, int, int, int],
     color: Color,
     style: Style,
+    max_width: float,
     taken: list[tuple[float, float, float, float]],
 ) -> None:
     """Write a label above a box, or inside or below it where there is no room or another label."""
     percent = "" if confidence is None else f" {confidence:.0%}"
-    room = min(max(box[2] - box[0], canvas.width / 2), canvas.width) - 2 * style.pad - style.font.getlength(percent)
+    room = max_width - 2 * style.pad - style.font.getlength(percent)
     text = (shorten(prepare(label), style.font, room) + percent).strip()
     width, height = round(style.font.getlength(text)) + 2 * style.pad, style.line_height
     left = _clamp(box[0], 0, max(0, canvas.width - width))

@@ -164,7 +164,7 @@ class Schedule:
         for number, mark in enumerate(self.marks):
             if mark.tube is not None and _is_in(frame, self.tubes[number]):
                 is_only = (frame, frame) in self.tubes[number]
-                tolerance = np.inf if is_only else max(self.holds[number], TIME_TOLERANCE_SECONDS)
+                tolerance = np.inf if is_only else self.holds[number] + TIME_TOLERANCE_SECONDS
                 box = mark.tube.box_at(float(self.seconds[frame]), tolerance)
                 if box is not None:
                     yield box, mark

@@ -45,8 +45,8 @@ def _fit_row(label: str, details: str, font: Typeface, width: float, max_lines: 
     """Break a row into lines; where it is too long, words of the label are left out, not what follows it."""
     kept = label
     while True:
-        dots = "..." if len(kept) < len(label) else ""
-        lines = wrap(", ".join(part for part in (kept + dots, details) if part), font, width, max_lines + 1)
+        words = f"{kept}..." if len(kept) < len(label) else kept.rstrip(".\u3002")
+        lines = wrap(", ".join(part for part in (words, details) if part), font, width, max_lines + 1)
         if len(lines) <= max_lines or not kept:
             return lines[:max_lines]
         kept = kept[: len(kept) * 9 // 10].rstrip()
