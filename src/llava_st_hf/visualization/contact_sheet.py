@@ -210,7 +210,7 @@ def _draw_sheet(
         sheet.paste(picture, (left, upper))
         middle = upper + picture_height + 4 + _STYLE.line_height / 2
         _STYLE.font.write(draw, (left, middle), f"{seconds[frame]:.2f} s", INK if active else FAINT_INK)
-        for place, mark in enumerate(active[:_MAX_CHIPS] if len(marks) > 1 else (), start=1):
+        for place, mark in enumerate(active[_MAX_CHIPS - 1 :: -1] if len(marks) > 1 else (), start=1):
             chip = (left + picture_width - place * _STYLE.font_size * 1.7, upper + picture_height + 6)
             draw_chip(draw, chip, mark.number, mark.color, _STYLE)
     for number, line in enumerate(notes):

@@ -101,7 +101,7 @@ def arrange_bars(marks: Sequence[Mark]) -> list[Bar]:
     """Put the periods of things into lanes: each into the first lane in which nothing else is at that time."""
     ends, bars = [], []
     periods = [(*period, each) for each in marks for period in each.periods]
-    for start, end, mark in sorted(periods, key=lambda period: period[:2]):
+    for start, end, mark in sorted(periods, key=lambda period: (period[0], period[2].number)):
         lane = next((number for number, taken in enumerate(ends) if taken <= start), len(ends))
         if lane == len(ends):
             ends.append(end)
