@@ -5,6 +5,8 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from llava_st_hf.processing import read_video
+
 GRAY = 90
 UNIT = Fraction(1, 12800)
 
@@ -36,3 +38,21 @@ def decode(path):
 def is_color(image, color, tolerance=60):
     """Where an image of shape (height, width, 3) has a colour, as far as 4:2:0 keeps it."""
     return (np.abs(np.asarray(image, dtype=int) - np.array(color)) < tolerance).all(axis=-1)
+
+
+def find_picture(frame, picture):
+    """Return the place, as two slices, of the picture in a frame that has strips beside it."""
+    height, width = picture.shape[:2]
+    left = (frame.shape[1] - width) // 2
+    columns = slice(left, left + width)
+    tops = range(frame.shape[0] - height + 1)
+    top = min(tops, key=lambda top: np.abs(frame[top : top + height, columns].astype(int) - picture).mean())
+    return slice(top, top + height), columns
+
+
+def decode_pictures(path, source):
+    """Return seconds and RGB of the picture in every frame of an annotated clip, and the codec context."""
+    first = read_video(source, num_frames=1).frames[0].permute(1, 2, 0).numpy().astype(int)
+    seconds, frames, context = decode(path)
+    place = find_picture(frames[0], first)
+    return seconds, [frame[place] for frame in frames], context

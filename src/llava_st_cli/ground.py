@@ -58,7 +58,7 @@ class Outputs:
     annotated: Annotated[Path | None, option("FILE", "draw it on the clip (.mp4) or image (.png)")] = None
     contact_sheet: Annotated[Path | None, option("FILE", "draw it on a sheet of frames (.png)")] = None
 
-    def check(self, media: str, media_type: str, num_queries: int) -> None:
+    def check(self, media: str, media_type: str) -> None:
         """Refuse an output that could not be written, before minutes go into an answer."""
         from llava_st_hf.visualization import check_output
 
@@ -68,14 +68,12 @@ class Outputs:
             if path is None:
                 continue
             flag = f"--{name.replace('_', '-')}"
-            if name != "json" and num_queries > 1:
-                raise CommandError(f"{flag} is {path}: {num_queries} answers do not go onto one picture, ask one.")
             if name == "contact_sheet" and media_type == "image":
                 raise CommandError(f"{flag} is {path}: an image has one frame only, use --annotated.")
             check_output(path, endings[name], [media], field=name)
 
     def write(self, results: "list[GroundingResult]", media: str, media_type: str, model: str, quiet: bool) -> None:
-        """Write the answers to the files that were asked for; a picture is of one answer."""
+        """Write the answers to the files that were asked for; a picture has all of them, each in its colours."""
         from llava_st_hf.processing import open_image
         from llava_st_hf.visualization import draw_on_image, write_annotated_video, write_contact_sheet
 
@@ -86,13 +84,15 @@ class Outputs:
             running.say(f"Wrote {self.json}", quiet)
         if self.annotated is not None:
             if media_type == "image":
-                draw_on_image(open_image(media), results[0]).save(self.annotated)
+                draw_on_image(open_image(media), results).save(self.annotated)
             else:
                 with running.show_drawing(quiet) as advance:
-                    write_annotated_video(media, results[0], self.annotated, progress=advance)
+                    notes = write_annotated_video(media, results, self.annotated, progress=advance)
+                for note in notes:
+                    running.say(f"Note: {note}", quiet)
             running.say(f"Wrote {self.annotated}", quiet)
         if self.contact_sheet is not None:
-            write_contact_sheet(media, results[0], self.contact_sheet)
+            write_contact_sheet(media, results, self.contact_sheet)
             running.say(f"Wrote {self.contact_sheet}", quiet)
 
 
@@ -166,7 +166,7 @@ def answer(
     media_type, asked = guess_media_type(media), asdict(question)
     # All that can be wrong without the model is found before minutes go into loading it and answering.
     check_questions(media, queries, media_type, **asked)
-    outputs.check(media, media_type, len(queries))
+    outputs.check(media, media_type)
     if quiet:
         running.silence_transformers()
     if model.model is None:

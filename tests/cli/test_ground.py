@@ -9,12 +9,14 @@ import av
 import numpy as np
 import pytest
 import video_files as files
+from drawn_clips import is_color
 from PIL import Image
 
 from llava_st_cli import main
 from llava_st_hf import GroundingResult
 from llava_st_hf.processing.tasks_llava_st import TASKS
 from llava_st_hf.processing.video_decoding_llava_st import read_video
+from llava_st_hf.visualization import PALETTE
 
 
 @pytest.fixture
@@ -60,6 +62,20 @@ def test_what_is_found_is_printed_when_it_is_found(ground, clip):
     assert len(numbers) == 2 and len(said) == 2 + sum(numbers)
     assert re.fullmatch(r"box: [0-9.]+ s: \(\d+, \d+\) to \(\d+, \d+\) pixels, confidence 0[.]\d\d", said[1])
     assert said[1].split(", confidence")[0].removeprefix("box: ") in out
+
+
+def test_several_answers_go_onto_one_picture_each_in_its_colour(ground, clip, tmp_path, monkeypatch):
+    monkeypatch.setattr("llava_st_hf.visualization.annotated_clip.describe_missing_fonts", lambda *texts: "no font")
+    annotated, sheet = tmp_path / "annotated.mp4", tmp_path / "sheet.png"
+    outputs = ["--annotated", annotated, "--contact-sheet", sheet, "--task", "tvg", "--frames", 6]
+    code, _, err = ground(clip, "a red circle", "a blue circle", *outputs)
+    assert code == 0, err
+    assert "Note: no font\n" in err
+    with av.open(str(annotated)) as container:
+        frame = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    for picture in (frame, np.asarray(Image.open(sheet))):
+        for color in PALETTE[:2]:
+            assert is_color(picture, color, 40).sum() > 50
 
 
 @pytest.mark.parametrize("name", ["made.ts", "wrap.ts"])
@@ -206,7 +222,6 @@ def bad_files(folder):
         (["CLIP", "a circle", "--device", "toaster"], "--device"),
         (["CLIP", "a circle", "--json", "FOLDER.json"], "folder"),
         (["CLIP", "a circle", "--queries", "missing.txt"], "missing.txt"),
-        (["CLIP", "one", "two", "--annotated", "drawn.mp4"], "2 answers"),
         (["CLIP", "a dog", "--task", "rec"], "rec"),
         (["IMAGE", "a dog", "--frames", "5"], "--frames"),
         (["CLIP", "a \udcff circle"], "query"),

@@ -152,6 +152,18 @@ def test_sampling(sound_file, request_, expected):
     assert (video.frames.numpy() == frames[expected]).all()
 
 
+def test_frames_are_read_by_their_numbers(sound_file):
+    path, *_ = sound_file("b_frames.mp4")
+    whole, chosen = read_video(path), read_video(path, frame_indices=(0, 3, 3, 39))
+    assert chosen.frame_indices == (0, 3, 3, 39)
+    assert torch.equal(chosen.frames, whole.frames[[0, 3, 3, 39]])
+    for indices in ((), (3, 1), (-1, 2), (0, 40)):
+        with pytest.raises(MediaError, match="frame_indices must be ascending numbers of its 40 frames"):
+            read_video(path, frame_indices=indices)
+    with pytest.raises(MediaError, match="frame_indices is given beside"):
+        read_video(path, frame_indices=(0,), num_frames=1)
+
+
 def test_seconds_follow_a_variable_rate(sound_file):
     path, _, _ = sound_file("variable_rate.mp4")
     seconds = np.asarray(UNEVEN_PTS) / 600

@@ -4,11 +4,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from drawn_clips import GRAY, is_color, write_clip
+from drawn_clips import GRAY, find_picture, is_color, write_clip
 from PIL import Image
 
-from llava_st_hf.processing import Box, GroundingResult, MediaInfo
-from llava_st_hf.visualization import BOX_COLORS, SPAN_COLOR, write_contact_sheet
+from llava_st_hf.processing import Box, Caption, GroundingResult, MediaInfo, Span, Tube, TubeBox
+from llava_st_hf.visualization import PALETTE, list_marks, write_contact_sheet
+from llava_st_hf.visualization.contact_sheet import choose_frames
+from llava_st_hf.visualization.fonts import Typeface
+from llava_st_hf.visualization.marks import Schedule
 
 
 def test_the_contact_sheet_frames_what_is_inside_the_span(clip_path, result, tmp_path):
@@ -24,14 +27,16 @@ def test_the_contact_sheet_frames_what_is_inside_the_span(clip_path, result, tmp
     columns = np.nonzero(gray.sum(axis=0) > 2 * 100)[0]
     lefts = [columns[0], *(b for a, b in pairwise(columns) if b > a + 8)]
     assert (len(tops), len(lefts)) == (2, 4)
-    seconds = [round(k / 7 * 29) / 25 for k in range(8)]
+    frames = choose_frames(Schedule(list_marks(result), [k / 25 for k in range(30)]), (0, 29), 8).frames
+    seconds = [frame / 25 for frame in frames]
+    assert {0, 5, 20, 29} <= set(frames) and len(frames) == 8
     for number, time in enumerate(seconds):
         top, left = tops[number // 4], lefts[number % 4]
         picture = image[top + 30 : top + 220, left + 5 : left + 315]
-        has_box = is_color(picture, BOX_COLORS[0], 20).any()
-        rim = is_color(image[top + 100, left - 5 : left], SPAN_COLOR, 5).any()
-        assert has_box == rim == (0.2 - 0.021 <= time <= 0.8 + 0.021), time
-    assert is_color(image[-60:], SPAN_COLOR, 5).sum() > 500  # the time line
+        has_box = is_color(picture, PALETTE[0], 20).any()
+        rim = is_color(image[top + 100, left - 5 : left], PALETTE[0], 5).any()
+        assert has_box == rim == (0.2 <= time <= 0.8), time
+    assert is_color(image[-90:], PALETTE[0], 5).sum() > 500  # the time line
     assert is_paper.mean() > 0.05
 
 
@@ -40,9 +45,10 @@ def test_the_contact_sheet_scales_boxes_to_its_pictures(tmp_path):
     result = GroundingResult("", boxes=(Box(320, 160, 960, 480),))
     write_contact_sheet(source, result, tmp_path / "sheet.png", columns=2, rows=1)
     image = np.asarray(Image.open(tmp_path / "sheet.png"))
-    rows, columns = np.nonzero(is_color(image[:, : image.shape[1] // 2], BOX_COLORS[0], 10))
-    assert (columns.min(), columns.max()) == (pytest.approx(28 + 80, abs=2), pytest.approx(28 + 240, abs=2))
-    assert rows.max() == pytest.approx(28 + 120, abs=2)
+    image = image[find_picture(image[:300, :376], np.full((160, 320, 3), GRAY))]
+    rows, columns = np.nonzero(is_color(image, PALETTE[0], 10))
+    assert (columns.min(), columns.max()) == (pytest.approx(80, abs=2), pytest.approx(240, abs=2))
+    assert (rows.min(), rows.max()) == (pytest.approx(40, abs=2), pytest.approx(120, abs=2))
 
 
 def test_the_contact_sheet_shows_the_part_that_the_model_saw(tmp_path):
@@ -52,3 +58,56 @@ def test_the_contact_sheet_shows_the_part_that_the_model_saw(tmp_path):
     write_contact_sheet(source, GroundingResult(""), tmp_path / "whole.png", columns=20, rows=2)
     part, whole = Image.open(tmp_path / "part.png"), Image.open(tmp_path / "whole.png")
     assert part.width < whole.width  # 11 frames from 2.0 to 2.4 s, each once
+
+
+def _make_event(random):
+    """Return the frames of a clip, and spans and a tube in it that may lie between any two of those of a sheet."""
+    seconds = np.cumsum(random.uniform(0.01, 0.1, size=int(random.integers(30, 3000)))).tolist()
+    start = float(random.uniform(seconds[0], seconds[-1]))
+    end = min(start + float(random.exponential(1.0)) * float(random.choice([0.001, 0.1, 1, 10])), seconds[-1])
+    times = np.linspace(start, end, int(random.integers(1, 40)))
+    tube = Tube(tuple(TubeBox(float(time), 0, Box(0, 0, 9, 9)) for time in times))
+    return seconds, GroundingResult("", spans=(Span(start, end),), tubes=(tube,), query="an event")
+
+
+def test_every_event_is_on_its_sheet():
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        seconds, result = _make_event(random)
+        (span,), (tube,) = result.spans, result.tubes
+        schedule = Schedule(list_marks(result), seconds)
+        choice = choose_frames(schedule, (0, len(seconds) - 1), 20)
+        assert choice.frames == sorted(set(choice.frames)) and len(choice.frames) == 20
+        inside = [
+            k
+            for k, time in enumerate(seconds)
+            if time - span.start_seconds >= -0.001 and time - span.end_seconds <= 0.001
+        ]
+        nearest = int(np.abs(np.array(seconds) - (span.start_seconds + span.end_seconds) / 2).argmin())
+        for frame in (inside[0], inside[-1]) if inside else (nearest,):
+            assert frame in choice.frames
+            assert schedule.find_active(frame) and list(schedule.find_boxes(frame))
+        assert choice.num_left_out == 0
+        boxed = {int(np.abs(np.array(seconds) - entry.seconds).argmin()) for entry in tube.boxes} & {*inside, nearest}
+        if len(boxed) <= 12:
+            assert boxed <= set(choice.frames)
+        shown = choice.num_boxed - choice.num_boxed_left_out
+        assert shown >= min(choice.num_boxed, 12)
+
+
+def test_a_sheet_grows_for_the_ends_of_spans_and_says_what_it_leaves_out(tmp_path):
+    source = write_clip(tmp_path / "clip.mp4", stamps=range(0, 100 * 512, 512), width=64, height=48)
+    spans = tuple(Span(k / 2, k / 2 + 0.2) for k in range(6))
+    captions = tuple(Caption(f"event {number}", span) for number, span in enumerate(spans))
+    boxes = tuple(TubeBox(k / 25, k, Box(0, 0, 9, 9)) for k in range(100))
+    events = Schedule(list_marks(GroundingResult("", spans=spans, captions=captions)), np.arange(100) / 25)
+    choice = choose_frames(events, (0, 99), 4)
+    assert len(choice.frames) == 12 and choice.num_left_out == 0
+    result = GroundingResult("", tubes=(Tube(boxes),), query="a dog")
+    choice = choose_frames(Schedule(list_marks(result), np.arange(100) / 25), (0, 99), 20)
+    assert (len(choice.frames), choice.num_boxed_left_out, choice.num_boxed) == (20, 80, 100)
+    written = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Typeface, "write", lambda self, draw, place, text, *more: written.append(text))
+        write_contact_sheet(source, result, tmp_path / "sheet.png")
+    assert "20 of 100 frames; 80 of 100 frames with boxes are left out" in written

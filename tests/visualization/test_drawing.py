@@ -6,7 +6,8 @@ from drawn_clips import GRAY, decode, is_color, write_clip
 from PIL import Image
 
 from llava_st_hf.processing import Box, Caption, GroundingResult, MediaInfo, Span
-from llava_st_hf.visualization import BOX_COLORS, draw_on_image, write_annotated_video, write_contact_sheet
+from llava_st_hf.visualization import PALETTE, draw_on_image, write_annotated_video, write_contact_sheet
+from llava_st_hf.visualization.fonts import Typeface
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_lines_and_letters_grow_with_the_picture():
     def line_width(width, height):
         box = Box(0.2 * width, 0.2 * height, 0.8 * width, 0.8 * height)
         image = draw_on_image(Image.new("RGB", (width, height)), GroundingResult("", boxes=(box,), query="a"))
-        return is_color(np.asarray(image)[height // 2], BOX_COLORS[0], 5).sum() / 2
+        return is_color(np.asarray(image)[height // 2], PALETTE[0], 5).sum() / 2
 
     assert line_width(320, 180) == 2
     assert line_width(3840, 2160) == 12
@@ -51,7 +52,7 @@ def test_boxes_on_an_image_are_scaled_and_labelled():
     drawn = np.asarray(draw_on_image(image, result))
     assert drawn.shape == (200, 400, 3)
     assert np.asarray(image).min() == np.asarray(image).max() == GRAY  # the original is left alone
-    for color, left in zip(BOX_COLORS, (40, 240), strict=False):
+    for color, left in zip(PALETTE, (40, 240), strict=False):
         rows, columns = np.nonzero(is_color(drawn, color, 5))
         assert columns.min() == pytest.approx(left, abs=2)
         assert rows.max() == pytest.approx(160, abs=2)
@@ -64,3 +65,20 @@ def test_images_are_turned_as_their_exif_data_says(tmp_path):
     exif[0x0112] = 6
     image.save(tmp_path / "turned.png", exif=exif)
     assert draw_on_image(Image.open(tmp_path / "turned.png"), GroundingResult("")).size == (40, 60)
+
+
+def test_a_label_that_is_cut_keeps_its_confidence_and_covers_no_other(monkeypatch, caplog):
+    written = []
+
+    def note(self, draw, place, text, *more):
+        written.append((place[1], text, self.getlength(text)))
+
+    monkeypatch.setattr(Typeface, "write", note)
+    monkeypatch.setattr("llava_st_hf.visualization.drawing.describe_missing_fonts", lambda *texts: "no font")
+    boxes = (Box(20, 100, 120, 200, confidence=0.5), Box(20, 100, 120, 200, confidence=0.25))
+    result = GroundingResult("", boxes=boxes, query="a very long label " * 9)
+    draw_on_image(Image.new("RGB", (400, 300)), result)
+    (first, text, width), (second, other, _) = written
+    assert text.endswith("... 50%") and other.endswith("... 25%") and width <= 200
+    assert abs(first - second) > 14
+    assert caplog.messages == ["no font"]

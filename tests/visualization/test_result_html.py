@@ -13,7 +13,7 @@ from PIL import Image
 from llava_st_hf.processing.answer_problems_llava_st import Problem
 from llava_st_hf.processing.grounding_results_llava_st import Box, Caption, GroundingResult, Span, Tube, TubeBox
 from llava_st_hf.processing.media_llava_st import InputError, MediaInfo
-from llava_st_hf.visualization import BOX_COLORS, SPAN_COLOR, draw_result, render_html, render_page
+from llava_st_hf.visualization import PALETTE, draw_result, render_html, render_page
 
 NASTY = "<script>alert(\"x\")</script> & 'y'"
 
@@ -63,7 +63,7 @@ def test_a_clip_is_a_sheet_a_time_line_and_a_table(result):
     html = result._repr_html_()
     assert html == render_html(result)
     picture = read_picture(html)
-    assert has_color(picture, BOX_COLORS[0]) and has_color(picture, SPAN_COLOR)
+    assert has_color(picture, PALETTE[0]) and has_color(picture, PALETTE[0])
     page = Page(html)
     assert page.tags.count("img") == 1
     assert page.tags.count("tr") == 3
@@ -107,7 +107,7 @@ def test_an_image_is_shown_with_its_boxes(tmp_path):
     html = result._repr_html_()
     picture = read_picture(html)
     assert picture.shape == (480, 960, 3)
-    assert has_color(picture[:, :480], BOX_COLORS[0]) and has_color(picture[:, 480:], BOX_COLORS[1])
+    assert has_color(picture[:, :480], PALETTE[0]) and has_color(picture[:, 480:], PALETTE[1])
     assert "svg" not in Page(html).tags  # an image has no time
     assert {"a dog", "pets"} <= {data.strip() for data in Page(html).words}
     assert draw_result(result).size == (2000, 1000)

@@ -21,7 +21,7 @@ from PIL import Image
 
 from .frame_sampling_llava_st import check_sampling, compute_clip_end, compute_sampled_indices, find_clip
 from .image_loading_llava_st import composite_on_white, describe_source
-from .media_llava_st import EmptyMediaError
+from .media_llava_st import EmptyMediaError, MediaError
 from .video_timeline_llava_st import (
     IndexIsWrongError,
     Timeline,
@@ -305,6 +305,7 @@ def read_video(
     fps: float | None = None,
     frame_range: tuple[int, int] | None = None,
     time_range: tuple[float, float] | None = None,
+    frame_indices: Sequence[int] | None = None,
     size: tuple[int, int] | None = None,
     num_threads: int = 0,
     allow_url: bool = False,
@@ -320,6 +321,7 @@ def read_video(
         fps (`float`, *optional*): Frames a second to sample, instead of `num_frames`.
         frame_range (`tuple[int, int]`, *optional*): First and last frame of the clip, in presentation order.
         time_range (`tuple[float, float]`, *optional*): Seconds; the clip is frames with start <= time stamp <= end.
+        frame_indices (`Sequence[int]`, *optional*): These frames, ascending, and none of the above.
         size (`tuple[int, int]`, *optional*):
             Height and width that every frame is resized to as soon as it is decoded, so that memory does not depend on
             the size of the file's frames. They keep their own size when not given.
@@ -344,20 +346,39 @@ def read_video(
     """
     request = {"num_frames": num_frames, "fps": fps, "frame_range": frame_range, "time_range": time_range}
     check_sampling(describe_source(source), **request)
+    if frame_indices is not None and any(value is not None for value in request.values()):
+        raise MediaError(
+            f"{describe_source(source)}: frame_indices is given beside another choice of frames; give one of them.",
+            field="frame_indices",
+        )
     request["max_frames"] = max_frames
     if num_threads == 0 and torch.utils.data.get_worker_info() is not None:
         num_threads = 1
     with open_video(source, num_threads, allow_url) as file:
         try:
-            return _read(file, request, size, use_index=True)
+            return _read(file, request, frame_indices, size, use_index=True)
         except IndexIsWrongError:
             file.reopen()
-            return _read(file, request, size, use_index=False)
+            return _read(file, request, frame_indices, size, use_index=False)
 
 
-def _read(file: VideoFile, request: dict, size: tuple[int, int] | None, use_index: bool) -> DecodedVideo:
+def _read(
+    file: VideoFile,
+    request: dict,
+    frame_indices: Sequence[int] | None,
+    size: tuple[int, int] | None,
+    use_index: bool,
+) -> DecodedVideo:
     timeline = read_timeline(file, use_index)
-    indices = compute_sampled_indices(file.name, timeline.seconds, end_seconds=timeline.end_seconds, **request)
+    if frame_indices is not None:
+        indices = np.asarray(frame_indices, dtype=np.int64)
+        if not len(indices) or (np.diff(indices) < 0).any() or indices[0] < 0 or indices[-1] >= len(timeline):
+            raise MediaError(
+                f"{file.name}: frame_indices must be ascending numbers of its {len(timeline)} frames, from 0.",
+                field="frame_indices",
+            )
+    else:
+        indices = compute_sampled_indices(file.name, timeline.seconds, end_seconds=timeline.end_seconds, **request)
     ranges = {name: request[name] for name in ("frame_range", "time_range")}
     _, last = find_clip(file.name, timeline.seconds, **ranges, end_seconds=timeline.end_seconds)
     frames: np.ndarray | None = None

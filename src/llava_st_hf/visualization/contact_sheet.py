@@ -2,22 +2,30 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError
-from ..processing.video_decoding_llava_st import probe_video, read_video
-from .drawing import FAINT_INK, INK, PAPER, SPAN_COLOR, Style, draw_box, shorten, wrap
+from ..processing.video_decoding_llava_st import VideoProbe, probe_video, read_video
+from .drawing import FAINT_INK, INK, PAPER, Style, draw_box, draw_chip, prepare, wrap
+from .fonts import describe_missing_fonts
+from .marks import Schedule, as_results, compute_sampling_step, list_marks
 from .output_files import writing_beside
-from .timeline import DrawnTimeline, compute_half_sampling_step, describe_spans, draw_bar, find_boxes_at
+from .timeline import DrawnTimeline, arrange_bars, get_rail, make_footer, make_header
 
 _MAX_CELLS = 400
+_MAX_ROWS = 24  # above the pictures
+_MAX_CHIPS = 6  # below a picture
+_GAP, _MARGIN, _MIN_WIDTH = 18, 28, 480  # pixels
 
 
 def draw_contact_sheet(
     source: str | os.PathLike | bytes,
-    result: GroundingResult,
+    results: GroundingResult | Sequence[GroundingResult],
     columns: int = 5,
     rows: int = 4,
     cell_pixels: int = 320,
@@ -25,12 +33,13 @@ def draw_contact_sheet(
     """
     Draw frames of the clip, the boxes on them and the spans on a time line below.
 
-    The frames are spread evenly over what the model saw (`result.media`), or over the file where that is not known.
-    Those inside a span have a coloured frame.
+    The first and last frame of every span and tube are shown, for which the sheet grows if it must, then as many of
+    those that carry boxes as fit; the others are spread over what the model saw (`result.media`), or over the file
+    where that is not known. What is left out is said. Frames inside a span have a coloured rim.
 
     Args:
         source (`str`, `os.PathLike` or `bytes`): The clip that was asked about.
-        result (`GroundingResult`): What to draw.
+        results (`GroundingResult` or a sequence of them): What to draw; each query has its colours.
         columns (`int`, *optional*, defaults to 5): Pictures side by side.
         rows (`int`, *optional*, defaults to 4): Pictures one above the other; fewer for a clip of few frames.
         cell_pixels (`int`, *optional*, defaults to 320): Longer side of each picture.
@@ -44,101 +53,196 @@ def draw_contact_sheet(
     """
     if columns < 1 or rows < 1 or columns * rows > _MAX_CELLS:
         raise InputError(f"columns is {columns} and rows {rows}: give at least one of each and {_MAX_CELLS} in all.")
-    probe = probe_video(source)
-    scale = cell_pixels / max(probe.width, probe.height)
-    size = (max(1, round(probe.width * scale)), max(1, round(probe.height * scale)))
-    media = result.media if result.media and result.media.media_type == "video" else None
-    time_range = (media.start_seconds, media.end_seconds) if media else None
-    clip = read_video(source, num_frames=columns * rows, size=size[::-1], time_range=time_range)
-    unique = dict(zip(clip.frame_indices, range(len(clip.frame_indices)), strict=True)).values()
-    pictures = [(clip.frame_seconds[k], Image.fromarray(clip.frames[k].permute(1, 2, 0).numpy())) for k in unique]
-    timeline = DrawnTimeline(*(time_range or (clip.frame_seconds[0], clip.frame_seconds[-1])), result.spans)
-    width, height = (media.width, media.height) if media else (probe.width, probe.height)
-    return _draw_sheet(pictures, result, timeline, (size[0] / width, size[1] / height), columns)
+    results, video = as_results(results), probe_video(source)
+    scale = cell_pixels / max(video.width, video.height)
+    size = (max(1, round(video.width * scale)), max(1, round(video.height * scale)))
+    media = [result.media for result in results if result.media and result.media.media_type == "video"]
+    step = max(map(compute_sampling_step, results), default=0.0)
+    schedule = Schedule(list_marks(results), video.timeline.seconds, step)
+    seen = _find_seen(video, [moment for item in media for moment in (item.start_seconds, item.end_seconds)])
+    choice = choose_frames(schedule, seen, columns * rows)
+    clip = read_video(source, frame_indices=choice.frames, size=size[::-1])
+    choice = choice._replace(frames=list(clip.frame_indices))  # of one that cannot be decoded it is the nearest
+    pictures = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in clip.frames]
+    width, height = (media[0].width, media[0].height) if media else (video.width, video.height)
+    for frame, picture in zip(choice.frames, pictures, strict=True):
+        for box, mark in schedule.find_boxes(frame):
+            number = mark.number if len(schedule.marks) > 1 else None
+            draw_box(picture, box, mark.color, _STYLE, (size[0] / width, size[1] / height), number)
+    return _draw_sheet(pictures, choice, results, schedule, seen, columns)
 
 
 def write_contact_sheet(
     source_path: str | os.PathLike,
-    result: GroundingResult,
+    results: GroundingResult | Sequence[GroundingResult],
     output_path: str | os.PathLike,
     columns: int = 5,
     rows: int = 4,
 ) -> None:
     """
-    Write one PNG with frames of the clip, the boxes on them and the spans on a time line below.
+    Write one picture with frames of the clip, the boxes on them and the spans on a time line below.
 
     Args:
         source_path (`str` or `os.PathLike`): The clip that was asked about.
-        result (`GroundingResult`): What to draw.
-        output_path (`str` or `os.PathLike`): Where to write; an existing file is replaced.
+        results (`GroundingResult` or a sequence of them): What to draw.
+        output_path (`str` or `os.PathLike`): Where to write a PNG, or a JPEG if its name ends so; what is there is
+            replaced.
         columns, rows (`int`, *optional*): As for `draw_contact_sheet`.
 
     Raises:
         `InputError`: If `columns` or `rows` is not usable.
         `MediaError`: If the clip cannot be read or the output cannot be written.
     """
+    form = "JPEG" if Path(output_path).suffix.lower() in (".jpg", ".jpeg") else "PNG"
     with writing_beside(output_path, source_path) as temporary_path:
-        draw_contact_sheet(source_path, result, columns, rows).save(temporary_path, format="PNG")
+        draw_contact_sheet(source_path, results, columns, rows).save(temporary_path, format=form)
+
+
+# --------------------------------------------------------------------------------------------------
+# Which frames
+# --------------------------------------------------------------------------------------------------
+class FrameChoice(NamedTuple):
+    """The frames on a sheet, by their numbers in the file, and what is not on it."""
+
+    frames: list[int]
+    num_left_out: int  # of those with the ends of spans
+    num_boxed_left_out: int  # of those with the boxes of tubes
+    num_boxed: int
+
+
+def choose_frames(schedule: Schedule, seen: tuple[int, int], num_cells: int) -> FrameChoice:
+    """
+    Choose the frames of a sheet.
+
+    Args:
+        schedule (`Schedule`): What is in which frame.
+        seen (`tuple[int, int]`): First and last frame of what the model saw.
+        num_cells (`int`): Pictures on the sheet; exceeded for the ends of spans, up to 400.
+    """
+    ends, boxed = schedule.list_ends(), schedule.list_boxed()
+    chosen = ends if len(ends) <= _MAX_CELLS else _thin(ends, _MAX_CELLS)
+    num_cells = max(num_cells, len(chosen))
+    # A quarter is for what is around them.
+    room = max(num_cells * 3 // 4 - len(chosen), 0)
+    others = [frame for frame in boxed if frame not in set(chosen)]
+    frames = sorted({*chosen, *_thin(others, room)})
+    for edge in seen:
+        if len(frames) < num_cells and edge not in frames:
+            frames.append(edge)
+    frames = _fill(sorted(frames), num_cells)
+    shown = set(frames)
+    left_out = [sum(frame not in shown for frame in wanted) for wanted in (ends, boxed)]
+    return FrameChoice(frames, *left_out, len(boxed))
+
+
+def _thin(frames: list[int], count: int) -> list[int]:
+    """Take some of a list, spread evenly, with its ends where there are two or more."""
+    if len(frames) <= count:
+        return frames
+    return [frames[k] for k in np.linspace(0, len(frames) - 1, count).round().astype(int)]
+
+
+def _fill(anchors: list[int], count: int) -> list[int]:
+    """Add frames between some, each into what is then the widest gap, and spread them evenly within it."""
+    gaps = np.diff(anchors)
+    added = np.zeros(len(gaps), dtype=int)
+    for _ in range(count - len(anchors)):
+        steps = np.where(added + 1 < gaps, gaps / (added + 1), 0)
+        if not steps.any():
+            break
+        added[steps.argmax()] += 1
+    filled = [np.linspace(a, b, n + 2) for a, b, n in zip(anchors, anchors[1:], added, strict=False)]
+    return np.unique(np.concatenate([anchors, *filled]).round().astype(int)).tolist()
+
+
+def _find_seen(video: VideoProbe, moments: list[float]) -> tuple[int, int]:
+    """Return the first and last frame of the file between some moments, of all of it if there are none."""
+    seconds = video.timeline.seconds
+    if not moments:
+        return 0, len(seconds) - 1
+    first, last = (int(np.abs(seconds - moment).argmin()) for moment in (min(moments), max(moments)))
+    return first, last
+
+
+# --------------------------------------------------------------------------------------------------
+# The sheet
+# --------------------------------------------------------------------------------------------------
+_STYLE, _TITLE = Style(line=3, font_size=16), Style(line=3, font_size=20)
 
 
 def _draw_sheet(
-    pictures: list[tuple[float, Image.Image]],
-    result: GroundingResult,
-    timeline: DrawnTimeline,
-    scale: tuple[float, float],
+    pictures: list[Image.Image],
+    choice: FrameChoice,
+    results: list[GroundingResult],
+    schedule: Schedule,
+    seen: tuple[int, int],
     columns: int,
 ) -> Image.Image:
-    style, title = Style(line=3, font_size=15), Style(line=3, font_size=20)
     columns = min(columns, len(pictures))
-    rows = -(-len(pictures) // columns)
-    picture_width, picture_height = pictures[0][1].size
-    gap, margin = 14, 28
-    cell = (picture_width + gap, picture_height + style.line_height + gap)
-    width = max(2 * margin + columns * cell[0] - gap, 360)
-    lines = wrap(result.query or "", title.font, width - 2 * margin, 3)
-    top = margin + len(lines) * title.line_height + (gap if lines else 0)
-    bottom = top + rows * cell[1]
-    sheet = Image.new("RGB", (width, bottom + 2 * style.line_height + margin), PAPER)
+    num_rows = -(-len(pictures) // columns)
+    picture_width, picture_height = pictures[0].size
+    cell = (picture_width + _GAP, picture_height + _STYLE.line_height + _GAP)
+    width = max(columns * cell[0] - _GAP, _MIN_WIDTH)
+    marks, seconds = schedule.marks, schedule.seconds
+    header = make_header(results, marks[:_MAX_ROWS], _TITLE, width)
+    bars = arrange_bars(marks)
+    shown = [
+        *seconds[choice.frames],
+        *seconds[list(seen)],
+        *(moment for bar in bars for moment in (bar.start, bar.end)),
+    ]
+    timeline = DrawnTimeline(float(min(shown)), float(max(shown)))
+    footer = _draw_footer(make_footer(bars, timeline, _STYLE, width), timeline, seconds[choice.frames])
+    notes = wrap(prepare(_describe_choice(choice, results, schedule)), _STYLE.font, width - 2 * _STYLE.pad, 4)
+    top = _MARGIN + header.height
+    bottom = top + num_rows * cell[1]
+    height = bottom + footer.height + len(notes) * _STYLE.line_height + _MARGIN
+    sheet = Image.new("RGB", (width + 2 * _MARGIN, height), PAPER)
+    sheet.paste(header, (_MARGIN, _MARGIN - _STYLE.pad))
+    sheet.paste(footer, (_MARGIN, bottom))
     draw = ImageDraw.Draw(sheet)
-    for number, line in enumerate(lines):
-        draw.text((margin, margin + number * title.line_height), line, fill=INK, font=title.font)
-    half_step = (pictures[-1][0] - pictures[0][0]) / max(len(pictures) - 1, 1) / 2
-    tolerance = min(half_step, compute_half_sampling_step(result))
-    for number, (seconds, picture) in enumerate(pictures):
-        for box, color, label in find_boxes_at(result, timeline, seconds):
-            draw_box(picture, box, color, label, style, scale)
-        left, upper = margin + number % columns * cell[0], top + number // columns * cell[1]
-        is_inside = timeline.is_inside(seconds, tolerance)
-        if is_inside:
-            frame = (left - 4, upper - 4, left + picture_width + 3, upper + picture_height + 3)
-            draw.rectangle(frame, outline=SPAN_COLOR, width=4)
+    for number, (frame, picture) in enumerate(zip(choice.frames, pictures, strict=True)):
+        left, upper = _MARGIN + number % columns * cell[0], top + number // columns * cell[1]
+        active = schedule.find_active(frame)
+        if active:
+            rim = (left - 4, upper - 4, left + picture_width + 3, upper + picture_height + 3)
+            draw.rectangle(rim, outline=active[0].color, width=4)
         sheet.paste(picture, (left, upper))
-        color = SPAN_COLOR if is_inside else FAINT_INK
-        middle = upper + picture_height + 4 + style.line_height / 2
-        draw.text((left, middle), f"{seconds:.2f} s", fill=color, font=style.font, anchor="lm")
-    moments = [seconds for seconds, _ in pictures]
-    _draw_sheet_timeline(draw, timeline, moments, (margin, width - 1 - margin, bottom + gap), style)
+        middle = upper + picture_height + 4 + _STYLE.line_height / 2
+        _STYLE.font.write(draw, (left, middle), f"{seconds[frame]:.2f} s", INK if active else FAINT_INK)
+        for place, mark in enumerate(active[_MAX_CHIPS - 1 :: -1] if len(marks) > 1 else (), start=1):
+            chip = (left + picture_width - place * _STYLE.font_size * 1.7, upper + picture_height + 6)
+            draw_chip(draw, chip, mark.number, mark.color, _STYLE)
+    for number, line in enumerate(notes):
+        middle = bottom + footer.height + (number + 0.5) * _STYLE.line_height
+        _STYLE.font.write(draw, (_MARGIN + _STYLE.pad, middle), line, FAINT_INK)
     return sheet
 
 
-def _draw_sheet_timeline(
-    draw: ImageDraw.ImageDraw,
-    timeline: DrawnTimeline,
-    moments: Sequence[float],
-    place: tuple[int, int, int],
-    style: Style,
-) -> None:
-    """Draw the rail with a tick for each picture, and under it the times of the two ends and of the spans."""
-    left, right, middle = place
-    draw_bar(draw, timeline, left, right, middle, 10)
+def _draw_footer(strip: Image.Image, timeline: DrawnTimeline, moments: Sequence[float]) -> Image.Image:
+    """Write the times of both ends into the strip with the time line, and a tick for each picture."""
+    draw, (left, right) = ImageDraw.Draw(strip), get_rail(_STYLE, strip.width)
+    middle = _STYLE.pad + _STYLE.line_height / 2
+    _STYLE.font.write(draw, (left, middle), f"{timeline.start:.2f} s", FAINT_INK)
+    _STYLE.font.write(draw, (right, middle), f"{timeline.end:.2f} s", FAINT_INK, "r")
     for seconds in moments:
         x = left + timeline.share(seconds) * (right - left)
-        draw.line((x, middle - 9, x, middle + 9), fill=INK, width=2)
-    text_middle = middle + 12 + style.line_height / 2
-    draw.text((left, text_middle), f"{timeline.start:.1f} s", fill=FAINT_INK, font=style.font, anchor="lm")
-    draw.text((right, text_middle), f"{timeline.end:.1f} s", fill=FAINT_INK, font=style.font, anchor="rm")
-    spans = shorten(describe_spans(timeline.spans), style.font, (right - left) * 0.6)
-    draw.text(((left + right) / 2, text_middle), spans, fill=SPAN_COLOR, font=style.font, anchor="mm")
+        draw.line((x, _STYLE.line_height + _STYLE.pad, x, strip.height), fill=INK, width=2)
+    return strip
 
 
-__all__ = ["draw_contact_sheet", "write_contact_sheet"]
+def _describe_choice(choice: FrameChoice, results: list[GroundingResult], schedule: Schedule) -> str:
+    """Say what is not on the sheet."""
+    parts = [f"{len(choice.frames)} of {len(schedule.seconds)} frames"]
+    if choice.num_boxed_left_out:
+        parts.append(f"{choice.num_boxed_left_out} of {choice.num_boxed} frames with boxes are left out")
+    if choice.num_left_out:
+        parts.append(f"{choice.num_left_out} frames with ends of spans are left out")
+    if len(schedule.marks) > _MAX_ROWS:
+        parts.append(f"{len(schedule.marks) - _MAX_ROWS} more things are not listed above")
+    texts = [text for text in (*(r.query for r in results), *(mark.label for mark in schedule.marks)) if text]
+    missing = describe_missing_fonts(*texts)
+    return "; ".join([*parts, *([missing] if missing else [])])
+
+
+__all__ = ["choose_frames", "draw_contact_sheet", "write_contact_sheet"]

@@ -1,33 +1,29 @@
-"""How boxes and labels look, and what every picture shares: style, colours, text that fits."""
+"""How boxes, labels and time lines look, and what every picture shares: style, colours, text that fits."""
 
+import logging
+import unicodedata
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from ..processing.grounding_results_llava_st import Box, GroundingResult
+from .fonts import Typeface, describe_missing_fonts, make_printable, replace_undrawable
+from .marks import Color, Mark, as_results, list_marks
 
-Color = tuple[int, int, int]
+logger = logging.getLogger(__name__)
 
-# One for each tube or box in turn: bright, so that black label text is legible on all of them.
-BOX_COLORS: tuple[Color, ...] = (
-    (255, 196, 0),
-    (0, 204, 255),
-    (255, 105, 145),
-    (140, 230, 90),
-    (190, 150, 255),
-    (255, 150, 70),
-)
-SPAN_COLOR: Color = (0, 214, 150)
 INK: Color = (255, 255, 255)
-FAINT_INK: Color = (150, 156, 166)
+FAINT_INK: Color = (160, 166, 176)
 PAPER: Color = (20, 22, 27)
+RAIL: Color = (70, 75, 84)
+MIN_FONT_SIZE = 14  # pixels
 
 
 @dataclass(frozen=True)
 class Style:
-    """Sizes in pixels that go with the shorter side of the picture, so that 320 and 4,000 pixels look alike."""
+    """Sizes in pixels that go with the shorter side of the picture, so that 240 and 4,000 pixels look alike."""
 
     line: int
     font_size: int
@@ -36,12 +32,12 @@ class Style:
     def for_size(cls, width: int, height: int) -> "Style":
         """Return the style of a picture of that size."""
         shorter = min(width, height)
-        return cls(line=max(2, round(shorter / 180)), font_size=max(12, round(shorter / 30)))
+        return cls(line=max(2, round(shorter / 180)), font_size=max(MIN_FONT_SIZE, round(shorter / 30)))
 
-    @cached_property
-    def font(self) -> ImageFont.FreeTypeFont:
-        """Pillow's built-in font at `font_size`."""
-        return ImageFont.load_default(self.font_size)
+    @property
+    def font(self) -> Typeface:
+        """The fonts, at `font_size`."""
+        return Typeface(self.font_size)
 
     @property
     def pad(self) -> int:
@@ -54,13 +50,13 @@ class Style:
         return round(self.font_size * 1.3)
 
 
-def draw_on_image(image: Image.Image, result: GroundingResult) -> Image.Image:
+def draw_on_image(image: Image.Image, results: GroundingResult | Sequence[GroundingResult]) -> Image.Image:
     """
-    Draw the boxes of a result onto a copy of its image.
+    Draw the boxes of one or several answers onto a copy of their image.
 
     Args:
         image (`PIL.Image.Image`): The image that was asked about; at another size the boxes are scaled to it.
-        result (`GroundingResult`): Its boxes are labelled with their phrase, or else with the query.
+        results (`GroundingResult` or a sequence of them): The boxes get phrase or query and confidence as label.
 
     Returns:
         `PIL.Image.Image`: An RGB image, turned upright as its EXIF data says.
@@ -74,23 +70,36 @@ def draw_on_image(image: Image.Image, result: GroundingResult) -> Image.Image:
     ```
     """
     canvas = ImageOps.exif_transpose(image).convert("RGB")
-    media = result.media
+    media = next((result.media for result in as_results(results) if result.media), None)
     scale = (canvas.width / media.width, canvas.height / media.height) if media else (1.0, 1.0)
     style = Style.for_size(*canvas.size)
-    for number, row in enumerate(result.labelled_boxes()):
-        color = BOX_COLORS[number % len(BOX_COLORS)]
-        draw_box(canvas, row.box, color, write_label(row.box, row.label), style, scale)
+    marks = list_marks(results)
+    marked = [(box, mark) for mark in marks for box in _list_boxes(mark)]
+    for box, mark in marked:
+        draw_box(canvas, box, mark.color, style, scale)
+    taken: list[tuple[float, float, float, float]] = []
+    for box, mark in marked:  # above all lines
+        place = _place_box(canvas, box, style, scale)
+        # Of several, no label may run over all the others.
+        width = canvas.width if len(marked) == 1 else max(place[2] - place[0], canvas.width / 2)
+        _draw_tag(canvas, mark.label, box.confidence, place, mark.color, style, min(width, canvas.width), taken)
+    missing = describe_missing_fonts(*(mark.label for mark in marks))
+    if missing:
+        logger.warning("%s", missing)
     return canvas
+
+
+def _list_boxes(mark: Mark) -> list[Box]:
+    return [*mark.boxes, *([entry.box for entry in mark.tube.boxes] if mark.tube is not None else [])]
 
 
 def draw_box(
     canvas: Image.Image,
     box: Box,
     color: Color,
-    label: str,
     style: Style,
     scale: tuple[float, float] = (1.0, 1.0),
-    top_limit: int = 0,
+    number: int | None = None,
 ) -> None:
     """
     Draw a box, its line centred on the edge and kept inside the picture, with a dark rim for bright scenes.
@@ -99,92 +108,128 @@ def draw_box(
         canvas (`PIL.Image.Image`): Drawn onto, in place.
         box (`Box`): In pixels of the original frame.
         color (`tuple[int, int, int]`): RGB.
-        label (`str`): Written on the top edge: above it, or inside where there is no room above.
         style (`Style`): Line width and font.
         scale (`tuple[float, float]`): Pixels of the canvas for one pixel of the original frame, across and down.
-        top_limit (`int`): Row of the canvas above which no label is written.
+        number (`int`, *optional*): Written into its upper left corner.
     """
     draw = ImageDraw.Draw(canvas)
-    half, rim = style.line // 2, max(1, style.line // 3)
-    x1, x2 = (_clamp(round(x * scale[0]), half, canvas.width - 1 - half) for x in (box.x1, box.x2))
-    y1, y2 = (_clamp(round(y * scale[1]), half, canvas.height - 1 - half) for y in (box.y1, box.y2))
-    outer = (x1 - half, y1 - half, max(x2 + half, x1), max(y2 + half, y1))
+    rim = max(1, style.line // 3)
+    outer = _place_box(canvas, box, style, scale)
     draw.rectangle((outer[0] - rim, outer[1] - rim, outer[2] + rim, outer[3] + rim), outline=PAPER, width=rim)
     draw.rectangle(outer, outline=color, width=style.line)
-    if label:
-        _draw_tag(draw, label, outer, color, style, canvas.width, top_limit)
+    if number is not None:
+        draw_chip(draw, (outer[0], outer[1]), number, color, style)
+
+
+def _place_box(canvas: Image.Image, box: Box, style: Style, scale: tuple[float, float]) -> tuple[int, int, int, int]:
+    """Return the outer edges of the line around a box."""
+    half = style.line // 2
+    x1, x2 = (_clamp(round(x * scale[0]), half, canvas.width - 1 - half) for x in (box.x1, box.x2))
+    y1, y2 = (_clamp(round(y * scale[1]), half, canvas.height - 1 - half) for y in (box.y1, box.y2))
+    return x1 - half, y1 - half, max(x2 + half, x1), max(y2 + half, y1)
+
+
+def draw_chip(
+    draw: ImageDraw.ImageDraw, place: tuple[float, float], number: int | None, color: Color, style: Style
+) -> float:
+    """Draw a small field of a thing's colour, with its number, down and right of a place; return its width."""
+    text = "" if number is None else str(number)
+    width = max(style.font_size, style.font.getlength(text) + style.font_size / 2)
+    right, below = place[0] + width, place[1] + style.font_size * 1.1
+    draw.rectangle((*place, right, below), fill=color)
+    style.font.write(draw, ((place[0] + right) / 2, (place[1] + below) / 2), text, choose_ink(color), "m")
+    return width
 
 
 def _draw_tag(
-    draw: ImageDraw.ImageDraw,
+    canvas: Image.Image,
     label: str,
+    confidence: float | None,
     box: tuple[int, int, int, int],
     color: Color,
     style: Style,
-    canvas_width: int,
-    top_limit: int,
+    max_width: float,
+    taken: list[tuple[float, float, float, float]],
 ) -> None:
-    text = shorten(make_printable(label), style.font, canvas_width - 2 * style.pad)
-    width = round(style.font.getlength(text)) + 2 * style.pad
-    height = style.line_height
-    left = _clamp(box[0], 0, max(0, canvas_width - width))
-    top = box[1] - height if box[1] - height >= top_limit else max(box[1], top_limit)
+    """Write a label above a box, or inside or below it where there is no room or another label."""
+    percent = "" if confidence is None else f" {confidence:.0%}"
+    room = max_width - 2 * style.pad - style.font.getlength(percent)
+    text = (shorten(prepare(label), style.font, room) + percent).strip()
+    width, height = round(style.font.getlength(text)) + 2 * style.pad, style.line_height
+    left = _clamp(box[0], 0, max(0, canvas.width - width))
+    tops = [top for top in (box[1] - height, box[3], box[1], box[3] - height) if 0 <= top <= canvas.height - height]
+    free = [
+        top for top in tops if not any(_overlap((left, top, left + width, top + height), other) for other in taken)
+    ]
+    top = (free or tops or [0])[0]
+    taken.append((left, top, left + width, top + height))
+    draw = ImageDraw.Draw(canvas)
     draw.rectangle((left, top, left + width, top + height), fill=color)
-    draw.text((left + style.pad, top + height / 2), text, fill=(0, 0, 0), font=style.font, anchor="lm")
+    style.font.write(draw, (left + style.pad, top + height / 2), text, choose_ink(color))
 
 
-def write_label(box: Box, label: str) -> str:
-    """Return the label of a box with its confidence, where it has one."""
-    return label if box.confidence is None else f"{label} {box.confidence:.0%}".strip()
+def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def choose_ink(color: Color) -> Color:
+    """Return black or white, whichever stands out more on a colour (relative luminance as WCAG 2 defines it)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (value / 255 for value in color)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return (0, 0, 0) if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else INK
+
+
+def prepare(text: str) -> str:
+    """Return a text as it can be drawn: on one line, with the name of a script in the place of what no font has."""
+    return replace_undrawable(make_printable(text))
 
 
 def _clamp(value: int, low: int, high: int) -> int:
     return max(low, min(value, high))
 
 
-def make_printable(text: str, max_characters: int = 400) -> str:
-    """Put a text on one line and take out what no font can measure (control characters, lone surrogates)."""
-    text = text[:max_characters].encode("utf-8", "replace").decode("utf-8")
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def shorten(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+def shorten(text: str, font: Typeface, width: float) -> str:
     """Cut a text that is wider than `width` pixels, with three dots at its end."""
     if font.getlength(text) <= width:
         return text
     return text[: _count_fitting(text, font, width - font.getlength("..."))].rstrip() + "..."
 
 
-def _count_fitting(text: str, font: ImageFont.FreeTypeFont, width: float) -> int:
-    """How many characters of a text fit into a width."""
-    return max(bisect_right(range(len(text) + 1), width, key=lambda k: font.getlength(text[:k])) - 1, 0)
+def _count_fitting(text: str, font: Typeface, width: float) -> int:
+    """How many characters of a text fit into a width; marks stay with their letter."""
+    count = max(bisect_right(range(len(text) + 1), width, key=lambda k: font.getlength(text[:k])) - 1, 0)
+    while 0 < count < len(text) and unicodedata.category(text[count]).startswith("M"):
+        count -= 1
+    return count
 
 
-def wrap(text: str, font: ImageFont.FreeTypeFont, width: float, max_lines: int) -> list[str]:
-    """Break a text into lines at spaces, and inside words that are longer than a line."""
-    rest, lines = make_printable(text), []
+def wrap(text: str, font: Typeface, width: float, max_lines: int) -> list[str]:
+    """Break a prepared text into lines at spaces and between ideographs, and inside words longer than a line."""
+    rest, lines = text, []
     while rest and len(lines) < max_lines - 1:
         fitting = max(_count_fitting(rest, font, width), 1)
-        # The last space up to there, unless all of it fits or a word is longer than the line.
-        cut = fitting if fitting == len(rest) else rest.rfind(" ", 0, fitting + 1)
-        cut = cut if cut > 0 else fitting
+        breaks = [k for k in range(1, fitting + 1) if k == len(rest) or rest[k] == " " or _is_ideograph(rest[k - 1])]
+        cut = breaks[-1] if breaks else fitting
         lines.append(rest[:cut].rstrip())
         rest = rest[cut:].lstrip()
     return [*lines, shorten(rest, font, width)] if rest else lines
 
 
+def _is_ideograph(char: str) -> bool:
+    return unicodedata.east_asian_width(char) in "WF"
+
+
 __all__ = [
-    "BOX_COLORS",
     "FAINT_INK",
     "INK",
     "PAPER",
-    "SPAN_COLOR",
-    "Color",
+    "RAIL",
     "Style",
+    "choose_ink",
     "draw_box",
+    "draw_chip",
     "draw_on_image",
-    "make_printable",
+    "prepare",
     "shorten",
     "wrap",
-    "write_label",
 ]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from ..processing.media_llava_st import InputError
 from .annotated_clip import write_annotated_video
 from .output_files import check_output, writing_beside
 from .result_html import draw_result, find_source, render_html, render_page
+
+logger = logging.getLogger(__name__)
 
 
 def show_result(result: GroundingResult, source: Any = None) -> None:
@@ -53,7 +56,8 @@ def save_result(result: GroundingResult, path: str | os.PathLike, source: Any = 
     check_output(path, [*_WRITERS] if is_image else [*_WRITERS, ".mp4"], field="path")
     ending = Path(path).suffix.lower()
     if ending == ".mp4":
-        write_annotated_video(find_source(result, source), result, path)
+        for note in write_annotated_video(find_source(result, source), result, path):
+            logger.warning("%s: %s", path, note)
         return
     write = _WRITERS[ending]
     with writing_beside(path, result.media.source if source is None and result.media else source) as temporary_path:

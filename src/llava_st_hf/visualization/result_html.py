@@ -14,9 +14,11 @@ from ..processing.grounding_summary_llava_st import describe_box, describe_span
 from ..processing.image_loading_llava_st import open_image
 from ..processing.media_llava_st import InputError
 from .contact_sheet import draw_contact_sheet
-from .drawing import BOX_COLORS, SPAN_COLOR, Color, draw_on_image, make_printable
+from .drawing import draw_on_image
+from .fonts import make_printable
+from .marks import Color, list_marks
 
-_SHEET = {"columns": 5, "rows": 2, "cell_pixels": 240}
+_SHEET = {"columns": 4, "rows": 3, "cell_pixels": 208}  # as wide as the page, so that its letters keep their size
 _IMAGE_PIXELS = 960  # longer side
 _MAX_ROWS = 20
 _MAX_CHARACTERS = 2000
@@ -103,18 +105,20 @@ def render_page(result: GroundingResult, source: Any = None) -> str:
 
 def _list_rows(result: GroundingResult) -> Iterator[_Row]:
     """Yield spans, tubes and boxes, with the colours that they have in the picture."""
-    captions = {caption.span: caption.text for caption in reversed(result.captions) if caption.span is not None}
-    for span in result.spans:
-        times = (span.start_seconds, span.end_seconds)
-        yield _Row(captions.get(span) or "span", SPAN_COLOR, *times, "", span.confidence)
-    boxes = [row for row in result.labelled_boxes() if row.track is None]
-    for number, tube in enumerate(result.tubes):
-        first, last = tube.boxes[0].box, tube.boxes[-1].box
-        label = f"tube {number + 1}" if len(result.tubes) > 1 else "tube"
-        place = f"{len(tube.boxes)} boxes, the first {describe_box(first)}, the last {describe_box(last)}"
-        yield _Row(label, _get_color(number), tube.start_seconds, tube.end_seconds, place, None)
-    for number, row in enumerate(boxes, start=len(result.tubes)):
-        yield _Row(row.label, _get_color(number), None, None, describe_box(row.box), row.box.confidence)
+    tubes = 0
+    for mark in list_marks(result):
+        for span in mark.spans:
+            label = mark.label if mark.has_own_words else "span"
+            yield _Row(label, mark.color, span.start_seconds, span.end_seconds, "", span.confidence)
+        if (tube := mark.tube) is not None:
+            tubes += 1
+            first, last = tube.boxes[0].box, tube.boxes[-1].box
+            label = f"tube {tubes}" if len(result.tubes) > 1 else "tube"
+            place = f"{len(tube.boxes)} boxes, the first {describe_box(first)}, the last {describe_box(last)}"
+            place = place if len(tube.boxes) > 1 else f"1 box, {describe_box(first)}"
+            yield _Row(label, mark.color, tube.start_seconds, tube.end_seconds, place, None)
+        for box in mark.boxes:
+            yield _Row(mark.label, mark.color, None, None, describe_box(box), box.confidence)
 
 
 def _render_title(result: GroundingResult) -> str:
@@ -199,10 +203,6 @@ def _render_table(rows: list[_Row]) -> str:
 
 def _describe_time(row: _Row) -> str:
     return "" if row.start_seconds is None else f"{row.start_seconds:.2f} s to {row.end_seconds:.2f} s"
-
-
-def _get_color(number: int) -> Color:
-    return BOX_COLORS[number % len(BOX_COLORS)]
 
 
 def _paragraph(content: str) -> str:

@@ -12,7 +12,7 @@ from llava_st_hf.data.shapes import SHAPES_TASKS, ShapesDataset
 from llava_st_hf.data.tools.show import QUESTION_LABEL, draw_record, merge_turns
 from llava_st_hf.data.turns import read_turns
 from llava_st_hf.processing.media_llava_st import InputError
-from llava_st_hf.visualization import BOX_COLORS, SPAN_COLOR
+from llava_st_hf.visualization import PALETTE
 
 
 def make(task, media_type, media, question, answer, **fields):
@@ -38,7 +38,7 @@ def test_boxes_of_question_and_answer_have_their_own_colour_and_label(tmp_path):
     assert [row.label for row in result.labelled_boxes()] == ["A dog", QUESTION_LABEL]
     pixels = draw(sample, tmp_path / "drawn.png")
     assert pixels.shape == (200, 200, 3)
-    for color, (low, high) in zip(BOX_COLORS[:2], ((100, 180), (20, 80)), strict=True):
+    for color, (low, high) in zip(PALETTE[:2], ((100, 180), (20, 80)), strict=True):
         for edge in (low, high):
             assert count(pixels[low:high, edge - 2 : edge + 3], color) > 0.8 * (high - low)
 
@@ -59,9 +59,9 @@ def test_each_task_is_drawn(task, tmp_path):
     result = merge_turns(turns)
     assert all(not turn.answer.problems for turn in turns)
     if result.spans:
-        assert count(pixels, SPAN_COLOR) > 500
+        assert count(pixels, PALETTE[0]) > 500
     if result.boxes or result.tubes:
-        assert count(pixels, BOX_COLORS[0]) > 20
+        assert count(pixels, PALETTE[0]) > 20
 
 
 def test_several_images_stand_side_by_side(pictures, tmp_path):
@@ -72,7 +72,7 @@ def test_several_images_stand_side_by_side(pictures, tmp_path):
     assert pixels.shape == (480, 3 * 720, 3)
     thirds = [pixels[:, 720 * k : 720 * (k + 1)] for k in range(3)]
     # What is said after the images is about the last of them.
-    assert [count(third, BOX_COLORS[0]) > 1000 for third in thirds] == [False, False, True]
+    assert [count(third, PALETTE[0]) > 1000 for third in thirds] == [False, False, True]
     assert [third[5, 5].argmax() for third in thirds] == [0, 1, 2]
 
 
@@ -88,12 +88,13 @@ def test_a_clip_in_every_form_becomes_a_sheet_and_a_clip(clip, pictures, array_c
         times = {"pictures": {"frame_seconds": (5.0, 5.5, 7.0)}, "array": {"video_fps": 5.0}}.get(name, {})
         sample = make("stvg", "video", media, "When and where?", answer, **times)
         sheet = draw(sample, tmp_path / f"{name}.png")
-        assert count(sheet, SPAN_COLOR) > 500
+        assert count(sheet, PALETTE[0]) > 500
         assert draw(sample, tmp_path / f"{name}.jpg").shape == sheet.shape
         draw(sample, tmp_path / f"{name}.mp4")
         with av.open(str(tmp_path / f"{name}.mp4")) as container:
             frames = list(container.decode(video=0))
-        assert (len(frames), (frames[0].width, frames[0].height)) == (num_frames, size)
+        assert (len(frames), frames[0].width) == (num_frames, max(size[0], 240))
+        assert frames[0].height > size[1]  # the strips beside the picture
 
 
 def test_frames_without_times_are_not_drawn_at_an_invented_rate(pictures, tmp_path):
@@ -108,7 +109,7 @@ def test_a_part_of_a_clip_is_drawn_with_its_own_times(clip, tmp_path):
     sample = make("tvg", "video", (Media(path=str(clip)),), "When?", "{<t=0><t=1>}", frame_range=(10, 30))
     (span,) = merge_turns(read_turns(sample, probe_media(sample, 20))).spans
     assert (span.start_seconds, span.end_seconds) == pytest.approx((1.0, 3.0))
-    assert count(draw(sample, tmp_path / "sheet.png"), SPAN_COLOR) > 1000
+    assert count(draw(sample, tmp_path / "sheet.png"), PALETTE[0]) > 1000
 
 
 @pytest.mark.parametrize("name", ["drawn.gif", "drawn.mp4", "nowhere/drawn.png", "folder.png", "photograph.png"])
@@ -145,4 +146,4 @@ def test_real_clips_are_drawn_with_their_boxes(real_media_dir, tmp_path):
     assert first.seconds == pytest.approx(float(second), abs=1e-6)
     assert first.box.xyxy == pytest.approx(box)
     draw_record(sample, turns, tmp_path / "sheet.png")
-    assert count(np.asarray(Image.open(tmp_path / "sheet.png")), BOX_COLORS[0]) > 5000
+    assert count(np.asarray(Image.open(tmp_path / "sheet.png")), PALETTE[0]) > 5000

@@ -1,5 +1,6 @@
 """Draws the truth of a record: what its answers say, and what its questions give, onto its clip or images."""
 
+import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from ...visualization import draw_on_image, write_annotated_video, write_contact
 from ..samples import Sample
 from ..shapes.encoding import encode_frames
 from ..turns import Turn
+
+logger = logging.getLogger(__name__)
 
 QUESTION_LABEL = "asked about"
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg")
@@ -66,14 +69,10 @@ def draw_record(
     result = merge_turns(turns)
     with _get_clip(sample) as clip:
         if path.suffix.lower() == ".mp4":
-            write_annotated_video(clip, result, path, progress=progress)
-        elif path.suffix.lower() == ".png":
-            write_contact_sheet(clip, result, path)
+            for note in write_annotated_video(clip, result, path, progress=progress):
+                logger.warning("%s: %s", path, note)
         else:
-            with tempfile.TemporaryDirectory() as scratch:
-                sheet = Path(scratch) / "sheet.png"
-                write_contact_sheet(clip, result, sheet)
-                Image.open(sheet).convert("RGB").save(path)
+            write_contact_sheet(clip, result, path)
 
 
 def merge_turns(turns: Sequence[Turn]) -> GroundingResult:
