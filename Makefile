@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow style format bench docs tiny wheel clean
+.PHONY: demo test test-slow test-page style format bench docs tiny wheel clean
 
 demo: $(VENV)/.demo  ## ground a query in a clip, write answer.json and an annotated clip, print both paths
 	$(BIN)/llava-st demo --output-dir demo_output
@@ -19,10 +19,18 @@ test: style  ## pass the style checks and the tests
 test-slow: $(INSTALLED)  ## pass the tests that take minutes
 	$(PYTEST) -m slow
 
+# Gradio does not go with the Pillow of constraints.txt, so the page has an environment of its own.
+test-page:  ## pass the tests of the page in a browser (needs chromium)
+	test -d .venv-page || $(PYTHON) -m venv .venv-page
+	grep -v "^pillow" constraints.txt > .venv-page/constraints.txt
+	.venv-page/bin/pip install --quiet --constraint .venv-page/constraints.txt torch==2.13.0
+	.venv-page/bin/pip install --quiet --constraint .venv-page/constraints.txt -e ".[page,test]" playwright
+	OMP_NUM_THREADS=1 .venv-page/bin/python -m pytest -m slow tests/page
+
 style: $(INSTALLED)  ## check style and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/codespell src tests benchmarks recipes docs README.md CONTRIBUTING.md CHANGELOG.md
+	$(BIN)/codespell src tests benchmarks recipes docs AGENTS.md README.md CONTRIBUTING.md CHANGELOG.md
 
 format: $(INSTALLED)  ## rewrite the code in house style
 	$(BIN)/ruff check --fix .

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .ground import Outputs, Question, answer
-from .options import ModelChoice, PrintJson, option
+from .options import ModelChoice, PrintJson, expand_dataclasses, flag, option
 from .running import Command, CommandError, check_folder, naming
 
 app = typer.Typer()
@@ -63,14 +63,30 @@ def read_facts(model: str) -> dict[str, object]:
 
 
 @app.command(cls=Command)
+@expand_dataclasses
 def demo(
+    model: ModelChoice,
     output_dir: Annotated[Path, option("DIR", "folder to write to")] = Path("demo_output"),
+    page: Annotated[bool, flag("--page", "serve a web page that answers, instead")] = False,
+    host: Annotated[str, option("HOST", "of the page: address to listen on, 0.0.0.0 for all")] = "127.0.0.1",
+    port: Annotated[int | None, option("PORT", "of the page (the first free one from 7860)")] = None,
+    num_frames: Annotated[
+        int | None, option("N", "of the page: frames of a clip (20 for the model that ships)")
+    ] = None,
 ) -> None:
     """
-    Render a clip, ground a query in it, and draw the answer.
+    Render a clip, ground a query in it, and draw the answer; or serve a page to ask on.
 
-    The clip is of moving shapes, and the small model that comes with the package answers.
+    The clips are of moving shapes, and the small model that comes with the package answers. With --page any model
+    does, about any clip.
     """
+    if page:
+        serve_page(model, host, port, num_frames)
+        return
+    given = {"--model": model.model, "--port": port, "--num-frames": num_frames}
+    for name, value in given.items():
+        if value is not None:
+            raise CommandError(f"{name} is {value}: it goes with --page only; to ask a model use llava-st ground.")
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -84,3 +100,15 @@ def demo(
     outputs = Outputs(written, annotated, sheet)
     answer(str(clip), [DEMO_QUERY], Question(), outputs, ModelChoice(), quiet=True)
     print(f"{sheet}\n{written}\n{annotated}")
+
+
+def serve_page(model: ModelChoice, host: str, port: int | None, num_frames: int | None) -> None:
+    """Serve the page until it is interrupted."""
+    from llava_st_hf.demo import SHIPPED_MODEL
+    from llava_st_hf.page import launch_page, require_gradio
+
+    require_gradio()
+    notice = f"Ask a video or an image. Who answers: {model.model or SHIPPED_MODEL}."
+    frames = num_frames or (20 if model.model is None else 100)
+    pipeline = model.load()
+    launch_page(pipeline, None, notice, frames, host=host, port=port, on_ready=lambda url: print(url, flush=True))

@@ -25,13 +25,22 @@ class ClipWriter:
         source (`str`, `os.PathLike` or `bytes`): The clip whose sound is kept.
         timeline (`Timeline`): That of the source.
         size (`tuple[int, int]`): Width and height of the pictures, both even.
+        first_seconds (`float`, *optional*):
+            The time of the source that is 0 in what is written; 0, or the first stamp where that is below, because
+            players leave out what is earlier.
     """
 
-    def __init__(self, path: Path, source: "str | os.PathLike | bytes", timeline: Timeline, size: tuple[int, int]):
+    def __init__(
+        self,
+        path: Path,
+        source: "str | os.PathLike | bytes",
+        timeline: Timeline,
+        size: tuple[int, int],
+        first_seconds: float | None = None,
+    ):
         self.num_frames, self.last_pts = 0, None
         self.unit = timeline.time_base
-        # Players leave out what is before 0.
-        self.first_seconds = min(float(timeline.seconds[0]), 0.0)
+        self.first_seconds = min(float(timeline.seconds[0]), 0.0) if first_seconds is None else first_seconds
         # The track counts in the unit of the source, so that every time stamp stays exact.
         unit = str(self.unit.denominator)
         options = {"movflags": "+faststart", "video_track_timescale": unit, "movie_timescale": unit}

@@ -1,0 +1,209 @@
+// Draws the answer over the clip. `element` is the component, `props.value` what make_view made.
+// Nothing of an answer is ever set as HTML: texts go through textContent.
+
+function make(tag, className, text) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+function seconds(value) {
+  return value.toFixed(2) + " s";
+}
+
+function sure(confidence) {
+  return confidence === null || confidence === undefined ? "" : " (" + Math.round(100 * confidence) + " % sure)";
+}
+
+// The boxes of a tube that stand for a moment: those of the nearest named time, held for half of the usual gap.
+function boxesAt(tube, moment) {
+  let nearest = null;
+  for (const entry of tube.boxes) {
+    if (nearest === null || Math.abs(entry[0] - moment) < Math.abs(nearest[0] - moment)) nearest = entry;
+  }
+  const gaps = tube.boxes.slice(1).map((entry, index) => entry[0] - tube.boxes[index][0]);
+  const held = gaps.length ? Math.max(...gaps) / 2 + 0.02 : 0.5;
+  return nearest !== null && Math.abs(nearest[0] - moment) <= held ? nearest : null;
+}
+
+function show() {
+  const view = element.querySelector(".llava-st-view");
+  const value = props.value;
+  view.replaceChildren();
+  if (!value || !value.file) return;
+
+  const hidden = new Set();
+  const stage = make("div", "stage");
+  const isVideo = value.kind === "video";
+  const media = make(isVideo ? "video" : "img");
+  media.src = value.file;
+  stage.style.width = `min(100%, calc(60vh * ${value.width / value.height}))`;
+  media.setAttribute("aria-label", isVideo ? "the clip that was asked about" : "the image that was asked about");
+  if (isVideo) {
+    media.controls = true;
+    media.playsInline = true;
+    media.preload = "auto";
+  }
+  const canvas = make("canvas");
+  canvas.setAttribute("aria-hidden", "true");
+  stage.append(media, canvas);
+
+  const legend = make("div", "legend");
+  const timeline = make("div", "timeline");
+  const list = make("ol", "boxes");
+  list.setAttribute("aria-label", "boxes of this frame");
+  view.append(stage, timeline, legend, list);
+
+  const now = () => (isVideo ? media.currentTime + value.first : 0);
+  const length = Math.max(value.last - value.first, 1e-6);
+  const share = (moment) => (100 * Math.min(Math.max((moment - value.first) / length, 0), 1)).toFixed(3) + "%";
+  const cursor = make("div", "cursor");
+
+  function visible() {
+    const found = [];
+    value.answers.forEach((answer, number) => {
+      if (hidden.has(number)) return;
+      for (const item of answer.boxes) found.push([answer, item.label, item.box]);
+      for (const tube of answer.tubes) {
+        const entry = boxesAt(tube, now());
+        if (entry) found.push([answer, answer.query, entry.slice(1)]);
+      }
+    });
+    return found;
+  }
+
+  function draw() {
+    const width = media.clientWidth, height = media.clientHeight;
+    if (!width || !height) return;
+    const ratio = window.devicePixelRatio || 1;
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+    canvas.style.width = width + "px";
+    canvas.style.height = height + "px";
+    const pen = canvas.getContext("2d");
+    pen.scale(ratio, ratio);
+    pen.font = "14px system-ui, sans-serif";
+    const rows = [];
+    for (const [answer, label, box] of visible()) {
+      const [left, top, right, bottom] = [
+        (box[0] * width) / value.width, (box[1] * height) / value.height,
+        (box[2] * width) / value.width, (box[3] * height) / value.height,
+      ];
+      pen.lineWidth = 5;
+      pen.strokeStyle = "rgba(0, 0, 0, 0.6)";
+      pen.strokeRect(left, top, right - left, bottom - top);
+      pen.lineWidth = 3;
+      pen.strokeStyle = answer.color;
+      pen.strokeRect(left, top, right - left, bottom - top);
+      const words = label.slice(0, 40) + sure(box[4]);
+      const room = pen.measureText(words).width + 8;
+      const x = Math.max(0, Math.min(left, width - room)), y = top >= 22 ? top - 22 : Math.min(bottom, height - 20);
+      pen.fillStyle = "rgba(0, 0, 0, 0.8)";
+      pen.fillRect(x, y, room, 20);
+      pen.fillStyle = "white";
+      pen.fillText(words, x + 4, y + 15);
+      const row = make("li", "", label + ": " + box.slice(0, 4).map((side) => Math.round(side)).join(", ") + sure(box[4]));
+      row.style.setProperty("--color", answer.color);
+      rows.push(row);
+    }
+    list.replaceChildren(...rows);
+    view.dataset.moment = now().toFixed(3);
+    view.dataset.boxes = JSON.stringify(visible().map(([, , box]) => box.slice(0, 4)));
+    if (isVideo) {
+      cursor.style.left = share(now());
+      rail.setAttribute("aria-valuenow", now().toFixed(2));
+      rail.setAttribute("aria-valuetext", seconds(now()));
+    }
+  }
+
+  function seek(moment) {
+    media.currentTime = Math.max(0, moment - value.first);
+  }
+
+  const rail = make("div", "rail");
+  if (isVideo) {
+    rail.tabIndex = 0;
+    rail.setAttribute("role", "slider");
+    rail.setAttribute("aria-label", "time in the clip");
+    rail.setAttribute("aria-valuemin", value.first.toFixed(2));
+    rail.setAttribute("aria-valuemax", value.last.toFixed(2));
+    const scrub = (event) => {
+      const edge = rail.getBoundingClientRect();
+      seek(value.first + (length * (event.clientX - edge.left)) / edge.width);
+    };
+    rail.addEventListener("pointerdown", (event) => {
+      if (event.target.classList.contains("span")) return;
+      rail.setPointerCapture(event.pointerId);
+      scrub(event);
+    });
+    rail.addEventListener("pointermove", (event) => {
+      if (rail.hasPointerCapture(event.pointerId)) scrub(event);
+    });
+    rail.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 0.1, ArrowLeft: -0.1, PageUp: 1, PageDown: -1 }[event.key];
+      if (step === undefined) return;
+      event.preventDefault();
+      seek(Math.min(Math.max(now() + step, value.first), value.last));
+    });
+    const ends = make("div", "ends");
+    ends.append(make("span", "", seconds(value.first)), make("span", "", seconds(value.last)));
+    timeline.append(rail, ends);
+    rail.append(cursor);
+  }
+
+  value.answers.forEach((answer, number) => {
+    const entry = make("div", "answer");
+    entry.style.setProperty("--color", answer.color);
+    const toggle = make("input");
+    toggle.type = "checkbox";
+    toggle.checked = true;
+    const label = make("label");
+    label.append(toggle, make("strong", "", answer.query));
+    toggle.addEventListener("change", () => {
+      if (toggle.checked) hidden.delete(number);
+      else hidden.add(number);
+      for (const bar of rail.querySelectorAll(`[data-answer="${number}"]`)) bar.hidden = !toggle.checked;
+      draw();
+    });
+    entry.append(label);
+    for (const span of answer.spans) {
+      const words = seconds(span.start) + " to " + seconds(span.end) + sure(span.confidence) + (span.label ? " " + span.label : "");
+      const link = make("button", "moment", words);
+      link.type = "button";
+      link.addEventListener("click", () => seek(span.start));
+      entry.append(link);
+      if (!isVideo) continue;
+      const bar = make("button", "span");
+      bar.type = "button";
+      bar.title = words;
+      bar.setAttribute("aria-label", answer.query + ", " + words);
+      bar.dataset.answer = number;
+      bar.style.left = share(span.start);
+      bar.style.width = `max(6px, ${(100 * (span.end - span.start)) / length}%)`;
+      bar.style.top = 4 + 16 * number + "px";
+      bar.style.background = answer.color;
+      bar.addEventListener("click", () => seek(span.start));
+      rail.append(bar);
+    }
+    if (answer.text) entry.append(make("p", "words", answer.text));
+    for (const problem of answer.problems) entry.append(make("p", "problem", problem));
+    legend.append(entry);
+  });
+  rail.style.height = 8 + 16 * Math.max(value.answers.length, 1) + "px";
+
+  for (const name of ["loadeddata", "load", "seeked", "timeupdate", "pause"]) media.addEventListener(name, draw);
+  if (isVideo && media.requestVideoFrameCallback) {
+    const follow = () => {
+      draw();
+      if (media.isConnected) media.requestVideoFrameCallback(follow);
+    };
+    media.requestVideoFrameCallback(follow);
+  }
+  if (window.ResizeObserver) new ResizeObserver(draw).observe(media);
+  const first = value.answers.flatMap((answer) => answer.spans)[0];
+  if (isVideo && first) media.addEventListener("loadedmetadata", () => seek(first.start), { once: true });
+}
+
+watch("value", show);
+show();

@@ -1,0 +1,356 @@
+"""The page: clips to choose, questions, the answer over the clip, tables and files."""
+
+import json
+import os
+import queue
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..inference import SpatialTemporalGroundingPipeline
+from ..processing.grounding_results_llava_st import GroundingResult
+from ..processing.media_llava_st import InputError
+from ..processing.tasks_llava_st import TASKS
+from ..visualization import draw_result
+from .answer_view import TABLE_HEADERS, VIEW_CSS, VIEW_HTML, VIEW_SCRIPT, list_rows, make_view
+from .answering import Answerer, Cancelled, PageLimits
+from .examples import ExampleClip, make_thumbnail, write_example_clips
+from .preview import write_preview
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing leaves the machine
+
+_USUAL_TASK = "the usual one (when and where in a clip, where in an image)"
+_CSS = ".status { min-height: 1.6em } .status .error { color: var(--error-text-color, #b91c1c) }"
+_KEPT_SECONDS = 3600  # of an upload whose visitor does not come back
+
+
+@dataclass
+class _Page:
+    """What the handlers of one page share."""
+
+    answerer: Answerer
+    folder: Path
+    examples: Sequence[ExampleClip]
+    default_frames: int
+    stops: dict[str, threading.Event] = field(default_factory=dict)
+
+    def choose_example(self, event: Any) -> tuple[str, str]:
+        example = self.examples[event.index]
+        return str(example.path), "\n".join(example.queries)
+
+    def answer(
+        self,
+        path: str | None,
+        task: str,
+        queries: str,
+        num_frames: float | None,
+        start: float | None,
+        end: float | None,
+        span: str,
+        box: str,
+        request: Any,
+    ) -> Iterator[dict[str, Any]]:
+        """Answer, saying how far it is; `stop` ends it."""
+        folder = self.folder / str(request.session_hash)
+        folder.mkdir(exist_ok=True)
+        stopped = self.stops[request.session_hash] = threading.Event()
+        try:
+            media_type = self.answerer.check_media(path)
+            options = self._read_options(media_type, num_frames, start, end, span, box)
+        except InputError as error:
+            yield {"status": str(error), "is_error": True}
+            return
+        asked = [line.strip() for line in (queries or "").splitlines() if line.strip()] or [""]
+        task_name = None if task == _USUAL_TASK else task
+        news: queue.Queue = queue.Queue()
+
+        def on_token(number: int, num_tokens: int) -> None:
+            if stopped.is_set():
+                raise Cancelled
+            news.put({"status": f"question {number + 1} of {len(asked)}: {num_tokens} tokens"})
+
+        def work() -> None:
+            try:
+                results = self.answerer.ask(path, media_type, task_name, asked, on_token, **options)
+                news.put({"status": "drawing"})
+                news.put({"finished": self._present(results, path, media_type, folder), "status": "done"})
+            except Cancelled:
+                news.put({"status": "stopped", "is_error": True})
+            except InputError as error:
+                news.put({"status": str(error), "is_error": True})
+            except Exception as error:  # noqa: BLE001 - a visitor gets a sentence, the log the rest
+                news.put({"status": f"the answer failed ({type(error).__name__}): {error}", "is_error": True})
+            news.put(None)
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        try:
+            yield {"status": f"reading {Path(path).name}"}
+            while (item := news.get()) is not None:
+                yield item
+        finally:
+            stopped.set()  # where the visitor has left
+            worker.join()
+
+    def _read_options(
+        self,
+        media_type: str,
+        num_frames: float | None,
+        start: float | None,
+        end: float | None,
+        span: str,
+        box: str,
+    ) -> dict[str, Any]:
+        limit = self.answerer.limits.max_frames
+        options: dict[str, Any] = {}
+        if media_type == "video":
+            if not num_frames or not 1 <= num_frames <= limit:
+                raise InputError(f"frames is {num_frames}: give a number from 1 to {limit}.")
+            options["num_frames"] = int(num_frames)
+            if (start is None) != (end is None):
+                raise InputError("the part of the clip has only one end: give both seconds, or none.")
+            if start is not None:
+                options["time_range"] = (float(start), float(end))
+        for name, text, length in (("span", span, 2), ("box", box, 4)):
+            if not (text or "").strip():
+                continue
+            try:
+                numbers = tuple(float(part) for part in text.replace(";", ",").split(","))
+            except ValueError:
+                numbers = ()
+            if len(numbers) == 1 and name == "span":
+                options["start_seconds"] = numbers[0]
+            elif len(numbers) != length:
+                raise InputError(f"{name} is {text!r}: give {length} numbers with commas between them.")
+            else:
+                options[name] = numbers
+        return options
+
+    def _present(self, results: Sequence[GroundingResult], path: str, media_type: str, folder: Path) -> dict[str, Any]:
+        preview = write_preview(path, media_type, folder)
+        answer_file = folder / "answer.json"
+        values = [result.to_dict() for result in results]
+        answer_file.write_text(json.dumps(values, indent=2), encoding="utf-8")
+        files = [answer_file]
+        for number, result in enumerate(results, start=1):
+            picture = folder / f"answer_{number}.png"
+            draw_result(result, path).save(picture)
+            files.append(picture)
+            if media_type == "video":
+                result.save(folder / f"answer_{number}.mp4", path)
+                files.append(folder / f"answer_{number}.mp4")
+        return {
+            "view": make_view(results, preview, media_type),
+            "table": list_rows(results),
+            "json": values,
+            "files": [str(file) for file in files],
+        }
+
+    def stop(self, request: Any) -> str:
+        if request.session_hash in self.stops:
+            self.stops[request.session_hash].set()
+        return "stopping"
+
+    def forget(self, request: Any) -> None:
+        """Remove what a visitor has left behind."""
+        self.stop(request)
+        self.stops.pop(request.session_hash, None)
+        shutil.rmtree(self.folder / str(request.session_hash), ignore_errors=True)
+
+
+def build_page(
+    pipeline: SpatialTemporalGroundingPipeline,
+    folder: Path,
+    examples: Sequence[ExampleClip] = (),
+    notice: str = "",
+    default_frames: int = 100,
+    limits: PageLimits | None = None,
+) -> Any:
+    """
+    Build the page.
+
+    Args:
+        pipeline (`SpatialTemporalGroundingPipeline`): Who answers.
+        folder (`Path`): Where previews and answers lie while a visitor is there.
+        examples (`Sequence[ExampleClip]`, *optional*): Clips to choose from.
+        notice (`str`, *optional*): What is said about the model above everything, in Markdown.
+        default_frames (`int`, *optional*, defaults to 100): Frames of a clip where the visitor does not say.
+        limits (`PageLimits`, *optional*): What a visitor may ask for.
+
+    Returns:
+        `gradio.Blocks`: The page; `launch_page` serves it.
+    """
+    gr = require_gradio()
+    limits = limits or PageLimits()
+    page = _Page(Answerer(pipeline, limits), folder, examples, default_frames)
+    with gr.Blocks(title="LLaVA-ST: when and where", delete_cache=(600, _KEPT_SECONDS)) as blocks:
+        gr.Markdown(f"# When and where\n\n{notice}")
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=300):
+                inputs, examples_gallery = _make_inputs(gr, page, limits)
+                with gr.Row():
+                    ask = gr.Button("Ask", variant="primary", elem_id="ask")
+                    stop = gr.Button("Stop", elem_id="stop")
+                status = gr.HTML(
+                    {"status": "", "is_error": False},
+                    html_template=(
+                        '<div class="status" role="status" aria-live="polite"><span class='
+                        "\"${value.is_error ? 'error' : ''}\"></span></div>"
+                    ),
+                    js_on_load=(
+                        "const tell = () => { element.querySelector('span').textContent = props.value.status || ''; };"
+                        "watch('value', tell); tell();"
+                    ),
+                    elem_id="status",
+                )
+            with gr.Column(scale=3, min_width=320):
+                outputs = _make_outputs(gr)
+
+        # Gradio counts parameters by their names and types, so all of them stand here.
+        def answer(path, task, queries, frames, start, end, span, box, request: gr.Request) -> Iterator[Any]:
+            for item in page.answer(path, task, queries, frames, start, end, span, box, request):
+                told = {"status": item["status"], "is_error": item.get("is_error", False)}
+                done = item.get("finished")
+                shown = (
+                    [gr.skip()] * 4 if done is None else [done[name] for name in ("view", "table", "json", "files")]
+                )
+                yield [told, *shown]
+
+        def choose(event: gr.SelectData) -> tuple[str, str]:
+            return page.choose_example(event)
+
+        def stop_answering(request: gr.Request) -> dict[str, Any]:
+            return {"status": page.stop(request), "is_error": False}
+
+        def forget(request: gr.Request) -> None:
+            page.forget(request)
+
+        values = [inputs[name] for name in ("media", "task", "queries", "frames", "start", "end", "span", "box")]
+        gr.on(
+            [ask.click, inputs["queries"].submit],
+            answer,
+            values,
+            [status, *outputs],
+            concurrency_limit=1,
+            show_progress="hidden",
+        )
+        stop.click(stop_answering, None, status, queue=False, show_progress="hidden")
+        if examples_gallery is not None:
+            examples_gallery.select(choose, None, [inputs["media"], inputs["queries"]], show_progress="hidden")
+        blocks.unload(forget)
+    blocks.queue(max_size=limits.max_waiting)
+    return blocks
+
+
+def _make_inputs(gr: Any, page: _Page, limits: PageLimits) -> tuple[dict[str, Any], Any]:
+    gallery = None
+    if page.examples:
+        thumbnails = [(make_thumbnail(item, page.folder), item.path.stem) for item in page.examples]
+        gallery = gr.Gallery(
+            thumbnails, label="Clips to try", columns=4, height=130, allow_preview=False, buttons=[], elem_id="gallery"
+        )
+    media = gr.File(
+        label=f"Clip or image (at most {limits.max_megabytes} MB, {limits.max_seconds:.0f} s)",
+        file_types=["video", "image"],
+        type="filepath",
+        height=110,
+        elem_id="media",
+    )
+    with gr.Accordion("Take a picture", open=False):
+        camera = gr.Image(sources=["webcam"], type="filepath", label="Camera", elem_id="camera")
+        camera.change(lambda path: path, camera, media, show_progress="hidden")
+    queries = gr.Textbox(label="Questions, one a line", lines=3, elem_id="queries", placeholder="a child holds a bat")
+    tasks = [_USUAL_TASK, *((f"{task.name}: {task.title}", task.name) for task in TASKS.values())]
+    task = gr.Dropdown(tasks, value=_USUAL_TASK, label="Task", elem_id="task")
+    with gr.Accordion("Part of the clip, and what some tasks are given", open=False):
+        frames = gr.Number(page.default_frames, label=f"Frames (1 to {limits.max_frames})", precision=0)
+        with gr.Row():
+            start = gr.Number(None, label="From (seconds)")
+            end = gr.Number(None, label="To (seconds)")
+        span = gr.Textbox(label="Span for tr and svg: start, end in seconds; for elc the start", max_lines=1)
+        box = gr.Textbox(label="Box for rc and elc: left, top, right, bottom in pixels", max_lines=1)
+    names = {"media": media, "task": task, "queries": queries, "frames": frames}
+    return {**names, "start": start, "end": end, "span": span, "box": box}, gallery
+
+
+def _make_outputs(gr: Any) -> list[Any]:
+    view = gr.HTML(
+        None, html_template=VIEW_HTML, css_template=VIEW_CSS, js_on_load=VIEW_SCRIPT, elem_id="view", min_height=200
+    )
+    with gr.Accordion("Table", open=False):
+        table = gr.Dataframe(headers=TABLE_HEADERS, interactive=False, label="Spans and boxes", elem_id="table")
+    with gr.Accordion("JSON", open=False):
+        values = gr.JSON(label="Answer", elem_id="json")
+    files = gr.Files(label="Files", interactive=False, elem_id="files")
+    return [view, table, values, files]
+
+
+def launch_page(
+    pipeline: SpatialTemporalGroundingPipeline,
+    examples: Sequence[ExampleClip] | None = None,
+    notice: str = "",
+    default_frames: int = 100,
+    limits: PageLimits | None = None,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """
+    Serve the page until it is interrupted; what visitors leave is removed then.
+
+    Args:
+        pipeline (`SpatialTemporalGroundingPipeline`): Who answers.
+        examples (`Sequence[ExampleClip]`, *optional*): Clips to choose from; of ST-Shapes where it is left out.
+        notice (`str`, *optional*): What is said about the model, in Markdown.
+        default_frames (`int`, *optional*, defaults to 100): Frames of a clip where the visitor does not say.
+        limits (`PageLimits`, *optional*): What a visitor may ask for.
+        host (`str`, *optional*, defaults to `"127.0.0.1"`): Address to listen on; `"0.0.0.0"` for all.
+        port (`int`, *optional*): Port; the first free one from 7860 where it is left out.
+        on_ready (`Callable[[str], None]`, *optional*): Called with the address when the page can be opened.
+
+    Raises:
+        `InputError`: If gradio is not installed, or the port is taken.
+    """
+    gr = require_gradio()
+    limits = limits or PageLimits()
+    with tempfile.TemporaryDirectory(prefix="llava-st-page-") as name:
+        folder = Path(name).resolve()
+        examples = write_example_clips(folder) if examples is None else examples
+        blocks = build_page(pipeline, folder, examples, notice, default_frames, limits)
+        try:
+            _, address, _ = blocks.launch(
+                server_name=host,
+                server_port=port,
+                allowed_paths=[str(folder)],
+                max_file_size=limits.max_megabytes * 2**20,
+                theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+                css=_CSS,
+                footer_links=[],
+                quiet=True,
+                ssr_mode=False,
+                prevent_thread_lock=True,
+            )
+        except OSError as error:
+            raise InputError(f"port is {port}: {error}", field="port") from error
+        if on_ready is not None:
+            on_ready(address)
+        try:
+            blocks.block_thread()
+        finally:
+            blocks.close(verbose=False)
+
+
+def require_gradio() -> Any:
+    """Return the module; `InputError` where it is not installed."""
+    try:
+        import gradio
+    except ImportError as error:
+        raise InputError("the page needs gradio: pip install 'llava-st-hf[page]'") from error
+    return gradio
+
+
+__all__ = ["build_page", "launch_page", "require_gradio"]
