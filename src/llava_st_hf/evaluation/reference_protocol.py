@@ -13,7 +13,7 @@ Three things end the published scorer with an error. Here a truth that cannot be
 `InputError` with the reason. What an answer did wrong never raises: a time token that does not exist loses its box,
 and an empty span against an empty truth is worth 0.
 
-The published scores of captions are not part of it.
+The published scores of captions are those of `metrics.captions` and `metrics.meteor`, of `parse_caption`.
 """
 
 import re
@@ -199,6 +199,11 @@ def parse_box(converted: str) -> list[float] | None:
     return [float(number) for number in match.groups()] if match else None
 
 
+def parse_caption(text: str) -> str:
+    """Return the caption of an ELC answer: what stands before the first full stop, behind its last comma."""
+    return text.split(".")[0].split(",")[-1]
+
+
 def _parse_tube(converted: str) -> list[tuple[int, ...]]:
     """Return time, left, top, right, bottom of each box of a converted answer, as token numbers."""
     return [tuple(map(int, match.groups())) for match in _TUBE_ENTRY.finditer(converted)]
@@ -231,6 +236,7 @@ __all__ = [
     "compute_tube_metrics",
     "convert_answer",
     "parse_box",
+    "parse_caption",
     "parse_span",
     "score_box",
     "score_span",
