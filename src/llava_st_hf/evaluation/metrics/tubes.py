@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...processing.grounding_results_llava_st import Tube
+from ...processing.grounding_results_llava_st import Tube, TubeArrays
 from ...processing.media_llava_st import InputError
 from .overlap import compute_box_iou
 
@@ -146,6 +146,15 @@ def compute_frame_tube_iou(
     return float(ious.sum() / (max(answer_range[1], truth_range[1]) - min(answer_range[0], truth_range[0])))
 
 
+def join_tubes(tubes: Sequence[Tube]) -> Tube:
+    """Return the boxes of several tubes, at least one, as one tube in order of time."""
+    if len(tubes) == 1:
+        return tubes[0]
+    columns = [np.concatenate(column) for column in zip(*(tube.arrays[:3] for tube in tubes), strict=True)]
+    order = np.argsort(columns[0], kind="stable")
+    return Tube.from_arrays(TubeArrays(*(column[order] for column in columns)))
+
+
 class SecondValues(NamedTuple):
     """
     How well two tubes agree second by second, see `compute_second_values`; `None` where a value is not defined.
@@ -191,7 +200,7 @@ def compute_second_values(answer: Tube | None, truth: Tube | None) -> SecondValu
     0.5
     ```
     """
-    (said, said_boxes), (true, true_boxes) = _take_seconds(answer), _take_seconds(truth)
+    (said, said_boxes), (true, true_boxes) = take_seconds(answer), take_seconds(truth)
     _, places, true_places = np.intersect1d(said, true, assume_unique=True, return_indices=True)
     total = float(compute_box_iou(said_boxes[places], true_boxes[true_places]).sum())
     shared, either = len(places), len(said) + len(true) - len(places)
@@ -205,8 +214,8 @@ def compute_second_values(answer: Tube | None, truth: Tube | None) -> SecondValu
     )
 
 
-def _take_seconds(tube: Tube | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the seconds of a tube that have a box with area, in order, and these boxes."""
+def take_seconds(tube: Tube | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the seconds of a tube that have a box with area, in order, and the first box of each."""
     if tube is None:
         return np.zeros(0, dtype=np.int64), np.zeros((0, 4))
     milliseconds = np.rint(tube.arrays.seconds * 1000).astype(np.int64)
@@ -230,4 +239,6 @@ __all__ = [
     "compute_second_values",
     "compute_tube_iou",
     "interpolate_tube",
+    "join_tubes",
+    "take_seconds",
 ]
