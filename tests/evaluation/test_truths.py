@@ -11,7 +11,8 @@ from llava_st_hf.processing.media_llava_st import InputError
 
 def test_frames_become_seconds_at_the_rate_of_the_annotation(real_annotations_dir, tmp_path):
     entries = json.loads((real_annotations_dir / "vidstg_val_excerpt.json").read_text())[:3]
-    truths, unusable = read_truths(write_vidstg(tmp_path / "vidstg.json", entries))
+    found = read_truths(write_vidstg(tmp_path / "vidstg.json", entries))
+    truths, unusable = found.items, found.unusable
     assert not unusable
     assert len(truths) == sum(len(entry["captions"]) + len(entry["questions"]) for entry in entries)
     entry, truth = entries[0], truths["entry 0 captions 0"].result
@@ -35,16 +36,17 @@ def test_frames_become_seconds_at_the_rate_of_the_annotation(real_annotations_di
     ],
 )
 def test_real_annotations(real_annotations_dir, file, items, unusable):
-    truths, left_out = read_truths(real_annotations_dir / file)
+    found = read_truths(real_annotations_dir / file)
+    truths, left_out = found.items, found.unusable
     assert (len(truths), len(left_out)) == (items, unusable)
     assert all(truth.result.spans for truth in truths.values())
     assert all("solution.boxes" in reason for _, reason in left_out)
 
 
 def test_what_is_not_known_of_a_frame_cannot_be_compared(real_annotations_dir, tmp_path):
-    truths, _ = read_truths(write_hc_stvg(tmp_path / "hc.json"))
+    truths = read_truths(write_hc_stvg(tmp_path / "hc.json")).items
     assert truths["1_a.mp4"].box_units == ("pixels", "fraction", "thousandth")
-    truths, _ = read_truths(real_annotations_dir / "st_align_stvg_truth_excerpt.json")
+    truths = read_truths(real_annotations_dir / "st_align_stvg_truth_excerpt.json").items
     truth = next(iter(truths.values()))
     assert (truth.box_units, truth.has_duration) == (("pixels",), False)
 
@@ -54,7 +56,8 @@ def test_items_that_cannot_be_scored_are_named(tmp_path):
     records = json.loads(path.read_text())
     records["2_b.mp4"] = {**records["1_a.mp4"], "bbox": []}
     path.write_text(json.dumps(records))
-    truths, unusable = read_truths(path)
+    found = read_truths(path)
+    truths, unusable = found.items, found.unusable
     assert list(truths) == ["1_a.mp4"]
     assert [(name, "bbox is []" in reason) for name, reason in unusable] == [("2_b.mp4", True)]
 

@@ -1,15 +1,18 @@
 """Scores the answers of a file against the truth of a benchmark."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..processing.grounding_results_llava_st import GroundingResult
+from ..processing.media_llava_st import InputError
 from ..processing.notation_llava_st import CoordinateVocabulary
 from ..processing.tasks_llava_st import get_task
-from .predictions import Predictions, resample_answer
+from ..utils.tables import format_table
+from .predictions import PROBLEMS, Predictions, resample_answer
 from .protocols import Protocol
 from .protocols.base import find_part
-from .truths import Truth
+from .report import summarize_predictions
+from .truths import Truth, Truths
 
 
 def score_predictions(
@@ -73,6 +76,49 @@ def score_answer(answer: GroundingResult | None, truth: Truth, protocol: Protoco
     return protocol.score(truth.task, answer, truth.result, CoordinateVocabulary())
 
 
+def format_scores(
+    lines: Sequence[Mapping[str, Any]], protocol: Protocol, truths: Truths, predictions: Predictions
+) -> str:
+    """
+    Write the metrics of a file of answers as a table, what it counts, and what was wrong.
+
+    Args:
+        lines (`Sequence[Mapping[str, Any]]`): What `score_predictions` returned.
+        protocol (`Protocol`): How they were scored.
+        truths (`Truths`): The items.
+        predictions (`Predictions`): The answers.
+
+    Returns:
+        `str`: The text.
+
+    Raises:
+        `InputError`: If the protocol scores no item.
+    """
+    if not lines:
+        raise InputError(f"protocol is {protocol.name!r}, which scores none of the items: choose another.")
+    summary = summarize_predictions(lines, protocol)
+    rows = []
+    for task, found in summary["tasks"].items():
+        failures = ", ".join(f"{count:,} {reason}" for reason, count in found["failures"].items()) or "none"
+        rows += [(task, name, f"{found['metrics'][name]:.3f}", found["items"], failures) for name in found["headline"]]
+    text = [format_table(("task", "metric", "value", "items", "failures"), rows, markdown=True), ""]
+    text.append(protocol.explanation)
+    return "\n".join([*text, *describe_problems(truths, predictions)])
+
+
+def describe_problems(truths: Truths, predictions: Predictions) -> list[str]:
+    """Return a line for each reason why something does not count, the commonest first."""
+    lines = []
+    if truths.unusable:
+        name, reason = truths.unusable[0]
+        total = len(truths.items) + len(truths.unusable)
+        lines.append(f"{len(truths.unusable):,} of {total:,} items cannot be scored for anyone; {name}: {reason}")
+    for reason, count in predictions.count_problems().items():
+        first = next(problem.id for problem in predictions.problems if problem.reason == reason)
+        lines.append(f"{count:,} {reason}: {PROBLEMS[reason]}; the first in {first}")
+    return lines
+
+
 def _find_failure(answer: GroundingResult | None, truth: Truth) -> str | None:
     if answer is None:
         return "no_answer"
@@ -80,4 +126,4 @@ def _find_failure(answer: GroundingResult | None, truth: Truth) -> str | None:
     return next((f"missing_{part}" for part in missing), None)
 
 
-__all__ = ["score_answer", "score_predictions"]
+__all__ = ["describe_problems", "format_scores", "score_answer", "score_predictions"]

@@ -39,8 +39,8 @@ class Truth:
     Example:
 
     ```python
-    >>> truths, unusable = read_truths("query.csv")
-    >>> truths["5a1f77aa"].result.spans
+    >>> truths = read_truths("query.csv")
+    >>> truths.items["5a1f77aa"].result.spans
     (Span(start_seconds=1158.0, end_seconds=1163.0, confidence=None),)
     ```
     """
@@ -49,6 +49,22 @@ class Truth:
     result: GroundingResult
     box_units: tuple[str, ...] = ("pixels", "fraction", "thousandth")
     has_duration: bool = True
+
+
+@dataclass(frozen=True)
+class Truths:
+    """
+    The items of an annotation file.
+
+    Args:
+        format (`str`): Its format, one of `FORMATS`.
+        items (`dict[str, Truth]`): By their names, in order.
+        unusable (`tuple[tuple[str, str], ...]`): Name and reason of each that cannot be scored, for everyone alike.
+    """
+
+    format: str
+    items: dict[str, Truth]
+    unusable: tuple[tuple[str, str], ...] = ()
 
 
 class _NamedMedia(MediaFolder):
@@ -66,9 +82,7 @@ class _NamedMedia(MediaFolder):
         return self.open_media(names[0], media_type, field)
 
 
-def read_truths(
-    path: str | Path, format: str | None = None, task: str | None = None, **options: Any
-) -> tuple[dict[str, Truth], list[tuple[str, str]]]:
+def read_truths(path: str | Path, format: str | None = None, task: str | None = None, **options: Any) -> Truths:
     """
     Read the truth of all items of an annotation file; its media need not be there.
 
@@ -79,8 +93,7 @@ def read_truths(
         options: What the reader of the format takes, such as `vidor_folder`.
 
     Returns:
-        `tuple[dict[str, Truth], list[tuple[str, str]]]`: The items by their names, in order; and name and reason of
-        each that cannot be scored, for everyone alike.
+        `Truths`: The items, and those that cannot be scored.
 
     Raises:
         `InputError`: For a file that cannot be read, or one of records without annotations.
@@ -100,7 +113,7 @@ def read_truths(
             truths[name] = make_truth(reader.annotate(reader.entries[index]))
         except InputError as error:
             unusable.append((name, str(error)))
-    return truths, unusable
+    return Truths(format, truths, tuple(unusable))
 
 
 def make_truth(annotation: Annotation) -> Truth:
@@ -212,4 +225,4 @@ def find_frames(seconds: np.ndarray, media: MediaInfo) -> np.ndarray:
     return np.rint(np.interp(seconds, media.frame_seconds, media.frame_indices)).astype(np.int64)
 
 
-__all__ = ["Truth", "find_frames", "make_truth", "read_truths"]
+__all__ = ["Truth", "Truths", "find_frames", "make_truth", "read_truths"]

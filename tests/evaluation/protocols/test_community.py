@@ -26,7 +26,8 @@ def vidstg(real_annotations_dir, tmp_path_factory):
     chosen = entries[:8] + passing[:4]
     assert len(passing) >= 4
     path = write_vidstg(tmp_path_factory.mktemp("vidstg") / "annotations.json", chosen, moves=False)
-    truths, unusable = read_truths(path, "vidstg")
+    found = read_truths(path, "vidstg")
+    truths, unusable = found.items, found.unusable
     assert not unusable
     return [(chosen[int(name.split()[1])], truth.result) for name, truth in truths.items()]
 
@@ -50,7 +51,7 @@ def test_perfect_and_shifted_answers_to_real_annotations(vidstg):
 
 
 def test_hc_stvg_loses_its_last_frame(tmp_path):
-    truths, _ = read_truths(write_hc_stvg(tmp_path / "hc.json"))
+    truths = read_truths(write_hc_stvg(tmp_path / "hc.json")).items
     (truth,) = (item.result for item in truths.values())
     assert (truth.spans[0].start_seconds, truth.spans[0].end_seconds) == (5.0, 6.95)
     protocol = get_protocol("community").for_benchmark("hc_stvg")
@@ -64,7 +65,7 @@ def test_hc_stvg_loses_its_last_frame(tmp_path):
 
 
 def test_what_is_missing_is_worth_0(tmp_path):
-    truths, _ = read_truths(write_hc_stvg(tmp_path / "hc.json"))
+    truths = read_truths(write_hc_stvg(tmp_path / "hc.json")).items
     (truth,) = (item.result for item in truths.values())
     protocol = get_protocol("community")
     assert score(protocol, GroundingResult(""), truth) == {"tiou": 0, "viou": 0}

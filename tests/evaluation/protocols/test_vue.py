@@ -27,9 +27,9 @@ def folder(real_annotations_dir):
 
 @pytest.fixture(scope="module")
 def truths(folder):
-    found, unusable = read_truths(folder)
-    assert (len(found), unusable) == (1600, [])
-    return found
+    found = read_truths(folder)
+    assert (len(found.items), found.unusable) == (1600, ())
+    return found.items
 
 
 @pytest.mark.parametrize("system", PUBLISHED)
