@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError
 from ..processing.notation_llava_st import CoordinateVocabulary
 from ..processing.tasks_llava_st import get_task
 from ..utils.tables import format_table
+from .metrics.uncertainty import compute_interval
 from .predictions import PROBLEMS, Predictions, resample_answer
 from .protocols import Protocol
 from .protocols.base import find_part
@@ -80,7 +83,7 @@ def format_scores(
     lines: Sequence[Mapping[str, Any]], protocol: Protocol, truths: Truths, predictions: Predictions
 ) -> str:
     """
-    Write the metrics of a file of answers as a table, what it counts, and what was wrong.
+    Write the metrics of a file of answers as a table, with intervals and items, and what was wrong.
 
     Args:
         lines (`Sequence[Mapping[str, Any]]`): What `score_predictions` returned.
@@ -96,12 +99,17 @@ def format_scores(
     """
     if not lines:
         raise InputError(f"protocol is {protocol.name!r}, which scores none of the items: choose another.")
-    summary = summarize_predictions(lines, protocol)
     rows = []
-    for task, found in summary["tasks"].items():
+    for task, found in summarize_predictions(lines, protocol)["tasks"].items():
         failures = ", ".join(f"{count:,} {reason}" for reason, count in found["failures"].items()) or "none"
-        rows += [(task, name, f"{found['metrics'][name]:.3f}", found["items"], failures) for name in found["headline"]]
-    text = [format_table(("task", "metric", "value", "items", "failures"), rows, markdown=True), ""]
+        values = protocol.list_values(task, [line["scores"] for line in lines if line["task"] == task])
+        for name in found["headline"]:
+            counted = int(np.isfinite(values[name]).sum())
+            interval = compute_interval(values[name]) if counted else None
+            between = "" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
+            rows.append((task, name, f"{found['metrics'][name]:.3f}", between, counted, failures))
+    header = ("task", "metric", "value", "95 % between", "items", "failures")
+    text = [format_table(header, rows, markdown=True), ""]
     text.append(protocol.explanation)
     return "\n".join([*text, *describe_problems(truths, predictions)])
 

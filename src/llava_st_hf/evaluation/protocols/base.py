@@ -4,8 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ...processing.answer_problems_llava_st import ProblemKind
 from ...processing.grounding_results_llava_st import GroundingResult
+from ...processing.media_llava_st import InputError
 from ...processing.notation_llava_st import CoordinateVocabulary
 from ...processing.tasks_llava_st import TASKS, Task, get_task
 
@@ -76,8 +79,24 @@ class Protocol(ABC):
         """
 
     @abstractmethod
+    def list_values(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, np.ndarray]:
+        """
+        Return what each metric is the mean of, for its confidence interval.
+
+        Args:
+            task (`str`): The task.
+            scores (`Sequence[Mapping[str, float | None]]`): What `score` returned for each item.
+
+        Returns:
+            `dict[str, np.ndarray]`: By the names of the metrics a value per item, NaN where the metric leaves it out.
+        """
+
     def compute_metrics(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
         """Compute the metrics of all items of a task; no items at all is an `InputError`."""
+        if not len(scores):
+            raise InputError("there are no items to score: give at least one.")
+        values = self.list_values(task, scores)
+        return {name: 0.0 if np.isnan(array).all() else float(np.nanmean(array)) for name, array in values.items()}
 
     def list_tasks(self) -> list[str]:
         """Return the tasks that are scored."""

@@ -8,7 +8,7 @@ from ...processing.grounding_results_llava_st import GroundingResult, Span
 from ...processing.media_llava_st import InputError, MediaInfo
 from ...processing.notation_llava_st import CoordinateVocabulary
 from ...processing.tasks_llava_st import Task
-from ..metrics import compute_mean, compute_temporal_iou
+from ..metrics import compute_temporal_iou
 from ..metrics.tubes import compute_frame_tube_iou
 from .base import Protocol
 
@@ -77,11 +77,10 @@ class CommunityProtocol(Protocol):
             "viou": compute_frame_tube_iou(tube, said_range, truth.tubes[0], true_range),
         }
 
-    def compute_metrics(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
-        """Compute means, and the shares above the thresholds, from 0 to 1."""
-        values = {name: [score[name] for score in scores] for name in ("tiou", "viou")}
-        shares = {f"vIoU@{t}": float((np.array(values["viou"]) > t).mean()) for t in _THRESHOLDS}
-        return {"m_tIoU": compute_mean(values["tiou"]), "m_vIoU": compute_mean(values["viou"]), **shares}
+    def list_values(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, np.ndarray]:
+        """Return values and whether they are above the thresholds, see `Protocol.list_values`."""
+        tiou, viou = (np.array([score[name] for score in scores], dtype=np.float64) for name in ("tiou", "viou"))
+        return {"m_tIoU": tiou, "m_vIoU": viou, **{f"vIoU@{t}": (viou > t).astype(np.float64) for t in _THRESHOLDS}}
 
 
 def _find_frames(span: Span, media: MediaInfo) -> tuple[int, int]:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ...processing.grounding_results_llava_st import Box, GroundingResult, Span, Tube
 from ...processing.media_llava_st import MediaInfo
 from ...processing.notation_llava_st import CoordinateVocabulary
@@ -11,8 +13,6 @@ from ...processing.tasks_llava_st import Task, get_task
 from ..metrics import (
     TubeIoU,
     compute_box_iou,
-    compute_mean,
-    compute_recall,
     compute_temporal_iou,
     compute_tube_iou,
     compute_union_iou,
@@ -43,8 +43,8 @@ class Measure:
     Example:
 
     ```python
-    >>> MEASURES["box_iou"].compute_metrics([0.4, 0.8])
-    {'m_IoU': 0.6, 'acc@0.5': 0.5}
+    >>> MEASURES["box_iou"].list_values([0.4, 0.8])
+    {'m_IoU': array([0.4, 0.8]), 'acc@0.5': array([0., 1.])}
     ```
     """
 
@@ -71,10 +71,11 @@ class Measure:
             return 0.0
         return float(value if self.field is None else getattr(value, self.field))
 
-    def compute_metrics(self, values: Sequence[float]) -> dict[str, float]:
-        """Compute the mean, and the shares at the thresholds, from 0 to 1; no values at all is an `InputError`."""
-        shares = {f"{self.threshold_name}{t}": compute_recall(values, t) for t in self.thresholds}
-        return {self.mean_name: compute_mean(values), **shares}
+    def list_values(self, values: Sequence[float]) -> dict[str, np.ndarray]:
+        """Return the values, and which reach each threshold, by the names of the metrics that are their means."""
+        array = np.asarray(values, dtype=np.float64)
+        shares = {f"{self.threshold_name}{t}": (array >= t).astype(np.float64) for t in self.thresholds}
+        return {self.mean_name: array, **shares}
 
 
 def _compare_spans(said: Span, true: Span, media: MediaInfo) -> float:
@@ -137,7 +138,7 @@ class DefaultProtocol(Protocol):
     name = "default"
     explanation = (
         "Every item counts: an answer that could not be read is worth 0 and is a failure, by its reason. Tubes are "
-        "compared at the frames that the model saw."
+        "compared at the frames that the model saw; those of a file of answers at every frame."
     )
 
     def _list_names(self, task: Task) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -150,12 +151,12 @@ class DefaultProtocol(Protocol):
         measures, compared = (MEASURES[name] for name in get_task(task).measures), {}
         return {measure.name: measure.score(answer, truth, compared) for measure in measures}
 
-    def compute_metrics(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
-        """Compute means, and shares at the thresholds, from 0 to 1."""
-        metrics: dict[str, float] = {}
+    def list_values(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, np.ndarray]:
+        """Return values and whether they reach the thresholds, see `Protocol.list_values`."""
+        values: dict[str, np.ndarray] = {}
         for measure in (MEASURES[name] for name in get_task(task).measures):
-            metrics |= measure.compute_metrics([score[measure.name] for score in scores])
-        return metrics
+            values |= measure.list_values([score[measure.name] for score in scores])
+        return values
 
 
 __all__ = ["MEASURES", "DefaultProtocol", "Measure"]

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from ...processing.grounding_results_llava_st import GroundingResult
 from ...processing.notation_llava_st import CoordinateVocabulary
 from ...processing.tasks_llava_st import Task, get_task
@@ -65,6 +67,22 @@ class ReferenceProtocol(Protocol):
             span=span,
         )
         return {**reference_protocol.score_tube(answer.text, published, num_times, num_places)}
+
+    def list_values(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, np.ndarray]:
+        """Return values, and 100 for those that count at a threshold, see `Protocol.list_values`."""
+        thresholds = reference_protocol.THRESHOLDS
+        values = {
+            name: np.array([score[name] for score in scores], dtype=np.float64)
+            for name in self.get_measure_names(task)
+        }
+        if "iou" in values:
+            iou = values["iou"]
+            return {"miou": iou, "R1@(0.5)": np.where(np.isnan(iou), np.nan, (iou >= 0.5) * 100)}
+        if len(values) == 1:
+            tiou = np.nan_to_num(values["tiou"])
+            return {"miou": tiou, **{f"R1@({t})": (tiou > t) * 100.0 for t in thresholds}}
+        means = {"m" + name.replace("viou", "stiou"): array for name, array in values.items()}
+        return means | {f"{name}@{t}": (array >= t) * 100.0 for name, array in values.items() for t in thresholds}
 
     def compute_metrics(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
         """Compute the metrics under their published names: means from 0 to 1, shares in percent."""

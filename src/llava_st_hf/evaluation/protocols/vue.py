@@ -69,17 +69,14 @@ class VueProtocol(Protocol):
         """Return the values of an item without an answer."""
         return {name: None if name in _MAY_LACK else 0.0 for name in SecondValues._fields}
 
-    def compute_metrics(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
-        """Compute the means, from 0 to 1; one that is defined in no item is 0."""
-        if not scores:
-            raise InputError("there are no items to score: give at least one.")
-        metrics = {}
+    def list_values(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, np.ndarray]:
+        """Return the values, NaN where one is not defined, and 0 there under `NAME_all`."""
+        values = {}
         for name, metric in _METRICS.items():
-            defined = [score[name] for score in scores if score[name] is not None]
-            metrics[metric] = float(np.mean(defined)) if defined else 0.0
+            values[metric] = np.array([score[name] for score in scores], dtype=np.float64)
             if name in _MAY_LACK:
-                metrics[f"{metric}_all"] = float(np.sum(defined)) / len(scores)
-        return metrics
+                values[f"{metric}_all"] = np.nan_to_num(values[metric])
+        return values
 
 
 def find_groups(truth: GroundingResult) -> dict[str, str]:
