@@ -12,6 +12,13 @@ from .options import MODEL_HELP, MaxNewTokens, ModelChoice, Quiet, argument, exp
 from .running import Command, CommandError, silence_transformers
 
 app = typer.Typer()
+BenchmarkName = Annotated[
+    str, argument("BENCHMARK", "st-shapes: generated clips of shapes; or, for answers in a file, annotations")
+]
+ProtocolName = Annotated[
+    Literal["default", "reference", "community", "vue"],
+    option(None, "reference: as the published code scores; community: VidSTG and HC-STVG; vue: VUE-STG"),
+]
 
 
 class EvaluateCommand(Command):
@@ -49,10 +56,17 @@ class AnswerFile:
     vidor_folder: Annotated[Path | None, option("DIR", "annotations of VidOR, for the boxes of VidSTG")] = None
     task: Annotated[str | None, option("TASK", "of the annotations, where the format leaves a choice")] = None
 
-    @property
-    def path(self) -> Path | None:
-        """The file, scored or audited."""
-        return self.predictions or self.audit
+    def replace_model(self, model: str | None, benchmark: str) -> bool:
+        """Return whether answers are scored, and not a model; what does not go together is refused."""
+        if sum(each is not None for each in (model, self.predictions, self.audit)) > 1:
+            raise CommandError("--model, --predictions and --audit exclude each other: give one of them.")
+        if self.predictions or self.audit:
+            return True
+        if benchmark != "st-shapes":
+            raise CommandError(f"BENCHMARK is {benchmark}: a model is asked about st-shapes; or give --predictions.")
+        if model is None:
+            raise CommandError("--model is missing: give a checkpoint, or answers with --predictions.")
+        return False
 
     def score(self, benchmark: str, protocol: str) -> None:
         """Print what the answers are worth."""
@@ -65,7 +79,13 @@ class AnswerFile:
         options = {} if self.vidor_folder is None else {"vidor_folder": self.vidor_folder}
         truths = read_truths(benchmark, self.annotations_format, self.task, **options)
         predictions = read_predictions(
-            self.path, truths.items, self.predictions_format, self.unit, self.time_unit, self.box_form
+            self.predictions or self.audit,
+            truths.items,
+            self.predictions_format,
+            self.unit,
+            self.time_unit,
+            self.box_form,
+            dict(truths.unusable),
         )
         if self.audit is not None:
             audit = audit_predictions(truths.items, predictions)
@@ -80,19 +100,14 @@ class AnswerFile:
 @expand_dataclasses
 def evaluate(
     ctx: typer.Context,
-    benchmark: Annotated[
-        str, argument("BENCHMARK", "st-shapes: generated clips of shapes; or, for answers in a file, annotations")
-    ],
+    benchmark: BenchmarkName,
     model: NamedModel,
     answers: AnswerFile,
     num_clips: Annotated[int, option("N", "items of each task")] = 500,
     tasks: Annotated[list[str] | None, option("TASK ...", "some of those of the benchmark (all)")] = None,
     seed: Annotated[int, option("N", "seed of the clips; smaller ones than 1000000 train")] = 1_000_000,
     difficulty: Annotated[Literal["easy", "standard"], option(None, "of the clips")] = "standard",
-    protocol: Annotated[
-        Literal["default", "reference", "community", "vue"],
-        option(None, "reference: as the published code scores; community: VidSTG and HC-STVG; vue: VUE-STG"),
-    ] = "default",
+    protocol: ProtocolName = "default",
     constrained: Annotated[
         bool, flag("--constrained", "let answers keep to the grammar of their task; none fails to parse")
     ] = False,
@@ -113,17 +128,9 @@ def evaluate(
     With --predictions or --audit no model is asked: the answers of a file are scored against annotations, whose media
     need not be there.
     """
-    if answers.path is not None:
-        if model.model is not None or (answers.predictions and answers.audit):
-            raise CommandError("--model, --predictions and --audit exclude each other: give one of them.")
+    if answers.replace_model(model.model, benchmark):
         answers.score(benchmark, protocol)
         return
-    if benchmark != "st-shapes":
-        raise CommandError(
-            f"BENCHMARK is {benchmark}: a model is asked about st-shapes; give --predictions otherwise."
-        )
-    if model.model is None:
-        raise CommandError("--model is missing: give a checkpoint, or answers with --predictions.")
     import torch
 
     from llava_st_hf.evaluation.benchmarks.st_shapes import DEFAULT_NUM_FRAMES, StShapes

@@ -116,6 +116,11 @@ def test_what_is_wrong_is_listed_and_changes_no_other_item(tmp_path, record, pro
     assert all(0 <= value <= 1 for value in lines["b"]["scores"].values())
 
 
+def test_answers_to_items_that_cannot_be_scored_are_told_apart(tmp_path):
+    records = [{"id": name, "span": [1, 2]} for name in ("a", "d", "e" * 300)]
+    assert read(tmp_path, records, unusable={"d"}).count_problems() == {"unusable_item": 1, "unknown_id": 1}
+
+
 def test_of_two_answers_of_a_name_the_first_counts(tmp_path):
     predictions = read(tmp_path, [{"id": "a", **PERFECT}, {"id": "a", "span": [0, 1]}])
     assert predictions.problems == (("a", "repeated_id", 1),)

@@ -1,7 +1,7 @@
 """Answers of any system from a file: what can be read is read, the rest is counted by reason."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from .truths import Truth, find_frames
 # Why something of a file does not count.
 PROBLEMS: Mapping[str, str] = {
     "unknown_id": "the benchmark has no item of this name",
+    "unusable_item": "the item cannot be scored for anyone",
     "missing_id": "the answer has no name",
     "repeated_id": "an earlier answer has this name, which counts",
     "unreadable_line": "the line is no JSON object, or lacks cells",
@@ -111,6 +112,7 @@ def read_predictions(
     unit: str | None = None,
     time_unit: str = "seconds",
     box_form: str = "xyxy",
+    unusable: Collection[str] = (),
 ) -> Predictions:
     """
     Read the answers of a system.
@@ -123,6 +125,7 @@ def read_predictions(
             is said. The others must say.
         time_unit (`str`, *optional*, defaults to `"seconds"`): Unit of times.
         box_form (`str`, *optional*, defaults to `"xyxy"`): Order of the numbers of a box.
+        unusable (`Collection[str]`, *optional*): Names of items that cannot be scored, whose answers are no mistake.
 
     Returns:
         `Predictions`: The answers, in seconds and pixels, and what does not count.
@@ -139,11 +142,11 @@ def read_predictions(
     results: dict[str, GroundingResult] = {}
     counts: Counter[tuple[str, str]] = Counter()
     for number, entry in enumerate(read_entries(path, form)):
-        name = str(entry.name)[:200]
+        name = str(entry.name)
         if entry.name is None or not isinstance(entry.name, (str, int)):
             counts[(f"answer {number}", (entry.problems or ["missing_id"])[0])] += 1
         elif name not in truths:
-            counts[(name, "unknown_id")] += 1
+            counts[(name[:200], "unusable_item" if name in unusable else "unknown_id")] += 1
         elif name in results:
             counts[(name, "repeated_id")] += 1
         else:

@@ -7,6 +7,7 @@ from llava_st_hf.evaluation.metrics.tubes import (
     compute_second_values,
     compute_tube_iou,
     interpolate_tube,
+    join_tubes,
 )
 from llava_st_hf.processing.grounding_results_llava_st import Box, Tube, TubeBox
 from llava_st_hf.processing.media_llava_st import InputError
@@ -87,3 +88,11 @@ def test_second_by_second():
     assert (
         compute_second_values(make_tube({5: (0, 0, 1, 1)}), make_tube({10: (0, 0, 1, 1)})).t_iou == 1
     )  # halves go up
+
+
+def test_boxes_of_joined_tubes_are_in_order_of_time():
+    late, early = make_tube({10: (0, 0, 10, 10), 30: (0, 0, 10, 10)}), make_tube({20: (5, 0, 15, 10)})
+    joined = join_tubes([late, early])
+    assert [box.frame_index for box in joined.boxes] == [10, 20, 30]
+    assert joined.boxes[1] == early.boxes[0]
+    assert join_tubes([late]) is late
