@@ -50,6 +50,7 @@ bench: $(INSTALLED)  ## print cost as ratios within one run
 	$(BIN)/python benchmarks/many_questions.py
 	$(BIN)/python benchmarks/shapes_rendering.py
 	$(BIN)/python benchmarks/answer_parsing.py
+	$(BIN)/python benchmarks/scoring.py
 	$(BIN)/python benchmarks/video_reading.py
 
 # bfloat16 pays where the CPU multiplies in it fast: make tiny BF16=false for where it does not.

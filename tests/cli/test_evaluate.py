@@ -7,12 +7,15 @@ import sys
 import typing
 
 import pytest
+from truth_files import write_hc_stvg
 
 from llava_st_cli import main
 from llava_st_cli.app import make_program
-from llava_st_cli.evaluate import evaluate
+from llava_st_cli.evaluate import AnswerFile, evaluate
 from llava_st_hf.data.shapes.scenes import DIFFICULTIES
 from llava_st_hf.evaluation.benchmarks import st_shapes
+from llava_st_hf.evaluation.prediction_forms import FORMS
+from llava_st_hf.evaluation.predictions import BOX_UNITS
 from llava_st_hf.evaluation.protocols import PROTOCOLS
 
 
@@ -82,15 +85,76 @@ def test_what_cannot_be_done_is_one_line(run, tmp_path, arguments, message):
 
 
 def test_unknown_benchmark(checkpoint, capsys):
-    assert main(["evaluate", "imagenet", "--model", str(checkpoint)]) == 2
+    assert main(["evaluate", "imagenet", "--model", str(checkpoint)]) == 1
     assert "st-shapes" in capsys.readouterr().err
+
+
+@pytest.fixture
+def answers(tmp_path):
+    """Annotations of one record, and answers: the true one, one too many, and a box that is reversed."""
+    record = {"id": "1_a.mp4", "span": [5.0, 6.95], "tube": {"5": [10, 20, 60, 80], "6.95": [49, 20, 99, 80]}}
+    record["tube"]["6"] = [90, 20, 60, 80]
+    path = tmp_path / "answers.jsonl"
+    path.write_text("\n".join(json.dumps(each) for each in (record, {"id": "nobody", "span": [1, 2]})))
+    return [str(write_hc_stvg(tmp_path / "hc.json")), str(path)]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "row"),
+    [("default", "m_vIoU | 1.000"), ("community", "m_vIoU   | 0.975"), ("vue", "t_Precision     | 1.000")],
+)
+def test_answers_of_another_system(answers, capsys, protocol, row):
+    assert main(["evaluate", answers[0], "--predictions", answers[1], "--protocol", protocol]) == 0
+    out = capsys.readouterr().out
+    assert row in out
+    assert "1 unknown_id: the benchmark has no item of this name; the first in nobody" in out
+    assert "1 reversed_box" in out
+
+
+def test_audit_of_answers(answers, capsys):
+    assert main(["evaluate", answers[0], "--audit", answers[1]]) == 0
+    out = capsys.readouterr().out
+    assert [line.split("|")[1].strip() for line in out.splitlines()[:9]] == [
+        *(
+            "answers",
+            "-------------",
+            "the file",
+            "the truth",
+            "one box of it",
+            "fifty boxes",
+            "whole clip",
+            "mean box",
+        ),
+        "empty",
+    ]
+    assert "most different: item 1_a.mp4" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("st-shapes",), "--model is missing: give a checkpoint, or answers with --predictions"),
+        (("HC", "--predictions", "FILE", "--audit", "FILE"), "exclude each other"),
+        (("HC", "--predictions", "FILE", "--predictions-format", "qwen"), "unit is missing"),
+        (("HC", "--predictions", "nowhere.jsonl"), "cannot be read"),
+        (("HC", "--predictions", "FILE", "--task", "tvg", "--protocol", "vue"), "scores none of the items"),
+    ],
+)
+def test_answers_that_cannot_be_scored_are_one_line(answers, capsys, arguments, message):
+    names = {"HC": answers[0], "FILE": answers[1]}
+    assert main(["evaluate", *(names.get(each, each) for each in arguments)]) == 1
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert message in captured.err
 
 
 def test_choices_are_those_of_the_library():
     parameters = {parameter.name: parameter for parameter in make_program().commands["evaluate"].params}
     assert parameters["seed"].default == st_shapes.FIRST_EVALUATION_SEED
     hints = typing.get_type_hints(evaluate)
-    assert typing.get_args(hints["benchmark"]) == (st_shapes.StShapes.name,)
+    answers = typing.get_type_hints(AnswerFile)
+    assert sorted(typing.get_args(answers["predictions_format"])) == sorted(FORMS)
+    assert sorted(typing.get_args(typing.get_args(answers["unit"])[0])) == sorted(BOX_UNITS)
     assert sorted(typing.get_args(hints["difficulty"])) == sorted(DIFFICULTIES)
     assert sorted(typing.get_args(hints["protocol"])) == sorted(PROTOCOLS)
 

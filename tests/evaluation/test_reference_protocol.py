@@ -142,8 +142,12 @@ def test_answers_that_end_the_published_scorer_are_worth_what_they_hold():
 
 
 def test_truth_at_a_frame_that_is_not_sampled():
-    with pytest.raises(InputError, match="the truth has a box at frame 11, which is not one of the 100"):
-        score_tube("", ReferenceTruth({11: (0, 0, 1, 1)}, (0, 990), 100, 100))
+    text = "<t_1>:[<x_10><y_10><x_20><y_20>]"
+    sampled = {10: (10, 10, 20, 20)}
+    expected = score_tube(text, ReferenceTruth(sampled, (0, 990), 100, 100))
+    assert expected["siou"] > 0.9
+    # The frame between two that are sampled is left out.
+    assert score_tube(text, ReferenceTruth({**sampled, 11: (0, 0, 1, 1)}, (0, 990), 100, 100)) == expected
 
 
 def test_text_helpers_of_the_published_code(parity_dir):

@@ -7,13 +7,14 @@ It works on the text of an answer, in fractions rounded to 5 decimals, and diffe
 - STVG, ELC: the span of the truth is rounded to 3 decimals, so that even a right answer is worth a little below 1.
 - ELC: the span is looked for as `{a,b}`, where the trained form is `Ends in <t>`, which scores 0.
 - SVG: tIoU is 0 by definition. m_vIoU is called mstiou.
-- Boxes of a tube are rounded to whole pixels; of two boxes at one frame the last counts.
+- Boxes of a tube are rounded to whole pixels; of two boxes at one frame the last counts; boxes of the truth at frames
+  that no time token names are left out.
 
 Three things end the published scorer with an error. Here a truth that cannot be scored, or no items at all, is an
 `InputError` with the reason. What an answer did wrong never raises: a time token that does not exist loses its box,
 and an empty span against an empty truth is worth 0.
 
-The published scores of captions are not part of it.
+The published scores of captions are those of `metrics.captions` and `metrics.meteor`, of `parse_caption`.
 """
 
 import re
@@ -127,7 +128,7 @@ def score_tube(
         `dict[str, float]`: `tiou`, `siou` and `viou`.
 
     Raises:
-        `InputError`: For a clip of one frame, or a box of the truth at a frame that no time token names.
+        `InputError`: For a clip of one frame.
     """
     text = text or ""
     first, last = truth.frame_range
@@ -135,11 +136,7 @@ def score_tube(
         raise InputError(f"frame_range is {truth.frame_range}: the published scorer needs two frames at least.")
     steps = num_temporal_tokens - 1
     frames = [first + round(token / steps * (last - first)) for token in range(num_temporal_tokens)]
-    if unknown := sorted(set(truth.boxes) - set(frames)):
-        raise InputError(
-            f"the truth has a box at frame {unknown[0]}, which is not one of the {num_temporal_tokens} that are "
-            "sampled: the published scorer takes no other."
-        )
+    boxes = {frame: box for frame, box in truth.boxes.items() if frame in frames}
     temporal_iou = 0.0
     if truth.span is not None:
         span = [round((frame - first) / (last - first), 3) for frame in truth.span]
@@ -150,8 +147,8 @@ def score_tube(
         if token < num_temporal_tokens:
             pairs = zip(edges, sizes, strict=True)
             answered[frames[token]] = [round(edge / (num_spatial_tokens - 1) * size) for edge, size in pairs]
-    shared, either = answered.keys() & truth.boxes.keys(), answered.keys() | truth.boxes.keys()
-    total = sum(_box_iou(answered[frame], truth.boxes[frame]) for frame in sorted(shared))
+    shared, either = answered.keys() & boxes.keys(), answered.keys() | boxes.keys()
+    total = sum(_box_iou(answered[frame], boxes[frame]) for frame in sorted(shared))
     return {
         "tiou": temporal_iou,
         "siou": total / len(shared) if shared else 0.0,
@@ -199,6 +196,11 @@ def parse_box(converted: str) -> list[float] | None:
     return [float(number) for number in match.groups()] if match else None
 
 
+def parse_caption(text: str) -> str:
+    """Return the caption of an ELC answer: what stands before the first full stop, behind its last comma."""
+    return text.split(".")[0].split(",")[-1]
+
+
 def _parse_tube(converted: str) -> list[tuple[int, ...]]:
     """Return time, left, top, right, bottom of each box of a converted answer, as token numbers."""
     return [tuple(map(int, match.groups())) for match in _TUBE_ENTRY.finditer(converted)]
@@ -231,6 +233,7 @@ __all__ = [
     "compute_tube_metrics",
     "convert_answer",
     "parse_box",
+    "parse_caption",
     "parse_span",
     "score_box",
     "score_span",

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..utils.tables import format_table
-from .protocols import Protocol
+from .protocols import Protocol, get_protocol
 
 _MAX_LISTED = 20  # unusable items in the report; metrics.json has them all
 
@@ -80,15 +80,9 @@ def format_report(metrics: Mapping[str, Any]) -> str:
         "",
         format_metrics_table(metrics),
         "",
-        "Every item counts: an answer that could not be read is worth 0 and is a failure, by its reason. The blind "
-        "baseline is the best answer that looks at the question only: one span and one box for all, the commonest "
-        "words.",
+        f"{get_protocol(settings['protocol']).explanation} The blind baseline is the best answer that looks at the "
+        "question only: one span and one box for all, the commonest words.",
     ]
-    if settings["protocol"] == "reference":
-        lines[-1] = (
-            "Scored as the published code does, with its faults; names and units are the published ones (means from 0 "
-            "to 1, shares in percent). The blind baseline is the best answer that looks at the question only."
-        )
     if unreadable := settings.get("unreadable_records"):
         lines += [
             "",

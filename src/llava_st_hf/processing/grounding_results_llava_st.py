@@ -205,11 +205,11 @@ class Tube:
     def __getattr__(self, name: str) -> tuple[TubeBox, ...]:
         if name != "boxes" or "arrays" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        nothing = [None] * len(self.arrays.seconds)
+        columns = (nothing if column is None else column.tolist() for column in self.arrays)
         self.__dict__["boxes"] = tuple(
-            TubeBox(seconds, frame_index, Box(*pixels, fractions=tuple(box_fractions)), fraction)
-            for seconds, frame_index, pixels, fraction, box_fractions in zip(
-                *(column.tolist() for column in self.arrays), strict=True
-            )
+            TubeBox(seconds, frame_index, Box(*pixels, fractions=box_fractions and tuple(box_fractions)), fraction)
+            for seconds, frame_index, pixels, fraction, box_fractions in zip(*columns, strict=True)
         )
         return self.boxes
 

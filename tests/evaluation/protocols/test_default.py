@@ -119,6 +119,8 @@ def test_what_the_table_of_tasks_names_exists():
         assert {MEASURES[name].part for name in task.measures} <= set(task.answer_format.parts)
     for protocol in PROTOCOLS.values():
         for task in protocol.list_tasks():
+            nothing = [protocol.score_nothing(task)] * 2
+            assert set(protocol.list_values(task, nothing)) == set(protocol.compute_metrics(task, nothing))
             assert set(protocol.get_headline(task)) <= set(
                 protocol.compute_metrics(task, [protocol.score_nothing(task)])
             )

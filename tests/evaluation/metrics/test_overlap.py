@@ -1,27 +1,14 @@
-"""Metrics against values worked out by hand."""
+"""IoU of spans and boxes against values worked out by hand."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llava_st_hf.evaluation.metrics import (
-    compute_box_iou,
-    compute_mean,
-    compute_recall,
-    compute_temporal_iou,
-    compute_tube_iou,
-    compute_union_iou,
-    normalize_text,
-)
-from llava_st_hf.processing.grounding_results_llava_st import Box, Tube, TubeBox
+from llava_st_hf.evaluation.metrics import compute_box_iou, compute_temporal_iou, compute_union_iou
 from llava_st_hf.processing.media_llava_st import InputError
 
 NUMBERS = st.floats(-10, 10)
-
-
-def make_tube(boxes: dict[int, tuple[float, float, float, float]]) -> Tube:
-    return Tube(tuple(TubeBox(frame / 10, frame, Box(*box)) for frame, box in sorted(boxes.items())))
 
 
 @pytest.mark.parametrize(
@@ -113,56 +100,12 @@ def test_wrong_shapes_are_named():
         compute_box_iou(1.0, [0, 0, 1, 1])
 
 
-def test_tubes_are_compared_over_shared_frames_and_over_all():
-    truth = make_tube(dict.fromkeys((2, 3, 4), (0, 0, 10, 10)))
-    answer = make_tube({3: (0, 0, 10, 10), 4: (5, 0, 15, 10), 5: (0, 0, 10, 10)})
-    ious = compute_tube_iou(answer, truth, frame_indices=range(10))
-    assert ious.spatial == pytest.approx((1 + 1 / 3) / 2)
-    assert ious.volume == pytest.approx((1 + 1 / 3) / 4)
-
-
-def test_tubes_without_a_shared_frame():
-    truth, answer = make_tube({1: (0, 0, 10, 10)}), make_tube({5: (0, 0, 10, 10)})
-    assert compute_tube_iou(answer, truth, frame_indices=range(10)) == (0, 0)
-
-
-def test_boxes_belong_to_the_nearest_seen_frame():
-    seen = (0, 10, 20, 30)
-    truth = make_tube({10: (0, 0, 10, 10), 20: (0, 0, 10, 10)})
-    # 9 and 22 are 10 and 20. Of 9 and 12 the nearer counts, whichever comes last; 15 is as near to 10 as to 20.
-    answer = make_tube({9: (0, 0, 10, 10), 12: (50, 50, 60, 60), 22: (5, 0, 15, 10)})
-    ious = compute_tube_iou(answer, truth, seen)
-    assert ious.spatial == ious.volume == pytest.approx((1 + 1 / 3) / 2)
-    assert compute_tube_iou(make_tube({15: (0, 0, 10, 10)}), truth, seen) == (1.0, 0.5)
-
-
-def test_two_boxes_as_near_to_a_frame():
-    truth = make_tube({10: (0, 0, 10, 10)})
-    answer = make_tube({8: (50, 50, 60, 60), 12: (0, 0, 10, 10)})
-    assert compute_tube_iou(answer, truth, (0, 10, 20)).spatial == 1
-
-
-def test_repeated_frames_of_a_short_clip_count_once():
-    truth = make_tube({0: (0, 0, 10, 10), 1: (0, 0, 10, 10)})
-    assert compute_tube_iou(truth, truth, frame_indices=(0, 0, 1, 1)) == (1, 1)
-
-
-def test_tube_without_frames_is_refused():
-    tube = make_tube({0: (0, 0, 10, 10)})
-    with pytest.raises(InputError, match="frame_indices is empty"):
-        compute_tube_iou(tube, tube, ())
-
-
-def test_metrics_count_every_item():
-    values = [0.5, 0.499, 0.0, 0.9]
-    assert compute_recall(values, 0.5) == 0.5  # equal counts
-    assert compute_mean(values) == pytest.approx(0.47475)
-    for compute in (compute_mean, lambda empty: compute_recall(empty, 0.5)):
-        with pytest.raises(InputError, match="at least one"):
-            compute([])
-
-
-def test_normalized_text():
-    assert normalize_text(" The red  Circle\nmoves left. ") == "the red circle moves left"
-    assert normalize_text("a. b.") == "a. b"
-    assert normalize_text("") == ""
+@given(st.tuples(*[st.floats(0, 9)] * 2, *[st.floats(0.1, 9)] * 2), st.floats(0.1, 100), st.floats(0, 0.5))
+def test_iou_of_boxes_has_no_unit_and_falls_with_the_distance(numbers, scale, shift):
+    left, top, width, height = numbers
+    box = np.array([left, top, left + width, top + height])
+    ious = [float(compute_box_iou(box + [step * width * shift, 0] * 2, box)) for step in (0, 1, 2)]
+    assert ious[0] == pytest.approx(1)
+    assert ious[0] + 1e-9 >= ious[1] >= ious[2] - 1e-9
+    moved = box + [width * shift, 0] * 2
+    assert compute_box_iou(moved * scale, box * scale) == pytest.approx(ious[1], abs=1e-6)

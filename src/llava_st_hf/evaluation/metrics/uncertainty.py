@@ -1,0 +1,216 @@
+"""How sure a figure is, and whether confidences tell which answers are right."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ...processing.media_llava_st import InputError
+
+_MAX_DRAWN = 4_000_000  # indices in memory at a time
+
+
+class Interval(NamedTuple):
+    """
+    A figure with its confidence interval.
+
+    Args:
+        value (`float`): The figure of all items.
+        low (`float`): Lower end of the interval.
+        high (`float`): Upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def compute_interval(
+    values: ArrayLike,
+    *,
+    groups: Sequence[object] | None = None,
+    level: float = 0.95,
+    num_resamples: int = 1000,
+    seed: int = 0,
+    others: ArrayLike | None = None,
+) -> Interval:
+    """
+    Compute the bootstrap confidence interval of a mean: percentiles over data sets drawn anew with replacement.
+
+    Args:
+        values (`ArrayLike`): One value per item, of shape (items,); NaN for one that a protocol leaves out.
+        groups (`Sequence`, *optional*): The clip of each item; clips are then drawn, with all their items.
+        level (`float`, *optional*, defaults to 0.95): Share of the distribution inside the interval.
+        num_resamples (`int`, *optional*, defaults to 1000): How many data sets are drawn.
+        seed (`int`, *optional*, defaults to 0): Seed of the draws.
+        others (`ArrayLike`, *optional*):
+            Values of another system for the same items: the interval is that of the mean difference, paired.
+
+    Returns:
+        `Interval`: Mean and ends.
+
+    Raises:
+        `InputError`: Without items.
+
+    Example:
+
+    ```python
+    >>> compute_interval([0.0, 1.0, 1.0, 1.0])
+    Interval(value=0.75, low=0.25, high=1.0)
+    ```
+    """
+    array = np.asarray(values, dtype=np.float64)
+    array = array if others is None else array - np.asarray(others, dtype=np.float64)
+    counted = ~np.isnan(array)
+    if array.ndim != 1 or not counted.any():
+        raise InputError(f"values has the shape {array.shape}: give one value for each item, at least one.")
+    places = np.arange(len(array)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    sums = np.bincount(places, np.where(counted, array, 0.0))
+    counts = np.bincount(places, counted)
+    generator = np.random.default_rng(seed)
+    means = np.empty(num_resamples)
+    step = max(1, _MAX_DRAWN // len(sums))
+    for first in range(0, num_resamples, step):
+        shape = (min(step, num_resamples - first), len(sums))
+        drawn = generator.integers(len(sums), size=shape)
+        with np.errstate(invalid="ignore"):
+            means[first : first + step] = sums[drawn].sum(1) / counts[drawn].sum(1)
+    low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(sums.sum() / counts.sum()), float(low), float(high))
+
+
+def compute_statistic_interval(
+    compute: Callable[[np.ndarray], float],
+    num_items: int,
+    level: float = 0.95,
+    num_resamples: int = 200,
+    seed: int = 0,
+) -> Interval:
+    """
+    Compute the bootstrap interval of a figure that is no mean, such as CIDEr.
+
+    Args:
+        compute (`Callable`): Takes the numbers of the items, some repeated, and returns the figure.
+        num_items (`int`): How many items there are.
+        level (`float`, *optional*, defaults to 0.95): Share of the distribution inside the interval.
+        num_resamples (`int`, *optional*, defaults to 200): How many data sets are drawn.
+        seed (`int`, *optional*, defaults to 0): Seed of the draws.
+
+    Returns:
+        `Interval`: The figure and the ends.
+    """
+    if num_items < 1:
+        raise InputError(f"num_items is {num_items}: give at least 1.")
+    drawn = np.random.default_rng(seed).integers(num_items, size=(num_resamples, num_items))
+    low, high = np.quantile([compute(rows) for rows in drawn], [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(compute(np.arange(num_items))), float(low), float(high))
+
+
+class Reliability(NamedTuple):
+    """
+    How well confidences tell how good answers are.
+
+    Args:
+        ece (`float`): Expected calibration error: sum over bins of n / N |mean value - mean confidence|.
+        confidences (`np.ndarray`): Mean confidence of each bin that has items.
+        values (`np.ndarray`): Mean value of the same.
+        counts (`np.ndarray`): Items of the same.
+    """
+
+    ece: float
+    confidences: np.ndarray
+    values: np.ndarray
+    counts: np.ndarray
+
+
+def compute_reliability(confidences: ArrayLike, values: ArrayLike, num_bins: int = 10) -> Reliability:
+    """
+    Compute ECE and the points of a reliability diagram, over bins of equal width from 0 to 1.
+
+    Args:
+        confidences (`ArrayLike`): From 0 to 1, of shape (items,).
+        values (`ArrayLike`): What each answer is worth, from 0 to 1: right or wrong at a threshold, or IoU.
+        num_bins (`int`, *optional*, defaults to 10): Number of bins.
+
+    Returns:
+        `Reliability`: ECE and the bins.
+
+    Example:
+
+    ```python
+    >>> round(compute_reliability([0.9, 0.9, 0.1], [1.0, 0.0, 0.0]).ece, 3)
+    0.3
+    ```
+    """
+    confidences, values = _as_pairs(confidences, values)
+    bins = np.minimum((confidences * num_bins).astype(int), num_bins - 1)
+    counts = np.bincount(bins, minlength=num_bins)
+    used = counts > 0
+    sure, worth = (np.bincount(bins, array, num_bins)[used] / counts[used] for array in (confidences, values))
+    shares = counts[used] / len(values)
+    return Reliability(float((shares * np.abs(sure - worth)).sum()), sure, worth, counts[used])
+
+
+class RiskCoverage(NamedTuple):
+    """
+    The mean loss of the surest answers, by their share.
+
+    Args:
+        coverages (`np.ndarray`): Share of the items that are answered, rising to 1.
+        risks (`np.ndarray`): Mean of 1 - value over them.
+        area (`float`): Mean risk over all coverages (AURC): small where confident answers are good.
+    """
+
+    coverages: np.ndarray
+    risks: np.ndarray
+    area: float
+
+
+def compute_risk_coverage(confidences: ArrayLike, values: ArrayLike) -> RiskCoverage:
+    """
+    Compute risk against coverage; items of equal confidence stand for their mean, so their order does not matter.
+
+    Args:
+        confidences (`ArrayLike`): Any numbers, larger for surer answers; of shape (items,).
+        values (`ArrayLike`): What each answer is worth, from 0 to 1.
+
+    Returns:
+        `RiskCoverage`: One point for each item, and the area.
+
+    Example:
+
+    ```python
+    >>> compute_risk_coverage([0.9, 0.5], [1.0, 0.0]).risks
+    array([0. , 0.5])
+    ```
+    """
+    confidences, values = _as_pairs(confidences, values)
+    _, groups, counts = np.unique(-confidences, return_inverse=True, return_counts=True)
+    means = np.bincount(groups, 1 - values) / counts
+    steps = np.arange(1, len(values) + 1)
+    risks = np.repeat(means, counts).cumsum() / steps
+    return RiskCoverage(steps / len(values), risks, float(risks.mean()))
+
+
+def _as_pairs(confidences: ArrayLike, values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    arrays = np.asarray(confidences, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    if arrays[0].ndim != 1 or arrays[0].shape != arrays[1].shape or not arrays[0].size:
+        raise InputError(
+            f"confidences and values have the shapes {arrays[0].shape} and {arrays[1].shape}: give one of "
+            "each per item."
+        )
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise InputError("confidences or values hold NaN: leave out the items without.")
+    return arrays
+
+
+__all__ = [
+    "Interval",
+    "Reliability",
+    "RiskCoverage",
+    "compute_interval",
+    "compute_reliability",
+    "compute_risk_coverage",
+    "compute_statistic_interval",
+]

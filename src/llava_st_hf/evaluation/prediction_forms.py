@@ -1,0 +1,277 @@
+"""The forms in which systems write their answers: each is taken apart into plain entries, before any number is read.
+
+| form | a file of | an answer |
+| --- | --- | --- |
+| `jsonl` | our own: JSON lines, or a list | `id`; `span(s)`; `box(es)`; `tube`: {time: box or boxes}; `text` |
+| `vue_csv` | VUE-STG: `query_id, time_ms, x0, y0, x1, y1` | a line for each second: of several the first counts |
+| `video_r1` | VideoR1, OneThinker: records with a text | {"time": [start, end], "boxes": {second: box} or box} |
+| `qwen` | records with a text | a list of {"bbox_2d": box, "time": seconds}, {"start", "end"} or boxes |
+| `v_star` | V-STaR: `answer_temporal_pre`, `answer_spatial_pre` | [start, end] and {second: box or boxes} |
+
+An answer of `jsonl` may have a `confidence` from 0 to 1, and a `box_unit` of its own.
+The text of a record is its `answer`, `output`, `prediction`, `response`, `solution` or `text`; JSON is looked for in
+it, behind `<answer>` where that is written. The name of a record is its `id`, `problem_id`, `question_id`, `qid`,
+`query_id` or `vid`.
+"""
+
+import csv
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..processing.media_llava_st import InputError
+
+_NAMES = ("id", "problem_id", "question_id", "qid", "query_id", "vid")
+_TEXTS = ("answer", "output", "prediction", "response", "solution", "text")
+_BETWEEN = re.compile(r"[\s,]*")
+_MAX_TEXT = 2_000_000  # characters of one answer that are read
+_NUMBER = r"-?\d{1,30}(?:\.\d{1,30})?"
+_SPAN = re.compile(rf"({_NUMBER})\s*(?:,|-|to|and|s|\s)\s*(?:to\s*)?({_NUMBER})")
+
+
+@dataclass
+class Entry:
+    """
+    One answer as it is written, in the units of its file.
+
+    Args:
+        name (`Any`): Name of the item.
+        spans (`list[Any]`): Pairs of start and end.
+        boxes (`list[Any]`): Boxes of an image.
+        tube (`list[tuple[Any, Any]]`): Time and box; of a time there may be several.
+        text (`str`, *optional*, defaults to `""`): Words.
+        confidence (`Any`, *optional*): From 0 to 1.
+        problems (`list[str]`): Why something could not be read.
+        box_unit (`str`, *optional*): Unit of the boxes, where the entry itself declares it.
+    """
+
+    name: Any
+    spans: list[Any] = field(default_factory=list)
+    boxes: list[Any] = field(default_factory=list)
+    tube: list[tuple[Any, Any]] = field(default_factory=list)
+    text: str = ""
+    confidence: Any = None
+    problems: list[str] = field(default_factory=list)
+    box_unit: str | None = None
+
+
+def read_entries(path: str | Path, form: str) -> Iterator[Entry]:
+    """
+    Yield the answers of a file.
+
+    Args:
+        path (`str` or `Path`): The file.
+        form (`str`): One of `FORMS`.
+
+    Raises:
+        `InputError`: For an unknown form, or a file that cannot be opened or is of another form altogether.
+    """
+    if form not in FORMS:
+        raise InputError(
+            f"predictions_format is {form!r}: choose one of {', '.join(FORMS)}.", field="predictions_format"
+        )
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        raise InputError(f"predictions is {str(path)!r}, which cannot be read: {error.strerror}.") from error
+    if form == "vue_csv":
+        yield from _read_vue_csv(text, path)
+        return
+    for record in _read_records(text):
+        if not isinstance(record, Mapping):
+            yield Entry(None, problems=["unreadable_line"])
+            continue
+        entry = Entry(next((record[name] for name in _NAMES if record.get(name) is not None), None))
+        try:
+            FORMS[form](record, entry)
+        except RecursionError:
+            entry.problems.append("unreadable_answer")
+        yield entry
+
+
+def _read_records(text: str) -> Iterator[Any]:
+    """Yield the elements of a JSON list, or the lines of JSON; `None` for what is none."""
+    first = text.lstrip().split("\n", 1)
+    if first[0].startswith("[") and (len(first) == 1 or _load(first[0]) is None):
+        yield from _read_elements(text, text.index("[") + 1)
+        return
+    for line in text.splitlines():
+        if line.strip():
+            yield _load(line)
+
+
+def _read_elements(text: str, place: int) -> Iterator[Any]:
+    """Yield the elements of a list one by one, so that those before a damage are read."""
+    decoder = json.JSONDecoder()
+    while (place := _BETWEEN.match(text, place).end()) < len(text) and text[place] != "]":
+        try:
+            element, place = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            yield None
+            return
+        yield element
+
+
+def _load(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _read_vue_csv(text: str, path: str | Path) -> Iterator[Entry]:
+    lines = text.splitlines()
+    columns = ("query_id", "time_ms", "x0", "y0", "x1", "y1")
+    header = [cell.strip() for cell in lines[0].split(",")] if lines else []
+    if not set(columns) <= set(header):
+        raise InputError(f"{path} has no columns {', '.join(columns)}: declare another form than vue_csv.")
+    places = [header.index(name) for name in columns]
+    entries: dict[str, Entry] = {}
+    seen = set()
+    for line in filter(str.strip, lines[1:]):
+        cells = [cell.strip() for cell in _split(line)]
+        name = cells[places[0]] if len(cells) > places[0] else ""
+        entry = entries.setdefault(name, Entry(name))
+        if len(cells) <= max(places):
+            entry.problems.append("unreadable_line")
+            continue
+        time, x1, y1, x2, y2 = (_to_number(cells[place]) for place in places[1:])
+        # As the public scorer rounds it: halves up, of whole milliseconds.
+        second = (2 * int(time) + 1000) // 2000 if math.isfinite(time) else math.nan
+        if (name, second) in seen:
+            entry.problems.append("repeated_time")
+            continue
+        seen.add((name, second))
+        entry.tube.append((second, [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]))
+    yield from entries.values()
+
+
+def _split(line: str) -> list[str]:
+    try:
+        return next(csv.reader([line]))
+    except (csv.Error, StopIteration):
+        return line.split(",")
+
+
+def _to_number(text: Any) -> float:
+    """Return a number, NaN for what is none."""
+    try:
+        return float(text)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def _read_own(record: Mapping[str, Any], entry: Entry) -> None:
+    entry.spans = _list("spans", record, entry) if "spans" in record else _wrap(record.get("span"))
+    entry.boxes = _list("boxes", record, entry) if "boxes" in record else _wrap(record.get("box"))
+    entry.tube = _list_tube(record.get("tube"), entry)
+    entry.text = record["text"][:_MAX_TEXT] if isinstance(record.get("text"), str) else ""
+    entry.confidence, entry.box_unit = record.get("confidence"), record.get("box_unit")
+    if not (entry.spans or entry.boxes or entry.tube or entry.text):
+        entry.problems.append("no_answer")
+
+
+def _list(name: str, record: Mapping[str, Any], entry: Entry) -> list[Any]:
+    if isinstance(record[name], list):
+        return record[name]
+    entry.problems.append(f"unreadable_{name}")
+    return []
+
+
+def _wrap(value: Any) -> list[Any]:
+    return [] if value is None else [value]
+
+
+def _list_tube(value: Any, entry: Entry) -> list[tuple[Any, Any]]:
+    """Return time and box of each box of {time: box or boxes} or of a list of {"time": ..., "box": ...}."""
+    if isinstance(value, Mapping):
+        pairs = list(value.items())
+    elif isinstance(value, list) and all(isinstance(part, Mapping) for part in value):
+        pairs = [(part.get("time"), part.get("box", part.get("bbox_2d"))) for part in value]
+    else:
+        if value is not None:
+            entry.problems.append("unreadable_tube")
+        return []
+    tube = []
+    for time, boxes in pairs:
+        is_several = isinstance(boxes, list) and bool(boxes) and isinstance(boxes[0], list)
+        tube += [(time, box) for box in (boxes if is_several else [boxes])]
+    return tube
+
+
+def _find_json(record: Mapping[str, Any], entry: Entry, names: tuple[str, ...] = _TEXTS) -> Any:
+    """Return the JSON of the text of a record; what is no text is taken as it is."""
+    value = next((record[name] for name in names if record.get(name) is not None), None)
+    if not isinstance(value, str):
+        if value is None:
+            entry.problems.append("no_answer")
+        return value
+    text = value[:_MAX_TEXT]
+    entry.text = text
+    text = text.rsplit("<answer>", 1)[-1].split("</answer>", 1)[0]
+    for opening in sorted({text.find(mark) for mark in "{["} - {-1}):
+        try:
+            return json.JSONDecoder().raw_decode(text[opening:])[0]
+        except (ValueError, RecursionError):
+            continue
+    entry.problems.append("no_answer" if not text.strip() else "unreadable_answer")
+    return None
+
+
+def _read_video_r1(record: Mapping[str, Any], entry: Entry) -> None:
+    found = _find_json(record, entry)
+    if not isinstance(found, Mapping):
+        if found is not None:
+            entry.problems.append("unreadable_answer")
+        return
+    entry.spans = _wrap(found.get("time"))
+    boxes = found.get("boxes")
+    if isinstance(boxes, list):
+        entry.boxes = boxes if boxes and isinstance(boxes[0], list) else [boxes]
+    else:
+        entry.tube = _list_tube(boxes, entry)
+
+
+def _read_qwen(record: Mapping[str, Any], entry: Entry) -> None:
+    found = _find_json(record, entry)
+    if isinstance(found, list) and found and not isinstance(found[0], (list, Mapping)):
+        found = [found]  # one box, bare
+    for part in found if isinstance(found, list) else _wrap(found):
+        if isinstance(part, list):
+            entry.boxes.append(part)
+        elif isinstance(part, Mapping) and isinstance(part.get("start"), (int, float)) and "end" in part:
+            entry.spans.append([part["start"], part["end"]])
+        elif isinstance(part, Mapping) and "bbox_2d" in part:
+            if (time := part.get("time", part.get("timestamp"))) is None:
+                entry.boxes.append(part["bbox_2d"])
+            else:
+                entry.tube.append((time, part["bbox_2d"]))
+        else:
+            entry.problems.append("unreadable_answer")
+
+
+def _read_v_star(record: Mapping[str, Any], entry: Entry) -> None:
+    times = next((record[name] for name in ("answer_temporal_pre", "answer_temporal") if name in record), None)
+    if isinstance(times, str):
+        match = _SPAN.search(times[:_MAX_TEXT])
+        times = [float(match[1]), float(match[2])] if match else None
+        if match is None:
+            entry.problems.append("unreadable_spans")
+    entry.spans = _wrap(times)
+    entry.tube = _list_tube(_find_json(record, entry, ("answer_spatial_pre", "answer_spatial")), entry)
+
+
+FORMS: Mapping[str, Callable[[Mapping[str, Any], Entry], None] | None] = {
+    "jsonl": _read_own,
+    "vue_csv": None,
+    "video_r1": _read_video_r1,
+    "qwen": _read_qwen,
+    "v_star": _read_v_star,
+}
+
+
+__all__ = ["FORMS", "Entry", "read_entries"]

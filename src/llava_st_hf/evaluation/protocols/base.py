@@ -1,0 +1,151 @@
+"""What a way to score is, and what an answer lacks."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...processing.answer_problems_llava_st import ProblemKind
+from ...processing.grounding_results_llava_st import GroundingResult
+from ...processing.media_llava_st import InputError
+from ...processing.notation_llava_st import CoordinateVocabulary
+from ...processing.tasks_llava_st import TASKS, Task, get_task
+
+# Problems for which a value was left out; they say more than that it is missing.
+_LOSING_PROBLEMS: frozenset[ProblemKind] = frozenset(
+    (
+        "reversed_span",
+        "degenerate_box",
+        "wrong_coordinate_count",
+        "wrong_coordinate_axis",
+        "unclosed_bracket",
+        "out_of_range",
+        "malformed_coordinate",
+        "stray_coordinate",
+        "time_on_image",
+        "truncated_answer",
+    )
+)
+
+
+class Protocol(ABC):
+    """
+    A way to score answers.
+
+    Attributes:
+        name (`str`): Name on the command line.
+        explanation (`str`): In words, how it differs from our own; a report prints it.
+    """
+
+    name: str
+    explanation: str
+
+    def for_benchmark(self, name: str) -> "Protocol":
+        """Return the protocol as a benchmark is scored by it, by the name of its format of annotations."""
+        return self
+
+    @abstractmethod
+    def _list_names(self, task: Task) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the names of the values of an item, and of the metrics in a report; none where it is not scored."""
+
+    def get_measure_names(self, task: str) -> tuple[str, ...]:
+        """Return the names of the values of an item of a task; none for a task that is not scored."""
+        return self._list_names(get_task(task))[0]
+
+    def get_headline(self, task: str) -> tuple[str, ...]:
+        """Return the names of the metrics of a task that stand in a report."""
+        return self._list_names(get_task(task))[1]
+
+    @abstractmethod
+    def score(
+        self, task: str, answer: GroundingResult, truth: GroundingResult, vocabulary: CoordinateVocabulary
+    ) -> dict[str, float | None]:
+        """
+        Score one answer.
+
+        Args:
+            task (`str`): The task.
+            answer (`GroundingResult`): The answer, in seconds and pixels; nothing in it raises.
+            truth (`GroundingResult`): The truth, about the same medium, with all that the task asks for.
+            vocabulary (`CoordinateVocabulary`): The coordinate tokens of the model.
+
+        Returns:
+            `dict[str, float | None]`: The value of each of `get_measure_names`; `None` for an item that the protocol
+            leaves out.
+
+        Raises:
+            `InputError`: For a truth that the protocol cannot score.
+        """
+
+    @abstractmethod
+    def list_values(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, np.ndarray]:
+        """
+        Return what each metric is the mean of, for its confidence interval.
+
+        Args:
+            task (`str`): The task.
+            scores (`Sequence[Mapping[str, float | None]]`): What `score` returned for each item.
+
+        Returns:
+            `dict[str, np.ndarray]`: By the names of the metrics a value per item, NaN where the metric leaves it out.
+        """
+
+    def compute_metrics(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
+        """Compute the metrics of all items of a task; no items at all is an `InputError`."""
+        if not len(scores):
+            raise InputError("there are no items to score: give at least one.")
+        values = self.list_values(task, scores)
+        return {name: 0.0 if np.isnan(array).all() else float(np.nanmean(array)) for name, array in values.items()}
+
+    def list_tasks(self) -> list[str]:
+        """Return the tasks that are scored."""
+        return [task for task in TASKS if self.get_measure_names(task)]
+
+    def score_nothing(self, task: str) -> dict[str, float | None]:
+        """Return the values of an item that could not be used: 0 each."""
+        return dict.fromkeys(self.get_measure_names(task), 0.0)
+
+
+def find_part(result: GroundingResult, part: str, takes_all: bool = False) -> Any:
+    """
+    Return a part of a result.
+
+    Args:
+        result (`GroundingResult`): The answer or the truth.
+        part (`str`): `"span"`, `"box"`, `"tube"`, `"text"` (the words of the whole) or `"caption"`.
+        takes_all (`bool`, *optional*, defaults to `False`): Whether all spans, boxes or tubes, and not the first.
+
+    Returns:
+        The part, `None` where it is missing.
+    """
+    if part == "text":
+        return result.plain_text.strip() or None
+    captions = [caption.text for caption in result.captions]
+    found = {"span": result.spans, "box": result.boxes, "tube": result.tubes, "caption": captions}[part]
+    if not found:
+        return None
+    return found if takes_all else found[0]
+
+
+def find_failure(task: str, answer: GroundingResult) -> str | None:
+    """
+    Say why an answer lacks something that its task asks for.
+
+    Args:
+        task (`str`): The task.
+        answer (`GroundingResult`): The answer.
+
+    Returns:
+        `str` or `None`: A kind of problem of `PROBLEM_KINDS` or `"empty_answer"`; `None` for an answer that has all.
+    """
+    missing = [part for part in get_task(task).answer_format.parts if find_part(answer, part) is None]
+    if not missing:
+        return None
+    if not answer.text.strip() or missing[0] == "text":
+        return "empty_answer"
+    causes = (problem.kind for problem in answer.problems if problem.kind in _LOSING_PROBLEMS)
+    return next(causes, f"missing_{missing[0]}")
+
+
+__all__ = ["Protocol", "find_failure", "find_part"]

@@ -1,0 +1,162 @@
+"""Our own protocol: every item counts, and an answer that could not be read is worth 0."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...processing.grounding_results_llava_st import Box, GroundingResult, Span, Tube
+from ...processing.media_llava_st import MediaInfo
+from ...processing.notation_llava_st import CoordinateVocabulary
+from ...processing.tasks_llava_st import Task, get_task
+from ..metrics import (
+    TubeIoU,
+    compute_box_iou,
+    compute_temporal_iou,
+    compute_tube_iou,
+    compute_union_iou,
+    normalize_text,
+)
+from ..metrics.tubes import join_tubes
+from .base import Protocol, find_part
+
+_THRESHOLDS = (0.3, 0.5, 0.7)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """
+    One value per item, and the metrics made of it.
+
+    Args:
+        name (`str`): Name of the value in the scores of an item.
+        part (`str`): The part of an answer that is compared with that of the truth, see `AnswerFormat.parts`.
+        compare (`Callable`): Compares the two; takes both parts and the medium, returns one or several from 0 to 1.
+        mean_name (`str`): Name of the mean.
+        threshold_name (`str`, *optional*, defaults to `""`): Beginning of the names of the shares, such as `"tIoU@"`.
+        thresholds (`tuple[float, ...]`, *optional*, defaults to `()`): From which value on an item counts.
+        field (`str`, *optional*): Which one it is of several values that `compare` returns.
+        takes_all (`bool`, *optional*, defaults to `False`):
+            Whether `compare` takes all spans or tubes of an answer, and not the first.
+
+    Example:
+
+    ```python
+    >>> MEASURES["box_iou"].list_values([0.4, 0.8])
+    {'m_IoU': array([0.4, 0.8]), 'acc@0.5': array([0., 1.])}
+    ```
+    """
+
+    name: str
+    part: str
+    compare: Callable[[Any, Any, MediaInfo], float | TubeIoU]
+    mean_name: str
+    threshold_name: str = ""
+    thresholds: tuple[float, ...] = ()
+    field: str | None = None
+    takes_all: bool = False
+
+    def score(self, answer: GroundingResult, truth: GroundingResult, compared: dict[Any, Any]) -> float:
+        """
+        Compare an answer with a truth that has the part; an answer without it is worth 0.
+
+        What was compared is kept in `compared` for the other measures of the same answer.
+        """
+        if (key := (self.part, self.compare)) not in compared:
+            said, true = (find_part(result, self.part, self.takes_all) for result in (answer, truth))
+            compared[key] = None if said is None else self.compare(said, true, truth.media)
+        value = compared[key]
+        if value is None:
+            return 0.0
+        return float(value if self.field is None else getattr(value, self.field))
+
+    def list_values(self, values: Sequence[float]) -> dict[str, np.ndarray]:
+        """Return the values, and which reach each threshold, by the names of the metrics that are their means."""
+        array = np.asarray(values, dtype=np.float64)
+        shares = {f"{self.threshold_name}{t}": (array >= t).astype(np.float64) for t in self.thresholds}
+        return {self.mean_name: array, **shares}
+
+
+def _compare_spans(said: Span, true: Span, media: MediaInfo) -> float:
+    return compute_temporal_iou(*((span.start_seconds, span.end_seconds) for span in (said, true)))
+
+
+def _compare_all_spans(said: Sequence[Span], true: Sequence[Span], media: MediaInfo) -> float:
+    return compute_union_iou(*([(span.start_seconds, span.end_seconds) for span in spans] for spans in (said, true)))
+
+
+def _compare_boxes(said: Box, true: Box, media: MediaInfo) -> float:
+    return compute_box_iou(said.xyxy, true.xyxy)
+
+
+def _compare_tubes(said: Tube, true: Tube, media: MediaInfo) -> TubeIoU:
+    return compute_tube_iou(said, true, media.frame_indices)
+
+
+def _compare_all_tubes(said: Sequence[Tube], true: Sequence[Tube], media: MediaInfo) -> TubeIoU:
+    return _compare_tubes(join_tubes(said), join_tubes(true), media)
+
+
+def _compare_words(said: str, true: str, media: MediaInfo) -> float:
+    return normalize_text(said) == normalize_text(true)
+
+
+# By the names that the table of tasks has for them.
+MEASURES: Mapping[str, Measure] = {
+    "temporal_iou": Measure("tiou", "span", _compare_spans, "m_tIoU", "tIoU@", _THRESHOLDS),
+    "temporal_recall": Measure("tiou", "span", _compare_spans, "m_tIoU", "R@", _THRESHOLDS),
+    "all_spans_iou": Measure("tiou", "span", _compare_all_spans, "m_tIoU", "tIoU@", _THRESHOLDS, takes_all=True),
+    "all_spans_recall": Measure("tiou", "span", _compare_all_spans, "m_tIoU", "R@", _THRESHOLDS, takes_all=True),
+    "spatial_iou": Measure("siou", "tube", _compare_tubes, "m_sIoU", "sIoU@", _THRESHOLDS, "spatial"),
+    "volume_iou": Measure("viou", "tube", _compare_tubes, "m_vIoU", "vIoU@", _THRESHOLDS, "volume"),
+    "all_tubes_spatial_iou": Measure(
+        "siou", "tube", _compare_all_tubes, "m_sIoU", "sIoU@", _THRESHOLDS, "spatial", takes_all=True
+    ),
+    "all_tubes_volume_iou": Measure(
+        "viou", "tube", _compare_all_tubes, "m_vIoU", "vIoU@", _THRESHOLDS, "volume", takes_all=True
+    ),
+    "box_iou": Measure("iou", "box", _compare_boxes, "m_IoU", "acc@", (0.5,)),
+    "exact_match": Measure("match", "text", _compare_words, "exact_match"),
+    "caption_match": Measure("caption_match", "caption", _compare_words, "caption_exact_match"),
+}
+
+
+class DefaultProtocol(Protocol):
+    """
+    Our own protocol: every item counts, see `metrics` for the formulas.
+
+    Example:
+
+    ```python
+    >>> truth = GroundingResult("", spans=(Span(2.0, 6.0),))
+    >>> DefaultProtocol().score("tvg", GroundingResult("", spans=(Span(2.0, 4.0),)), truth, CoordinateVocabulary())
+    {'tiou': 0.5}
+    ```
+    """
+
+    name = "default"
+    explanation = (
+        "Every item counts: an answer that could not be read is worth 0 and is a failure, by its reason. Tubes are "
+        "compared at the frames that the model saw; those of a file of answers at every frame."
+    )
+
+    def _list_names(self, task: Task) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return tuple(MEASURES[name].name for name in task.measures), task.headline
+
+    def score(
+        self, task: str, answer: GroundingResult, truth: GroundingResult, vocabulary: CoordinateVocabulary
+    ) -> dict[str, float | None]:
+        """Score one answer, see `Protocol.score`; of several spans or boxes the first counts, if one is asked for."""
+        measures, compared = (MEASURES[name] for name in get_task(task).measures), {}
+        return {measure.name: measure.score(answer, truth, compared) for measure in measures}
+
+    def list_values(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, np.ndarray]:
+        """Return values and whether they reach the thresholds, see `Protocol.list_values`."""
+        values: dict[str, np.ndarray] = {}
+        for measure in (MEASURES[name] for name in get_task(task).measures):
+            values |= measure.list_values([score[measure.name] for score in scores])
+        return values
+
+
+__all__ = ["MEASURES", "DefaultProtocol", "Measure"]

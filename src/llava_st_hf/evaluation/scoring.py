@@ -1,0 +1,137 @@
+"""Scores the answers of a file against the truth of a benchmark."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..processing.grounding_results_llava_st import GroundingResult
+from ..processing.media_llava_st import InputError
+from ..processing.notation_llava_st import CoordinateVocabulary
+from ..processing.tasks_llava_st import get_task
+from ..utils.tables import format_table
+from .metrics.uncertainty import compute_interval
+from .predictions import PROBLEMS, Predictions, resample_answer
+from .protocols import Protocol
+from .protocols.base import find_part
+from .report import summarize_predictions
+from .truths import Truth, Truths
+
+
+def score_predictions(
+    truths: Mapping[str, Truth], predictions: Predictions, protocol: Protocol
+) -> list[dict[str, Any]]:
+    """
+    Score the answers of a system; an item without an answer is worth 0, or what the protocol makes of it.
+
+    Args:
+        truths (`Mapping[str, Truth]`): The items.
+        predictions (`Predictions`): The answers.
+        protocol (`Protocol`): How to score, fitted to the benchmark.
+
+    Returns:
+        `list[dict[str, Any]]`: A line for each item, as `summarize_predictions` takes them.
+
+    Example:
+
+    ```python
+    >>> lines = score_predictions(truths, predictions, get_protocol("vue"))
+    >>> summarize_predictions(lines, get_protocol("vue"))["tasks"]["stvg_several"]["metrics"]["t_IoU"]
+    0.532
+    ```
+    """
+    protocol_tasks = protocol.list_tasks()
+    lines = []
+    for name, truth in truths.items():
+        if truth.task not in protocol_tasks:
+            continue
+        answer = predictions.results.get(name)
+        lines.append(
+            {
+                "id": name,
+                "task": truth.task,
+                "result": True,
+                "scores": score_answer(answer, truth, protocol),
+                "baseline": None,
+                "failure": _find_failure(answer, truth),
+                "seconds": 0.0,
+            }
+        )
+    return lines
+
+
+def score_answer(answer: GroundingResult | None, truth: Truth, protocol: Protocol) -> dict[str, float | None]:
+    """
+    Score one answer, `None` for none.
+
+    Args:
+        answer (`GroundingResult`, *optional*): The answer.
+        truth (`Truth`): The item.
+        protocol (`Protocol`): How to score.
+
+    Returns:
+        `dict[str, float | None]`: As `Protocol.score`.
+    """
+    if answer is None:
+        return protocol.score_nothing(truth.task)
+    if protocol.name == "default":
+        answer = resample_answer(answer, truth)
+    return protocol.score(truth.task, answer, truth.result, CoordinateVocabulary())
+
+
+def format_scores(
+    lines: Sequence[Mapping[str, Any]], protocol: Protocol, truths: Truths, predictions: Predictions
+) -> str:
+    """
+    Write the metrics of a file of answers as a table, with intervals and items, and what was wrong.
+
+    Args:
+        lines (`Sequence[Mapping[str, Any]]`): What `score_predictions` returned.
+        protocol (`Protocol`): How they were scored.
+        truths (`Truths`): The items.
+        predictions (`Predictions`): The answers.
+
+    Returns:
+        `str`: The text.
+
+    Raises:
+        `InputError`: If the protocol scores no item.
+    """
+    if not lines:
+        raise InputError(f"protocol is {protocol.name!r}, which scores none of the items: choose another.")
+    rows = []
+    for task, found in summarize_predictions(lines, protocol)["tasks"].items():
+        failures = ", ".join(f"{count:,} {reason}" for reason, count in found["failures"].items()) or "none"
+        values = protocol.list_values(task, [line["scores"] for line in lines if line["task"] == task])
+        for name in found["headline"]:
+            counted = int(np.isfinite(values[name]).sum())
+            interval = compute_interval(values[name]) if counted else None
+            between = "" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
+            rows.append((task, name, f"{found['metrics'][name]:.3f}", between, counted, failures))
+    header = ("task", "metric", "value", "95 % between", "items", "failures")
+    text = [format_table(header, rows, markdown=True), ""]
+    text.append(protocol.explanation)
+    return "\n".join([*text, *describe_problems(truths, predictions)])
+
+
+def describe_problems(truths: Truths, predictions: Predictions) -> list[str]:
+    """Return a line for each reason why something does not count, the commonest first."""
+    lines = []
+    if truths.unusable:
+        name, reason = truths.unusable[0]
+        total = len(truths.items) + len(truths.unusable)
+        lines.append(f"{len(truths.unusable):,} of {total:,} items cannot be scored for anyone; {name}: {reason}")
+    for reason, count in predictions.count_problems().items():
+        first = next(problem.id for problem in predictions.problems if problem.reason == reason)
+        lines.append(f"{count:,} {reason}: {PROBLEMS[reason]}; the first in {first}")
+    return lines
+
+
+def _find_failure(answer: GroundingResult | None, truth: Truth) -> str | None:
+    if answer is None:
+        return "no_answer"
+    missing = (part for part in get_task(truth.task).answer_format.parts if find_part(answer, part) is None)
+    return next((f"missing_{part}" for part in missing), None)
+
+
+__all__ = ["describe_problems", "format_scores", "score_answer", "score_predictions"]
