@@ -18,6 +18,7 @@ from trl import SFTConfig, TrlParser
 
 from ..processing.media_llava_st import InputError
 from ..utils.checked_settings import check_keys, checked, read_yaml
+from .sft_settings import check_sft_settings
 from .stages import STAGES, StagePlan, get_stage
 
 _DATA_FILES = ("mixture", "eval_mixture")
@@ -168,8 +169,12 @@ class LlavaSTTrainingConfig(SFTConfig):
     remove_unused_columns: bool = field(default=False, metadata={"help": "not used: records are no columns"})
 
     def __post_init__(self):
-        has_gpu = torch.cuda.is_available()
+        check_sft_settings(self)
+        has_gpu = torch.cuda.is_available() and not self.use_cpu
         self.dataset_kwargs = {"skip_prepare_dataset": True}  # the collator does all of it
+        for name in ("fp16", "activation_offloading"):
+            if getattr(self, name) and not has_gpu:
+                raise InputError(f"{name} is True, which needs a GPU: leave it out.", field=name)
         if self.bf16 is None and not self.fp16:
             self.bf16 = has_gpu and is_torch_bf16_gpu_available()
         self.dataloader_pin_memory = self.dataloader_pin_memory and has_gpu
@@ -181,7 +186,7 @@ class LlavaSTTrainingConfig(SFTConfig):
                 raise InputError(
                     f"report_to is {name!r}: choose none, {', '.join(_TRACKERS)}, or another that transformers knows."
                 )
-            if name in _TRACKERS and name not in get_available_reporting_integrations():
+            if name not in get_available_reporting_integrations():
                 raise InputError(f"report_to is {name!r}, which is not installed: pip install {name}.")
 
 
