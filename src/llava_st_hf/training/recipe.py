@@ -23,6 +23,7 @@ from .stages import STAGES, StagePlan, get_stage
 
 _DATA_FILES = ("mixture", "eval_mixture")
 LOSSES = ("loss", "error_bins")  # metrics with these beginnings are better when they are smaller
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
 _TRACKERS = ("trackio", "tensorboard", "wandb")
 _SHAPES_KEYS = ("st_shapes", "eval_st_shapes")
 _ADVICE = "See `llava-st train --help`."
@@ -40,7 +41,9 @@ class ModelArguments:
             before is merged into its base.
         stage (`str`): Who trains, one of `STAGES`.
         model_revision (`str`, *optional*): Branch, tag or commit on the Hub.
-        dtype (`str`, *optional*, defaults to `"auto"`): Precision of frozen weights; what is trained is float32.
+        dtype (`str`, *optional*, defaults to `"auto"`):
+            Precision of frozen weights; what is trained is float32. `"auto"` is that of the checkpoint, and float32
+            where neither `bf16` nor `fp16` is on, as without a GPU.
         attn_implementation (`str`, *optional*): Attention of the model, such as `flash_attention_2`.
         lora_rank (`int`, *optional*): In place of the stage's.
         lora_alpha (`float`, *optional*): In place of twice the rank.
@@ -51,7 +54,9 @@ class ModelArguments:
     model_name_or_path: str = field(metadata={"help": "checkpoint to start from: directory, adapter, or Hub id"})
     stage: str = field(metadata={"help": f"who trains: {', '.join(STAGES)}"})
     model_revision: str | None = field(default=None, metadata={"help": "branch, tag or commit on the Hub"})
-    dtype: str = field(default="auto", metadata={"help": "precision of frozen weights (auto: the checkpoint's)"})
+    dtype: str = field(
+        default="auto", metadata={"help": "precision of frozen weights (auto: as it fits checkpoint and device)"}
+    )
     attn_implementation: str | None = field(default=None, metadata={"help": "e.g. sdpa or flash_attention_2"})
     lora_rank: int | None = field(default=None, metadata={"help": "rank of LoRA (the stage's)"})
     lora_alpha: float | None = field(default=None, metadata={"help": "scale of LoRA (twice the rank)"})
@@ -61,6 +66,8 @@ class ModelArguments:
     )
 
     def __post_init__(self):
+        if self.dtype not in _DTYPES:
+            raise InputError(f"dtype is {self.dtype!r}: choose one of {', '.join(_DTYPES)}.", field="dtype")
         rates = _read_mapping("learning_rates", self.learning_rates) or {}
         try:
             self.learning_rates = {str(module): float(rate) for module, rate in rates.items()}
@@ -212,6 +219,12 @@ class Recipe:
     model: ModelArguments
     data: DataArguments
     training: LlavaSTTrainingConfig
+
+    @property
+    def dtype(self) -> str:
+        """Precision of frozen weights; `"auto"` stays where it is that of the checkpoint."""
+        is_mixed = self.training.bf16 or self.training.fp16
+        return "float32" if self.model.dtype == "auto" and not is_mixed else self.model.dtype
 
     @property
     def plan(self) -> StagePlan:
