@@ -145,15 +145,20 @@ def check_folder(flag: str, name: str | None) -> None:
     """Say so where a folder is meant that does not exist, before it is taken for a repository's name."""
     if name is not None and not name.strip():
         raise CommandError(f"{flag} is empty: give a directory, or a repository on the Hub.")
-    is_path = name is not None and (name.startswith((".", "/", "~")) or name.endswith("/"))
-    if is_path and not Path(name).expanduser().is_dir():
+    if name is not None and _is_path(name) and not Path(name).expanduser().is_dir():
         raise CommandError(f"{flag} is {name}: no such folder.")
-    if name is not None and not Path(name).exists():
-        _check_hub(flag, name)
+    if name is not None:
+        check_repository(flag, name)
 
 
-def _check_hub(flag: str, name: str) -> None:
+def _is_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.endswith("/")
+
+
+def check_repository(flag: str, name: str) -> None:
     """Use what the cache has of a repository where the Hub does not answer: asking again would take minutes."""
+    if _is_path(name) or Path(name).exists():
+        return
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE or _answers(constants.ENDPOINT):

@@ -1,7 +1,9 @@
 """What would end a run, found before any weight is read: model, precision, disk, and the records themselves."""
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,7 @@ def check_run(
         `InputError`: With all that was found, on one line.
     """
     problems: list[str] = []
+    counter = None
 
     @contextmanager
     def noting():
@@ -59,7 +62,7 @@ def check_run(
         except InputError as error:
             problems.append(str(error))
 
-    for check in checks:
+    for check in (partial(check_folder, Path(recipe.training.output_dir)), *checks):
         with noting():
             check()
     with noting():
@@ -70,8 +73,6 @@ def check_run(
             check_precision(model, recipe.training)
         with noting():
             check_disk(model, recipe, plan)
-    counter = None
-    with noting():
         counter = make_counter(recipe)
         check_num_frames(recipe.data, counter.processor)
     for name, some in records.items():
@@ -114,7 +115,8 @@ def check_precision(model: nn.Module, args: LlavaSTTrainingConfig) -> None:
     if len(dtypes) > 1 and not (args.bf16 or args.fp16):
         names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
         raise InputError(
-            f"the weights are {names}, and neither bf16 nor fp16 is on: set dtype to auto or float32, or bf16 to true on a GPU."
+            f"the weights are {names}, and neither bf16 nor fp16 is on: set dtype to auto or float32, or, on a GPU, "
+            "bf16 to true."
         )
 
 
@@ -128,12 +130,17 @@ def check_num_frames(data: DataArguments, processor: LlavaSTProcessor) -> None:
         )
 
 
+def check_folder(folder: Path) -> None:
+    """Raise `InputError` where a run cannot make its folder, or write into it."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        problem = "cannot be written to" if existing.is_dir() else "is a file"
+        raise InputError(f"output_dir is {folder}, but {existing} {problem}: name another.", field="output_dir")
+
+
 def check_disk(model: nn.Module, recipe: Recipe, plan: StagePlan) -> None:
-    """Raise `InputError` where the disk has no room for the checkpoints of a run, or its folder cannot be made."""
-    args, output_dir = recipe.training, Path(recipe.training.output_dir)
-    existing = next(path for path in (output_dir, *output_dir.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise InputError(f"output_dir is {output_dir}, but {existing} is a file: name another.", field="output_dir")
+    """Raise `InputError` where the disk has no room for the checkpoints of a run."""
+    args = recipe.training
     sizes = {"trained": 0, "all": 0}
     for parameter in model.parameters():
         num_bytes = parameter.numel() * parameter.element_size()
@@ -145,7 +152,7 @@ def check_disk(model: nn.Module, recipe: Recipe, plan: StagePlan) -> None:
     num_bytes = saved + saves * checkpoint * ((args.save_total_limit or 1) + 1)  # the next before the oldest goes
     if find_source(recipe.model.model_name_or_path, recipe.model.model_revision).adapter is not None:
         num_bytes += sizes["all"]  # merged into its base first
-    check_space(output_dir, num_bytes)
+    check_space(args.output_dir, num_bytes)
 
 
 def _check_all(
