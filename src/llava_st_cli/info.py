@@ -70,9 +70,7 @@ def read_facts(model: str) -> dict[str, object]:
 
 def read_adapter_facts(adapter: "SourceFiles") -> dict[str, object]:
     """Return what the config of an adapter says."""
-    from llava_st_hf.inference.loading import ADAPTER_CONFIG
-
-    content = adapter.read_json(ADAPTER_CONFIG)
+    content = adapter.read_json("adapter_config.json")
     full = content.get("modules_to_save") or []
     rows = [f"rows of {name}" for name in content.get("trainable_token_indices") or {}]
     return {

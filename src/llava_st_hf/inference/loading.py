@@ -21,7 +21,7 @@ from ..utils.run_manifest import RunManifest
 
 logger = logging.getLogger(__name__)
 
-ADAPTER_CONFIG = "adapter_config.json"
+_ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _MERGED_FROM = "merged_from.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
@@ -52,7 +52,7 @@ def find_model_folder(name_or_path: str | Path) -> str:
         name_or_path (`str` or `Path`): A directory, or a repository on the Hub.
     """
     folder = Path(name_or_path)
-    if not folder.is_dir() or any((folder / name).exists() for name in ("config.json", ADAPTER_CONFIG)):
+    if not folder.is_dir() or any((folder / name).exists() for name in ("config.json", _ADAPTER_CONFIG)):
         return str(name_or_path)
     numbers = [int(match[1]) for path in folder.iterdir() if (match := _CHECKPOINT.fullmatch(path.name))]
     if not numbers:
@@ -75,12 +75,12 @@ def find_source(name_or_path: str | Path, revision: str | None = None) -> ModelS
     """
     name_or_path = find_model_folder(name_or_path)
     files = SourceFiles(name_or_path, {"revision": revision})
-    if files.find("config.json") is not None or files.find(ADAPTER_CONFIG) is None:
+    if files.find("config.json") is not None or files.find(_ADAPTER_CONFIG) is None:
         return ModelSource(str(name_or_path), revision)
-    with input_errors(f"{ADAPTER_CONFIG} of {name_or_path} cannot be read ({{}}): fetch it again."):
-        content: dict[str, Any] = files.read_json(ADAPTER_CONFIG)
+    with input_errors(f"{_ADAPTER_CONFIG} of {name_or_path} cannot be read ({{}}): fetch it again."):
+        content: dict[str, Any] = files.read_json(_ADAPTER_CONFIG)
     if not (base := content.get("base_model_name_or_path")):
-        raise InputError(f"base_model_name_or_path is missing in {ADAPTER_CONFIG} of {name_or_path}: name the base.")
+        raise InputError(f"base_model_name_or_path is missing in {_ADAPTER_CONFIG} of {name_or_path}: name the base.")
     return ModelSource(base, content.get("revision"), files)
 
 
@@ -113,7 +113,7 @@ def _load_config(source: ModelSource) -> LlavaSTConfig:
         if source.adapter is None:
             raise
         raise InputError(
-            f"base_model_name_or_path is {source.base!r} in {ADAPTER_CONFIG} of {source.adapter.source}, which "
+            f"base_model_name_or_path is {source.base!r} in {_ADAPTER_CONFIG} of {source.adapter.source}, which "
             "cannot be loaded: give the path of the base model there."
         ) from error
 
@@ -160,7 +160,7 @@ def _merge_adapter(model: LlavaSTForConditionalGeneration, adapter: SourceFiles)
 
     weights = _find_weights(adapter)
     dtype = model.dtype
-    adapted = PeftModel(model, PeftConfig.from_pretrained(Path(adapter.find(ADAPTER_CONFIG)).parent))
+    adapted = PeftModel(model, PeftConfig.from_pretrained(Path(adapter.find(_ADAPTER_CONFIG)).parent))
     stored = load_file(weights)
     required = get_peft_model_state_dict(adapted).keys()
     _check_names(f"adapter {adapter.source!r}", required - stored.keys(), stored.keys() - required)
@@ -267,7 +267,6 @@ def make_meta_model(
 
 
 __all__ = [
-    "ADAPTER_CONFIG",
     "ModelSource",
     "find_model_folder",
     "find_source",

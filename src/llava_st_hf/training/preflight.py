@@ -195,8 +195,9 @@ def _check_usable(name: str, summary: CheckSummary) -> None:
 
 
 def _take(records: Records, count: int) -> list[Sample | SkippedRecord]:
-    """Return so many records, evenly from all of them."""
-    places = np.linspace(0, len(records) - 1, min(count, len(records))).astype(int)
+    """Return so many records, evenly from all of one epoch."""
+    length = records.epoch_length if isinstance(records, Mixture) else len(records)
+    places = np.linspace(0, length - 1, min(count, length)).astype(int)
     return [records[int(place)] for place in places]
 
 
