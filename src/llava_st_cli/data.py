@@ -53,6 +53,10 @@ class Remarks:
     num_frames: Annotated[
         int | None, option("N", "frames of a clip that annotations in seconds get boxes for (100)")
     ] = None
+    box_format: Annotated[Literal["xyxy", "xywh"] | None, option(None, "of boxes of one's own (xyxy)")] = None
+    unit: Annotated[
+        Literal["pixels", "fraction", "thousandth"] | None, option(None, "of boxes of one's own (pixels)")
+    ] = None
 
 
 @app.callback(invoke_without_command=True, epilog="`llava-st data COMMAND --help` explains a command.")

@@ -150,7 +150,7 @@ def test_a_dataclass_stands_for_its_options():
     assert found == [(3, Pair(1, 5), 7)]
 
 
-@pytest.mark.parametrize("name", ["owner/name", "nmae"])
+@pytest.mark.parametrize("name", ["owner/name", "some-model"])
 def test_without_network_a_wrong_name_is_said_at_once(monkeypatch, tmp_path, name):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))

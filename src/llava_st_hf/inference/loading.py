@@ -208,7 +208,9 @@ def prepare_base(
     """
     adapter = find_source(name_or_path, revision).adapter
     if adapter is None:
-        return str(name_or_path)
+        # An adapter names its base, and may be asked from another folder.
+        folder = find_model_folder(name_or_path)
+        return str(Path(folder).resolve()) if Path(folder).is_dir() else folder
     merged = Path(output_dir).resolve() / "merged_base"
     weights = Path(_find_weights(adapter)).resolve()
     origin = {"weights": str(weights), "modified_ns": weights.stat().st_mtime_ns}
