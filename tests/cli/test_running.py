@@ -118,7 +118,8 @@ def test_errors_of_libraries_say_what_they_are_about():
     assert summarize_error(ValueError()) == "ValueError"
 
 
-def test_a_folder_that_is_meant_is_there(tmp_path):
+def test_a_folder_that_is_meant_is_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # as the user has set it: nothing is asked
     for name in (None, "me/model", str(tmp_path), f"{tmp_path}/"):
         check_folder("--model", name)
     for name in ("", " ", "./nowhere", "nowhere/", "~/no/where"):
