@@ -1,6 +1,7 @@
 """Recipes: what is read, what is refused, and that every YAML of the repository runs dry."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from llava_st_hf.data.shapes import ShapesDataset, write_shapes
 from llava_st_hf.data.skips import SkipReport
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.training import recipe as recipe_module
+from llava_st_hf.training import run as run_module
 from llava_st_hf.training.recipe import read_recipe
 from llava_st_hf.training.run import (
     check_settings,
@@ -22,6 +24,7 @@ from llava_st_hf.training.run import (
     prepare_folder,
     read_mixtures,
     run_recipe,
+    save_whole,
     settle_num_frames,
 )
 from llava_st_hf.training.stages import get_stage
@@ -209,6 +212,38 @@ def test_a_run_that_begins_anew_takes_nothing_of_one_that_failed(tmp_path):
     (run / "grounding" / "step-2").mkdir(parents=True)
     prepare_folder(recipe, resumes=False)
     assert [path.name for path in run.iterdir()] == ["run.json"]
+
+
+class Saver:
+    """What `save_whole` asks of a trainer."""
+
+    def __init__(self, fails: bool = False):
+        self.fails, self.hub_model_id = fails, "me/mine"
+        self.accelerator = SimpleNamespace(wait_for_everyone=lambda: None)
+        self.args = SimpleNamespace(should_save=True, push_to_hub=True, hub_token=None, hub_revision=None)
+
+    def save_model(self, folder: str, _internal_call: bool) -> None:
+        Path(folder).mkdir(parents=True)
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            (Path(folder) / name).write_text(name)
+            if self.fails:
+                raise OSError("the disk is full")
+
+
+def test_what_is_saved_appears_whole_and_is_sent_then(tmp_path, monkeypatch):
+    sent = []
+    monkeypatch.setattr(
+        run_module, "upload_folder", lambda **options: sent.append(sorted(path.name for path in tmp_path.iterdir()))
+    )
+    with pytest.raises(OSError, match="full"):
+        save_whole(Saver(fails=True), tmp_path, "# Card")
+    assert not (tmp_path / "adapter_config.json").exists()
+    moved = []
+    move = run_module.move_whole
+    monkeypatch.setattr(run_module, "move_whole", lambda path, target: (moved.append(path.name), move(path, target)))
+    save_whole(Saver(), tmp_path, "# Card")
+    assert moved == ["README.md", "adapter_model.safetensors", "adapter_config.json"]
+    assert sent == [sorted(moved)]
 
 
 def test_boxes_are_for_the_frames_that_are_sampled(tmp_path, checkpoint):

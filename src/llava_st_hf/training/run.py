@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import upload_folder
 from torch import nn
 from transformers import set_seed
 from transformers.trainer_utils import TrainOutput
@@ -306,13 +307,22 @@ def save_whole(trainer: LlavaSTTrainer, folder: Path, card: str) -> None:
     if trainer.args.should_save:
         shutil.rmtree(staging, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
-    trainer.save_model(str(staging))
+    trainer.save_model(str(staging), _internal_call=True)  # else the Hub would get the folder as it is now
     trainer.accelerator.wait_for_everyone()
     if trainer.args.should_save:
         (staging / "README.md").write_text(card, encoding="utf-8")
         for path in sorted(staging.iterdir(), key=lambda path: (path.name.endswith("config.json"), path.name)):
             move_whole(path, folder / path.name)
         staging.rmdir()
+        if trainer.args.push_to_hub:
+            upload_folder(
+                repo_id=trainer.hub_model_id,
+                folder_path=folder,
+                token=trainer.args.hub_token,
+                revision=trainer.args.hub_revision,
+                commit_message="End of training",
+                ignore_patterns=["_*", "checkpoint-*", f"{_GROUNDING}/*"],
+            )
 
 
 def make_skip_report(records: Records | None, path: Path, max_skip_share: float | None = None) -> SkipReport:
