@@ -156,15 +156,20 @@ def check(
         print_summary()
         raise
     print_summary()
-    share = opened.max_skip_share
-    if lost := sorted({source for source, _ in summary.skips} & opened.required_sources):
-        raise CommandError(f"the required source {lost[0]!r} has records that cannot be used.")
-    if summary.skip_share > share:
-        raise CommandError(
-            f"{summary.num_skipped} of {total} records cannot be used, more than the share of {share:g}."
-        )
     if not total:
         raise CommandError(f"{data} has no records.")
+    refuse_too_many_skips(summary, opened)
+
+
+def refuse_too_many_skips(summary: "CheckSummary", opened: "OpenedRecords") -> None:
+    """End a check with an error where more records cannot be used than may be left out."""
+    if lost := sorted({source for source, _ in summary.skips} & opened.required_sources):
+        raise CommandError(f"the required source {lost[0]!r} has records that cannot be used.")
+    if summary.skip_share > opened.max_skip_share:
+        raise CommandError(
+            f"{summary.num_skipped} of {len(opened.records)} records cannot be used, more than the share of "
+            f"{opened.max_skip_share:g}."
+        )
 
 
 def is_recipe(path: str) -> bool:
