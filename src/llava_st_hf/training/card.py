@@ -8,6 +8,7 @@ from transformers import TrainerState
 from ..checkpoints.reading import name_source
 from ..data.mixture import Mixture
 from ..hub.cards import escape_cell, render_model_card
+from ..processing.processing_llava_st import LlavaSTProcessor
 from ..utils.tables import format_table
 from .recipe import Recipe
 
@@ -15,7 +16,7 @@ _NOT_METRICS = ("runtime", "per_second", "skipped_records")
 
 
 def render_training_card(
-    recipe: Recipe, state: TrainerState, train_records: Sequence, num_frames: int, num_skipped: int
+    recipe: Recipe, state: TrainerState, train_records: Sequence, processor: LlavaSTProcessor, num_skipped: int
 ) -> str:
     """
     Render the card of a run that is done.
@@ -24,7 +25,7 @@ def render_training_card(
         recipe (`Recipe`): The run.
         state (`TrainerState`): Its steps and logs.
         train_records (`Sequence`): What it was trained on.
-        num_frames (`int`): Frames that were sampled of each clip.
+        processor (`LlavaSTProcessor`): Says how many frames it samples, where the recipe does not.
         num_skipped (`int`): Records that could not be used.
 
     Returns:
@@ -54,7 +55,7 @@ def render_training_card(
         num_steps=state.global_step,
         batch_size=args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
         seed=args.seed,
-        num_frames=num_frames,
+        num_frames=recipe.data.num_frames or processor.video_processor.num_frames,
         data_table=format_table(("source", "records", "per epoch"), rows, markdown=True),
         loss=f"{losses[-1]:.4g}" if losses else None,
         num_skipped=num_skipped,

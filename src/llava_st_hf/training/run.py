@@ -95,11 +95,8 @@ def run_recipe(
         show(describe_benchmark(benchmark))
 
     # 2. What would end the run.
-    data = recipe.data
-    named = {"mixture" if data.mixture else "st_shapes": train_records}
-    if eval_records is not None:
-        named["eval_mixture" if data.eval_mixture else "eval_st_shapes"] = eval_records
-    check_run(recipe, plan, named, show, [partial(check_settings, recipe)], all_records=dry_run)
+    records = name_records(recipe.data, train_records, eval_records)
+    check_run(recipe, plan, records, show, [partial(check_settings, recipe)], all_records=dry_run)
     if dry_run:
         return None
     checkpoint = choose_checkpoint(args)
@@ -113,14 +110,8 @@ def run_recipe(
 
     # 4. How it is trained.
     folder = Path(args.output_dir)
-    collator = LlavaSTDataCollator(
-        processor,
-        make_skip_report(train_records, folder / _SKIPPED, recipe.data.max_skip_share),
-        max_length=args.max_length,
-        truncation=recipe.data.truncation,
-        num_frames=recipe.data.num_frames,
-        return_task_ids=True,
-    )
+    report = make_skip_report(train_records, folder / _SKIPPED, recipe.data.max_skip_share)
+    collator = make_collator(recipe, processor, report)
     trainer = LlavaSTTrainer(
         model,
         args,
@@ -135,12 +126,18 @@ def run_recipe(
 
     # 5. What ships.
     trainer.save_state()
-    num_frames = recipe.data.num_frames or processor.video_processor.num_frames
-    num_skipped = len(read_skip_report(folder / _SKIPPED))
-    card = render_training_card(recipe, trainer.state, train_records, num_frames, num_skipped)
-    save_whole(trainer, folder, card)
+    skipped = read_skip_report(folder / _SKIPPED)
+    save_whole(trainer, folder, render_training_card(recipe, trainer.state, train_records, processor, len(skipped)))
     show(describe_skips(folder / _SKIPPED))
     return result
+
+
+def name_records(data: DataArguments, train_records: Records, eval_records: Records | None) -> dict[str, Records]:
+    """Return what is trained on and held out by the keys of the recipe that name it."""
+    named = {"mixture" if data.mixture else "st_shapes": train_records}
+    if eval_records is not None:
+        named["eval_mixture" if data.eval_mixture else "eval_st_shapes"] = eval_records
+    return named
 
 
 def settle_num_frames(recipe: Recipe) -> None:
@@ -227,6 +224,18 @@ def load_trained(recipe: Recipe, plan: StagePlan) -> tuple[nn.Module, LlavaSTPro
     processor = LlavaSTProcessor.from_pretrained(base, revision=revision)
     model = load_model(base, recipe.dtype, source.attn_implementation, revision)
     return apply_stage(model, plan, get_media_token_ids(processor)), processor
+
+
+def make_collator(recipe: Recipe, processor: LlavaSTProcessor, report: SkipReport) -> LlavaSTDataCollator:
+    """Make what turns records into batches, as the recipe has it."""
+    return LlavaSTDataCollator(
+        processor,
+        report,
+        max_length=recipe.training.max_length,
+        truncation=recipe.data.truncation,
+        num_frames=recipe.data.num_frames,
+        return_task_ids=True,
+    )
 
 
 def make_shapes(name: str, settings: dict[str, Any]) -> ShapesDataset:

@@ -7,7 +7,6 @@ from PIL import Image
 from video_files import encode, rotate_mp4
 
 from llava_st_hf.data.media_probe import probe_image, probe_media, probe_video
-from llava_st_hf.data.media_probe import probe_image, probe_video
 from llava_st_hf.data.readers.registry import guess_format
 from llava_st_hf.data.readers.user_jsonl import UserJsonlReader
 from llava_st_hf.data.samples import Sample
