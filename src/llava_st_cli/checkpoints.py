@@ -1,12 +1,12 @@
-"""`llava-st convert` and `llava-st init`: checkpoints of other layouts and other models."""
+"""`llava-st convert`, `init` and `merge`: checkpoints of other layouts, other models, and adapters."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from .options import Quiet, ShardSize, argument, option
-from .running import Command, check_folder, say
+from .running import Command, check_folder, say, silence_transformers
 
 if TYPE_CHECKING:
     from llava_st_hf.checkpoints import WrittenCheckpoint
@@ -65,6 +65,35 @@ def init(
         quiet=quiet,
     )
     _report(written)
+
+
+class MergeCommand(Command):
+    """Needs what the extra `train` brings."""
+
+    extra = "train"
+
+
+@app.command(cls=MergeCommand)
+def merge(
+    adapter: Annotated[str, argument("ADAPTER", "folder of an adapter or of its run, or a repository on the Hub")],
+    destination: Annotated[Path, option("DIR", "folder to write: new or empty", "--to")],
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], option(None, "type of the weights; auto: the base's")
+    ] = "auto",
+    max_shard_size: ShardSize = "2GB",
+    quiet: Quiet = False,
+) -> None:
+    """
+    Merge an adapter into the model that it was trained on.
+
+    Written are model, tokenizer, processor, generation config and card; the folder appears when it is whole.
+    """
+    check_folder("ADAPTER", adapter)
+    from llava_st_hf.checkpoints import merge_checkpoint
+
+    if quiet:
+        silence_transformers()
+    _report(merge_checkpoint(adapter, destination, dtype, max_shard_size))
 
 
 def _report(written: "WrittenCheckpoint") -> None:

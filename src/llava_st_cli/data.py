@@ -19,11 +19,16 @@ if TYPE_CHECKING:
     from llava_st_hf.data.tools.opening import OpenedRecords
     from llava_st_hf.hub import SourceFacts
 
+_RECIPE_KEYS = {"stage", "model_name_or_path"}
 _NUM_FRAMES = 100  # sampled of a clip whose truth is drawn
 
 app = typer.Typer()
 DataPath = Annotated[
-    str, argument("DATA", "a mixture (.yaml), a file of annotations, a folder of Parquet files, or st-shapes")
+    str,
+    argument(
+        "DATA",
+        "a mixture or a recipe to check (.yaml), a file of annotations, a folder of Parquet files, or st-shapes",
+    ),
 ]
 ProcessorName = Annotated[str | None, option("DIR_OR_ID", "count tokens as this processor writes them")]
 Report = Annotated[Path | None, option("FILE", "write the records left out, as JSONL")]
@@ -47,6 +52,10 @@ class Remarks:
     task: Annotated[str | None, task_option("where the format leaves a choice")] = None
     num_frames: Annotated[
         int | None, option("N", "frames of a clip that annotations in seconds get boxes for (100)")
+    ] = None
+    box_format: Annotated[Literal["xyxy", "xywh"] | None, option(None, "of boxes of one's own (xyxy)")] = None
+    unit: Annotated[
+        Literal["pixels", "fraction", "thousandth"] | None, option(None, "of boxes of one's own (pixels)")
     ] = None
 
 
@@ -96,10 +105,11 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """
-    Look at every record before a training does.
+    Look at every record before a training does; of a recipe, at all that would end its run.
 
     \b
     examples:
+      llava-st data check recipes/custom_grounding_lora/sft.yaml
       llava-st data check mixture.yaml --processor LLaVA-ST-Qwen2-7B --report skipped.jsonl
       llava-st data check train.jsonl --data-folder clips --decode full --workers 8
     """
@@ -107,6 +117,10 @@ def check(
     if num_workers < 0:
         raise CommandError(f"--workers is {num_workers}: give 0, which does all in one process, or more.")
     running.check_folder("--processor", processor)
+    if is_recipe(data):
+        said = {**vars(remarks), "processor": processor, "report": report, "max_skip_share": max_skip_share}
+        check_recipe(data, [name for name, value in said.items() if value is not None])
+        return
     opened = open_data(data, remarks, max_skip_share)
     from llava_st_hf.data.skips import SkipReport, check_report
     from llava_st_hf.data.tools.check import CheckSummary, check_records
@@ -142,15 +156,42 @@ def check(
         print_summary()
         raise
     print_summary()
-    share = opened.max_skip_share
-    if lost := sorted({source for source, _ in summary.skips} & opened.required_sources):
-        raise CommandError(f"the required source {lost[0]!r} has records that cannot be used.")
-    if summary.skip_share > share:
-        raise CommandError(
-            f"{summary.num_skipped} of {total} records cannot be used, more than the share of {share:g}."
-        )
     if not total:
         raise CommandError(f"{data} has no records.")
+    refuse_too_many_skips(summary, opened)
+
+
+def refuse_too_many_skips(summary: "CheckSummary", opened: "OpenedRecords") -> None:
+    """End a check with an error where more records cannot be used than may be left out."""
+    if lost := sorted({source for source, _ in summary.skips} & opened.required_sources):
+        raise CommandError(f"the required source {lost[0]!r} has records that cannot be used.")
+    if summary.skip_share > opened.max_skip_share:
+        raise CommandError(
+            f"{summary.num_skipped} of {len(opened.records)} records cannot be used, more than the share of "
+            f"{opened.max_skip_share:g}."
+        )
+
+
+def is_recipe(path: str) -> bool:
+    """Tell a recipe from a mixture by its keys."""
+    if Path(path).suffix.lower() not in (".yaml", ".yml") or not Path(path).is_file():
+        return False
+    from llava_st_hf.utils.checked_settings import read_yaml
+
+    content = read_yaml(path, "mixture or recipe")
+    return isinstance(content, dict) and "datasets" not in content and bool(_RECIPE_KEYS & content.keys())
+
+
+def check_recipe(path: str, said: Sequence[str]) -> None:
+    """Do what `llava-st train --dry-run` does; what a recipe says itself cannot be said beside it."""
+    if said:
+        raise CommandError(f"--{said[0].replace('_', '-')} is given, but {path} is a recipe, which says that itself.")
+    from llava_st_hf.training import read_recipe, run_recipe
+
+    recipe = read_recipe(path)
+    running.check_repository("model_name_or_path", recipe.model.model_name_or_path)
+    run_recipe(recipe, report=lambda text: print(running.clean(text), flush=True), dry_run=True)
+    print(f"next: llava-st train {path}")
 
 
 def advise(summary: "CheckSummary", data: str, report: Path | None, processor: str | None) -> str:

@@ -4,13 +4,16 @@ import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .ground import Outputs, Question, answer
 from .options import ModelChoice, PrintJson, expand_dataclasses, flag, option
 from .running import Command, CommandError, check_folder, naming
+
+if TYPE_CHECKING:
+    from llava_st_hf.modeling.conversion_llava_st import SourceFiles
 
 app = typer.Typer()
 
@@ -42,15 +45,18 @@ def read_facts(model: str) -> dict[str, object]:
     import torch
 
     from llava_st_hf import LlavaSTForConditionalGeneration
-    from llava_st_hf.inference.loading import load_config
+    from llava_st_hf.inference.loading import find_model_folder, find_source, load_config
 
     with naming(f"--model {model}", "read"):
-        config = load_config(model)
+        folder = find_model_folder(model)
+        adapter = find_source(folder).adapter
+        config = load_config(folder)
     with torch.device("meta"):
         parameters = sum(p.numel() for p in LlavaSTForConditionalGeneration(config).parameters())
     vision, text = config.vision_config, config.text_config
     return {
-        "model": model,
+        "model": folder,
+        **({} if adapter is None else read_adapter_facts(adapter)),
         "parameters": parameters,
         "vision": f"{vision.num_hidden_layers} layers, width {vision.hidden_size}, {vision.image_size} px",
         "language": f"{text.num_hidden_layers} layers, width {text.hidden_size}",
@@ -59,6 +65,18 @@ def read_facts(model: str) -> dict[str, object]:
         "coordinate tokens": f"{config.num_temporal_tokens} time, {config.num_spatial_tokens} height and width each",
         "patches of a frame": config.patch_grid_size**2,
         "fast stream spliced": config.splice_fast_tokens,
+    }
+
+
+def read_adapter_facts(adapter: "SourceFiles") -> dict[str, object]:
+    """Return what the config of an adapter says."""
+    content = adapter.read_json("adapter_config.json")
+    full = content.get("modules_to_save") or []
+    rows = [f"rows of {name}" for name in content.get("trainable_token_indices") or {}]
+    return {
+        "adapter of": content.get("base_model_name_or_path"),
+        "adapter": f"{content.get('peft_type')} of rank {content.get('r')}, alpha {content.get('lora_alpha')}",
+        "trained in full": ", ".join([*full, *rows]) or "nothing",
     }
 
 

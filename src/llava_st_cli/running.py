@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 EXIT_CODES = "exit codes: 0 answered, 1 input, output or model could not be used, 2 wrong arguments, 130 interrupted"
 _MODULES_OF_EXTRAS = {"accelerate", "datasets", "jinja2", "matplotlib", "peft", "pyarrow", "trl", "yaml"}
+_MAX_WAIT_SECONDS = 3
 _NO_OPTION = re.compile(r"-\.?\d|-.* |-$", re.DOTALL)  # a negative number, a sentence, or a dash
 
 
@@ -143,9 +145,51 @@ def check_folder(flag: str, name: str | None) -> None:
     """Say so where a folder is meant that does not exist, before it is taken for a repository's name."""
     if name is not None and not name.strip():
         raise CommandError(f"{flag} is empty: give a directory, or a repository on the Hub.")
-    is_path = name is not None and (name.startswith((".", "/", "~")) or name.endswith("/"))
-    if is_path and not Path(name).expanduser().is_dir():
+    if name is not None and _is_path(name) and not Path(name).expanduser().is_dir():
         raise CommandError(f"{flag} is {name}: no such folder.")
+    if name is not None:
+        check_repository(flag, name)
+
+
+def _is_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.endswith("/")
+
+
+def check_repository(flag: str, name: str) -> None:
+    """Use what the cache has of a repository where the Hub does not answer: asking again would take minutes."""
+    if _is_path(name) or Path(name).exists():
+        return
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or _answers(constants.ENDPOINT):
+        return
+    if not (Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}").is_dir():
+        raise CommandError(
+            f"{flag} is {name}: no such folder, and the Hub cannot be reached: check the name, or the network."
+        )
+    constants.HF_HUB_OFFLINE = True
+
+
+def _answers(address: str) -> bool:
+    """Tell within seconds whether an address answers, also where looking up its name takes longer."""
+    import urllib.error
+    import urllib.request
+
+    answers: list[bool] = []
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=_MAX_WAIT_SECONDS).close()
+            answers.append(True)
+        except urllib.error.HTTPError:
+            answers.append(True)
+        except (OSError, ValueError):
+            pass
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_MAX_WAIT_SECONDS)
+    return bool(answers)
 
 
 # What is shown ---------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .options import argument, flag
-from .running import Command, CommandError, check_exists, is_for_users, say
+from .running import Command, CommandError, check_exists, check_repository, is_for_users, say
 
 app = typer.Typer()
 
@@ -53,6 +53,7 @@ def train(
     from llava_st_hf.training import read_recipe, run_recipe
 
     content = read_recipe(recipe, ctx.args)
+    check_repository("model_name_or_path", content.model.model_name_or_path)
     try:
         run_recipe(content, report=say, dry_run=dry_run)
     except Exception as error:

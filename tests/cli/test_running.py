@@ -1,12 +1,16 @@
 """What all commands share: what is an option, what an error becomes, and what a terminal must not see."""
 
 import inspect
+import threading
 import typing
+import urllib.error
 from dataclasses import dataclass
 
 import pytest
 import typer
+from huggingface_hub import constants
 
+from llava_st_cli import running
 from llava_st_cli.options import argument, expand_dataclasses, flag, option
 from llava_st_cli.running import Command, CommandError, check_folder, clean, naming, summarize_error
 from llava_st_hf import InputError
@@ -114,7 +118,8 @@ def test_errors_of_libraries_say_what_they_are_about():
     assert summarize_error(ValueError()) == "ValueError"
 
 
-def test_a_folder_that_is_meant_is_there(tmp_path):
+def test_a_folder_that_is_meant_is_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # as the user has set it: nothing is asked
     for name in (None, "me/model", str(tmp_path), f"{tmp_path}/"):
         check_folder("--model", name)
     for name in ("", " ", "./nowhere", "nowhere/", "~/no/where"):
@@ -144,3 +149,41 @@ def test_a_dataclass_stands_for_its_options():
     ]
     add(factor=3, first=1, second=5, last=7)
     assert found == [(3, Pair(1, 5), 7)]
+
+
+@pytest.mark.parametrize("name", ["owner/name", "some-model"])
+def test_without_network_a_wrong_name_is_said_at_once(monkeypatch, tmp_path, name):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(CommandError, match=f"--model is {name}: no such folder, and the Hub cannot be reached"):
+        check_folder("--model", name)
+    # What was fetched before is used, and the Hub is not asked for each file again.
+    (tmp_path / f"models--{name.replace('/', '--')}").mkdir()
+    check_folder("--model", name)
+    assert constants.HF_HUB_OFFLINE
+
+
+def test_a_hub_that_says_no_can_be_reached(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise urllib.error.HTTPError("http://hub", 404, "not here", None, None)
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    check_folder("--model", "owner/name")
+    assert not constants.HF_HUB_OFFLINE
+
+
+def test_a_hub_that_does_not_answer_is_waited_for_briefly(monkeypatch):
+    monkeypatch.setattr(running, "_MAX_WAIT_SECONDS", 0.01)
+    is_over = threading.Event()
+
+    def wait(*args, **kwargs):
+        is_over.wait(10)
+        raise TimeoutError
+
+    monkeypatch.setattr("urllib.request.urlopen", wait)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(CommandError, match="cannot be reached"):
+        check_folder("--model", "owner/name")
+    is_over.set()

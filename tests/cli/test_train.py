@@ -5,6 +5,7 @@ import re
 import sys
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -146,9 +147,11 @@ def test_errors_are_one_line(recipe, capsys):
 
 def test_keys_are_handed_on_as_they_are(recipe, monkeypatch):
     given = ["--max_steps", "-1", "--learning_rates", '{"packer": -1e-5}', "--output_dir=-x y", "--seed", "3"]
-    read = []
+    read, content = [], SimpleNamespace(model=SimpleNamespace(model_name_or_path="."))
     monkeypatch.setattr("llava_st_hf.training.run.run_recipe", lambda *arguments, **options: None)
-    monkeypatch.setattr("llava_st_hf.training.recipe.read_recipe", lambda path, overrides: read.append(overrides))
+    monkeypatch.setattr(
+        "llava_st_hf.training.recipe.read_recipe", lambda path, overrides: read.append(overrides) or content
+    )
     assert main(["train", str(recipe), *given[:4], "--dry-run", *given[4:]]) == 0
     assert read == [given]
 

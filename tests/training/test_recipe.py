@@ -1,6 +1,7 @@
 """Recipes: what is read, what is refused, and that every YAML of the repository runs dry."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,14 +15,17 @@ from llava_st_hf.data.shapes import ShapesDataset, write_shapes
 from llava_st_hf.data.skips import SkipReport
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.training import recipe as recipe_module
+from llava_st_hf.training import run as run_module
 from llava_st_hf.training.recipe import read_recipe
 from llava_st_hf.training.run import (
-    check_num_frames,
+    check_settings,
     choose_checkpoint,
     describe_skips,
+    prepare_folder,
     read_mixtures,
-    record_settings,
     run_recipe,
+    save_whole,
+    settle_num_frames,
 )
 from llava_st_hf.training.stages import get_stage
 
@@ -68,7 +72,7 @@ def test_the_best_checkpoint_has_the_smallest_loss_or_the_greatest_metric(tmp_pa
 def test_a_dry_run_shows_the_rates_of_the_run(tmp_path, checkpoint):
     shown = []
     run_recipe(read_recipe(write(tmp_path, model_name_or_path=str(checkpoint))), report=shown.append, dry_run=True)
-    rows = [line.split() for line in shown[-1].splitlines()]
+    rows = [line.split() for text in shown for line in text.splitlines()]
     rates = {words[0]: float(words[-2]) for words in rows if words[0] in ("packer", "language_model")}
     plan = get_stage(MINIMAL["stage"])
     assert rates == {name: plan.get_row(name).learning_rate for name in rates}
@@ -189,12 +193,57 @@ def test_a_run_is_never_gone_on_with_by_accident(tmp_path):
 
 def test_a_run_goes_on_with_the_settings_it_began_with(tmp_path):
     path = write(tmp_path)
-    record_settings(read_recipe(path), resumes=False)
-    record_settings(read_recipe(path), resumes=True)
+    prepare_folder(read_recipe(path), resumes=False)
+    (tmp_path / "run" / "checkpoint-3").mkdir()
+    resumed = ["--resume_from_checkpoint", "true"]
+    check_settings(read_recipe(path, resumed))
+    prepare_folder(read_recipe(path, resumed), resumes=True)
     with pytest.raises(InputError, match="with seed=42, and now seed is 1"):
-        record_settings(read_recipe(path, ["--seed", "1"]), resumes=True)
+        check_settings(read_recipe(path, [*resumed, "--seed", "1"]))
     with pytest.raises(InputError, match="and now num_frames is 4"):
-        record_settings(read_recipe(path, ["--num_frames", "4"]), resumes=True)
+        check_settings(read_recipe(path, [*resumed, "--num_frames", "4"]))
+
+
+def test_a_run_that_begins_anew_takes_nothing_of_one_that_failed(tmp_path):
+    recipe = read_recipe(write(tmp_path))
+    prepare_folder(recipe, resumes=False)
+    run = tmp_path / "run"
+    (run / "skipped.jsonl").write_text("{}\n")
+    (run / "grounding" / "step-2").mkdir(parents=True)
+    prepare_folder(recipe, resumes=False)
+    assert [path.name for path in run.iterdir()] == ["run.json"]
+
+
+class Saver:
+    """What `save_whole` asks of a trainer."""
+
+    def __init__(self, fails: bool = False):
+        self.fails, self.hub_model_id = fails, "me/mine"
+        self.accelerator = SimpleNamespace(wait_for_everyone=lambda: None)
+        self.args = SimpleNamespace(should_save=True, push_to_hub=True, hub_token=None, hub_revision=None)
+
+    def save_model(self, folder: str, _internal_call: bool) -> None:
+        Path(folder).mkdir(parents=True)
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            (Path(folder) / name).write_text(name)
+            if self.fails:
+                raise OSError("the disk is full")
+
+
+def test_what_is_saved_appears_whole_and_is_sent_then(tmp_path, monkeypatch):
+    sent = []
+    monkeypatch.setattr(
+        run_module, "upload_folder", lambda **options: sent.append(sorted(path.name for path in tmp_path.iterdir()))
+    )
+    with pytest.raises(OSError, match="full"):
+        save_whole(Saver(fails=True), tmp_path, "# Card")
+    assert not (tmp_path / "adapter_config.json").exists()
+    moved = []
+    move = run_module.move_whole
+    monkeypatch.setattr(run_module, "move_whole", lambda path, target: (moved.append(path.name), move(path, target)))
+    save_whole(Saver(), tmp_path, "# Card")
+    assert moved == ["README.md", "adapter_model.safetensors", "adapter_config.json"]
+    assert sent == [sorted(moved)]
 
 
 def test_boxes_are_for_the_frames_that_are_sampled(tmp_path, checkpoint):
@@ -214,14 +263,14 @@ def test_boxes_are_for_the_frames_that_are_sampled(tmp_path, checkpoint):
     (tmp_path / "mixture.yaml").write_text("num_frames: 4\ndatasets: [{json_path: a.jsonl}]\n")
     with pytest.raises(InputError, match=r"num_frames is 4 in \S*mixture.yaml, but 8 in \S*held_out.yaml"):
         read_mixtures(read_recipe(write(tmp_path, **held_out)).data)
-    processor = LlavaSTProcessor.from_pretrained(checkpoint)
-    check_num_frames(read(8, None)[1], processor)
-    with pytest.raises(InputError, match="have boxes for 100 frames, but the processor samples"):
-        check_num_frames(read("null", None)[1], processor)
+    # Where nobody says it, what the processor samples holds.
+    recipe = read_recipe(write(tmp_path, st_shapes=None, mixture="mixture.yaml", model_name_or_path=str(checkpoint)))
+    settle_num_frames(recipe)
+    assert recipe.data.num_frames == LlavaSTProcessor.from_pretrained(checkpoint).video_processor.num_frames
 
 
 @pytest.fixture(scope="module")
-def stand_ins(tmp_path_factory) -> Path:
+def stand_ins(tmp_path_factory, checkpoint) -> Path:
     """Configs of the large models without weights, and a mixture of four records: what no checkout has is replaced."""
     folder = tmp_path_factory.mktemp("stand_ins")
     LlavaSTConfig(dtype="bfloat16").save_pretrained(folder / "sft")
@@ -236,9 +285,14 @@ def stand_ins(tmp_path_factory) -> Path:
         "tie_word_embeddings": True,
     }
     LlavaSTConfig(text_config=qwen2_half_billion, dtype="bfloat16").save_pretrained(folder / "sft_0.5b")
+    for name in ("sft", "sft_0.5b"):
+        (folder / name / "model.safetensors").touch()  # no weight is read
+        LlavaSTProcessor.from_pretrained(checkpoint).save_pretrained(folder / name)
     dataset = ShapesDataset(["rec"], 4, num_frames=8, size=32)
     name = write_shapes(folder, dataset).name
     (folder / "mixture.yaml").write_text(f"datasets:\n  - json_path: {name}\n    data_folder: .\n")
+    other = write_shapes(folder / "held_out", ShapesDataset(["rec"], 2, seed=9, num_frames=8, size=32)).name
+    (folder / "held_out.yaml").write_text(f"datasets:\n  - json_path: held_out/{other}\n    data_folder: held_out\n")
     return folder
 
 
@@ -247,26 +301,23 @@ def test_every_recipe_runs_dry(path, stand_ins, checkpoint):
     is_tiny = "tiny" in path.relative_to(RECIPES).parts
     overrides = ["--model_name_or_path", str(checkpoint if is_tiny else stand_ins / path.stem)]
     if not is_tiny:
-        overrides += ["--mixture", str(stand_ins / "mixture.yaml")]
-        mixture = Path(read_recipe(path).data.mixture)
-        if mixture.parent == path.parent:  # else it comes with the data
-            MixtureSpec.from_yaml(mixture)
+        overrides += ["--mixture", str(stand_ins / "mixture.yaml"), "--dtype", "auto"]
+        data = read_recipe(path).data
+        if data.eval_mixture is not None:
+            overrides += ["--eval_mixture", str(stand_ins / "held_out.yaml")]
+        for mixture in filter(None, (data.mixture, data.eval_mixture)):
+            if Path(mixture).parent == path.parent:  # else it comes with the data
+                MixtureSpec.from_yaml(mixture)
     shown = []
     recipe = read_recipe(path, overrides)
     run_recipe(recipe, report=shown.append, dry_run=True)
-    assert f"stage {recipe.plan.name}" in shown[1]
-    name, num_parameters, num_trained = shown[1].splitlines()[-1].replace(",", "").split()
+    table = next(text for text in shown if text.startswith(f"stage {recipe.plan.name}"))
+    name, num_parameters, num_trained = table.splitlines()[-1].replace(",", "").split()
     assert name == "total"
     assert int(num_trained) > 0
     assert int(num_parameters) > (1e5 if is_tiny else 8e9 if path.stem == "sft" else 9e8)
     assert ("st_shapes        4       4" if not is_tiny else "ST-Shapes") in shown[0]
     assert (path.parent / "README.md").is_file() or is_tiny
-
-
-def test_a_model_that_is_not_there_yet_is_said_to_be_so(tmp_path):
-    shown = []
-    run_recipe(read_recipe(write(tmp_path)), report=shown.append, dry_run=True)
-    assert "is not there yet" in shown[1]
 
 
 def test_published_hyperparameters():

@@ -1,5 +1,6 @@
 """The trainer: the model's own loss, split batches, rates, order, metrics, checkpoints."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -166,7 +167,8 @@ def test_a_batch_of_skipped_records_only_is_worth_nothing(checkpoint, samples, t
     gone = SkippedRecord("7", "kitchen", "missing_media", "media is 'a.mp4', which does not exist")
     trainer = make_trainer(checkpoint, tmp_path, [gone, gone], max_steps=1)
     before = {name: value.detach().clone() for name, value in trainer.model.named_parameters()}
-    trainer.train()
+    with pytest.raises(InputError, match="none of the records could be used"):
+        trainer.train()
     assert read_losses(trainer) == [0]
     assert all(torch.equal(value, before[name]) for name, value in trainer.model.named_parameters())
     trainer = make_trainer(checkpoint, tmp_path, [gone, gone, *samples[:2]], max_steps=2)
@@ -326,3 +328,28 @@ def test_a_failed_save_leaves_the_last_checkpoint(checkpoint, samples, tmp_path,
 def test_no_folder_has_no_checkpoint(tmp_path):
     assert find_last_checkpoint(tmp_path / "none") is None
     assert find_last_checkpoint(tmp_path) is None
+
+
+def test_a_run_in_which_no_record_can_be_used_is_an_error_and_leaves_no_checkpoint(checkpoint, tmp_path):
+    gone = [SkippedRecord(str(number), "kitchen", "missing_media", "it is gone") for number in range(4)]
+    trainer = make_trainer(checkpoint, tmp_path, gone, save_strategy="steps", save_steps=4)
+    with pytest.raises(InputError, match=r"none of the records could be used, see .*skipped\.jsonl"):
+        trainer.train()
+    assert not list(tmp_path.glob("checkpoint-*"))
+    trainer = make_trainer(checkpoint, tmp_path, [*gone[:3], *make_shapes(1)], per_device_train_batch_size=1)
+    trainer.train()  # one of them is enough
+
+
+def test_logs_are_lines(checkpoint, tmp_path, capsys):
+    samples = make_shapes(2)
+    settings = {"max_steps": 2, "eval_strategy": "steps", "eval_steps": 2, "per_device_eval_batch_size": 2}
+    make_trainer(checkpoint, tmp_path, samples, eval_records=samples, **settings).train()
+    out, err = capsys.readouterr()
+    assert "{" not in out + err
+    lines = [line for line in err.splitlines() if line.startswith("step ")]
+    assert re.match(r"step 1 of 2: loss [\d.]+, grad_norm [\d.]+, learning_rate 0.001, ", lines[0])
+    assert [line.partition(",")[0].split()[:5] for line in lines[1:3]] == [
+        ["step", "2", "of", "2:", "loss"],
+        ["step", "2", "of", "2:", "eval_loss"],
+    ]
+    assert all("runtime" not in line and "skipped" not in line for line in lines)

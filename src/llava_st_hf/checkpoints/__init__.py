@@ -2,6 +2,7 @@
 
 from .convert import convert_checkpoint
 from .initialize import initialize_checkpoint
+from .merge import merge_checkpoint
 from .writing import WrittenCheckpoint
 
-__all__ = ["WrittenCheckpoint", "convert_checkpoint", "initialize_checkpoint"]
+__all__ = ["WrittenCheckpoint", "convert_checkpoint", "initialize_checkpoint", "merge_checkpoint"]

@@ -28,6 +28,7 @@ from ..processing.processing_llava_st import LlavaSTProcessor
 from ..utils.atomic_files import is_leftover, move_whole, remove_leftovers, write_json_whole, writing_whole
 from ..utils.checked_settings import input_errors
 from ..utils.run_manifest import RunManifest
+from ..utils.sizes import check_space
 from .reading import LazyTensor
 
 MANIFEST_FILE = "unfinished.json"
@@ -97,7 +98,7 @@ class PlannedCheckpoint:
         finished = _load_finished(destination, manifest)
         goes_on = "fix that and run the same again, it goes on from here."
         with input_errors(f"{destination} could not be written ({{}}): {goes_on}"):
-            _check_space(destination, sum(size for name, size in sizes.items() if name not in finished))
+            check_space(destination, sum(size for name, size in sizes.items() if name not in finished))
             destination.mkdir(parents=True, exist_ok=True)
             remove_leftovers(destination)
             manifest.save(finished=finished)
@@ -199,16 +200,6 @@ def _load_finished(destination: Path, manifest: RunManifest) -> dict[str, dict[s
     if not manifest.load():
         raise InputError(f"{destination} is not empty, and nothing is overwritten: name another folder, or empty it.")
     return manifest.progress.get("finished", {})
-
-
-def _check_space(destination: Path, num_bytes: int) -> None:
-    existing = next(path for path in (destination, *destination.resolve().parents) if path.exists())
-    free = shutil.disk_usage(existing).free
-    if free < num_bytes:
-        raise InputError(
-            f"{destination} needs {num_bytes / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free: make room, or "
-            "name a folder on another disk."
-        )
 
 
 def _is_finished(path: Path, entry: Mapping[str, Any] | None) -> bool:

@@ -109,17 +109,22 @@ class AnnotatedBox:
             fix = f"{frame} has no area; fix width and height"
         elif x1 >= x2 or y1 >= y2:
             is_xywh = x2 > 0 and y2 > 0 and x1 + x2 <= width and y1 + y2 <= height
-            hint = "; or say that it is [left, top, width, height]" if self.form == "xyxy" and is_xywh else ""
+            hint = (
+                "; or box_format: xywh, if it is [left, top, width, height]" if self.form == "xyxy" and is_xywh else ""
+            )
             fix = f"it has no area; give left, top, right, bottom in {_UNIT_NAMES[self.unit]}{hint}"
         elif min(x1, y1) >= 0 and max(x2, y2) <= 1 < min(width, height):
-            fix = f"it lies in the first pixel of {frame}; give pixels, not fractions of the frame, or say its unit"
+            fix = f"it lies in the first pixel of {frame}; give pixels, not fractions of the frame, or unit: fraction"
         elif min(x2, width) <= max(x1, 0) or min(y2, height) <= max(y1, 0):
             fix = f"it lies outside of {frame}; give {_UNIT_NAMES[self.unit]} of the displayed frame"
         elif not cut_overhang and any(
             overhang > max(MAX_OVERHANG_PIXELS if self.unit == "pixels" else 0, MAX_OVERHANG_SHARE * side)
             for overhang, side in ((max(-x1, x2 - width), width), (max(-y1, y2 - height), height))
         ):
-            fix = f"it reaches far out of {frame}; give {_UNIT_NAMES[self.unit]} of the displayed frame"
+            hint = (
+                ", or unit: thousandth" if self.unit == "pixels" and max(self.xyxy) <= _SIDES["thousandth"][0] else ""
+            )
+            fix = f"it reaches far out of {frame}; give {_UNIT_NAMES[self.unit]} of the displayed frame{hint}"
         if fix is not None:
             raise make_error(self.field, list(self.xyxy), fix)
         sides = (width, height, width, height)

@@ -46,19 +46,25 @@ class SourceFacts:
             )
 
 
-def render_model_card(template: str, **values: Any) -> str:
+def render_model_card(
+    template: str, base_model: str | None = None, library_name: str = "transformers", **values: Any
+) -> str:
     """
-    Render the card of a checkpoint that was not trained here.
+    Render the card of a checkpoint.
 
     Args:
-        template (`str`): `"converted"` or `"untrained"`.
+        template (`str`): `"converted"`, `"untrained"`, `"trained"` or `"merged"`.
+        base_model (`str`, *optional*): Repository of what it was made from, where that is on the Hub.
+        library_name (`str`, *optional*, defaults to `"transformers"`): What loads it, as the Hub has it.
         values (`dict[str, Any]`): What the template asks for.
 
     Returns:
         `str`: Markdown with the metadata of the Hub in front.
     """
     tags = ["llava_st", "video-grounding"]
-    data = ModelCardData(library_name="transformers", pipeline_tag="video-text-to-text", tags=tags)
+    data = ModelCardData(
+        base_model=base_model, library_name=library_name, pipeline_tag="video-text-to-text", tags=tags
+    )
     path = _TEMPLATES / f"{template}_model_card.md.jinja"
     return str(ModelCard.from_template(data, template_path=str(path), **values)).rstrip() + "\n"
 
@@ -109,21 +115,21 @@ def render_dataset_card(
     card = DatasetCard.from_template(
         data,
         template_path=str(_TEMPLATES / "dataset_card.md.jinja"),
-        title=_escape(title),
+        title=escape_cell(title),
         repository=repository or "ORGANIZATION/NAME",
         num_records=num_records,
         media_types=sorted(media_types.items()),
-        count_rows=[(_escape(source), task, count) for (source, task), count in sorted(counts.items())],
+        count_rows=[(escape_cell(source), task, count) for (source, task), count in sorted(counts.items())],
         source_rows=[
             (
-                _escape(fact.name),
+                escape_cell(fact.name),
                 fact.license,
-                _escape(fact.origin or "not stated"),
+                escape_cell(fact.origin or "not stated"),
                 sum(count for (source, _), count in counts.items() if source == fact.name),
             )
             for fact in facts
         ],
-        skip_rows=[(_escape(source), reason, count) for (source, reason), count in sorted(skips.items())],
+        skip_rows=[(escape_cell(source), reason, count) for (source, reason), count in sorted(skips.items())],
         num_skipped=sum(skips.values()),
         has_typed_media=features is not None,
         has_unknown_license=any(fact.license.lower() == UNKNOWN_LICENSE for fact in facts),
@@ -136,10 +142,10 @@ def _list_categories(media_types: Mapping[str, int]) -> list[str]:
     return [category for name, category in categories.items() if media_types.get(name)]
 
 
-def _escape(text: str) -> str:
+def escape_cell(text: str) -> str:
     """Put a text of somebody else on one line of a table, where it is neither markup nor a new column."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\|`*_\[\]])", r"\\\1", text)
 
 
-__all__ = ["UNKNOWN_LICENSE", "SourceFacts", "render_dataset_card", "render_model_card"]
+__all__ = ["UNKNOWN_LICENSE", "SourceFacts", "escape_cell", "render_dataset_card", "render_model_card"]

@@ -1,5 +1,7 @@
 """Loads a model, from whatever layout it lies in: ours, the published one, or an adapter, merged into its base."""
 
+import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,12 @@ from ..utils.atomic_files import remove_leftovers, writing_whole
 from ..utils.checked_settings import input_errors
 from ..utils.run_manifest import RunManifest
 
+logger = logging.getLogger(__name__)
+
 _ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _MERGED_FROM = "merged_from.json"
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _MAX_NAMES = 5
 
 
@@ -39,17 +44,36 @@ class ModelSource:
     adapter: SourceFiles | None = None
 
 
+def find_model_folder(name_or_path: str | Path) -> str:
+    """
+    Return what to load of a run: of a folder without a final model or adapter its newest checkpoint, which is logged.
+
+    Args:
+        name_or_path (`str` or `Path`): A directory, or a repository on the Hub.
+    """
+    folder = Path(name_or_path)
+    if not folder.is_dir() or any((folder / name).exists() for name in ("config.json", _ADAPTER_CONFIG)):
+        return str(name_or_path)
+    numbers = [int(match[1]) for path in folder.iterdir() if (match := _CHECKPOINT.fullmatch(path.name))]
+    if not numbers:
+        return str(name_or_path)
+    newest = folder / f"checkpoint-{max(numbers)}"
+    logger.warning("%s holds no finished model: its newest checkpoint, %s, is taken.", folder, newest.name)
+    return str(newest)
+
+
 def find_source(name_or_path: str | Path, revision: str | None = None) -> ModelSource:
     """
     Tell an adapter from a whole model by the files that are there.
 
     Args:
-        name_or_path (`str` or `Path`): A directory, or a repository on the Hub.
+        name_or_path (`str` or `Path`): A directory, or a repository on the Hub; see also `find_model_folder`.
         revision (`str`, *optional*): Branch, tag or commit on the Hub.
 
     Raises:
         `InputError`: If an adapter does not name its base.
     """
+    name_or_path = find_model_folder(name_or_path)
     files = SourceFiles(name_or_path, {"revision": revision})
     if files.find("config.json") is not None or files.find(_ADAPTER_CONFIG) is None:
         return ModelSource(str(name_or_path), revision)
@@ -184,7 +208,9 @@ def prepare_base(
     """
     adapter = find_source(name_or_path, revision).adapter
     if adapter is None:
-        return str(name_or_path)
+        # An adapter names its base, and may be asked from another folder.
+        folder = find_model_folder(name_or_path)
+        return str(Path(folder).resolve()) if Path(folder).is_dir() else folder
     merged = Path(output_dir).resolve() / "merged_base"
     weights = Path(_find_weights(adapter)).resolve()
     origin = {"weights": str(weights), "modified_ns": weights.stat().st_mtime_ns}
@@ -193,7 +219,8 @@ def prepare_base(
         remove_leftovers(merged.parent)
         with writing_whole(merged) as temporary_path:
             load_model(name_or_path, revision=revision).save_pretrained(temporary_path)
-            LlavaSTProcessor.from_pretrained(name_or_path, revision=revision).save_pretrained(temporary_path)
+            processor = LlavaSTProcessor.from_pretrained(find_model_folder(name_or_path), revision=revision)
+            processor.save_pretrained(temporary_path)
             RunManifest(temporary_path / _MERGED_FROM, origin).save()
     return str(merged)
 
@@ -205,11 +232,48 @@ def _is_merged_from(merged: Path, origin: dict[str, Any]) -> bool:
         return False
 
 
-def make_meta_model(name_or_path: str | Path, revision: str | None = None) -> LlavaSTForConditionalGeneration:
-    """Make the model of a checkpoint on the meta device: its modules and shapes, without weights."""
-    config = load_config(name_or_path, revision)
-    with torch.device("meta"):
-        return LlavaSTForConditionalGeneration(config)
+def make_meta_model(
+    name_or_path: str | Path,
+    revision: str | None = None,
+    dtype: str = "float32",
+    attn_implementation: str | None = None,
+) -> LlavaSTForConditionalGeneration:
+    """
+    Make the model of a checkpoint on the meta device: its modules and shapes, without weights.
+
+    Args:
+        name_or_path (`str` or `Path`): A directory, or a repository on the Hub.
+        revision (`str`, *optional*): Branch, tag or commit on the Hub.
+        dtype (`str`, *optional*, defaults to `"float32"`): Precision of the weights; `"auto"` for that of the config.
+        attn_implementation (`str`, *optional*): Attention, see `from_pretrained`.
+
+    Raises:
+        `InputError`: If it is another kind of model, files of a directory are missing, or there is no such attention.
+    """
+    source = find_source(name_or_path, revision)
+    config = _load_config(source)
+    if source.adapter is not None:
+        _find_weights(source.adapter)
+    if Path(source.base).is_dir():
+        with input_errors():
+            SourceFiles(source.base, {}).weight_files()
+    kind = getattr(torch, dtype) if dtype != "auto" else getattr(config, "dtype", None) or torch.float32
+    try:
+        with torch.device("meta"):
+            return LlavaSTForConditionalGeneration._from_config(
+                config, dtype=kind, attn_implementation=attn_implementation
+            )
+    except (ImportError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise InputError(f"attn_implementation is {attn_implementation!r}: {reason}") from error
 
 
-__all__ = ["ModelSource", "find_source", "load_config", "load_model", "make_meta_model", "prepare_base"]
+__all__ = [
+    "ModelSource",
+    "find_model_folder",
+    "find_source",
+    "load_config",
+    "load_model",
+    "make_meta_model",
+    "prepare_base",
+]

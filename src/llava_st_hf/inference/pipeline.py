@@ -23,7 +23,7 @@ from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.tasks_llava_st import get_task
 from .generation import generate_answers, join_inputs, prepare_messages
-from .loading import load_model
+from .loading import find_model_folder, load_model
 from .options import (
     ANSWERING_NAMES,
     QUESTION_NAMES,
@@ -262,7 +262,8 @@ def load_pipeline(
 ) -> SpatialTemporalGroundingPipeline:
     """
     Load a checkpoint of any layout that this library reads: its own, the published one in both its forms, or an
-    adapter, which is merged into the model that it was trained on.
+    adapter, which is merged into the model that it was trained on. Of the folder of a run without a final model its
+    newest checkpoint is loaded, and logged.
 
     Args:
         model (`str` or `Path`): Directory, or repository on the Hub.
@@ -272,7 +273,7 @@ def load_pipeline(
     Raises:
         `InputError`: For a model of another kind or with weights missing, or a device that there is not.
     """
-    device = _find_device(device)
+    device, model = _find_device(device), find_model_folder(model)
     return SpatialTemporalGroundingPipeline(
         model=load_model(model, dtype),
         processor=LlavaSTProcessor.from_pretrained(model),

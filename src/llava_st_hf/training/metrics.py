@@ -103,6 +103,10 @@ class TrainingMetrics:
         pair = torch.stack([torch.where(chosen, values, 0.0).sum(), chosen.sum()])
         self._sums[self._places[name]] += pair
 
+    def count_samples(self, reduce: Callable[[torch.Tensor], torch.Tensor]) -> int:
+        """Return how many samples all processes learnt from since the last report; see `report`."""
+        return 0 if self._sums is None else int(reduce(self._sums.clone())[self._places["samples"], 0])
+
     def leave_out(self, seconds: float) -> None:
         """Do not count some time, which was spent on something else, in the throughput."""
         self._start_seconds += seconds

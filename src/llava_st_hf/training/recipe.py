@@ -18,10 +18,12 @@ from trl import SFTConfig, TrlParser
 
 from ..processing.media_llava_st import InputError
 from ..utils.checked_settings import check_keys, checked, read_yaml
+from .sft_settings import check_sft_settings
 from .stages import STAGES, StagePlan, get_stage
 
 _DATA_FILES = ("mixture", "eval_mixture")
 LOSSES = ("loss", "error_bins")  # metrics with these beginnings are better when they are smaller
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
 _TRACKERS = ("trackio", "tensorboard", "wandb")
 _SHAPES_KEYS = ("st_shapes", "eval_st_shapes")
 _ADVICE = "See `llava-st train --help`."
@@ -39,7 +41,9 @@ class ModelArguments:
             before is merged into its base.
         stage (`str`): Who trains, one of `STAGES`.
         model_revision (`str`, *optional*): Branch, tag or commit on the Hub.
-        dtype (`str`, *optional*, defaults to `"auto"`): Precision of frozen weights; what is trained is float32.
+        dtype (`str`, *optional*, defaults to `"auto"`):
+            Precision of frozen weights; what is trained is float32. `"auto"` is that of the checkpoint, and float32
+            where neither `bf16` nor `fp16` is on, as without a GPU.
         attn_implementation (`str`, *optional*): Attention of the model, such as `flash_attention_2`.
         lora_rank (`int`, *optional*): In place of the stage's.
         lora_alpha (`float`, *optional*): In place of twice the rank.
@@ -50,7 +54,9 @@ class ModelArguments:
     model_name_or_path: str = field(metadata={"help": "checkpoint to start from: directory, adapter, or Hub id"})
     stage: str = field(metadata={"help": f"who trains: {', '.join(STAGES)}"})
     model_revision: str | None = field(default=None, metadata={"help": "branch, tag or commit on the Hub"})
-    dtype: str = field(default="auto", metadata={"help": "precision of frozen weights (auto: the checkpoint's)"})
+    dtype: str = field(
+        default="auto", metadata={"help": "precision of frozen weights (auto: as it fits checkpoint and device)"}
+    )
     attn_implementation: str | None = field(default=None, metadata={"help": "e.g. sdpa or flash_attention_2"})
     lora_rank: int | None = field(default=None, metadata={"help": "rank of LoRA (the stage's)"})
     lora_alpha: float | None = field(default=None, metadata={"help": "scale of LoRA (twice the rank)"})
@@ -60,6 +66,8 @@ class ModelArguments:
     )
 
     def __post_init__(self):
+        if self.dtype not in _DTYPES:
+            raise InputError(f"dtype is {self.dtype!r}: choose one of {', '.join(_DTYPES)}.", field="dtype")
         rates = _read_mapping("learning_rates", self.learning_rates) or {}
         try:
             self.learning_rates = {str(module): float(rate) for module, rate in rates.items()}
@@ -168,8 +176,12 @@ class LlavaSTTrainingConfig(SFTConfig):
     remove_unused_columns: bool = field(default=False, metadata={"help": "not used: records are no columns"})
 
     def __post_init__(self):
-        has_gpu = torch.cuda.is_available()
+        check_sft_settings(self)
+        has_gpu = torch.cuda.is_available() and not self.use_cpu
         self.dataset_kwargs = {"skip_prepare_dataset": True}  # the collator does all of it
+        for name in ("fp16", "activation_offloading"):
+            if getattr(self, name) and not has_gpu:
+                raise InputError(f"{name} is True, which needs a GPU: leave it out.", field=name)
         if self.bf16 is None and not self.fp16:
             self.bf16 = has_gpu and is_torch_bf16_gpu_available()
         self.dataloader_pin_memory = self.dataloader_pin_memory and has_gpu
@@ -181,7 +193,7 @@ class LlavaSTTrainingConfig(SFTConfig):
                 raise InputError(
                     f"report_to is {name!r}: choose none, {', '.join(_TRACKERS)}, or another that transformers knows."
                 )
-            if name in _TRACKERS and name not in get_available_reporting_integrations():
+            if name not in get_available_reporting_integrations():
                 raise InputError(f"report_to is {name!r}, which is not installed: pip install {name}.")
 
 
@@ -207,6 +219,12 @@ class Recipe:
     model: ModelArguments
     data: DataArguments
     training: LlavaSTTrainingConfig
+
+    @property
+    def dtype(self) -> str:
+        """Precision of frozen weights; `"auto"` stays where it is that of the checkpoint."""
+        is_mixed = self.training.bf16 or self.training.fp16
+        return "float32" if self.model.dtype == "auto" and not is_mixed else self.model.dtype
 
     @property
     def plan(self) -> StagePlan:

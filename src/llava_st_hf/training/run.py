@@ -2,13 +2,17 @@
 
 import logging
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import upload_folder
 from torch import nn
 from transformers import set_seed
 from transformers.trainer_utils import TrainOutput
@@ -16,7 +20,6 @@ from transformers.trainer_utils import TrainOutput
 from ..data.collator import LlavaSTDataCollator
 from ..data.mixture import Mixture
 from ..data.mixture_spec import MixtureSpec
-from ..data.sample_writing import DEFAULT_NUM_FRAMES
 from ..data.samples import Sample
 from ..data.shapes import ShapesDataset
 from ..data.skips import SkippedRecord, SkipReport, count_notes, describe_notes, read_skip_report
@@ -25,11 +28,14 @@ from ..evaluation.benchmarks.held_out_records import HeldOutRecords
 from ..evaluation.benchmarks.st_shapes import StShapes
 from ..evaluation.protocols import PROTOCOLS
 from ..evaluation.runner import Processes, evaluate
-from ..inference.loading import load_model, make_meta_model, prepare_base
+from ..inference.loading import load_model, prepare_base
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
+from ..utils.atomic_files import move_whole
 from ..utils.run_manifest import RunManifest
 from ..utils.tables import format_table
+from .card import render_training_card
+from .preflight import check_run, make_counter
 from .recipe import LOSSES, DataArguments, LlavaSTTrainingConfig, Recipe
 from .stages import StagePlan, apply_stage, format_stage_table, get_media_token_ids
 from .trainer import LlavaSTTrainer, find_last_checkpoint
@@ -40,6 +46,8 @@ Records = Sequence[Sample | SkippedRecord]
 _SKIPPED = "skipped.jsonl"
 _SKIPPED_HELD_OUT = "skipped_held_out.jsonl"
 _SETTINGS = "run.json"
+_GROUNDING = "grounding"
+_STAGING = "unfinished_model"
 # What decides which records come when, and which weights there are: a run can only be resumed with the same.
 _DECISIVE = (
     "per_device_train_batch_size",
@@ -63,7 +71,8 @@ def run_recipe(
         recipe (`Recipe`): What to do.
         report (`Callable[[str], None]`, *optional*): Shows a text of some lines; logs it by default.
         dry_run (`bool`, *optional*, defaults to `False`):
-            Whether to stop before any weight is read: the stage and the data have been checked and shown then.
+            Whether to stop before any weight is read: all that would end the run, and all records, have been looked
+            at then.
 
     Returns:
         `TrainOutput` or `None`: Steps, loss and speed; `None` after a dry run.
@@ -77,33 +86,32 @@ def run_recipe(
     args.learning_rate = plan.learning_rate
 
     # 1. What is trained on.
+    settle_num_frames(recipe)
     train_records, eval_records = open_records(recipe.data, args)
     show(describe_records(train_records, eval_records))
     benchmark = open_benchmark(recipe.data, args, eval_records)
     check_best_metric(args, benchmark)
     if benchmark is not None:
         show(describe_benchmark(benchmark))
+
+    # 2. What would end the run.
+    records = name_records(recipe.data, train_records, eval_records)
+    check_run(recipe, plan, records, show, [partial(check_settings, recipe)], all_records=dry_run)
     if dry_run:
-        show(describe_model(recipe, plan))
         return None
     checkpoint = choose_checkpoint(args)
-    record_settings(recipe, resumes=checkpoint is not None)
+    if args.process_index == 0:
+        prepare_folder(recipe, resumes=checkpoint is not None)
 
-    # 2. What is trained.
+    # 3. What is trained.
     set_seed(args.seed)
     model, processor = load_trained(recipe, plan)
     show(format_stage_table(model, plan))
 
-    # 3. How it is trained.
+    # 4. How it is trained.
     folder = Path(args.output_dir)
-    collator = LlavaSTDataCollator(
-        processor,
-        make_skip_report(train_records, folder / _SKIPPED, recipe.data.max_skip_share),
-        max_length=args.max_length,
-        truncation=recipe.data.truncation,
-        num_frames=recipe.data.num_frames,
-        return_task_ids=True,
-    )
+    report = make_skip_report(train_records, folder / _SKIPPED, recipe.data.max_skip_share)
+    collator = make_collator(recipe, processor, report)
     trainer = LlavaSTTrainer(
         model,
         args,
@@ -116,11 +124,27 @@ def run_recipe(
     )
     result = trainer.train(resume_from_checkpoint=checkpoint)
 
-    # 4. What ships.
-    trainer.save_model()
+    # 5. What ships.
     trainer.save_state()
+    skipped = read_skip_report(folder / _SKIPPED)
+    save_whole(trainer, folder, render_training_card(recipe, trainer.state, train_records, processor, len(skipped)))
     show(describe_skips(folder / _SKIPPED))
     return result
+
+
+def name_records(data: DataArguments, train_records: Records, eval_records: Records | None) -> dict[str, Records]:
+    """Return what is trained on and held out by the keys of the recipe that name it."""
+    named = {"mixture" if data.mixture else "st_shapes": train_records}
+    if eval_records is not None:
+        named["eval_mixture" if data.eval_mixture else "eval_st_shapes"] = eval_records
+    return named
+
+
+def settle_num_frames(recipe: Recipe) -> None:
+    """Let annotations in seconds have boxes for the frames that the processor samples, where the recipe says none."""
+    if recipe.data.num_frames is None and recipe.data.mixture is not None:
+        with suppress(InputError):  # a model that cannot be loaded is reported with all else
+            recipe.data.num_frames = make_counter(recipe).processor.video_processor.num_frames
 
 
 def open_records(data: DataArguments, args: LlavaSTTrainingConfig) -> tuple[Records, Records | None]:
@@ -198,21 +222,20 @@ def load_trained(recipe: Recipe, plan: StagePlan) -> tuple[nn.Module, LlavaSTPro
     with args.main_process_first(desc="merge the adapter of the stage before"):
         base = prepare_base(source.model_name_or_path, args.output_dir, args.process_index == 0, revision)
     processor = LlavaSTProcessor.from_pretrained(base, revision=revision)
-    check_num_frames(recipe.data, processor)
-    model = load_model(base, source.dtype, source.attn_implementation, revision)
-    model = apply_stage(model, plan, get_media_token_ids(processor))
-    check_precision(model, args)
-    return model, processor
+    model = load_model(base, recipe.dtype, source.attn_implementation, revision)
+    return apply_stage(model, plan, get_media_token_ids(processor)), processor
 
 
-def check_num_frames(data: DataArguments, processor: LlavaSTProcessor) -> None:
-    """Raise `InputError` where boxes would be for other frames than the processor samples."""
-    sampled = processor.video_processor.num_frames
-    if (data.mixture or data.eval_mixture) and data.num_frames is None and sampled != DEFAULT_NUM_FRAMES:
-        raise InputError(
-            f"num_frames is not given, so annotations in seconds have boxes for {DEFAULT_NUM_FRAMES} frames, but the "
-            f"processor samples {sampled}: set num_frames, in the recipe or in the mixture."
-        )
+def make_collator(recipe: Recipe, processor: LlavaSTProcessor, report: SkipReport) -> LlavaSTDataCollator:
+    """Make what turns records into batches, as the recipe has it."""
+    return LlavaSTDataCollator(
+        processor,
+        report,
+        max_length=recipe.training.max_length,
+        truncation=recipe.data.truncation,
+        num_frames=recipe.data.num_frames,
+        return_task_ids=True,
+    )
 
 
 def make_shapes(name: str, settings: dict[str, Any]) -> ShapesDataset:
@@ -238,15 +261,6 @@ def describe_records(train_records: Records, eval_records: Records | None) -> st
     return "\n".join(lines)
 
 
-def describe_model(recipe: Recipe, plan: StagePlan) -> str:
-    """Return the table of the stage for a model without weights; a model that is not there yet is said to be so."""
-    name = recipe.model.model_name_or_path
-    if name.startswith((".", "/")) and not Path(name).exists():
-        return f"stage {plan.name}: {name} is not there yet, so its modules are not shown"
-    model = make_meta_model(name, recipe.model.model_revision)
-    return format_stage_table(apply_stage(model, plan), plan)
-
-
 def choose_checkpoint(args: LlavaSTTrainingConfig) -> str | None:
     """
     Return the checkpoint to go on from.
@@ -269,23 +283,55 @@ def choose_checkpoint(args: LlavaSTTrainingConfig) -> str | None:
     return str(asked)
 
 
-def record_settings(recipe: Recipe, resumes: bool) -> None:
-    """Keep what decides the order of the data beside the checkpoints; a run that goes on must have the same."""
+def describe_settings(recipe: Recipe) -> RunManifest:
+    """Return the manifest of a run: what decides the order of its data, kept beside the checkpoints."""
     settings = {name: getattr(recipe.training, name) for name in _DECISIVE}
-    manifest = RunManifest(
+    return RunManifest(
         Path(recipe.training.output_dir) / _SETTINGS, settings | {"stage": recipe.model.stage} | vars(recipe.data)
     )
-    goes_on = resumes and manifest.load()
-    if not goes_on and recipe.training.process_index == 0:
-        manifest.save()
 
 
-def check_precision(model: nn.Module, args: LlavaSTTrainingConfig) -> None:
-    """Raise `InputError` where float32 weights would meet half-precision ones without autocast."""
-    dtypes = {parameter.dtype for parameter in model.parameters()}
-    if len(dtypes) > 1 and not (args.bf16 or args.fp16):
-        names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
-        raise InputError(f"the weights are {names}, and bf16 is false: set dtype to float32, or bf16 to true.")
+def check_settings(recipe: Recipe) -> None:
+    """Raise `InputError` for a folder with another run, or one to go on with that began with other settings."""
+    if choose_checkpoint(recipe.training) is not None:
+        describe_settings(recipe).load()
+
+
+def prepare_folder(recipe: Recipe, resumes: bool) -> None:
+    """Write the manifest of a run; what one that failed before its first checkpoint left is removed."""
+    manifest = describe_settings(recipe)
+    if resumes and manifest.load():
+        return
+    if manifest.path.exists():
+        folder = manifest.path.parent
+        for name in (_SKIPPED, _SKIPPED_HELD_OUT):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / _GROUNDING, ignore_errors=True)  # answers of another model
+    manifest.save()
+
+
+def save_whole(trainer: LlavaSTTrainer, folder: Path, card: str) -> None:
+    """Save model or adapter, processor and card, first beside; the config, which makes a model of it, comes last."""
+    staging = folder / _STAGING
+    if trainer.args.should_save:
+        shutil.rmtree(staging, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    trainer.save_model(str(staging), _internal_call=True)  # else the Hub would get the folder as it is now
+    trainer.accelerator.wait_for_everyone()
+    if trainer.args.should_save:
+        (staging / "README.md").write_text(card, encoding="utf-8")
+        for path in sorted(staging.iterdir(), key=lambda path: (path.name.endswith("config.json"), path.name)):
+            move_whole(path, folder / path.name)
+        staging.rmdir()
+        if trainer.args.push_to_hub:
+            upload_folder(
+                repo_id=trainer.hub_model_id,
+                folder_path=folder,
+                token=trainer.args.hub_token,
+                revision=trainer.args.hub_revision,
+                commit_message="End of training",
+                ignore_patterns=["_*", "checkpoint-*", f"{_GROUNDING}/*"],
+            )
 
 
 def make_skip_report(records: Records | None, path: Path, max_skip_share: float | None = None) -> SkipReport:
@@ -375,7 +421,7 @@ def make_grounding_evaluation(
                     model,
                     processor,
                     benchmark,
-                    Path(args.output_dir) / "grounding" / f"step-{step}",
+                    Path(args.output_dir) / _GROUNDING / f"step-{step}",
                     model_name=f"{args.output_dir} at step {step}",
                     batch_size=args.per_device_eval_batch_size,
                     num_frames=data.num_frames,

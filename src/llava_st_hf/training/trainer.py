@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,9 +14,11 @@ from peft import PeftModel
 from torch import nn
 from torch.utils.data import DataLoader, SequentialSampler
 from torch.utils.data import Dataset as TorchDataset
-from transformers import Trainer, TrainerCallback
+from tqdm import tqdm
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, rotate_checkpoints
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, get_last_checkpoint, rotate_checkpoints
 from trl import SFTTrainer
 
 from ..data.collator import LlavaSTDataCollator
@@ -28,6 +31,8 @@ from .metrics import TrainingMetrics
 from .recipe import LlavaSTTrainingConfig
 from .stages import StagePlan, find_module
 
+# Of what is logged; a number of 0 skipped records is not shown either.
+_NOT_SHOWN = ("epoch", "total_flos", "runtime", "steps_per_second", "samples_per_second", "clips_per_second")
 _UNFINISHED = "unfinished"  # folder of the checkpoint that is being written
 # Evaluates the model and returns metrics by name; the second argument is the step.
 Evaluate = Callable[[nn.Module, int], dict[str, float]]
@@ -56,6 +61,38 @@ class _WithoutFiller:
     def __call__(self, examples: Sequence[Sample | SkippedRecord | None]) -> dict[str, torch.Tensor]:
         records = [example for example in examples if example is not None]
         return {**self.collator(records), "num_records": torch.tensor(len(records))}
+
+
+class _LogLines(TrainerCallback):
+    """Writes what is logged on standard error, a line each; all of it is in `trainer_state.json`."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write a line."""
+        if state.is_local_process_zero and logs:
+            shown = {
+                name: value
+                for name, value in logs.items()
+                if not name.endswith(_NOT_SHOWN) and value is not None and (value or "skipped" not in name)
+            }
+            numbers = ", ".join(
+                f"{name} {value:.4g}" if isinstance(value, (int, float)) else f"{name} {value}"
+                for name, value in shown.items()
+            )
+            tqdm.write(f"step {state.global_step} of {state.max_steps}: {numbers}", file=sys.stderr)
+
+
+class _Bar(ProgressCallback):
+    """The bar of a run, without the dictionaries that are logged."""
+
+    def on_log(self, *args: Any, **kwargs: Any) -> None:
+        """Leave it to `_LogLines`."""
 
 
 class LlavaSTTrainer(SFTTrainer):
@@ -119,6 +156,11 @@ class LlavaSTTrainer(SFTTrainer):
             processing_class=processing_class or data_collator.processor,
             callbacks=callbacks,
         )
+        for dictionaries in (PrinterCallback, ProgressCallback):
+            self.remove_callback(dictionaries)
+        if not self.args.disable_tqdm and sys.stderr.isatty():
+            self.add_callback(_Bar)
+        self.add_callback(_LogLines)
         self.eval_data_collator = _WithoutFiller(eval_data_collator or data_collator)
         self.plan = plan
         self.evaluate_grounding = evaluate_grounding
@@ -194,6 +236,28 @@ class LlavaSTTrainer(SFTTrainer):
         self._training_metrics["train"].leave_out(time.monotonic() - start_seconds)
         return metrics
 
+    def train(self, *args, **kwargs) -> TrainOutput:
+        """
+        Train; see `Trainer.train`.
+
+        Raises:
+            `InputError`: If none of the records could be used.
+        """
+        result = super().train(*args, **kwargs)
+        self._check_used()
+        return result
+
+    def _check_used(self) -> None:
+        """Raise where not one record was learnt from, before a model is saved that learnt nothing."""
+        metrics = self._training_metrics["train"]
+        num_new = metrics.count_samples(lambda sums: self.accelerator.reduce(sums, "sum"))
+        if not num_new and self.state.global_step and not any("loss_text" in log for log in self.state.log_history):
+            where = self.data_collator.collator.skip_report.path
+            raise InputError(
+                f"none of the records could be used{'' if where is None else f', see {where}'}: fix them, "
+                "`llava-st data check` looks at all of them."
+            )
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log with the metrics of this project; see `Trainer.log`."""
         prefix = "eval_" if any(name.startswith("eval_") for name in logs) else ""
@@ -220,6 +284,8 @@ class LlavaSTTrainer(SFTTrainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write a checkpoint to a folder beside the others, move it there when it is whole, then delete old ones."""
+        if self.state.global_step >= self.state.max_steps:
+            self._check_used()
         run = Path(self.args.output_dir)
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         whole, unfinished = run / name, run / _UNFINISHED / name

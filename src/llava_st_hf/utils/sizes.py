@@ -1,6 +1,8 @@
-"""Sizes in bytes, as people write them."""
+"""Sizes in bytes, as people write them, and whether a disk has room for them."""
 
 import re
+import shutil
+from pathlib import Path
 
 from ..processing.media_llava_st import InputError
 
@@ -18,4 +20,16 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-__all__ = ["parse_size"]
+def check_space(destination: str | Path, num_bytes: int) -> None:
+    """Raise `InputError` where the disk of a file or folder to be written has less than so many bytes free."""
+    path = Path(destination)
+    existing = next(each for each in (path, *path.resolve().parents) if each.exists())
+    free = shutil.disk_usage(existing).free
+    if free < num_bytes:
+        raise InputError(
+            f"{destination} needs {num_bytes / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free: make room, or "
+            "name a folder on another disk."
+        )
+
+
+__all__ = ["check_space", "parse_size"]

@@ -42,7 +42,7 @@ def test_says_what_is_wrong(tmp_path, changes, found):
 
 def test_a_box_that_may_be_a_width_says_so(tmp_path):
     detail = open_lines(tmp_path, {**LINE, "bbox": [90, 20, 80, 60]})[0].detail
-    assert detail.endswith("in pixels; or say that it is [left, top, width, height].")
+    assert detail.endswith("in pixels; or box_format: xywh, if it is [left, top, width, height].")
 
 
 def test_real_photographs(real_media_dir, tmp_path):

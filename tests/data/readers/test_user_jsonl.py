@@ -7,6 +7,7 @@ from PIL import Image
 from video_files import encode, rotate_mp4
 
 from llava_st_hf.data.media_probe import probe_image, probe_media, probe_video
+from llava_st_hf.data.readers.registry import guess_format
 from llava_st_hf.data.readers.user_jsonl import UserJsonlReader
 from llava_st_hf.data.samples import Sample
 from llava_st_hf.data.skips import SkipReport, TooManySkipsError, read_skip_report
@@ -348,7 +349,7 @@ def test_pictures_have_the_seconds_that_the_record_says(folder, tmp_path, times)
         ({"boxes": [1.0, [10, 20, 50, 60]]}, "boxes is [1.0"),
         ({"boxes": [[1, [10, 20, 50, 60]], ["00:01", None]]}, "boxes is '00:01': this time is there twice"),
         ({"boxes": [[True, [10, 20, 50, 60]]]}, "boxes is True: give the times"),
-        ({"boxes": {"1.0": [100, 20, 50, 60]}}, "or say that it is [left, top, width, height]"),
+        ({"boxes": {"1.0": [100, 20, 50, 60]}}, "or box_format: xywh, if it is [left, top, width, height]"),
         ({"box_format": "cxcywh"}, "box_format is 'cxcywh': choose one of xyxy, xywh"),
         ({"unit": "percent"}, "unit is 'percent': choose one of pixels, fraction, thousandth"),
         ({"unit": "fraction"}, "boxes[1.0] is [10, 20, 50, 60]: it lies outside of the frame of 1 x 1 fractions"),
@@ -376,7 +377,7 @@ def test_pictures_have_the_seconds_that_the_record_says(folder, tmp_path, times)
         ({"query": "<x=999px>"}, "query: the width coordinate <x=999px> is outside the frame"),
         ({"query": "<t=2>"}, "<t=2> is outside 0 to 1"),
         ({"query": "<|im_end|>"}, "control token"),
-        ({"query": None}, "video with boxes, span_seconds fits no task: give task"),
+        ({"query": None}, "video with boxes, span_seconds fits no task. Give task"),
         ({"span_seconds": None}, "stvg: query, span_seconds, boxes"),
         ({"answer": "a", "caption": "b"}, "caption is 'b': answer says the same"),
         ({"answer": "a"}, "fits no task"),
@@ -447,3 +448,16 @@ def test_options_are_checked(folder):
         UserJsonlReader(folder / "empty.jsonl", "mine", num_frames=0)
     with pytest.raises(InputError, match="task is 'x'"):
         UserJsonlReader(folder / "empty.jsonl", "mine", task="x")
+
+
+def test_boxes_of_another_unit_are_told_which_key_says_so(folder):
+    cases = {"unit: fraction": [0.2, 0.1, 0.6, 0.8], "unit: thousandth": [200, 100, 600, 800]}
+    for hint, box in cases.items():
+        record = {"video": "a.mp4", "query": "it", "span_seconds": [1, 3], "boxes": {"1": box, "2": box}}
+        assert hint in read_all(folder, record)[0].detail
+
+
+def test_a_file_whose_keys_are_those_of_others_is_told_how_to_write_them(folder):
+    (record,) = read_all(folder, {"video": "a.mp4", "question": "it", "start": 1, "end": 2}, name="keys.jsonl")
+    assert guess_format(folder / "keys.jsonl") == "user_jsonl"
+    assert "fits no task. Write question as query: what is asked. Write start, end as span_seconds" in record.detail

@@ -1,5 +1,7 @@
 """What the tools for data look at, opened by one function."""
 
+import json
+
 import pytest
 
 from llava_st_hf import InputError
@@ -61,3 +63,14 @@ def test_what_cannot_be_said_names_its_field(shapes, said, field):
     assert found.value.field == field
     with pytest.raises(InputError, match="no such file or folder"):
         open_records("nowhere.jsonl")
+
+
+def test_the_form_of_ones_own_boxes_may_be_said_for_the_whole_file(tmp_path, clip):
+    path = tmp_path / "mine.jsonl"
+    record = {"video": str(clip.name), "query": "it", "span_seconds": [1, 3], "boxes": {"1": [0.5, 0.5, 0.25, 0.25]}}
+    path.write_text(json.dumps(record) + "\n")
+    said = {"box_format": "xywh", "unit": "fraction"}
+    (sample,) = open_annotations(path, data_folder=clip.parent, **said)
+    assert "<x=0.5><y=0.5><x=0.75><y=0.75>" in sample.messages[1]["content"]
+    with pytest.raises(InputError, match="unit is no option of the format coco"):
+        open_annotations(path, format="coco", data_folder=clip.parent, **said | {"box_format": None})

@@ -29,7 +29,7 @@ from .st_align import StAlignReader
 from .st_align_benchmark import StAlignBenchmarkReader
 from .tacos import TacosReader
 from .user_csv import UserCsvReader
-from .user_jsonl import UserJsonlReader
+from .user_jsonl import HINTS, UserJsonlReader
 from .video_r1 import VideoR1Reader
 from .vidstg import VidStgReader
 from .vue_stg import VueStgReader
@@ -218,7 +218,7 @@ _FORMATS = (
         UserJsonlReader,
         lambda first: (
             {"video", "image"} & first.keys()
-            and {"caption", *chain(*(task.record_fields for task in TASKS.values()))} & first.keys()
+            and {"caption", *HINTS, *chain(*(task.record_fields for task in TASKS.values()))} & first.keys()
         ),
         keys=("video", "image", "query", "answer", "caption", "span_seconds", "box", "boxes"),
     ),

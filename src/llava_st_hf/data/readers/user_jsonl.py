@@ -24,7 +24,7 @@ _KEYS = ("video", "image", "task", "id", "caption", *_BOX_KINDS, *_FIELDS, *TIME
 # Keys that others have for the same, as hints.
 _SPAN_HINT = "span_seconds: [start, end] in seconds"
 _BOX_HINT = "box: [left, top, right, bottom] in pixels, of a clip boxes: {second: box}"
-_HINTS = {
+HINTS = {
     **dict.fromkeys(("start", "end", "start_time", "end_time", "span", "segment", "window"), _SPAN_HINT),
     **dict.fromkeys(("timestamp", "timestamps", "time", "times"), _SPAN_HINT),
     **dict.fromkeys(("bbox", "bboxes", "bounding_box", "xywh", "xyxy"), _BOX_HINT),
@@ -167,8 +167,8 @@ def _guess_task(raw: Mapping[str, Any], media_type: str, fields: Mapping[str, An
         raise RecordError(
             "invalid_field",
             "task",
-            f"{media_type} with {', '.join(names) or 'nothing else'} fits no task: give task, or the fields "
-            f"of one of these. {options}.{_hint(raw)}",
+            f"{media_type} with {', '.join(names) or 'nothing else'} fits no task.{_hint(raw)} Give task, or the "
+            f"fields of one of these: {options}.",
         )
     return min(found, key=lambda pair: pair[0])[1]
 
@@ -215,7 +215,7 @@ def _hint(raw: Mapping[str, Any]) -> str:
     """Say how what stands under the keys of others is to be written."""
     hints: dict[str, list[str]] = {}
     for key in raw:
-        if hint := _HINTS.get(str(key).lower()):
+        if hint := HINTS.get(str(key).lower()):
             hints.setdefault(hint, []).append(str(key))
     return "".join(f" Write {', '.join(keys)} as {hint}." for hint, keys in hints.items())
 

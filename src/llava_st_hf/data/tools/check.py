@@ -213,6 +213,9 @@ class TokenCounter:
 
     Args:
         processor (`LlavaSTProcessor`): The processor.
+        num_frames (`int`, *optional*): Frames that are sampled of each clip; what the processor samples when left out.
+        max_length (`int`, *optional*): Most tokens of a record; never more than the tokenizer's `model_max_length`.
+        truncation (`bool`, *optional*, defaults to `False`): Whether the text behind the media is cut to that.
 
     Example:
 
@@ -222,8 +225,16 @@ class TokenCounter:
     ```
     """
 
-    def __init__(self, processor: LlavaSTProcessor):
-        self.processor = processor
+    def __init__(
+        self,
+        processor: LlavaSTProcessor,
+        num_frames: int | None = None,
+        max_length: int | None = None,
+        truncation: bool = False,
+    ):
+        self.processor, self.num_frames, self.truncation = processor, num_frames, truncation
+        context = int(processor.tokenizer.model_max_length)
+        self.max_length = context if max_length is None else min(max_length, context)
 
     def count(self, sample: Sample, num_frames: int | None = None) -> int:
         """
@@ -234,7 +245,7 @@ class TokenCounter:
             num_frames (`int`, *optional*): Frames that are sampled of its clip, where that is known.
 
         Raises:
-            `RecordError`: If the context (`model_max_length` of the tokenizer) does not hold them.
+            `RecordError`: If they are more than `max_length`.
         """
         processor = self.processor
         try:
@@ -243,21 +254,23 @@ class TokenCounter:
             raise RecordError("invalid_field", "messages", f"messages: {error}") from error
         # A coordinate is one token, whatever its value; a placeholder stands for one of the tokens of its medium.
         text = NOTATION.replace_coordinates(text, lambda each: CoordinateVocabulary.token(each.kind, 0))
-        num_tokens = len(processor.tokenizer(text, verbose=False)["input_ids"])
+        num_text = len(processor.tokenizer(text, verbose=False)["input_ids"])
+        num_media = 0
         if sample.media_type == "video":
-            num_frames = num_frames or self.processor.video_processor.num_frames
+            num_frames = num_frames or self.num_frames or processor.video_processor.num_frames
             if num_frames is None:
-                num_frames = len(probe_media(sample, None, self.processor.video_processor)[0].frame_indices)
-            num_tokens += sum(processor.media_token_counter.count_video(num_frames)) - 1
+                num_frames = len(probe_media(sample, None, processor.video_processor)[0].frame_indices)
+            num_media = sum(processor.media_token_counter.count_video(num_frames)) - 1
         elif sample.media_type == "image":
-            num_tokens += (processor.media_token_counter.count_image() - 1) * len(sample.media)
-        limit = processor.tokenizer.model_max_length
-        if num_tokens > limit:
+            num_media = (processor.media_token_counter.count_image() - 1) * len(sample.media)
+        num_tokens = num_text + num_media
+        if (num_media if self.truncation else num_tokens) > self.max_length:
             raise RecordError(
                 "too_long",
                 "messages",
-                f"the record has {num_tokens} tokens with its media, the context (model_max_length) holds {limit}: "
-                "shorten it, or give fewer frames or images.",
+                f"the record has {num_tokens} tokens with its media, and {self.max_length} are allowed (max_length "
+                "of the run, model_max_length of the tokenizer): shorten it, or give fewer frames (num_frames) or "
+                "images.",
             )
         return num_tokens
 
@@ -296,7 +309,7 @@ def check_records(
     records: Records,
     report: SkipReport,
     *,
-    processor: LlavaSTProcessor | None = None,
+    processor: LlavaSTProcessor | TokenCounter | None = None,
     decode: str = "header",
     num_workers: int = 0,
     summary: CheckSummary | None = None,
@@ -308,7 +321,8 @@ def check_records(
     Args:
         records (`Sequence[Sample | SkippedRecord]`): A reader, a mixture or a list.
         report (`SkipReport`): Where records that cannot be used are written down; it may stop the check.
-        processor (`LlavaSTProcessor`, *optional*): Counts tokens; without one they are not counted.
+        processor (`LlavaSTProcessor` or `TokenCounter`, *optional*):
+            Counts tokens, the second by its own settings; without one they are not counted.
         decode (`str`, *optional*, defaults to `"header"`): How far media are looked into, see `check_media`.
         num_workers (`int`, *optional*, defaults to 0): Processes beside this one; 0 does all here.
         summary (`CheckSummary`, *optional*): Filled as the check goes on, so that an interrupted one says what it saw.
@@ -388,10 +402,10 @@ class ChosenRecords:
 class _Chunks(Dataset):
     """Checks a chunk of records at a time: each item is what was found in one, and the records left out."""
 
-    def __init__(self, records: Records, processor: LlavaSTProcessor | None, decode: str, size: int):
+    def __init__(self, records: Records, processor: LlavaSTProcessor | TokenCounter | None, decode: str, size: int):
         self.records, self.decode, self.size = records, decode, size
-        self.counter = None if processor is None else TokenCounter(processor)
-        self.video_processor = None if processor is None else processor.video_processor
+        self.counter = TokenCounter(processor) if isinstance(processor, LlavaSTProcessor) else processor
+        self.video_processor = None if self.counter is None else self.counter.processor.video_processor
 
     def __len__(self) -> int:
         return -(-len(self.records) // self.size)

@@ -80,7 +80,7 @@ def open_annotations(
     data_folder: str | Path | None = None,
     source: str | None = None,
     task: str | None = None,
-    num_frames: int | None = None,
+    **options: Any,
 ) -> Reader:
     """
     Open annotations, which say themselves what is not said.
@@ -91,7 +91,7 @@ def open_annotations(
         data_folder (`str` or `Path`, *optional*): Folder of the media; that of the file by default.
         source (`str`, *optional*): Name of the data set; that of the file by default.
         task (`str`, *optional*): Task of the records, where the format leaves a choice.
-        num_frames (`int`, *optional*): Frames of a clip that annotations in seconds get boxes for.
+        options: What the reader of the format takes beside these, such as `num_frames`; `None` is for its default.
 
     Returns:
         `Reader`: The records.
@@ -105,8 +105,7 @@ def open_annotations(
     format = format or guess_format(path)
     # A published data set says of each record where it comes from.
     extra: dict[str, Any] = {"keep_sources": source is None} if format == "canonical" else {}
-    if num_frames is not None:
-        extra["num_frames"] = num_frames
+    extra |= {name: value for name, value in options.items() if value is not None}
     name = source or Path(path).resolve().name.partition(".")[0] or "data"
     return open_reader(format, path, name, folder, task, **extra)
 

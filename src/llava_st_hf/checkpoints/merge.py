@@ -1,0 +1,81 @@
+"""Makes a whole checkpoint of an adapter and the model that it was trained on."""
+
+from pathlib import Path
+
+from ..hub.cards import render_model_card
+from ..inference.loading import find_model_folder, find_source, load_model, make_meta_model
+from ..processing.media_llava_st import InputError
+from ..processing.processing_llava_st import LlavaSTProcessor
+from ..utils.atomic_files import is_leftover, writing_whole
+from ..utils.checked_settings import input_errors
+from ..utils.sizes import check_space, parse_size
+from .reading import name_source
+from .writing import WrittenCheckpoint
+
+_TRAINING = "## Training"
+
+
+def merge_checkpoint(
+    adapter: str | Path, destination: str | Path, dtype: str = "auto", max_shard_size: str = "2GB"
+) -> WrittenCheckpoint:
+    """
+    Merge an adapter into its base: model, tokenizer, processor, generation config and card.
+
+    Args:
+        adapter (`str` or `Path`): Folder of the adapter or of its run, or its repository on the Hub.
+        destination (`str` or `Path`): Folder to write, new or empty. It appears when all of it is written.
+        dtype (`str`, *optional*, defaults to `"auto"`): Type of the weights; by default that of the base.
+        max_shard_size (`str`, *optional*, defaults to `"2GB"`): Size of an output file.
+
+    Returns:
+        `WrittenCheckpoint`: The folder.
+
+    Raises:
+        `InputError`: When it is no adapter, its base cannot be loaded, or the destination is taken.
+
+    Example:
+
+    ```python
+    >>> merge_checkpoint("outputs/custom_grounding_lora", "my-llava-st").path
+    PosixPath('my-llava-st')
+    ```
+    """
+    max_shard_bytes = parse_size(max_shard_size)
+    folder, destination = find_model_folder(adapter), Path(destination)
+    with input_errors(f"{adapter} cannot be read ({{}}): give the folder of an adapter."):
+        source = find_source(folder)
+    if source.adapter is None:
+        raise InputError(f"{adapter} is no adapter: it has no adapter_config.json, or is a whole model already.")
+    if destination.exists() and (not destination.is_dir() or not all(map(is_leftover, destination.iterdir()))):
+        raise InputError(f"{destination} is not empty, and nothing is overwritten: name another folder, or empty it.")
+    num_bytes = sum(
+        weight.numel() * weight.element_size() for weight in make_meta_model(folder, None, dtype).parameters()
+    )
+    with input_errors(f"{destination} could not be written ({{}})."):
+        check_space(destination, num_bytes)
+        processor = LlavaSTProcessor.from_pretrained(folder)
+        model = load_model(folder, dtype)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with writing_whole(destination) as temporary_path:
+            model.save_pretrained(temporary_path, max_shard_size=max_shard_bytes)
+            processor.save_pretrained(temporary_path)
+            card = _render_card(adapter, source.base, destination, Path(folder) / "README.md")
+            (temporary_path / "README.md").write_text(card, encoding="utf-8")
+    return WrittenCheckpoint(destination, ())
+
+
+def _render_card(adapter: str | Path, base: str, destination: Path, card: Path) -> str:
+    """Render the card, with what that of the adapter says of its training."""
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    training = text[text.index(_TRAINING) :] if _TRAINING in text else "How it was trained is not known."
+    return render_model_card(
+        "merged",
+        base_model=None if Path(base).exists() else base,
+        title=destination.resolve().name,
+        adapter=name_source(adapter),
+        base=name_source(base),
+        training=training.strip(),
+    )
+
+
+__all__ = ["merge_checkpoint"]
