@@ -218,7 +218,9 @@ class SourceFiles:
 
     def tensor_shapes(self) -> dict[str, list[int]]:
         """Shape of every tensor, read from the headers of the safetensors files; a repository's are not fetched."""
-        if not Path(self.source).is_dir() and not {"local_files_only", "subfolder"} & self.hub_kwargs.keys():
+        # transformers says `local_files_only=False`, too.
+        is_remote = not any(self.hub_kwargs.get(name) for name in ("local_files_only", "subfolder"))
+        if is_remote and not Path(self.source).is_dir():
             options = {name: self.hub_kwargs[name] for name in ("revision", "token") if name in self.hub_kwargs}
             # What fails here is said by the files: they may lie in the cache, and if not, the one that lacks is named.
             with suppress(OSError, httpx.HTTPError, HFValidationError, NotASafetensorsRepoError):
