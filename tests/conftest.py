@@ -1,9 +1,11 @@
 """Fixtures that every test may use."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
 import torch
+from local_hub import LocalHub
 from random_checkpoint import make_random_checkpoint, write_circle_clip
 from shared_data import SHARED
 
@@ -52,6 +54,18 @@ def clip(tmp_path_factory) -> Path:
     return write_circle_clip(tmp_path_factory.mktemp("clip") / "circle.mp4")
 
 
+@pytest.fixture(scope="session")
+def libraries(tmp_path_factory) -> Path:
+    """A folder of links to every installed library but this package."""
+    folder = tmp_path_factory.mktemp("libraries")
+    installed = {Path(importlib.util.find_spec(name).origin).parents[1] for name in ("torch", "transformers")}
+    for path in [path for site_packages in installed for path in site_packages.iterdir()]:
+        name = path.name.lower()
+        if path.suffix != ".pth" and not name.startswith("__editable__") and "llava_st" not in name.replace("-", "_"):
+            (folder / path.name).symlink_to(path)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """Compute on one thread: for models so small that handing work to a second costs more than the work."""
@@ -59,3 +73,10 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """A Hub that this process takes for the real one, for what it sends."""
+    with LocalHub() as hub, hub.reached(tmp_path / "cache"):
+        yield hub

@@ -28,18 +28,6 @@ AUTO_MAP = {
 }
 
 
-@pytest.fixture(scope="module")
-def libraries(tmp_path_factory) -> Path:
-    """A folder of links to every installed library but this package."""
-    folder = tmp_path_factory.mktemp("libraries")
-    installed = {Path(importlib.util.find_spec(name).origin).parents[1] for name in ("torch", "transformers")}
-    for path in [path for site_packages in installed for path in site_packages.iterdir()]:
-        name = path.name.lower()
-        if path.suffix != ".pth" and not name.startswith("__editable__") and PACKAGE not in name.replace("-", "_"):
-            (folder / path.name).symlink_to(path)
-    return folder
-
-
 def run_without_package(libraries: Path, folder: Path, jobs: dict, inputs: dict) -> dict[str, dict]:
     """Work off jobs in a fresh interpreter; return what was observed."""
     folder.mkdir()
