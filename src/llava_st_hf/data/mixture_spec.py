@@ -28,6 +28,7 @@ the same as an entry for each, so a count holds for each file.
 import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
@@ -37,6 +38,8 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from ..processing.media_llava_st import InputError
 from ..processing.tasks_llava_st import get_task
@@ -46,6 +49,7 @@ from .readers.base import Reader
 from .skips import check_share
 
 _STRATEGY = re.compile(r"all|(?P<name>first|end|random):(?P<number>\d+(?:\.\d+)?)(?P<percent>%?)")
+_SHARD = re.compile(r"(.+)-\d+-of-(\d+)\.parquet")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _CHOICE_WORD = -1  # tells the choice of records apart from the passes over them, which are counted from 0
 
@@ -194,7 +198,10 @@ class SourceSpec:
 
             if "/" not in self.id and Path(self.id).exists():
                 raise InputError(f"id is {self.id!r}, which is a folder here: name it as json_path.")
-            address = f"hf://datasets/{self.id}" + (f"@{quote(self.revision, safe='')}" if self.revision else "")
+            if constants.HF_HUB_OFFLINE:
+                address = find_cached_dataset(self.id, self.revision)
+            else:
+                address = f"hf://datasets/{self.id}" + (f"@{quote(self.revision, safe='')}" if self.revision else "")
             options["split"] = self.split or "train"
             return CanonicalReader(address, self.name, self.data_folder, self.task, **options)
         from .readers.registry import FORMATS, guess_format, list_options, open_reader
@@ -209,6 +216,25 @@ class SourceSpec:
             options["num_frames"] = num_frames
         options |= self.options or {}
         return open_reader(format, self.json_path, self.name, self.data_folder, self.task, **options)
+
+
+def find_cached_dataset(name: str, revision: str | None = None) -> str:
+    """
+    Return the folder of a data set of the Hub that was downloaded before, where the Hub may not be asked.
+
+    Raises:
+        `InputError`: If it is not in the cache, or not whole there.
+    """
+    get = f"fetch it with `hf download {name} --repo-type dataset`, or unset HF_HUB_OFFLINE."
+    try:
+        folder = snapshot_download(name, repo_type="dataset", revision=revision, local_files_only=True)
+    except LocalEntryNotFoundError as error:
+        raise InputError(f"id is {name!r}, HF_HUB_OFFLINE is set, and the cache does not have it: {get}") from error
+    shards = Counter(match.groups() for path in Path(folder).rglob("*") if (match := _SHARD.fullmatch(path.name)))
+    for (stem, total), count in shards.items():
+        if count < int(total):
+            raise InputError(f"id is {name!r}, and the cache has {count} of {total} files {stem}-*: {get}")
+    return folder
 
 
 @checked
