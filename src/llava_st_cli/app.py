@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import checkpoints, data, evaluate, ground, info, train
+from . import checkpoints, data, evaluate, ground, info, push, train
 from .options import flag
 from .running import EXIT_CODES, show_help_without_command
 
@@ -40,7 +40,7 @@ def start(
 for module in (ground, info, checkpoints):
     app.add_typer(module.app)
 app.add_typer(data.app, name="data")
-for module in (evaluate, train):
+for module in (evaluate, train, push):
     app.add_typer(module.app)
 
 

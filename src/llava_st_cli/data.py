@@ -326,7 +326,7 @@ def publish(
     remarks: Remarks,
     output_dir: OutputFolder,
     push_to: Annotated[str | None, option("ORG/NAME", "send it to this repository on the Hub")] = None,
-    private: Annotated[bool, flag("--private", "make the repository private")] = False,
+    public: Annotated[bool, flag("--public", "let everybody see the repository, which is private else")] = False,
     license: Annotated[list[str] | None, option("SOURCE=SPDX", "licence of a source: clips=CC-BY-4.0")] = None,
     title: Annotated[str | None, option("TEXT", "name of the data set, for the card (that of the folder)")] = None,
     max_shard_size: ShardSize = "500MB",
@@ -342,17 +342,19 @@ def publish(
       llava-st data publish train.jsonl --data-folder clips --output-dir published --license train=CC-BY-4.0 \
 --push-to me/my-clips
     """
-    if private and push_to is None:
-        raise CommandError("--private is given without --push-to: nothing is sent, leave it out.")
+    if public and push_to is None:
+        raise CommandError("--public is given without --push-to: nothing is sent, leave it out.")
     opened = open_data(data, remarks, max_skip_share)
     from llava_st_hf.data.skips import format_skip_table
-    from llava_st_hf.data.tools.publish import find_unlicensed, prepare_push, publish_dataset, push_dataset
+    from llava_st_hf.data.tools.publish import find_unlicensed, publish_dataset
+    from llava_st_hf.hub import CardOptions, push_folder
+    from llava_st_hf.hub.push import prepare_repository
 
     licensed = read_licenses(license or [], opened.facts)
     facts = {**opened.facts, **licensed}
     if push_to is not None:
         refuse_unlicensed(find_unlicensed(opened.records.source_names, facts))
-        prepare_push(push_to, private)
+        prepare_repository(push_to, "dataset", public)
     try:
         published = publish_dataset(
             opened.records,
@@ -379,7 +381,7 @@ def publish(
     unlicensed = find_unlicensed(published.sources, facts)  # now all sources are known
     if push_to is not None:
         refuse_unlicensed(unlicensed)
-        print(push_dataset(published, push_to))
+        print(push_folder(published.path, CardOptions(push_to), public, f"Publish {published.num_records} records"))
     elif unlicensed:
         say(f"The licence of {', '.join(unlicensed)} is unknown: say it with --license SOURCE=SPDX.", quiet)
 

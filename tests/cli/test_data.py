@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import av
 import pytest
@@ -269,32 +268,17 @@ def test_sources_of_one_name_have_one_licence(data, shapes, tmp_path):
     assert code == 1 and "two entries are named 'shapes', and differ in license or origin" in err
 
 
-class Hub:
-    """Stands in for the Hub: counts what was sent."""
-
-    sent: list = []
-
-    def create_repo(self, repo_id, **options):
-        """Nothing to do."""
-
-    def upload_folder(self, **options):
-        self.sent.append(options["repo_id"])
-        return SimpleNamespace(commit_url="https://hub/commit/1")
-
-
-def test_publish_sends_nothing_without_a_licence(data, shapes, tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
-    monkeypatch.setattr(Hub, "sent", [])
+def test_publish_sends_nothing_without_a_licence(data, shapes, tmp_path, hub):
     arguments = ("publish", shapes, "--output-dir", tmp_path / "out", "--push-to", "me/shapes")
     code, _, err = data(*arguments)
     assert code == 1 and "--license st-shapes=SPDX" in err
     assert not (tmp_path / "out").exists()  # said before any work
-    assert Hub.sent == []
+    assert not hub.requests
     code, out, err = data(*arguments, "--license", "st-shapes=MIT", "--license", "other=MIT")
     assert code == 0, err
     assert "--license names 'other', of which there is no record" in err
-    assert out.splitlines()[-1] == "https://hub/commit/1"
-    assert Hub.sent == ["me/shapes"]
+    assert out.splitlines()[-1].startswith(f"{hub.url}/me/shapes/commit/")
+    assert "data/train-00000-of-00001.parquet" in hub.get_files("me/shapes", "dataset")
 
 
 # what all have in common
@@ -325,7 +309,7 @@ def test_publish_sends_nothing_without_a_licence(data, shapes, tmp_path, monkeyp
         (["publish", "SHAPES", "--output-dir", "."], "not empty"),
         (["publish", "SHAPES", "--output-dir", "o", "--license", "MIT"], "--license"),
         (["publish", "SHAPES", "--output-dir", "o", "--license", "a=no licence"], "SPDX"),
-        (["publish", "SHAPES", "--output-dir", "o", "--private"], "--private"),
+        (["publish", "SHAPES", "--output-dir", "o", "--public"], "--public"),
         (["publish", "SHAPES", "--output-dir", "o", "--push-to", "me", "--license", "st-shapes=MIT"], "ORGANIZATION"),
         (["publish", "SHAPES", "--output-dir", "o", "--max-shard-size", "big"], "big"),
     ],

@@ -218,9 +218,9 @@ class Saver:
     """What `save_whole` asks of a trainer."""
 
     def __init__(self, fails: bool = False):
-        self.fails, self.hub_model_id = fails, "me/mine"
+        self.fails = fails
         self.accelerator = SimpleNamespace(wait_for_everyone=lambda: None)
-        self.args = SimpleNamespace(should_save=True, push_to_hub=True, hub_token=None, hub_revision=None)
+        self.args = SimpleNamespace(should_save=True)
 
     def save_model(self, folder: str, _internal_call: bool) -> None:
         Path(folder).mkdir(parents=True)
@@ -230,11 +230,9 @@ class Saver:
                 raise OSError("the disk is full")
 
 
-def test_what_is_saved_appears_whole_and_is_sent_then(tmp_path, monkeypatch):
-    sent = []
-    monkeypatch.setattr(
-        run_module, "upload_folder", lambda **options: sent.append(sorted(path.name for path in tmp_path.iterdir()))
-    )
+def test_what_is_saved_appears_whole(tmp_path, monkeypatch):
+    facts = SimpleNamespace(save=lambda folder: (folder / "training.json").write_text("{}"))
+    monkeypatch.setattr(run_module, "collect_facts", lambda trainer: facts)
     with pytest.raises(OSError, match="full"):
         save_whole(Saver(fails=True), tmp_path, "# Card")
     assert not (tmp_path / "adapter_config.json").exists()
@@ -242,8 +240,7 @@ def test_what_is_saved_appears_whole_and_is_sent_then(tmp_path, monkeypatch):
     move = run_module.move_whole
     monkeypatch.setattr(run_module, "move_whole", lambda path, target: (moved.append(path.name), move(path, target)))
     save_whole(Saver(), tmp_path, "# Card")
-    assert moved == ["README.md", "adapter_model.safetensors", "adapter_config.json"]
-    assert sent == [sorted(moved)]
+    assert moved == ["README.md", "adapter_model.safetensors", "training.json", "adapter_config.json"]
 
 
 def test_boxes_are_for_the_frames_that_are_sampled(tmp_path, checkpoint):

@@ -30,7 +30,7 @@ VALUES = {
     "parallelism_config": {},
     "label_names": ["labels"],
     "train_sampling_strategy": "group_by_length",
-    "hub_private_repo": True,
+    "hub_private_repo": False,
     "dataloader_prefetch_factor": 2,
     "fsdp_config": {"min_num_params": 1},
     "label_smoothing_factor": 0.1,

@@ -31,6 +31,8 @@ from .questions import Question, read_question, read_truth
 from .report import format_report, summarize_predictions
 from .run_folder import RunFolder
 
+NUM_HASHED = 256  # numbers of a tensor that its weights are known by
+
 
 # Not accelerate's `PartialState`. Without a GPU each process takes itself for the only one there, unless it is made
 # with `cpu=True`, which every later `Accelerator` then shares. Its timeout is that of whoever makes it first: under an
@@ -262,10 +264,15 @@ class _Runner:
 
 def fingerprint_weights(model: PreTrainedModel) -> str:
     """Return a short name for the weights of a model: a hash of the first numbers of every tensor."""
+    return hash_heads({name: (tuple(tensor.shape), tensor) for name, tensor in model.state_dict().items()})
+
+
+def hash_heads(heads: Mapping[str, tuple[tuple[int, ...], torch.Tensor]]) -> str:
+    """Return the same for the shapes of tensors and their first numbers, `NUM_HASHED` at least, by their names."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        head = tensor.detach().flatten()[:256].contiguous().cpu()
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+    for name, (shape, tensor) in sorted(heads.items()):
+        head = tensor.detach().flatten()[:NUM_HASHED].contiguous().cpu()
+        digest.update(f"{name} {shape} {tensor.dtype}".encode())
         digest.update(head.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
@@ -280,4 +287,4 @@ def _make_batches(indices: Sequence[int], benchmark: Benchmark, batch_size: int)
             yield members[first : first + batch_size]
 
 
-__all__ = ["Processes", "evaluate", "fingerprint_weights"]
+__all__ = ["NUM_HASHED", "Processes", "evaluate", "fingerprint_weights", "hash_heads"]

@@ -1,17 +1,26 @@
 """Cards of repositories on the Hub, rendered from the templates beside this file."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import DatasetCard, DatasetCardData, ModelCard, ModelCardData
 
 from ..processing.media_llava_st import InputError
+from ..utils.tables import format_table
+
+if TYPE_CHECKING:
+    from .results import EvaluationRun
+    from .training_facts import TrainingFacts
 
 _TEMPLATES = Path(__file__).with_name("card_templates")
 UNKNOWN_LICENSE = "unknown"
+MODEL_TAG, DATASET_TAG, RESULTS_TAG = "llava_st", "llava-st", "llava-st-results"
+# In the cards of folders that do not know yet where they go.
+PLACEHOLDERS = ("path/to/this/folder", "ORGANIZATION/NAME")
+_PIPELINE_TAG = "video-text-to-text"
 _LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 # Upper limits of the classes of size that the Hub knows.
 _SIZES = ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"), (1e7, "1M<n<10M"))
@@ -61,10 +70,8 @@ def render_model_card(
     Returns:
         `str`: Markdown with the metadata of the Hub in front.
     """
-    tags = ["llava_st", "video-grounding"]
-    data = ModelCardData(
-        base_model=base_model, library_name=library_name, pipeline_tag="video-text-to-text", tags=tags
-    )
+    tags = [MODEL_TAG, "video-grounding"]
+    data = ModelCardData(base_model=base_model, library_name=library_name, pipeline_tag=_PIPELINE_TAG, tags=tags)
     path = _TEMPLATES / f"{template}_model_card.md.jinja"
     return str(ModelCard.from_template(data, template_path=str(path), **values)).rstrip() + "\n"
 
@@ -103,7 +110,7 @@ def render_dataset_card(
         license=licenses[0] if len(licenses) == 1 else licenses,
         task_categories=_list_categories(media_types),
         size_categories=[next((name for limit, name in _SIZES if num_records < limit), "n>10M")],
-        tags=["llava-st", "temporal-grounding", "spatial-grounding"],
+        tags=[DATASET_TAG, "temporal-grounding", "spatial-grounding"],
         configs=[
             {"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]},
         ],
@@ -137,6 +144,143 @@ def render_dataset_card(
     return str(card).rstrip() + "\n"
 
 
+@dataclass(frozen=True)
+class ModelFacts:
+    """
+    What a card says of a model or an adapter beside its training and its metrics.
+
+    Args:
+        repository (`str`): Where it goes on the Hub.
+        is_adapter (`bool`): Whether it needs its base.
+        base_model (`str`, *optional*): Its base on the Hub.
+        num_parameters (`int`): Numbers in its files.
+        num_frames (`int`): Frames that are sampled of a clip.
+        image_size (`int`): Side of a frame in pixels.
+        num_temporal_tokens (`int`): Moments of a clip that have a name.
+        num_spatial_tokens (`int`): Likewise for places, along each side.
+        license (`str`, *optional*): SPDX identifier.
+    """
+
+    repository: str
+    is_adapter: bool
+    base_model: str | None
+    num_parameters: int
+    num_frames: int
+    image_size: int
+    num_temporal_tokens: int
+    num_spatial_tokens: int
+    license: str | None = None
+
+
+def render_trained_card(
+    facts: ModelFacts, training: "TrainingFacts | None", evaluations: "Sequence[EvaluationRun]" = ()
+) -> str:
+    """
+    Render the card of a model or an adapter.
+
+    Args:
+        facts (`ModelFacts`): What it is.
+        training (`TrainingFacts`, *optional*): How it was made.
+        evaluations (`Sequence[EvaluationRun]`, *optional*): What it reaches.
+
+    Returns:
+        `str`: Markdown with the metadata of the Hub in front.
+    """
+    sources = training.sources if training is not None else []
+    data = ModelCardData(
+        library_name="peft" if facts.is_adapter else "transformers",
+        pipeline_tag=_PIPELINE_TAG,
+        license=None if facts.license is None else facts.license.lower(),
+        base_model=facts.base_model,
+        datasets=sorted({source.id for source in sources if source.id}) or None,
+        tags=[MODEL_TAG, "video-grounding"],
+        **_describe_results(facts.repository, evaluations),
+    )
+    if facts.base_model is not None:
+        data.base_model_relation = "adapter" if facts.is_adapter else "finetune"
+    template = "adapter_card.md.jinja" if facts.is_adapter else "model_card.md.jinja"
+    return _render(
+        template,
+        data,
+        facts=facts,
+        training=training,
+        sources=[
+            (escape_cell(source.name), source.license, escape_cell(source.origin or source.id or "not stated"), source)
+            for source in sources
+        ],
+        base=escape_cell(facts.base_model or (training.base if training is not None else "")),
+        evaluations=[(run, _write_metrics(run)) for run in evaluations],
+    )
+
+
+def render_results_card(run: "EvaluationRun", repository: str, model_id: str | None = None) -> str:
+    """
+    Render the card of a data set that holds the answers and metrics of an evaluation.
+
+    Args:
+        run (`EvaluationRun`): What was found.
+        repository (`str`): Where it goes on the Hub.
+        model_id (`str`, *optional*): The model, where it is on the Hub.
+
+    Returns:
+        `str`: Markdown with the metadata of the Hub in front.
+    """
+    model = model_id or str(run.settings["model"])
+    data = DatasetCardData(
+        pretty_name=f"{model} on {run.benchmark}",
+        tags=[RESULTS_TAG, "video-grounding"],
+        configs=[{"config_name": "default", "data_files": [{"split": "test", "path": "predictions.jsonl"}]}],
+    )
+    shown = {name: value for name, value in run.settings.items() if name not in ("benchmark", "model")}
+    return _render(
+        "results_card.md.jinja",
+        data,
+        run=run,
+        repository=repository,
+        model=escape_cell(model),
+        model_id=model_id,
+        table=_write_metrics(run),
+        settings=[(name, escape_cell(str(value))) for name, value in shown.items()],
+    )
+
+
+def add_results(card: str, repository: str, evaluations: "Sequence[EvaluationRun]") -> str:
+    """Return a card that is written already with its place on the Hub filled in, and metrics where it has none."""
+    for placeholder in PLACEHOLDERS:
+        card = card.replace(placeholder, repository)
+    parsed = ModelCard(card)
+    for name, value in _describe_results(repository, evaluations).items():
+        setattr(parsed.data, name, value)
+    if evaluations and "## Metrics" not in parsed.text:
+        sections = [f"`{run.benchmark}`, {run.date}:\n\n{_write_metrics(run)}" for run in evaluations]
+        parsed.text = "\n\n".join([parsed.text.rstrip(), "## Metrics", *sections])
+    return str(parsed).rstrip() + "\n"
+
+
+def _describe_results(repository: str, evaluations: "Sequence[EvaluationRun]") -> dict[str, Any]:
+    """Return the fields of a card that make its `model-index`."""
+    results = [result for run in evaluations for result in run.make_eval_results()]
+    return {"model_name": repository.split("/")[-1], "eval_results": results} if results else {}
+
+
+def _write_metrics(run: "EvaluationRun") -> str:
+    rows = [
+        (task, name, f"{value:.3f}", None if baseline is None else f"{baseline:.3f}", items)
+        for task, name, value, baseline, items in run.list_rows()
+    ]
+    return format_table(("task", "metric", "model", "blind baseline", "items"), rows, markdown=True)
+
+
+def _render(template: str, data: Any, **values: Any) -> str:
+    """Render a template that may include others, in which nothing may be left open."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(_TEMPLATES)
+    options = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    templates = Environment(loader=loader, undefined=StrictUndefined, **options)
+    return templates.get_template(template).render(card_data=data.to_yaml(), **values).rstrip() + "\n"
+
+
 def _list_categories(media_types: Mapping[str, int]) -> list[str]:
     categories = {"video": "video-text-to-text", "image": "image-text-to-text", "text": "text-generation"}
     return [category for name, category in categories.items() if media_types.get(name)]
@@ -148,4 +292,18 @@ def escape_cell(text: str) -> str:
     return re.sub(r"([\\|`*_\[\]])", r"\\\1", text)
 
 
-__all__ = ["UNKNOWN_LICENSE", "SourceFacts", "escape_cell", "render_dataset_card", "render_model_card"]
+__all__ = [
+    "DATASET_TAG",
+    "MODEL_TAG",
+    "PLACEHOLDERS",
+    "RESULTS_TAG",
+    "UNKNOWN_LICENSE",
+    "ModelFacts",
+    "SourceFacts",
+    "add_results",
+    "escape_cell",
+    "render_dataset_card",
+    "render_model_card",
+    "render_results_card",
+    "render_trained_card",
+]

@@ -8,6 +8,7 @@ from ..modeling.configuration_llava_st import LlavaQwenConfig, LlavaSTConfig
 from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration, LlavaSTModel
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.video_processing_llava_st import LlavaSTVideoProcessor
+from ..push_methods import push_model, push_processor
 from .pipeline import PIPELINE_TASK, PipelineModel, SpatialTemporalGroundingPipeline
 
 
@@ -24,6 +25,8 @@ def register_classes() -> None:
     PIPELINE_REGISTRY.register_pipeline(
         PIPELINE_TASK, pipeline_class=SpatialTemporalGroundingPipeline, pt_model=PipelineModel, type="multimodal"
     )
+    LlavaSTForConditionalGeneration.push_to_hub = push_model
+    LlavaSTProcessor.push_to_hub = push_processor
 
 
 __all__ = ["register_classes"]

@@ -26,6 +26,7 @@ LOSSES = ("loss", "error_bins")  # metrics with these beginnings are better when
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 _TRACKERS = ("trackio", "tensorboard", "wandb")
 _SHAPES_KEYS = ("st_shapes", "eval_st_shapes")
+_PUSH_TIMES = ("end", "every_save", "checkpoint")
 _ADVICE = "See `llava-st train --help`."
 
 
@@ -161,7 +162,10 @@ class LlavaSTTrainingConfig(SFTConfig):
 
     `learning_rate` replaces the rates of the stage, of all modules without one in `learning_rates`. `max_length` is
     the number of tokens from which on a sample is skipped. `bf16` is chosen where the GPU supports it.
-    `resume_from_checkpoint` is a checkpoint, or `true` for the last one if there is any.
+    `resume_from_checkpoint` is a checkpoint, or `true` for the last one if there is any. With `push_to_hub` the model
+    goes to `hub_model_id` when it is done, or at each save where `hub_strategy` is `every_save`, and with all that the
+    run goes on from where it is `checkpoint`: another machine then resumes from the Hub. An adapter of a model in a
+    folder needs `hub_base_model`, where that model is on the Hub.
     """
 
     learning_rate: float | None = field(default=None, metadata={"help": "rate of all modules (the stage's rates)"})
@@ -173,10 +177,24 @@ class LlavaSTTrainingConfig(SFTConfig):
     gradient_checkpointing: bool | None = field(default=None, metadata={"help": "alias of activation_checkpointing"})
     report_to: str | None = field(default="none", metadata={"help": "none, trackio, tensorboard or wandb"})
     save_total_limit: int | None = field(default=2, metadata={"help": "checkpoints that are kept"})
+    hub_strategy: str = field(default="end", metadata={"help": "when to push: end, every_save, checkpoint"})
+    hub_private_repo: bool | None = field(default=True, metadata={"help": "false: everybody may see what is pushed"})
+    hub_base_model: str | None = field(default=None, metadata={"help": "Hub id of the base of an adapter"})
+    hub_license: str | None = field(default=None, metadata={"help": "SPDX identifier, for the card"})
     remove_unused_columns: bool = field(default=False, metadata={"help": "not used: records are no columns"})
 
     def __post_init__(self):
         check_sft_settings(self)
+        for name in ("hub_base_model", "hub_license"):
+            if getattr(self, name) is not None and not self.push_to_hub:
+                raise InputError(
+                    f"{name} is {getattr(self, name)!r}, but push_to_hub is False: set that too, or leave it out.",
+                    field=name,
+                )
+        if self.push_to_hub and self.hub_model_id is None:
+            raise InputError("push_to_hub is true, but hub_model_id is not given: name the repository, ORG/NAME.")
+        if getattr(self.hub_strategy, "value", self.hub_strategy) not in _PUSH_TIMES:
+            raise InputError(f"hub_strategy is {self.hub_strategy!r}: choose {', '.join(_PUSH_TIMES)}.")
         has_gpu = torch.cuda.is_available() and not self.use_cpu
         self.dataset_kwargs = {"skip_prepare_dataset": True}  # the collator does all of it
         for name in ("fp16", "activation_offloading"):

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import upload_folder
 from torch import nn
 from transformers import set_seed
 from transformers.trainer_utils import TrainOutput
@@ -35,7 +34,9 @@ from ..utils.atomic_files import move_whole
 from ..utils.run_manifest import RunManifest
 from ..utils.tables import format_table
 from .card import render_training_card
+from .facts import collect_facts
 from .preflight import check_run, make_counter
+from .pushing import check_push, fetch_pushed_checkpoint
 from .recipe import LOSSES, DataArguments, LlavaSTTrainingConfig, Recipe
 from .stages import StagePlan, apply_stage, format_stage_table, get_media_token_ids
 from .trainer import LlavaSTTrainer, find_last_checkpoint
@@ -96,9 +97,11 @@ def run_recipe(
 
     # 2. What would end the run.
     records = name_records(recipe.data, train_records, eval_records)
-    check_run(recipe, plan, records, show, [partial(check_settings, recipe)], all_records=dry_run)
+    checks = [partial(check_settings, recipe), partial(check_push, recipe, plan)]
+    check_run(recipe, plan, records, show, checks, all_records=dry_run)
     if dry_run:
         return None
+    fetch_pushed_checkpoint(args)
     checkpoint = choose_checkpoint(args)
     if args.process_index == 0:
         prepare_folder(recipe, resumes=checkpoint is not None)
@@ -128,6 +131,8 @@ def run_recipe(
     trainer.save_state()
     skipped = read_skip_report(folder / _SKIPPED)
     save_whole(trainer, folder, render_training_card(recipe, trainer.state, train_records, processor, len(skipped)))
+    if args.push_to_hub and args.process_index == 0:
+        show(f"pushed: {trainer.push_saved(folder, 'End of training')}")
     show(describe_skips(folder / _SKIPPED))
     return result
 
@@ -320,18 +325,10 @@ def save_whole(trainer: LlavaSTTrainer, folder: Path, card: str) -> None:
     trainer.accelerator.wait_for_everyone()
     if trainer.args.should_save:
         (staging / "README.md").write_text(card, encoding="utf-8")
+        collect_facts(trainer).save(staging)
         for path in sorted(staging.iterdir(), key=lambda path: (path.name.endswith("config.json"), path.name)):
             move_whole(path, folder / path.name)
         staging.rmdir()
-        if trainer.args.push_to_hub:
-            upload_folder(
-                repo_id=trainer.hub_model_id,
-                folder_path=folder,
-                token=trainer.args.hub_token,
-                revision=trainer.args.hub_revision,
-                commit_message="End of training",
-                ignore_patterns=["_*", "checkpoint-*", f"{_GROUNDING}/*"],
-            )
 
 
 def make_skip_report(records: Records | None, path: Path, max_skip_share: float | None = None) -> SkipReport:

@@ -21,7 +21,7 @@ _ACTING = """
     save_strategy save_steps save_on_each_node save_total_limit save_only_model
     load_best_model_at_end metric_for_best_model greater_is_better
     resume_from_checkpoint ignore_data_skip restore_callback_states_from_checkpoint
-    push_to_hub hub_token hub_private_repo hub_model_id hub_strategy hub_always_push hub_revision
+    push_to_hub hub_token hub_private_repo hub_model_id hub_strategy
     dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor
     dataloader_multiprocessing_context
     ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph ddp_backend ddp_timeout
@@ -90,6 +90,8 @@ REFUSED = {
     "parallelism_config": "models are split with fsdp or deepspeed",
     "dataloader_drop_last": "every record is trained on, the last ones too",
     "dataloader_in_order": _ORDER,
+    "hub_always_push": "a push is waited for",
+    "hub_revision": "a run pushes to main",
     "remove_unused_columns": "records are no columns",
     "label_names": "the labels are made of what the assistant says",
     "train_sampling_strategy": _ORDER,
@@ -98,7 +100,7 @@ REFUSED = {
 }
 # What acts only together with another field.
 NEEDS = {
-    **dict.fromkeys(("hub_private_repo", "hub_model_id", "hub_always_push", "hub_revision"), "push_to_hub"),
+    **dict.fromkeys(("hub_private_repo", "hub_model_id"), "push_to_hub"),
     **dict.fromkeys(("dataloader_persistent_workers", "dataloader_multiprocessing_context"), "dataloader_num_workers"),
     "dataloader_prefetch_factor": "dataloader_num_workers",
     "fsdp_config": "fsdp",

@@ -1,5 +1,6 @@
 """The trainer: TRL's, with the model's own loss, a rate for each module, metrics by task, and whole checkpoints."""
 
+import logging
 import os
 import shutil
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from huggingface_hub import HfApi
 from peft import PeftModel
 from torch import nn
 from torch.utils.data import DataLoader, SequentialSampler
@@ -18,18 +20,29 @@ from tqdm import tqdm
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, get_last_checkpoint, rotate_checkpoints
+from transformers.trainer_utils import (
+    PREFIX_CHECKPOINT_DIR,
+    HubStrategy,
+    TrainOutput,
+    get_last_checkpoint,
+    rotate_checkpoints,
+)
 from trl import SFTTrainer
 
 from ..data.collator import LlavaSTDataCollator
 from ..data.samples import Sample
 from ..data.skips import SkippedRecord
+from ..hub.contents import CardOptions
+from ..hub.push import prepare_repository, push_folder
 from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from ..processing.media_llava_st import InputError
 from ..utils.atomic_files import move_whole
+from .facts import collect_facts
 from .metrics import TrainingMetrics
 from .recipe import LlavaSTTrainingConfig
 from .stages import StagePlan, find_module
+
+logger = logging.getLogger(__name__)
 
 # Of what is logged; a number of 0 skipped records is not shown either.
 _NOT_SHOWN = ("epoch", "total_flos", "runtime", "steps_per_second", "samples_per_second", "clips_per_second")
@@ -131,6 +144,8 @@ class LlavaSTTrainer(SFTTrainer):
     """
 
     _unfinished_dir: str | None = None
+    is_resumed: bool = False
+    _start_seconds: float | None = None
 
     def __init__(
         self,
@@ -243,6 +258,8 @@ class LlavaSTTrainer(SFTTrainer):
         Raises:
             `InputError`: If none of the records could be used.
         """
+        resumed_from = kwargs.get("resume_from_checkpoint", args[0] if args else None)
+        self.is_resumed, self._start_seconds = bool(resumed_from), time.monotonic()
         result = super().train(*args, **kwargs)
         self._check_used()
         return result
@@ -302,6 +319,7 @@ class LlavaSTTrainer(SFTTrainer):
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             self.state.save_to_json(str(unfinished / TRAINER_STATE_NAME))
+            collect_facts(self).save(unfinished)
             move_whole(unfinished, whole)
             shutil.rmtree(run / _UNFINISHED)
             rotate_checkpoints(
@@ -310,11 +328,59 @@ class LlavaSTTrainer(SFTTrainer):
                 best_model_checkpoint=self.state.best_model_checkpoint,
                 use_mtime=False,  # by number: moving a folder may change its time
             )
-        if self.args.push_to_hub:
-            super()._push_from_checkpoint(str(whole))
+        if self.args.push_to_hub and self.args.hub_strategy != HubStrategy.END and self.is_world_process_zero():
+            try:
+                with_state = self.args.hub_strategy == HubStrategy.CHECKPOINT
+                self.push_saved(whole, f"Checkpoint of step {self.state.global_step}", with_state)
+            except InputError as error:  # the network may be back when the next one is saved
+                logger.warning("%s was not pushed: %s", name, error)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """Wait: the folder is moved first, and the upload reads it in the background."""
+        """Leave it to `_save_checkpoint`: the folder is moved first."""
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Make the repository, or look at the one that is there; see `Trainer.init_hf_repo`."""
+        args, private = self.args, self.args.hub_private_repo if private is None else private
+        if args.hub_model_id is None:
+            raise InputError("hub_model_id is not given: name the repository, ORG/NAME.", field="hub_model_id")
+        if self.is_world_process_zero():
+            api = HfApi(token=token or args.hub_token)
+            prepare_repository(args.hub_model_id, "model", private is False, api)
+        self.hub_model_id = args.hub_model_id
+
+    def push_saved(self, folder: Path, message: str, with_state: bool = False, **card: Any) -> str:
+        """Send a folder with a model or adapter of this run to the Hub; see `push_folder`."""
+        card = {"base_model": self.args.hub_base_model, "license": self.args.hub_license} | card
+        options = CardOptions(self.hub_model_id, **card)
+        api = HfApi(token=self.args.hub_token)
+        return push_folder(folder, options, self.args.hub_private_repo is False, message, api, with_state)
+
+    @property
+    def train_seconds(self) -> float:
+        """Seconds since `train` was called; 0 before."""
+        return 0.0 if self._start_seconds is None else time.monotonic() - self._start_seconds
+
+    def push_to_hub(self, commit_message: str | None = "End of training", **kwargs) -> str | None:
+        """
+        Send the model or adapter that was trained, with processor, code and card, as `llava-st push` does.
+
+        Args:
+            commit_message (`str`, *optional*): Message of the commit.
+            kwargs (`dict`, *optional*): `license` and `base_model` for the card, see `CardOptions`.
+
+        Returns:
+            `str` or `None`: Address of the commit; `None` in all processes but the first.
+
+        Raises:
+            `InputError`: If the repository holds something else, or the Hub refuses.
+        """
+        if self.hub_model_id is None:
+            self.init_hf_repo()
+        self.save_model(_internal_call=True)
+        if not self.is_world_process_zero():
+            return None
+        collect_facts(self).save(self.args.output_dir)
+        return self.push_saved(Path(self.args.output_dir), commit_message, **kwargs)
 
 
 def keep_in_step(model: LlavaSTForConditionalGeneration | PeftModel) -> None:

@@ -7,19 +7,17 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from huggingface_hub import DatasetCard
-from huggingface_hub.errors import LocalTokenNotFoundError
 from PIL import Image
 
 from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.shapes import encode_sample
 from llava_st_hf.data.skips import TooManySkipsError, read_skip_report
 from llava_st_hf.data.tools import publish
-from llava_st_hf.data.tools.publish import find_unlicensed, prepare_push, publish_dataset, push_dataset
+from llava_st_hf.data.tools.publish import find_unlicensed, publish_dataset
 from llava_st_hf.hub.cards import SourceFacts
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.processing.video_decoding_llava_st import read_video
@@ -291,64 +289,6 @@ def test_large_media_are_left_out(records, tmp_path, monkeypatch):
     published = run(records, tmp_path / "out")
     assert published.skips["kitchen", "oversized_media"] == 3  # the clip, its bytes, three images together
     assert {row["id"] for row in stream(tmp_path / "out")} >= {"text"}
-
-
-class Hub:
-    """Stands in for the Hub: keeps what was asked of it."""
-
-    def __init__(self, is_private=True, error=None):
-        self.calls, self.is_private, self.error = [], is_private, error
-
-    def create_repo(self, repo_id, **options):
-        self.calls.append(("create_repo", repo_id, options))
-        if self.error is not None:
-            raise self.error
-
-    def repo_info(self, repo_id, repo_type):
-        return SimpleNamespace(private=self.is_private)
-
-    def upload_folder(self, **options):
-        self.calls.append(("upload_folder", options))
-        return SimpleNamespace(commit_url="https://hub/commit/1")
-
-
-def test_push_is_one_commit_of_shards_and_card(records, tmp_path):
-    from huggingface_hub.utils import filter_repo_objects
-
-    hub = Hub()
-    prepare_push("me/clips", private=True, api=hub)
-    published = run(records, tmp_path / "out", repository="me/clips")
-    assert push_dataset(published, "me/clips", api=hub) == "https://hub/commit/1"
-    (_, name, created), (_, sent) = hub.calls
-    assert (name, created) == ("me/clips", {"repo_type": "dataset", "private": True, "exist_ok": True})
-    assert (sent["repo_id"], sent["repo_type"], sent["folder_path"]) == ("me/clips", "dataset", tmp_path / "out")
-    files = [str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    uploaded = set(filter_repo_objects(files, allow_patterns=sent["allow_patterns"]))
-    assert uploaded == {"README.md", "data/train-00000-of-00001.parquet"}
-    assert "skipped.jsonl" in files
-    # Shards of an earlier version with another number of files would be read beside the new ones.
-    old = ["data/train-00000-of-00009.parquet", "README.md"]
-    assert list(filter_repo_objects(old, allow_patterns=sent["delete_patterns"])) == old[:1]
-    assert 'load_dataset("me/clips"' in (tmp_path / "out" / "README.md").read_text()
-
-
-def test_a_public_repository_gets_no_private_data():
-    with pytest.raises(InputError, match="is public"):
-        prepare_push("me/clips", private=True, api=Hub(is_private=False))
-    prepare_push("me/clips", api=Hub(is_private=False))
-
-
-@pytest.mark.parametrize(
-    ("name", "error", "words"),
-    [
-        ("clips", None, "ORGANIZATION/NAME"),
-        ("me/clips", LocalTokenNotFoundError("no token"), "hf auth login"),
-        ("me/clips", OSError("offline"), "offline"),
-    ],
-)
-def test_a_push_that_cannot_work_says_why(name, error, words):
-    with pytest.raises(InputError, match=words):
-        prepare_push(name, api=Hub(error=error))
 
 
 def test_sources_without_a_licence_are_found():

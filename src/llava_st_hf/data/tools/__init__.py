@@ -2,7 +2,7 @@
 
 from .check import check_records
 from .convert import convert_annotations
-from .publish import publish_dataset, push_dataset
+from .publish import publish_dataset
 from .show import draw_record
 from .stats import collect_statistics, write_statistics
 
@@ -12,6 +12,5 @@ __all__ = [
     "convert_annotations",
     "draw_record",
     "publish_dataset",
-    "push_dataset",
     "write_statistics",
 ]

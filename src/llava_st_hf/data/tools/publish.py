@@ -1,4 +1,4 @@
-"""Publishes records as Parquet shards with the media inside, and a card, in a folder or on the Hub.
+"""Publishes records as Parquet shards with the media inside, and a card, in a folder.
 
 Writing can be killed at any moment and started again: a shard gets its name when all of it is on the disk, a note
 beside it says which records it holds and how they looked, and the second run writes what is missing, so that the files
@@ -20,7 +20,6 @@ from tqdm import tqdm
 from ...hub.cards import UNKNOWN_LICENSE, SourceFacts, render_dataset_card
 from ...processing.media_llava_st import InputError
 from ...utils.atomic_files import move_whole, remove_leftovers, write_json_whole, write_text_whole, writing_whole
-from ...utils.checked_settings import input_errors
 from ...utils.run_manifest import RunManifest
 from ...utils.sizes import parse_size
 from ..samples import Media, Sample, get_features
@@ -35,8 +34,6 @@ REPORT_FILE = "skipped.jsonl"
 ROW_GROUP_BYTES = 32 * 10**6
 # Of one record; Arrow and Parquet hold at most 2**31 bytes in one column of a row group.
 MAX_MEDIA_BYTES = 2**30
-_UPLOADED = ["README.md", "data/train-*.parquet"]
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -167,65 +164,6 @@ def find_unlicensed(names: Collection[str], sources: Mapping[str, SourceFacts]) 
     """Return the sources whose licence is not known."""
     facts = {name: sources.get(name, SourceFacts(name)) for name in names}
     return sorted(name for name, fact in facts.items() if fact.license.lower() == UNKNOWN_LICENSE)
-
-
-def prepare_push(repository: str, private: bool = False, api: Any = None) -> None:
-    """
-    Make the repository on the Hub, before hours go into writing the files.
-
-    Args:
-        repository (`str`): `ORGANIZATION/NAME`.
-        private (`bool`, *optional*, defaults to `False`): Whether only its owners may see it.
-        api (`huggingface_hub.HfApi`, *optional*): Stands in for the Hub.
-
-    Raises:
-        `InputError`: For a name that is none, without a login, or for a repository that is public though it should
-            be private.
-    """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import LocalTokenNotFoundError
-
-    if not _REPOSITORY.fullmatch(repository):
-        raise InputError(f"the repository is {repository[:200]!r}: give ORGANIZATION/NAME.", field="push_to")
-    api = HfApi() if api is None else api
-    with input_errors(f"{repository} cannot be made on the Hub: {{}}"):
-        try:
-            api.create_repo(repository, repo_type="dataset", private=private or None, exist_ok=True)
-        except LocalTokenNotFoundError as error:
-            raise InputError(f"{repository} needs a login: run `hf auth login` first.") from error
-        # An existing repository keeps its visibility, whatever is asked for.
-        if private and not api.repo_info(repository, repo_type="dataset").private:
-            raise InputError(f"{repository} exists and is public: make it private on the Hub, or name another.")
-
-
-def push_dataset(published: PublishedDataset, repository: str, api: Any = None) -> str:
-    """
-    Upload what was published in one commit; shards of an earlier version are deleted in the same.
-
-    Args:
-        published (`PublishedDataset`): What `publish_dataset` returned.
-        repository (`str`): `ORGANIZATION/NAME`, made by `prepare_push`.
-        api (`huggingface_hub.HfApi`, *optional*): Stands in for the Hub.
-
-    Returns:
-        `str`: Address of the commit.
-
-    Raises:
-        `InputError`: When the upload fails; run again, it sends only what the Hub does not have.
-    """
-    from huggingface_hub import HfApi
-
-    api = HfApi() if api is None else api
-    with input_errors(f"{published.path} cannot be sent to {repository}: {{}}; run the same again."):
-        commit = api.upload_folder(
-            repo_id=repository,
-            repo_type="dataset",
-            folder_path=published.path,
-            commit_message=f"Publish {published.num_records} records",
-            allow_patterns=_UPLOADED,
-            delete_patterns=["data/train-*.parquet"],
-        )
-    return commit.commit_url
 
 
 class _Writer:
@@ -461,4 +399,4 @@ def _finish(output_dir: Path, shards: list[_Shard]) -> PublishedDataset:
     return PublishedDataset(output_dir, tuple(paths), counts, skips, sum(path.stat().st_size for path in paths))
 
 
-__all__ = ["PublishedDataset", "find_unlicensed", "prepare_push", "publish_dataset", "push_dataset"]
+__all__ = ["PublishedDataset", "find_unlicensed", "publish_dataset"]

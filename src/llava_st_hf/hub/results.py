@@ -1,0 +1,188 @@
+"""What an evaluation found, as the Hub reads it: the `model-index` of a card, and files of `.eval_results/`."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml
+
+from ..processing.media_llava_st import InputError
+
+METRICS_FILE = "metrics.json"
+PREDICTIONS_FILE = "predictions.jsonl"
+# Files of a run that are sent; metrics.json and predictions.jsonl, without which it is none, are the first.
+RUN_FILES = (METRICS_FILE, PREDICTIONS_FILE, "run.json", "report.md")
+# Data sets of the Hub that hold the items of a benchmark. One that is made as it runs has a name of ours.
+_NAMESPACE = "llava-st-hf"
+_ABSOLUTE_PATH = re.compile(
+    r"""(?<![\w.:/~])(?:~|[A-Za-z]:(?=\\))?[\\/](?:[^\\/\s"'<>|:*?`]+[\\/]+)+([^\\/\s"'<>|:*?`]*)"""
+)
+
+
+@dataclass(frozen=True)
+class EvaluationRun:
+    """
+    What one evaluation found.
+
+    Args:
+        settings (`Mapping[str, Any]`): Benchmark, protocol, weights and what else decides about the answers.
+        tasks (`Mapping[str, Any]`): Items, metrics, blind baseline, failures and the metrics to show, by task.
+        command (`str`, *optional*): Command line, without paths of the machine.
+        date (`str`): Day, `"2026-01-31"`.
+        versions (`Mapping[str, str]`): Of the libraries.
+        device (`str`): What it ran on.
+    """
+
+    settings: Mapping[str, Any]
+    tasks: Mapping[str, Any]
+    command: str | None
+    date: str
+    versions: Mapping[str, str]
+    device: str
+
+    @property
+    def benchmark(self) -> str:
+        """Name of the benchmark."""
+        return self.settings["benchmark"]
+
+    @property
+    def dataset_id(self) -> str:
+        """Data set of the Hub that the results belong to."""
+        return self.settings.get("dataset_id") or f"{_NAMESPACE}/{self.benchmark}"
+
+    def list_rows(self) -> list[tuple[str, str, float, float | None, int]]:
+        """Return task, metric, value, that of the blind baseline and the number of items, for each metric shown."""
+        return [
+            (task, name, found["metrics"][name], (found["baseline"] or {}).get(name), found["items"])
+            for task, found in self.tasks.items()
+            for name in found["headline"]
+        ]
+
+    def make_eval_results(self) -> list[EvalResult]:
+        """Return the metrics for the `model-index` of a card."""
+        return [
+            EvalResult(
+                task_type="video-text-to-text",
+                task_name=task,
+                dataset_type=self.dataset_id,
+                dataset_name=self.benchmark,
+                dataset_config=task,
+                metric_type=name,
+                metric_name=f"{task} {name}",
+                metric_value=round(value, 4),
+            )
+            for task, name, value, _, _ in self.list_rows()
+        ]
+
+    def write_yaml(self) -> str:
+        """Return the metrics as a file of `.eval_results/`."""
+        import yaml
+
+        protocol = f"{self.settings['protocol']} protocol"
+        notes = f"{protocol}; {self.command}" if self.command else protocol
+        entries = [
+            EvalResultEntry(
+                dataset_id=self.dataset_id,
+                task_id=f"{task}_{name}",
+                value=round(value, 4),
+                date=self.date,
+                notes=notes,
+            )
+            for task, name, value, _, _ in self.list_rows()
+        ]
+        return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
+
+
+def read_evaluation(folder: str | Path) -> EvaluationRun:
+    """
+    Read the folder of an evaluation that is done.
+
+    Raises:
+        `InputError`: If it is not done, or the folder is of something else.
+    """
+    path = Path(folder) / METRICS_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        date = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).date().isoformat()
+        run = EvaluationRun(
+            {name: hide_paths(value) for name, value in content["settings"].items()},
+            content["tasks"],
+            hide_paths(content.get("command")),
+            content.get("date") or date,
+            content["versions"],
+            content["device"],
+        )
+        run.list_rows()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{folder} has no {METRICS_FILE}: the evaluation is not done, run the same `llava-st evaluate` again."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} cannot be read ({error}): evaluate again.") from error
+    return run
+
+
+def find_evaluations(folder: Path) -> list[Path]:
+    """Return the folders of evaluations that lie in the folder of a model."""
+    return sorted(path.parent for path in folder.glob(f"*/{METRICS_FILE}"))
+
+
+def hide_paths(value: Any) -> Any:
+    """
+    Return text, or what JSON holds, with the last part in the place of each absolute path of this machine.
+
+    Example:
+
+    ```python
+    >>> hide_paths("llava-st evaluate st-shapes --model /home/me/runs/tiny")
+    'llava-st evaluate st-shapes --model tiny'
+    ```
+    """
+    if isinstance(value, str):
+        return _ABSOLUTE_PATH.sub(r"\1", value)
+    if isinstance(value, Mapping):
+        return {key: hide_paths(item) for key, item in value.items()}
+    return [hide_paths(item) for item in value] if isinstance(value, list) else value
+
+
+def copy_run_files(folder: Path) -> dict[str, bytes]:
+    """Return the files of an evaluation that are sent, without paths of the machine."""
+    files = {}
+    for name in RUN_FILES:
+        path = folder / name
+        if not path.is_file():
+            if name in RUN_FILES[:2]:
+                raise InputError(f"{folder} has no {name}: run the same `llava-st evaluate` again.")
+            continue
+        if path.suffix == ".md":
+            text = hide_paths(path.read_text(encoding="utf-8"))
+        elif path.suffix == ".jsonl":
+            text = "".join(f"{json.dumps(hide_paths(row))}\n" for row in _read_lines(path))
+        else:
+            text = json.dumps(hide_paths(json.loads(path.read_text(encoding="utf-8"))), indent=2) + "\n"
+        files[name] = text.encode()
+    return files
+
+
+def _read_lines(path: Path) -> Iterable[Any]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise InputError(f"line {number} of {path} is no JSON ({error}): evaluate again.") from error
+
+
+__all__ = [
+    "METRICS_FILE",
+    "PREDICTIONS_FILE",
+    "EvaluationRun",
+    "copy_run_files",
+    "find_evaluations",
+    "hide_paths",
+    "read_evaluation",
+]

@@ -1,0 +1,118 @@
+"""Collects what a run knows of itself for the card of its model."""
+
+import os
+import re
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from peft import PeftModel
+
+from ..data.mixture import Mixture
+from ..hub.cards import UNKNOWN_LICENSE
+from ..hub.training_facts import TrainedSource, TrainingFacts
+
+if TYPE_CHECKING:
+    from .trainer import LlavaSTTrainer
+
+_SHOWN_ARGUMENTS = (
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "optim",
+    "bf16",
+    "fp16",
+    "max_length",
+    "seed",
+)
+_SHAPES_LICENSE = "CC0-1.0"  # nobody's work: rendered from numbers
+
+
+def collect_facts(trainer: "LlavaSTTrainer") -> TrainingFacts:
+    """
+    Return what a run that is done knows of itself.
+
+    Args:
+        trainer (`LlavaSTTrainer`): After `train`, or at a checkpoint.
+    """
+    args, plan, records = trainer.args, trainer.plan, trainer.train_dataset.records
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    base, base_id, revision = _name_base(model)
+    shown = {name: _to_plain(getattr(args, name)) for name in _SHOWN_ARGUMENTS}
+    if (num_frames := trainer.data_collator.collator.num_frames) is not None:
+        shown["num_frames"] = num_frames
+    if isinstance(model, PeftModel):
+        shown |= {"lora_rank": plan.lora_rank, "lora_alpha": plan.lora_alpha or 2 * plan.lora_rank}
+        shown["lora_dropout"] = plan.lora_dropout
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    return TrainingFacts(
+        stage=plan.name,
+        base=base,
+        base_id=base_id,
+        base_revision=revision,
+        sources=_list_sources(records),
+        modules={
+            row.module: f"{row.training}, {row.learning_rate:g}" for row in plan.rows if row.training != "frozen"
+        },
+        hyper_parameters={**shown, "num_processes": args.world_size},
+        hardware=_name_hardware(args.world_size),
+        hours=round(trainer.train_seconds / 3600, 4),
+        is_resumed=trainer.is_resumed,
+        steps=trainer.state.global_step,
+        records=min(trainer.state.global_step * batch, len(records) * max(round(args.num_train_epochs), 1)),
+        loss=round(losses[-1], 4) if losses else None,
+        date=datetime.now(timezone.utc).date().isoformat(),
+        versions={name: version(name) for name in ("llava-st-hf", "torch", "transformers", "trl", "peft")},
+    )
+
+
+def _to_plain(value: Any) -> Any:
+    return value if isinstance(value, (bool, int, float, str, type(None))) else getattr(value, "value", str(value))
+
+
+def _name_base(model: Any) -> tuple[str, str | None, str | None]:
+    """Return name, id on the Hub and revision of what a model was loaded from."""
+    config = model.peft_config["default"] if isinstance(model, PeftModel) else None
+    source = str(config.base_model_name_or_path if config is not None else model.name_or_path)
+    is_id = not os.path.exists(source) and re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None
+    name = source if is_id else Path(source).name
+    return name or "random weights", source if is_id else None, getattr(config, "revision", None) if is_id else None
+
+
+def _list_sources(records: Any) -> list[TrainedSource]:
+    """Return the sources of a mixture, or what the records say."""
+    if isinstance(records, Mixture):
+        specs = {spec.name: spec for spec in records.spec.datasets}
+        return [
+            TrainedSource(
+                one.name,
+                (spec := specs[one.name]).license or UNKNOWN_LICENSE,
+                spec.origin,
+                spec.id,
+                spec.revision,
+                one.num_chosen,
+                one.num_visits,
+            )
+            for one in records.describe()
+        ]
+    name = getattr(records, "source", "records")
+    is_made = name == "st-shapes"
+    license = _SHAPES_LICENSE if is_made else UNKNOWN_LICENSE
+    origin = "rendered by llava-st-hf" if is_made else None
+    return [TrainedSource(name, license, origin, None, None, len(records), len(records))]
+
+
+def _name_hardware(num_processes: int) -> str:
+    if torch.cuda.is_available():
+        return f"{num_processes} x {torch.cuda.get_device_name(0)}"
+    threads = torch.get_num_threads()
+    return f"CPU, {num_processes} process{'es' * (num_processes > 1)} of {threads} thread{'s' * (threads > 1)}"
+
+
+__all__ = ["collect_facts"]

@@ -1,0 +1,265 @@
+"""What `push` sends and refuses, against a Hub on this machine."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+from local_hub import hash_file
+from peft import get_peft_model
+from published_checkpoint import make_published_checkpoint
+
+from llava_st_cli import main
+from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor
+from llava_st_hf.demo import SHIPPED_CHECKPOINT
+from llava_st_hf.hub import CardOptions, push_folder
+from llava_st_hf.processing.media_llava_st import InputError
+from llava_st_hf.training import make_lora_config
+
+FRESH = {"POST repos/create": 1, "GET info": 1, "POST validate-yaml": 1, "POST preupload": 1, "POST commit": 1}
+WITH_ONE_LARGE_FILE = {**FRESH, "POST objects/batch": 1, "PUT lfs-storage": 1}
+
+
+@pytest.fixture
+def push(hub, capsys):
+    """Run the command; return exit code, output and errors."""
+
+    def push(*arguments: str) -> tuple[int, str, str]:
+        code = main(["push", *map(str, arguments)])
+        captured = capsys.readouterr()
+        errors = [line for line in captured.err.splitlines() if line.startswith("llava-st: error")]
+        return code, captured.out, "\n".join(errors)
+
+    return push
+
+
+@pytest.fixture(scope="session")
+def adapter(checkpoint, tmp_path_factory) -> Path:
+    """An adapter of the random checkpoint with its processor, as a run leaves it."""
+    folder = tmp_path_factory.mktemp("adapter")
+    model = LlavaSTForConditionalGeneration.from_pretrained(checkpoint)
+    get_peft_model(model, make_lora_config(rank=2)).save_pretrained(folder)
+    LlavaSTProcessor.from_pretrained(checkpoint).save_pretrained(folder)
+    return folder
+
+
+def test_a_model_is_one_private_commit(push, hub):
+    code, out, _ = push(SHIPPED_CHECKPOINT, "me/tiny")
+    assert (code, out) == (0, f"{hub.url}/me/tiny/commit/{hub.repositories['model', 'me/tiny'].commits[-1][0]}\n")
+    assert hub.count() == WITH_ONE_LARGE_FILE
+    repository = hub.repositories["model", "me/tiny"]
+    assert repository.private and len(repository.commits) == 2
+    files = hub.get_files("me/tiny")
+    own = {path.name: path.read_bytes() for path in Path(SHIPPED_CHECKPOINT).iterdir()}
+    assert all(files[name] == own[name] for name in ("model.safetensors", "tokenizer.json", "processor_config.json"))
+    assert {"modeling_llava_st.py", "processing_llava_st.py", "README.md", "generation_config.json"} <= files.keys()
+    assert push(SHIPPED_CHECKPOINT, "me/tiny")[0] == 0
+    assert len(repository.commits) == 2 and "PUT lfs-storage" not in hub.count()  # nothing changed
+
+
+def test_what_an_earlier_push_brought_goes(push, hub, checkpoint, tmp_path):
+    model = LlavaSTForConditionalGeneration.from_pretrained(checkpoint)
+    for size, folder in (("500KB", tmp_path / "shards"), ("50GB", tmp_path / "one")):
+        model.save_pretrained(folder, max_shard_size=size)
+        LlavaSTProcessor.from_pretrained(checkpoint).save_pretrained(folder)
+    assert push(tmp_path / "shards", "me/model")[0] == 0
+    assert "model.safetensors.index.json" in hub.get_files("me/model")
+    assert push(tmp_path / "one", "me/model")[0] == 0
+    weights = [name for name in hub.get_files("me/model") if name.startswith("model") and name.endswith("tensors")]
+    assert weights == ["model.safetensors"]
+
+
+def test_methods_of_model_and_processor_give_the_same_repository(push, hub, checkpoint, tmp_path):
+    folder = shutil.copytree(checkpoint, tmp_path / "model")
+    assert push(folder, "me/model", "--public")[0] == 0
+    by_command = hub.get_files("me/model")
+    for order in (("model", "processor"), ("processor", "model")):
+        del hub.repositories["model", "me/model"]
+        for part in order:
+            kind = {"model": LlavaSTForConditionalGeneration, "processor": LlavaSTProcessor}[part]
+            assert "/commit/" in kind.from_pretrained(folder).push_to_hub("me/model", private=False)
+        assert hub.get_files("me/model") == by_command
+    assert not hub.repositories["model", "me/model"].private
+
+
+def test_a_card_that_nobody_filled_in_is_not_sent(hub, checkpoint, tmp_path):
+    folder = shutil.copytree(checkpoint, tmp_path / "model")
+    (folder / "README.md").write_text("---\nlibrary_name: transformers\n---\n\n- License: [More Information Needed]\n")
+    push_folder(folder, CardOptions("me/model"))
+    card = hub.get_files("me/model")["README.md"].decode()
+    assert "[More Information Needed]" not in card and "Nothing was measured." in card
+    model = LlavaSTForConditionalGeneration.from_pretrained(folder)
+    model.name_or_path = model.config._name_or_path = "me/model"  # as one that was loaded from there
+    model.push_to_hub("me/model")
+    assert hub.get_files("me/model")["README.md"].decode() == card
+
+
+def test_an_adapter_names_its_base_on_the_hub(push, hub, adapter, checkpoint):
+    code, _, err = push(adapter, "me/adapter")
+    assert code == 1 and "push that model first" in err and "--base-model" in err
+    code, _, err = push(adapter, "me/adapter", "--base-model", "me/base")
+    assert code == 1 and "me/base" in err and "push it first" in err
+    assert push(checkpoint, "me/base")[0] == 0
+    assert push(adapter, "me/adapter", "--base-model", "me/base")[0] == 0
+    files = hub.get_files("me/adapter")
+    assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == "me/base"
+    assert {"adapter_model.safetensors", "tokenizer.json", "processing_llava_st.py"} <= files.keys()
+    assert "modeling_llava_st.py" not in files and b"base_model_relation: adapter" in files["README.md"]
+
+
+def test_a_data_set_is_shards_and_card(push, hub, published):
+    assert push(published, "me/shapes")[0] == 0
+    names = {f"data/train-{index:05d}-of-00002.parquet" for index in range(2)}
+    files = hub.get_files("me/shapes", "dataset")
+    assert files.keys() == {".gitattributes", "README.md", *names}
+    assert b'load_dataset("me/shapes"' in files["README.md"]
+    assert hub.count() == {**WITH_ONE_LARGE_FILE, "PUT lfs-storage": 2}
+
+
+def test_dry_run_shows_files_and_card_and_asks_nothing(push, hub, checkpoint):
+    code, out, _ = push(checkpoint, "me/model", "--dry-run")
+    assert code == 0 and not hub.requests and not hub.repositories
+    size = (checkpoint / "model.safetensors").stat().st_size
+    assert f"{size:,}" in out and "pipeline_tag: video-text-to-text" in out and "[More Information" not in out
+
+
+def test_no_path_of_the_machine_is_sent(hub, adapter, checkpoint, published, tmp_path):
+    home = tmp_path / "home"
+    folder = shutil.copytree(checkpoint, home / "model")
+    for name in ("training_args.bin", "trainer_state.json", "skipped.jsonl", "run.json", "optimizer.pt"):
+        (folder / name).write_text(str(folder))
+    push_folder(folder, CardOptions("me/model"))
+    push_folder(adapter, CardOptions("me/adapter", base_model="me/model"))
+    push_folder(published, CardOptions("me/shapes"))
+    for repository in hub.repositories.values():
+        for name, content in repository.commits[-1][1].items():
+            assert not name.endswith((".bin", ".pt", "state.json", ".jsonl"))
+            for path in (folder, checkpoint, published, Path.home() / "x", Path.cwd()):
+                assert str(path).encode() not in content, name
+    config = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps({**config, "note": str(folder)}))
+    with pytest.raises(InputError, match="a path of this machine"):
+        push_folder(folder, CardOptions("me/model"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (("POST /api/repos/create", 401), "the token is not valid"),
+        (("POST /api/repos/create", 403), "may not write there"),
+        (("preupload", 403), "may not write there"),
+        (("/commit/", 409), "run the same again"),
+        (("/commit/", 412), "somebody else wrote there"),
+        (("preupload", 429), "asks for a pause"),
+        (("GET /api/models", 404, {"code": "RepoNotFound"}), "does not exist"),
+        (("/commit/", 500), "run the same again"),
+        (("lfs-storage", 500), "run the same again"),
+        (("/commit/", None), "the connection failed"),
+        (("POST /api/repos/create", None), "the connection failed"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else None,
+)
+def test_what_fails_is_one_line_and_a_second_run_finishes(push, hub, checkpoint, fault, words):
+    pattern, status, *options = fault
+    hub.fail(pattern, status, **(options[0] if options else {}))
+    code, out, err = push(checkpoint, "me/model")
+    assert (code, out) == (1, "")
+    assert words in err and err.count("\n") == 0 and "me/model" in err
+    hub.heal()
+    assert push(checkpoint, "me/model")[0] == 0
+    assert "model.safetensors" in hub.get_files("me/model")
+
+
+def test_a_login_is_asked_for(push, hub, checkpoint, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN")
+    code, _, err = push(checkpoint, "me/model")
+    assert code == 1 and "hf auth login" in err
+    assert push(checkpoint, "you/model")[0] == 1
+    monkeypatch.setenv("HF_TOKEN", "hf_of_nobody")
+    assert "the token is not valid" in push(checkpoint, "me/model")[2]
+
+
+def test_a_name_that_is_taken_is_refused(push, hub, adapter, checkpoint, published):
+    assert "may not write" in push(checkpoint, "you/model")[2]
+    api = HfApi()
+    api.create_repo("me/taken", private=True)
+    api.upload_file(path_or_fileobj=b"{}", path_in_repo="config.json", repo_id="me/taken")
+    api.upload_file(path_or_fileobj=b"---\ntags: [bert]\n---\n", path_in_repo="README.md", repo_id="me/taken")
+    before = hub.get_files("me/taken")
+    assert "holds other content" in push(checkpoint, "me/taken")[2]
+    assert push(checkpoint, "me/base")[0] == 0
+    assert "holds other content" in push(adapter, "me/base", "--base-model", "me/base")[2]
+    assert "is private" in push(checkpoint, "me/base", "--public")[2]
+    assert push(checkpoint, "me/open", "--public")[0] == 0
+    assert "is public" in push(checkpoint, "me/open")[2]
+    assert push(published, "me/base")[0] == 0  # a data set is another repository than a model of that name
+    assert hub.get_files("me/taken") == before
+
+
+def test_a_folder_that_is_not_whole_is_refused(push, hub, checkpoint, adapter, published, tmp_path):
+    folder = shutil.copytree(checkpoint, tmp_path / "model")
+    (folder / "model.safetensors").write_bytes((checkpoint / "model.safetensors").read_bytes()[:-10])
+    assert "model.safetensors is damaged" in push(folder, "me/model")[2]
+    (folder / "model.safetensors").unlink()
+    assert "lacks model.safetensors" in push(folder, "me/model")[2]
+    shutil.copy(checkpoint / "model.safetensors", folder)
+    (folder / "processor_config.json").unlink()
+    assert "has no processor" in push(folder, "me/model")[2]
+    (folder / "unfinished.json").write_text("{}")
+    assert "is not finished" in push(folder, "me/model")[2]
+    shards = shutil.copytree(published, tmp_path / "shapes")
+    next((shards / "data").iterdir()).unlink()
+    assert "is not whole" in push(shards, "me/shapes")[2]
+    (tmp_path / "empty").mkdir()
+    assert "nothing that can be sent" in push(tmp_path / "empty", "me/x")[2]
+    assert "is no folder" in push(tmp_path / "nowhere", "me/x")[2]
+    assert "ORGANIZATION/NAME" in push(checkpoint, "x")[2]
+    assert "llava-st convert" in push(make_published_checkpoint(tmp_path / "published"), "me/x")[2]
+    assert "leave it out" in push(published, "me/x", "--license", "MIT")[2]
+    assert not hub.requests
+
+
+def push_with_cuts(hub, folder: Path, name: str, options: CardOptions, draw: random.Random) -> int:
+    """Push with the connection cut from a random request on, again until it is through; return the attempts."""
+    for attempt in range(1, 20):
+        hub.heal()
+        if attempt < 3:
+            hub.fail("", skip=draw.randrange(9), does=draw.random() < 0.5)
+        try:
+            push_folder(folder, options)
+            return attempt
+        except InputError as error:
+            assert "run the same again" in str(error)
+    raise AssertionError(f"{name} never arrived")
+
+
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 20))])
+def test_an_upload_that_is_cut_and_run_again_gives_the_same_repository(hub, checkpoint, published, tmp_path, seed):
+    draw = random.Random(seed)
+    model = LlavaSTForConditionalGeneration.from_pretrained(checkpoint)
+    model.save_pretrained(tmp_path / "model", max_shard_size="800KB")
+    LlavaSTProcessor.from_pretrained(checkpoint).save_pretrained(tmp_path / "model")
+    for folder, kind, name in ((tmp_path / "model", "model", "me/model"), (published, "dataset", "me/shapes")):
+        push_folder(folder, CardOptions(name))
+        expected = hub.get_files(name, kind)
+        del hub.repositories[kind, name]
+        hub.objects.clear()
+        attempts = push_with_cuts(hub, folder, name, CardOptions(name), draw)
+        hub.heal()
+        repository = hub.repositories[kind, name]
+        assert hub.get_files(name, kind) == expected
+        assert len(repository.commits) == 2, f"after {attempts} attempts"  # never half of it
+        stored = [path for path in hub.requests if path.startswith("PUT /lfs-storage/")]
+        assert {path.rsplit("/", 1)[1] for path in stored} == {
+            hash_file(content) for path, content in expected.items() if path.endswith((".safetensors", ".parquet"))
+        }
+        hub.requests.clear()
+
+
+def test_slow_answers_are_waited_for(hub, published):
+    hub.fail("preupload", seconds=0.3)
+    hub.fail("lfs-storage", 503, times=1)  # the client tries again by itself
+    hub.fail("objects/batch", times=1)
+    assert "/commit/" in push_folder(published, CardOptions("me/shapes"))
