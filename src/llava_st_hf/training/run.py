@@ -72,8 +72,7 @@ def run_recipe(
         recipe (`Recipe`): What to do.
         report (`Callable[[str], None]`, *optional*): Shows a text of some lines; logs it by default.
         dry_run (`bool`, *optional*, defaults to `False`):
-            Whether to stop before any weight is read: all that would end the run, and all records, have been looked
-            at then.
+            Whether to stop before any weight is read, when all that would end the run has been looked at.
 
     Returns:
         `TrainOutput` or `None`: Steps, loss and speed; `None` after a dry run.
@@ -103,8 +102,7 @@ def run_recipe(
         return None
     fetch_pushed_checkpoint(args)
     checkpoint = choose_checkpoint(args)
-    if args.process_index == 0:
-        prepare_folder(recipe, resumes=checkpoint is not None)
+    prepare_folder(recipe, resumes=checkpoint is not None)
 
     # 3. What is trained.
     set_seed(args.seed)
@@ -131,8 +129,7 @@ def run_recipe(
     trainer.save_state()
     skipped = read_skip_report(folder / _SKIPPED)
     save_whole(trainer, folder, render_training_card(recipe, trainer.state, train_records, processor, len(skipped)))
-    if args.push_to_hub and args.process_index == 0:
-        show(f"pushed: {trainer.push_saved(folder, 'End of training')}")
+    push_whole(trainer, folder, show)
     show(describe_skips(folder / _SKIPPED))
     return result
 
@@ -305,7 +302,7 @@ def check_settings(recipe: Recipe) -> None:
 def prepare_folder(recipe: Recipe, resumes: bool) -> None:
     """Write the manifest of a run; what one that failed before its first checkpoint left is removed."""
     manifest = describe_settings(recipe)
-    if resumes and manifest.load():
+    if recipe.training.process_index > 0 or (resumes and manifest.load()):
         return
     if manifest.path.exists():
         folder = manifest.path.parent
@@ -329,6 +326,12 @@ def save_whole(trainer: LlavaSTTrainer, folder: Path, card: str) -> None:
         for path in sorted(staging.iterdir(), key=lambda path: (path.name.endswith("config.json"), path.name)):
             move_whole(path, folder / path.name)
         staging.rmdir()
+
+
+def push_whole(trainer: LlavaSTTrainer, folder: Path, show: Callable[[str], None]) -> None:
+    """Send what was saved to the Hub, where the recipe says so."""
+    if trainer.args.push_to_hub and trainer.args.process_index == 0:
+        show(f"pushed: {trainer.push_saved(folder, 'End of training')}")
 
 
 def make_skip_report(records: Records | None, path: Path, max_skip_share: float | None = None) -> SkipReport:
