@@ -85,7 +85,7 @@ def load_processor(name: str | None) -> "LlavaSTProcessor | None":
     from llava_st_hf import LlavaSTProcessor
 
     with running.naming(f"--processor {name}"):
-        return LlavaSTProcessor.from_pretrained(name)
+        return LlavaSTProcessor.from_pretrained(name, trust_remote_code=False)
 
 
 @app.command(cls=DataCommand)

@@ -6,9 +6,10 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 EXIT_CODES = "exit codes: 0 answered, 1 input, output or model could not be used, 2 wrong arguments, 130 interrupted"
 _MODULES_OF_EXTRAS = {"accelerate", "datasets", "jinja2", "matplotlib", "peft", "pyarrow", "trl", "yaml"}
 _MAX_WAIT_SECONDS = 3
+_WORKER = "Original Traceback"
 _NO_OPTION = re.compile(r"-\.?\d|-.* |-$", re.DOTALL)  # a negative number, a sentence, or a dash
 
 
@@ -66,12 +68,12 @@ class Command(TyperCommand):
         except KeyboardInterrupt:
             print(NOTICE, file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
-        except typer.Exit:
+        except (typer.Exit, GeneratorExit, SystemExit):
             raise
-        except Exception as error:
+        except BaseException as error:  # a panic of a library in Rust is no `Exception`
             if ctx.find_root().params.get("debug"):
                 traceback.print_exc()
-            print(f"llava-st: error: {self.describe_error(error)}", file=sys.stderr)
+            print(f"llava-st: error: {self.describe_error(error, ctx.params)}", file=sys.stderr)
             raise typer.Exit(1) from error
 
     def list_more(self) -> str | None:
@@ -83,9 +85,15 @@ class Command(TyperCommand):
         self.epilog = "\n\n".join(f"\b\n{part}" for part in parts if part)  # behind a \b lines stay as they are
         super().format_epilog(ctx, formatter)
 
-    def describe_error(self, error: Exception) -> str:
+    def describe_error(self, error: BaseException, values: Mapping[str, Any] = MappingProxyType({})) -> str:
         """Return what is wrong in one line, with the name of the option where the error knows its field."""
-        message = str(error) if is_for_users(error) else f"{type(error).__name__}: {summarize_error(error)}"
+        if is_for_users(error):
+            message = summarize_error(error) if _WORKER in str(error) else str(error)
+        else:
+            message = f"{type(error).__name__}: {summarize_error(error)}"
+            # A library may not say which file it is about.
+            files = [str(value) for value in values.values() if isinstance(value, (str, Path)) and _exists(value)]
+            message += f" (given were {', '.join(files)})" if files else ""
         # huggingface_hub asks for Jinja2 in words.
         missing = "jinja2" if "Jinja2" in str(error) else (getattr(error, "name", None) or "").partition(".")[0]
         if isinstance(error, ImportError) and self.extra is not None and missing in _MODULES_OF_EXTRAS:
@@ -121,7 +129,16 @@ def summarize_error(error: BaseException) -> str:
     while error.__cause__ is not None and str(error).rstrip().endswith(":"):
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if _WORKER in str(error):  # PyTorch puts the traceback of a worker in front of what it ends with
+        return lines[-1].partition(": ")[2] or lines[-1]
     return lines[0] if lines else type(error).__name__
+
+
+def _exists(path: str | Path) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # a text that is longer than a name, or holds a null
+        return False
 
 
 @contextmanager
@@ -137,7 +154,7 @@ def naming(what: str, verb: str = "loaded") -> Iterator[None]:
 
 def check_exists(path: str | Path, what: str = "file") -> None:
     """Refuse a path where nothing is."""
-    if not Path(path).exists():
+    if not _exists(path):
         raise CommandError(f"{path}: no such {what}; check the path.")
 
 

@@ -61,7 +61,7 @@ def convert_checkpoint(
         model = LlavaSTForConditionalGeneration(config)
     tensors = plan_published_tensors(stored, model)
     with input_errors():
-        processor = LlavaSTProcessor.from_pretrained(directory)
+        processor = LlavaSTProcessor.from_pretrained(directory, trust_remote_code=False)
     card = render_model_card("converted", source=name_source(source))
     planned = PlannedCheckpoint(directory, {"command": "convert"}, model, tensors, processor, card)
     planned.write(destination, max_shard_bytes, quiet)

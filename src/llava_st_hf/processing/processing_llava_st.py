@@ -95,7 +95,9 @@ class LlavaSTProcessor(ModelInputsProcessor):
             pretrained_model_name_or_path (`str` or `Path`):
                 What `save_pretrained` wrote, or a repository laid out as the published one, whose tokenizer is then
                 converted and whose quirks are switched on (`splice_fast_tokens` and `embed_width_inputs` `False`).
-            kwargs (`dict`, *optional*): Arguments of `from_pretrained` and of this class, which override the files.
+            kwargs (`dict`, *optional*):
+                Arguments of `from_pretrained` and of this class, which override the files. Code that lies there is
+                run with `trust_remote_code=True` only.
 
         Returns:
             `LlavaSTProcessor`: The processor.
@@ -103,6 +105,8 @@ class LlavaSTProcessor(ModelInputsProcessor):
         Raises:
             `InputError`: When a published checkpoint lacks a size or has sizes that do not fit together.
         """
+        # Without a word of the caller transformers would ask on standard input, where anybody may answer.
+        kwargs["trust_remote_code"] = bool(kwargs.get("trust_remote_code"))
         hub_kwargs = {key: value for key, value in kwargs.items() if key in _HUB_KEYS and value is not None}
         folder = find_published_tokenizer(pretrained_model_name_or_path, **hub_kwargs)
         if folder is None:

@@ -221,7 +221,7 @@ def load_trained(recipe: Recipe, plan: StagePlan) -> tuple[nn.Module, LlavaSTPro
     args, source, revision = recipe.training, recipe.model, recipe.model.model_revision
     with args.main_process_first(desc="merge the adapter of the stage before"):
         base = prepare_base(source.model_name_or_path, args.output_dir, args.process_index == 0, revision)
-    processor = LlavaSTProcessor.from_pretrained(base, revision=revision)
+    processor = LlavaSTProcessor.from_pretrained(base, revision=revision, trust_remote_code=False)
     model = load_model(base, recipe.dtype, source.attn_implementation, revision)
     return apply_stage(model, plan, get_media_token_ids(processor)), processor
 

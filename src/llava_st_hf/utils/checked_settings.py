@@ -12,8 +12,6 @@ from typing import Any, TypeVar
 
 from huggingface_hub.dataclasses import strict, validated_field
 from huggingface_hub.errors import StrictDataclassError, StrictDataclassFieldValidationError
-from huggingface_hub.utils import httpx
-from safetensors import SafetensorError
 
 from ..processing.media_llava_st import InputError
 
@@ -136,7 +134,9 @@ def read_yaml(path: str | os.PathLike, what: str) -> Any:
 @contextmanager
 def input_errors(message: str = "{}") -> Iterator[None]:
     """
-    Turn what reading or writing files, here or on the Hub, may raise into an `InputError` of one line.
+    Turn whatever reading or writing files, here or on the Hub, raises into an `InputError` of one line.
+
+    A file that somebody else wrote can raise anything: `KeyError` and `RecursionError` as well as `SafetensorError`.
 
     Args:
         message (`str`, *optional*, defaults to `"{}"`): The message, with `{}` in the place of what was raised.
@@ -145,11 +145,13 @@ def input_errors(message: str = "{}") -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (StrictDataclassError, SafetensorError, httpx.HTTPError, OSError, ValueError) as error:
+    except Exception as error:
         if isinstance(error, StrictDataclassError):  # wraps the message of a check in lines of its own
             reason = str(error.__cause__ or error).replace("\n", " ")
         else:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = (str(error).strip().splitlines() or [""])[0]
+        if not reason or isinstance(error, LookupError):  # whose message is a key alone
+            reason = f"{type(error).__name__} {reason}".strip()
         raise InputError(reason.join(message.rsplit("{}", 1))) from error
 
 
