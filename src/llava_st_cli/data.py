@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _RECIPE_KEYS = {"stage", "model_name_or_path"}
 _NUM_FRAMES = 100  # sampled of a clip whose truth is drawn
 
-app = typer.Typer()
+app = typer.Typer(cls=running.Group)
 DataPath = Annotated[
     str,
     argument(
@@ -135,11 +135,11 @@ def check(
     def print_summary() -> None:
         num_seen = summary.num_used + summary.num_skipped
         if print_json:
-            print(json.dumps({"num_records": total, "num_checked": num_seen, **summary.to_dict()}, indent=2))
+            running.show(json.dumps({"num_records": total, "num_checked": num_seen, **summary.to_dict()}, indent=2))
             return
         stop = [] if num_seen == total else [f"interrupted after {num_seen:,} of {total:,} records"]
         parts = [*stop, *describe_check(summary, report), f"next: {advise(summary, data, report, processor)}"]
-        print(running.clean("\n\n".join(parts)), flush=True)
+        running.show("\n\n".join(parts))
 
     try:
         with running.show_progress("Checking", total, quiet=quiet) as bar:
@@ -236,7 +236,7 @@ def show(
     if output is not None:
         check_output(found, output)
     turns = read_turns(found, probe_media(found, _NUM_FRAMES))
-    print(running.clean(describe_record(found, turns)), flush=True)
+    running.show(describe_record(found, turns))
     if output is not None:
         with running.show_drawing(quiet) as advance:
             draw_record(found, turns, output, progress=advance)
@@ -275,13 +275,13 @@ def stats(
         raise CommandError(f"none of {statistics.num_read} records can be used: {hint}")
     paths = write_statistics(statistics, output_dir)
     if print_json:
-        print(json.dumps(statistics.to_dict(), indent=2))
+        running.show(json.dumps(statistics.to_dict(), indent=2))
         return
     if statistics.num_read < statistics.num_records:
         say(f"Read {statistics.num_read:,} of {statistics.num_records:,} records, chosen at random.", quiet)
     if statistics.num_skipped:
         say(f"{statistics.num_skipped:,} records cannot be used: {hint}", quiet)
-    print("\n".join(map(str, paths)))
+    running.show("\n".join(map(str, paths)))
 
 
 @app.command(cls=DataCommand)
@@ -301,7 +301,7 @@ def convert(
     examples:
       llava-st data convert refcoco_val.json refcoco_val.jsonl --data-folder train2014
     """
-    running.check_exists(annotations)
+    running.check_exists(annotations, "file or folder")
     from llava_st_hf.data.skips import SkipReport, check_report
     from llava_st_hf.data.tools.convert import convert_annotations
     from llava_st_hf.data.tools.opening import get_media_folder, open_annotations
@@ -316,7 +316,7 @@ def convert(
         counts = convert_annotations(reader, output, skips, folder, lambda done: bar.update(done - bar.n))
     if counts.num_skipped:
         say(skips.format_table())
-    print(f"{counts.num_written} records written to {output}")
+    running.show(f"{counts.num_written} records written to {output}")
 
 
 @app.command(cls=DataCommand)
@@ -375,11 +375,11 @@ def publish(
     say(f"{published.num_records:,} records in {files}, {megabytes:,.1f} MB", quiet)
     if unused := sorted(set(licensed) - set(published.sources)):
         say(f"--license names {unused[0]!r}, of which there is no record.", quiet)
-    print(published.path)
+    running.show(published.path)
     unlicensed = find_unlicensed(published.sources, facts)  # now all sources are known
     if push_to is not None:
         refuse_unlicensed(unlicensed)
-        print(push_dataset(published, push_to))
+        running.show(push_dataset(published, push_to))
     elif unlicensed:
         say(f"The licence of {', '.join(unlicensed)} is unknown: say it with --license SOURCE=SPDX.", quiet)
 

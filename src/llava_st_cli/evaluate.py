@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from .options import MODEL_HELP, MaxNewTokens, ModelChoice, Quiet, argument, expand_dataclasses, flag, option
-from .running import Command, CommandError, silence_transformers
+from .running import Command, CommandError, show, silence_transformers
 
 app = typer.Typer()
 BenchmarkName = Annotated[
@@ -167,4 +167,4 @@ def evaluate(
         processes=processes,
     )
     if metrics is not None:
-        print(format_metrics_table(metrics))
+        show(format_metrics_table(metrics))

@@ -124,6 +124,7 @@ def ground(
 def _read_queries(given: Sequence[str], file: Path | None) -> list[str | None]:
     queries = list(given)
     if file is not None:
+        running.check_exists(file)
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeError) as error:
@@ -176,7 +177,7 @@ def answer(
     with running.show_progress("Answering", None, "token", quiet or stream) as bar:
         streamer = GroundingStreamer(lambda found: running.say(describe_found(found))) if stream else TokenCounter(bar)
         results = ground(media, queries, media_type=media_type, streamer=streamer, **asked, **manner)
-    print(running.clean("\n\n".join(str(result) for result in results)), flush=True)
+    running.show("\n\n".join(str(result) for result in results))
     outputs.write(results, media, media_type, model.model or SHIPPED_MODEL, quiet)
 
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from .process import INTERRUPTED, NOTICE
 
@@ -31,6 +31,15 @@ class CommandError(Exception):
     """Ends the command with one line on standard error and exit code 1; the message names the option."""
 
 
+class Group(TyperGroup):
+    """A group of commands, whose messages about wrong arguments can be printed."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        """Parse."""
+        with printable_usage():
+            return super().parse_args(ctx, args)
+
+
 class Command(TyperCommand):
     """A command that ends with one line where something goes wrong, whatever that is."""
 
@@ -39,6 +48,10 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         """Parse, with the options first: negative numbers and sentences with a dash are arguments, too."""
+        with printable_usage():
+            return self._parse(ctx, args)
+
+    def _parse(self, ctx: typer.Context, args: list[str]) -> list[str]:
         if ctx.ignore_unknown_options or ctx.resilient_parsing:
             return super().parse_args(ctx, args)
         named = {name: each for each in self.params for name in each.opts if name.startswith("-")}
@@ -115,6 +128,17 @@ def show_help_without_command(ctx: typer.Context) -> None:
         raise typer.Exit(2)
 
 
+@contextmanager
+def printable_usage() -> Iterator[None]:
+    """Let messages about wrong arguments, which repeat these, be such as can be printed."""
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message"):  # of click, which typer may bring a copy of
+            error.message = clean(error.message)
+        raise
+
+
 # Errors ----------------------------------------------------------------------------------------------------------
 
 
@@ -153,9 +177,11 @@ def naming(what: str, verb: str = "loaded") -> Iterator[None]:
 
 
 def check_exists(path: str | Path, what: str = "file") -> None:
-    """Refuse a path where nothing is."""
+    """Refuse a path where nothing is, or what has no end: a pipe or a device."""
     if not _exists(path):
         raise CommandError(f"{path}: no such {what}; check the path.")
+    if not (Path(path).is_file() or Path(path).is_dir()):
+        raise CommandError(f"{path} is a pipe or a device: copy what is in it to a file.")
 
 
 def check_folder(flag: str, name: str | None) -> None:
@@ -212,6 +238,11 @@ def _answers(address: str) -> bool:
 # What is shown ---------------------------------------------------------------------------------------------------
 
 
+def show(text: object) -> None:
+    """Print a result on standard output."""
+    print(clean(str(text)), flush=True)
+
+
 def say(text: str, quiet: bool = False) -> None:
     """Print a line beside the results."""
     if not quiet:
@@ -220,7 +251,8 @@ def say(text: str, quiet: bool = False) -> None:
 
 def clean(text: str) -> str:
     """Return a text without the control characters that a terminal would obey; line breaks stay."""
-    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
+    # As `make_printable` of the library, whose import takes longer than most commands that only fail.
+    return "".join(each if each.isprintable() or each in "\n\u200c\u200d" else "?" for each in text)
 
 
 @contextmanager

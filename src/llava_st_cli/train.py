@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .options import argument, flag
-from .running import Command, CommandError, check_exists, check_repository, say
+from .running import Command, CommandError, check_exists, check_repository, say, show
 
 app = typer.Typer()
 
@@ -55,4 +55,4 @@ def train(
     check_repository("model_name_or_path", content.model.model_name_or_path)
     run_recipe(content, report=say, dry_run=dry_run)
     if not dry_run and content.training.process_index == 0:
-        print(os.path.abspath(content.training.output_dir))
+        show(os.path.abspath(content.training.output_dir))

@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import DatasetCard, DatasetCardData, ModelCard, ModelCardData
 
 from ..processing.media_llava_st import InputError
+from ..utils.markdown import escape_markdown, write_code
 
 _TEMPLATES = Path(__file__).with_name("card_templates")
 UNKNOWN_LICENSE = "unknown"
@@ -66,6 +67,7 @@ def render_model_card(
         base_model=base_model, library_name=library_name, pipeline_tag="video-text-to-text", tags=tags
     )
     path = _TEMPLATES / f"{template}_model_card.md.jinja"
+    values = {name: write_code(value) if isinstance(value, str) else value for name, value in values.items()}
     return str(ModelCard.from_template(data, template_path=str(path), **values)).rstrip() + "\n"
 
 
@@ -115,21 +117,21 @@ def render_dataset_card(
     card = DatasetCard.from_template(
         data,
         template_path=str(_TEMPLATES / "dataset_card.md.jinja"),
-        title=escape_cell(title),
+        title=escape_markdown(title),
         repository=repository or "ORGANIZATION/NAME",
         num_records=num_records,
         media_types=sorted(media_types.items()),
-        count_rows=[(escape_cell(source), task, count) for (source, task), count in sorted(counts.items())],
+        count_rows=[(escape_markdown(source), task, count) for (source, task), count in sorted(counts.items())],
         source_rows=[
             (
-                escape_cell(fact.name),
+                escape_markdown(fact.name),
                 fact.license,
-                escape_cell(fact.origin or "not stated"),
+                escape_markdown(fact.origin or "not stated"),
                 sum(count for (source, _), count in counts.items() if source == fact.name),
             )
             for fact in facts
         ],
-        skip_rows=[(escape_cell(source), reason, count) for (source, reason), count in sorted(skips.items())],
+        skip_rows=[(escape_markdown(source), reason, count) for (source, reason), count in sorted(skips.items())],
         num_skipped=sum(skips.values()),
         has_typed_media=features is not None,
         has_unknown_license=any(fact.license.lower() == UNKNOWN_LICENSE for fact in facts),
@@ -142,10 +144,4 @@ def _list_categories(media_types: Mapping[str, int]) -> list[str]:
     return [category for name, category in categories.items() if media_types.get(name)]
 
 
-def escape_cell(text: str) -> str:
-    """Put a text of somebody else on one line of a table, where it is neither markup nor a new column."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\|`*_\[\]])", r"\\\1", text)
-
-
-__all__ = ["UNKNOWN_LICENSE", "SourceFacts", "escape_cell", "render_dataset_card", "render_model_card"]
+__all__ = ["UNKNOWN_LICENSE", "SourceFacts", "render_dataset_card", "render_model_card"]

@@ -7,9 +7,10 @@ from transformers import TrainerState
 
 from ..checkpoints.reading import name_source
 from ..data.mixture import Mixture
-from ..hub.cards import escape_cell, render_model_card
+from ..hub.cards import render_model_card
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..utils.tables import format_table
+from ..utils.markdown import escape_markdown
 from .recipe import Recipe
 
 _NOT_METRICS = ("runtime", "per_second", "skipped_records")
@@ -41,7 +42,7 @@ def render_training_card(
         if name.startswith("eval_") and not name.endswith(_NOT_METRICS)
     }
     if isinstance(train_records, Mixture):
-        rows = [(escape_cell(one.name), one.num_chosen, one.num_visits) for one in train_records.describe()]
+        rows = [(escape_markdown(one.name), one.num_chosen, one.num_visits) for one in train_records.describe()]
     else:
         rows = [("ST-Shapes", len(train_records), len(train_records))]
     return render_model_card(

@@ -14,6 +14,7 @@ from huggingface_hub.dataclasses import strict, validated_field
 from huggingface_hub.errors import StrictDataclassError, StrictDataclassFieldValidationError
 
 from ..processing.media_llava_st import InputError
+from .regular_files import check_regular_file
 
 T = TypeVar("T")
 _FIXES = {
@@ -123,11 +124,12 @@ def read_yaml(path: str | os.PathLike, what: str) -> Any:
                 raise yaml.YAMLError(f"the key {twice!r} is there twice{node.start_mark}: give it once.")
             return node
 
+    check_regular_file(path, what)
     try:
         return yaml.load(Path(path).read_text(encoding="utf-8-sig"), Loader)
     except OSError as error:
         raise InputError(f"the {what} {path} cannot be read: {error.strerror}. Fix its path.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"the {what} {path} is no YAML: {' '.join(str(error).split())}") from error
 
 

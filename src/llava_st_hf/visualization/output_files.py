@@ -34,6 +34,8 @@ def check_output(
         problem = f"give a name that ends in {' or '.join(endings)}"
     elif path.is_dir():
         problem = "that is a folder, give the name of a file"
+    elif path.exists() and not path.is_file():
+        problem = "that is a pipe or a device, give the name of a file"
     elif not folder.is_dir():
         problem = f"the folder {folder} does not exist, make it first"
     elif not os.access(path if path.exists() else folder, os.W_OK):
