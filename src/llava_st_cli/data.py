@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from . import running
-from .options import PrintJson, Quiet, ShardSize, argument, expand_dataclasses, flag, option, task_option
+from .options import Overwrite, PrintJson, Quiet, ShardSize, argument, expand_dataclasses, flag, option, task_option
 from .running import CommandError, say
 
 if TYPE_CHECKING:
@@ -212,6 +212,7 @@ def show(
     remarks: Remarks,
     record: Annotated[str, argument("RECORD", "number from 0, else id; id=7 for an id of digits")] = "0",
     output: Annotated[Path | None, option("FILE", "draw it: .png or .jpg (of a clip a sheet), .mp4")] = None,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """
@@ -234,12 +235,12 @@ def show(
     if isinstance(found, SkippedRecord):
         raise CommandError(f"record {found.id!r} of {found.source!r} cannot be used ({found.reason}): {found.detail}")
     if output is not None:
-        check_output(found, output)
+        check_output(found, output, overwrite)
     turns = read_turns(found, probe_media(found, _NUM_FRAMES))
     running.show(describe_record(found, turns))
     if output is not None:
         with running.show_drawing(quiet) as advance:
-            draw_record(found, turns, output, progress=advance)
+            draw_record(found, turns, output, advance, overwrite)
         say(f"Wrote {output}", quiet)
     elif found.media:
         say("Draw it with --output record.png", quiet)
@@ -253,6 +254,7 @@ def stats(
     output_dir: OutputFolder,
     max_records: Annotated[int, option("N", "read N at random")] = 20_000,
     processor: ProcessorName = None,
+    overwrite: Overwrite = False,
     print_json: PrintJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -266,14 +268,16 @@ def stats(
     running.check_folder("--processor", processor)
     records = open_data(data, remarks).records
     from llava_st_hf.data.tools import collect_statistics, write_statistics
+    from llava_st_hf.data.tools.stats import check_folder
 
+    check_folder(output_dir, overwrite)
     counter = load_processor(processor)
     with running.show_progress("Reading", min(len(records), max(max_records, 0)), quiet=quiet) as bar:
         statistics = collect_statistics(records, max_records, counter, progress=bar.update)
     hint = f"see `llava-st data check {data}`."
     if not statistics.counts:
         raise CommandError(f"none of {statistics.num_read} records can be used: {hint}")
-    paths = write_statistics(statistics, output_dir)
+    paths = write_statistics(statistics, output_dir, overwrite)
     if print_json:
         running.show(json.dumps(statistics.to_dict(), indent=2))
         return

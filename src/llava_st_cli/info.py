@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .ground import Outputs, Question, answer
-from .options import ModelChoice, PrintJson, expand_dataclasses, flag, option
+from .options import ModelChoice, Overwrite, PrintJson, expand_dataclasses, flag, option
 from .running import Command, CommandError, check_folder, naming, show
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def demo(
     num_frames: Annotated[
         int | None, option("N", "of the page: frames of a clip (20 for the model that ships)")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """
     Render a clip, ground a query in it, and draw the answer; or serve a page to ask on.
@@ -113,9 +114,9 @@ def demo(
         ) from error
     from llava_st_hf.demo import DEMO_QUERY, write_demo_clip
 
-    clip = write_demo_clip(output_dir / "clip.mp4")
+    clip = write_demo_clip(output_dir / "clip.mp4", overwrite)
     written, annotated, sheet = (output_dir / name for name in ("answer.json", "annotated.mp4", "contact_sheet.png"))
-    outputs = Outputs(written, annotated, sheet)
+    outputs = Outputs(written, annotated, sheet, overwrite)
     answer(str(clip), [DEMO_QUERY], Question(), outputs, ModelChoice(), quiet=True)
     show(f"{sheet}\n{written}\n{annotated}")
 

@@ -104,8 +104,9 @@ class Command(TyperCommand):
             message = summarize_error(error) if _WORKER in str(error) else str(error)
         else:
             message = f"{type(error).__name__}: {summarize_error(error)}"
-            # A library may not say which file it is about.
-            files = [str(value) for value in values.values() if isinstance(value, (str, Path)) and _exists(value)]
+            # A library may not say which file it is about; the system does.
+            given = () if isinstance(error, OSError) else values.values()
+            files = [str(value) for value in given if isinstance(value, (str, Path)) and _exists(value)]
             message += f" (given were {', '.join(files)})" if files else ""
         # huggingface_hub asks for Jinja2 in words.
         missing = "jinja2" if "Jinja2" in str(error) else (getattr(error, "name", None) or "").partition(".")[0]

@@ -81,7 +81,7 @@ def test_code_of_a_folder_is_not_run_and_nobody_is_asked(copies, clip, tmp_path)
     marker = tmp_path / "it_was_run"
     folders = make_code_folders(copies, marker)
     records = tmp_path / "records.jsonl"
-    records.write_text(json.dumps({"video": str(clip), "query": "it", "start": 0, "end": 1}) + "\n")
+    records.write_text(json.dumps({"video": str(clip), "query": "it", "span_seconds": [0, 1]}) + "\n")
     recipe = {"model_name_or_path": str(folders["tokenizer"]), "stage": "full_finetuning", "output_dir": "run"}
     recipe["st_shapes"] = {"task_weights": ["tvg"], "num_samples": 2}
     (tmp_path / "recipe.yaml").write_text(json.dumps({**recipe, "max_steps": 1, "bf16": False}))

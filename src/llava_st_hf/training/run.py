@@ -5,7 +5,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from ..inference.loading import load_model, prepare_base
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..utils.atomic_files import move_whole
+from ..utils.folder_locks import locking_folder
 from ..utils.run_manifest import RunManifest
 from ..utils.tables import format_table
 from .card import render_training_card
@@ -81,6 +82,13 @@ def run_recipe(
         `InputError`: For a recipe that does not fit its model, its data or its machine.
         `TooManySkipsError`: If more records than allowed cannot be used.
     """
+    args = recipe.training
+    is_alone = dry_run or args.process_index
+    with nullcontext() if is_alone else locking_folder(args.output_dir, "trains a model"):
+        return _run_recipe(recipe, report, dry_run)
+
+
+def _run_recipe(recipe: Recipe, report: Callable[[str], None], dry_run: bool) -> TrainOutput | None:
     args, plan = recipe.training, recipe.plan
     show = report if args.process_index == 0 else logger.debug
     args.learning_rate = plan.learning_rate
