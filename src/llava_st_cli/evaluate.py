@@ -1,6 +1,5 @@
 """`llava-st evaluate`: what a model reaches on a benchmark, and what the answers of any system are worth."""
 
-import shlex
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -138,6 +137,7 @@ def evaluate(
     from llava_st_hf.evaluation.report import format_metrics_table
     from llava_st_hf.evaluation.runner import Processes
     from llava_st_hf.evaluation.runner import evaluate as run_evaluation
+    from llava_st_hf.utils.public_names import write_public_command
 
     asked = tasks or StShapes.list_tasks(protocol)
     make_benchmark = partial(StShapes, num_clips, asked, seed, difficulty=difficulty)
@@ -163,7 +163,7 @@ def evaluate(
         batch_size=batch_size,
         max_new_tokens=max_new_tokens,
         quiet=quiet,
-        command=shlex.join(["llava-st", *ctx.obj]),
+        command=write_public_command(["llava-st", *ctx.obj]),
         processes=processes,
     )
     if metrics is not None:

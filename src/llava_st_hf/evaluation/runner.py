@@ -24,6 +24,7 @@ from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.tasks_llava_st import get_task
 from ..utils.atomic_files import write_json_whole, write_text_whole
 from ..utils.folder_locks import locking_folder
+from ..utils.public_names import get_public_name, hide_folders
 from .answering import Answered, Answerer
 from .benchmarks.base import Benchmark
 from .blind_baseline import BlindBaseline, fit_blind_baseline
@@ -135,7 +136,7 @@ def evaluate(
         raise InputError(f"batch_size is {batch_size}: give at least 1.", field="batch_size")
     processes = processes or Processes.from_environment()
     runner = _Runner(benchmark, Answerer(model, processor, constrained, max_new_tokens, num_frames), protocol)
-    settings = runner.get_settings(model_name or model.name_or_path)
+    settings = runner.get_settings(get_public_name(model_name or model.name_or_path))
     lock = nullcontext() if processes.rank else locking_folder(output_dir, "evaluates a model")
     with lock:
         folder = RunFolder(output_dir, settings, processes.rank)
@@ -218,7 +219,7 @@ class _Runner:
             "scores": scores,
             "baseline": scores if self._get_baseline(task) else None,
             "failure": error.reason,
-            "problems": [str(error)],
+            "problems": [hide_folders(str(error))],
         }
 
     def _score(self, task: str, sample: Sample, answered: Answered | RecordError) -> dict[str, Any]:

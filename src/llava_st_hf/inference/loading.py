@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.utils.sha import sha_fileobj
 from safetensors.torch import load_file
 from transformers import PreTrainedConfig
 
@@ -17,6 +18,7 @@ from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..utils.atomic_files import remove_leftovers, writing_whole
 from ..utils.checked_settings import input_errors
+from ..utils.public_names import get_public_name
 from ..utils.run_manifest import RunManifest
 
 logger = logging.getLogger(__name__)
@@ -266,7 +268,8 @@ def prepare_base(
         return str(Path(folder).resolve()) if Path(folder).is_dir() else folder
     merged = Path(output_dir).resolve() / "merged_base"
     weights = Path(_find_weights(adapter)).resolve()
-    origin = {"weights": str(weights), "modified_ns": weights.stat().st_mtime_ns}
+    with open(weights, "rb") as file:  # by their content: the folder may be shared, and says nothing of this machine
+        origin = {"adapter": get_public_name(adapter.source), "sha256": sha_fileobj(file).hex()}
     if is_main_process and not _is_merged_from(merged, origin):
         merged.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(merged.parent)

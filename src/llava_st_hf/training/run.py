@@ -1,5 +1,6 @@
 """One run, from a recipe to a checkpoint that ships; read it from top to bottom."""
 
+import hashlib
 import logging
 import os
 import shutil
@@ -33,6 +34,7 @@ from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..utils.atomic_files import move_whole
 from ..utils.folder_locks import locking_folder
+from ..utils.public_names import get_public_name
 from ..utils.run_manifest import RunManifest
 from ..utils.tables import format_table
 from .card import render_training_card
@@ -59,6 +61,11 @@ _DECISIVE = (
     "max_steps",
     "num_train_epochs",
     "max_length",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
 )
 
 
@@ -292,11 +299,14 @@ def choose_checkpoint(args: LlavaSTTrainingConfig) -> str | None:
 
 
 def describe_settings(recipe: Recipe) -> RunManifest:
-    """Return the manifest of a run: what decides the order of its data, kept beside the checkpoints."""
-    settings = {name: getattr(recipe.training, name) for name in _DECISIVE}
-    return RunManifest(
-        Path(recipe.training.output_dir) / _SETTINGS, settings | {"stage": recipe.model.stage} | vars(recipe.data)
-    )
+    """Return the manifest of a run: what decides the weights that come out of it, kept beside the checkpoints."""
+    settings = {name: getattr(recipe.training, name) for name in _DECISIVE} | vars(recipe.model) | vars(recipe.data)
+    settings["model_name_or_path"] = get_public_name(recipe.model.model_name_or_path)
+    for name in ("mixture", "eval_mixture"):
+        if (path := settings[name]) is not None:  # by its content, for its folder is nobody else's
+            digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+            settings |= {name: get_public_name(path), f"{name}_digest": digest}
+    return RunManifest(Path(recipe.training.output_dir) / _SETTINGS, settings)
 
 
 def check_settings(recipe: Recipe) -> None:
