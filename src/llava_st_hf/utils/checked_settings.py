@@ -145,7 +145,7 @@ def input_errors(message: str = "{}") -> Iterator[None]:
     """
     try:
         yield
-    except InputError:
+    except (InputError, ImportError):  # what is not installed is not the file's fault
         raise
     except Exception as error:
         if isinstance(error, StrictDataclassError):  # wraps the message of a check in lines of its own
