@@ -88,11 +88,11 @@ class AnswerFile:
         )
         if self.audit is not None:
             audit = audit_predictions(truths.items, predictions)
-            print("\n".join([audit.format(), *describe_problems(truths, predictions)]))
+            show("\n".join([audit.format(), *describe_problems(truths, predictions)]))
             return
         scorer = get_protocol(protocol).for_benchmark(truths.format)
         lines = score_predictions(truths.items, predictions, scorer)
-        print(format_scores(lines, scorer, truths, predictions))
+        show(format_scores(lines, scorer, truths, predictions))
 
 
 @app.command(cls=EvaluateCommand)

@@ -3,10 +3,12 @@
 import json
 import os
 import re
+from pathlib import Path
 
 import pytest
 from hostile_process import check_refused, run_commands
 
+import llava_st_cli
 from llava_st_cli import main
 from llava_st_cli.running import clean
 from llava_st_hf import GroundingResult, InputError
@@ -180,3 +182,12 @@ def test_what_is_escaped_shows_as_it_is():
     assert escape_markdown("[a](b)") == r"\[a\](b)"
     assert write_code("a`b") == "`` a`b ``"
     assert write_code("a\n```", is_block=True) == "````\na ```\n````"
+
+
+def test_commands_print_through_what_cleans():
+    folder = Path(llava_st_cli.__file__).parent
+    found = {path.name: re.findall(r"(?<![\w.])print\(.*", path.read_text()) for path in folder.glob("*.py")}
+    del found["running.py"]
+    assert {name: lines for name, lines in found.items() if lines} == {
+        "app.py": ["print(f\"llava-st-hf {version('llava-st-hf')}\")"]
+    }

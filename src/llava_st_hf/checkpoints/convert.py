@@ -56,7 +56,7 @@ def convert_checkpoint(
     _check_layout(directory)
     stored = list_tensors(directory)
     with input_errors():
-        config = LlavaSTConfig.from_pretrained(directory)
+        config = LlavaSTConfig.from_pretrained(directory, trust_remote_code=False)
     with torch.device("meta"):
         model = LlavaSTForConditionalGeneration(config)
     tensors = plan_published_tensors(stored, model)
