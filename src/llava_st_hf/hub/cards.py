@@ -67,7 +67,9 @@ def render_model_card(
         base_model=base_model, library_name=library_name, pipeline_tag="video-text-to-text", tags=tags
     )
     path = _TEMPLATES / f"{template}_model_card.md.jinja"
-    values = {name: write_code(value) if isinstance(value, str) else value for name, value in values.items()}
+    for name, write in (("title", escape_markdown), *((name, write_code) for name in ("source", "base", "adapter"))):
+        if name in values:
+            values[name] = write(values[name])
     return str(ModelCard.from_template(data, template_path=str(path), **values)).rstrip() + "\n"
 
 
