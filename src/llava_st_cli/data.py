@@ -190,8 +190,8 @@ def check_recipe(path: str, said: Sequence[str]) -> None:
 
     recipe = read_recipe(path)
     running.check_repository("model_name_or_path", recipe.model.model_name_or_path)
-    run_recipe(recipe, report=lambda text: print(running.clean(text), flush=True), dry_run=True)
-    print(f"next: llava-st train {path}")
+    run_recipe(recipe, report=running.show, dry_run=True)
+    running.show(f"next: llava-st train {path}")
 
 
 def advise(summary: "CheckSummary", data: str, report: Path | None, processor: str | None) -> str:
