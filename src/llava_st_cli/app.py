@@ -8,9 +8,10 @@ import typer
 
 from . import checkpoints, data, evaluate, ground, info, push, train
 from .options import flag
-from .running import EXIT_CODES, show_help_without_command
+from .running import EXIT_CODES, Group, show_help_without_command
 
 app = typer.Typer(
+    cls=Group,
     epilog=f"`llava-st COMMAND --help` explains a command. {EXIT_CODES}",
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,  # importing rich takes longer than all the rest

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .options import Quiet, ShardSize, argument, option
-from .running import Command, check_folder, say, silence_transformers
+from .running import Command, check_folder, say, show, silence_transformers
 
 if TYPE_CHECKING:
     from llava_st_hf.checkpoints import WrittenCheckpoint
@@ -99,4 +99,4 @@ def merge(
 def _report(written: "WrittenCheckpoint") -> None:
     for name in written.left_out:
         say(f"Left out {name}: LLaVA-ST has no place for it.")
-    print(written.path)
+    show(written.path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from . import running
-from .options import PrintJson, Quiet, ShardSize, argument, expand_dataclasses, flag, option, task_option
+from .options import Overwrite, PrintJson, Quiet, ShardSize, argument, expand_dataclasses, flag, option, task_option
 from .running import CommandError, say
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _RECIPE_KEYS = {"stage", "model_name_or_path"}
 _NUM_FRAMES = 100  # sampled of a clip whose truth is drawn
 
-app = typer.Typer()
+app = typer.Typer(cls=running.Group)
 DataPath = Annotated[
     str,
     argument(
@@ -85,7 +85,7 @@ def load_processor(name: str | None) -> "LlavaSTProcessor | None":
     from llava_st_hf import LlavaSTProcessor
 
     with running.naming(f"--processor {name}"):
-        return LlavaSTProcessor.from_pretrained(name)
+        return LlavaSTProcessor.from_pretrained(name, trust_remote_code=False)
 
 
 @app.command(cls=DataCommand)
@@ -135,11 +135,11 @@ def check(
     def print_summary() -> None:
         num_seen = summary.num_used + summary.num_skipped
         if print_json:
-            print(json.dumps({"num_records": total, "num_checked": num_seen, **summary.to_dict()}, indent=2))
+            running.show(json.dumps({"num_records": total, "num_checked": num_seen, **summary.to_dict()}, indent=2))
             return
         stop = [] if num_seen == total else [f"interrupted after {num_seen:,} of {total:,} records"]
         parts = [*stop, *describe_check(summary, report), f"next: {advise(summary, data, report, processor)}"]
-        print(running.clean("\n\n".join(parts)), flush=True)
+        running.show("\n\n".join(parts))
 
     try:
         with running.show_progress("Checking", total, quiet=quiet) as bar:
@@ -190,8 +190,8 @@ def check_recipe(path: str, said: Sequence[str]) -> None:
 
     recipe = read_recipe(path)
     running.check_repository("model_name_or_path", recipe.model.model_name_or_path)
-    run_recipe(recipe, report=lambda text: print(running.clean(text), flush=True), dry_run=True)
-    print(f"next: llava-st train {path}")
+    run_recipe(recipe, report=running.show, dry_run=True)
+    running.show(f"next: llava-st train {path}")
 
 
 def advise(summary: "CheckSummary", data: str, report: Path | None, processor: str | None) -> str:
@@ -212,6 +212,7 @@ def show(
     remarks: Remarks,
     record: Annotated[str, argument("RECORD", "number from 0, else id; id=7 for an id of digits")] = "0",
     output: Annotated[Path | None, option("FILE", "draw it: .png or .jpg (of a clip a sheet), .mp4")] = None,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """
@@ -234,12 +235,12 @@ def show(
     if isinstance(found, SkippedRecord):
         raise CommandError(f"record {found.id!r} of {found.source!r} cannot be used ({found.reason}): {found.detail}")
     if output is not None:
-        check_output(found, output)
+        check_output(found, output, overwrite)
     turns = read_turns(found, probe_media(found, _NUM_FRAMES))
-    print(running.clean(describe_record(found, turns)), flush=True)
+    running.show(describe_record(found, turns))
     if output is not None:
         with running.show_drawing(quiet) as advance:
-            draw_record(found, turns, output, progress=advance)
+            draw_record(found, turns, output, advance, overwrite)
         say(f"Wrote {output}", quiet)
     elif found.media:
         say("Draw it with --output record.png", quiet)
@@ -253,6 +254,7 @@ def stats(
     output_dir: OutputFolder,
     max_records: Annotated[int, option("N", "read N at random")] = 20_000,
     processor: ProcessorName = None,
+    overwrite: Overwrite = False,
     print_json: PrintJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -266,22 +268,24 @@ def stats(
     running.check_folder("--processor", processor)
     records = open_data(data, remarks).records
     from llava_st_hf.data.tools import collect_statistics, write_statistics
+    from llava_st_hf.data.tools.stats import check_folder
 
+    check_folder(output_dir, overwrite)
     counter = load_processor(processor)
     with running.show_progress("Reading", min(len(records), max(max_records, 0)), quiet=quiet) as bar:
         statistics = collect_statistics(records, max_records, counter, progress=bar.update)
     hint = f"see `llava-st data check {data}`."
     if not statistics.counts:
         raise CommandError(f"none of {statistics.num_read} records can be used: {hint}")
-    paths = write_statistics(statistics, output_dir)
+    paths = write_statistics(statistics, output_dir, overwrite)
     if print_json:
-        print(json.dumps(statistics.to_dict(), indent=2))
+        running.show(json.dumps(statistics.to_dict(), indent=2))
         return
     if statistics.num_read < statistics.num_records:
         say(f"Read {statistics.num_read:,} of {statistics.num_records:,} records, chosen at random.", quiet)
     if statistics.num_skipped:
         say(f"{statistics.num_skipped:,} records cannot be used: {hint}", quiet)
-    print("\n".join(map(str, paths)))
+    running.show("\n".join(map(str, paths)))
 
 
 @app.command(cls=DataCommand)
@@ -301,7 +305,7 @@ def convert(
     examples:
       llava-st data convert refcoco_val.json refcoco_val.jsonl --data-folder train2014
     """
-    running.check_exists(annotations)
+    running.check_exists(annotations, "file or folder")
     from llava_st_hf.data.skips import SkipReport, check_report
     from llava_st_hf.data.tools.convert import convert_annotations
     from llava_st_hf.data.tools.opening import get_media_folder, open_annotations
@@ -316,7 +320,7 @@ def convert(
         counts = convert_annotations(reader, output, skips, folder, lambda done: bar.update(done - bar.n))
     if counts.num_skipped:
         say(skips.format_table())
-    print(f"{counts.num_written} records written to {output}")
+    running.show(f"{counts.num_written} records written to {output}")
 
 
 @app.command(cls=DataCommand)
@@ -377,11 +381,13 @@ def publish(
     say(f"{published.num_records:,} records in {files}, {megabytes:,.1f} MB", quiet)
     if unused := sorted(set(licensed) - set(published.sources)):
         say(f"--license names {unused[0]!r}, of which there is no record.", quiet)
-    print(published.path)
+    running.show(published.path)
     unlicensed = find_unlicensed(published.sources, facts)  # now all sources are known
     if push_to is not None:
         refuse_unlicensed(unlicensed)
-        print(push_folder(published.path, CardOptions(push_to), public, f"Publish {published.num_records} records"))
+        running.show(
+            push_folder(published.path, CardOptions(push_to), public, f"Publish {published.num_records} records")
+        )
     elif unlicensed:
         say(f"The licence of {', '.join(unlicensed)} is unknown: say it with --license SOURCE=SPDX.", quiet)
 

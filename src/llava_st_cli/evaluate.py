@@ -1,6 +1,5 @@
 """`llava-st evaluate`: what a model reaches on a benchmark, and what the answers of any system are worth."""
 
-import shlex
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from .options import MODEL_HELP, MaxNewTokens, ModelChoice, Quiet, argument, expand_dataclasses, flag, option
-from .running import Command, CommandError, silence_transformers
+from .running import Command, CommandError, show, silence_transformers
 
 app = typer.Typer()
 BenchmarkName = Annotated[
@@ -89,11 +88,11 @@ class AnswerFile:
         )
         if self.audit is not None:
             audit = audit_predictions(truths.items, predictions)
-            print("\n".join([audit.format(), *describe_problems(truths, predictions)]))
+            show("\n".join([audit.format(), *describe_problems(truths, predictions)]))
             return
         scorer = get_protocol(protocol).for_benchmark(truths.format)
         lines = score_predictions(truths.items, predictions, scorer)
-        print(format_scores(lines, scorer, truths, predictions))
+        show(format_scores(lines, scorer, truths, predictions))
 
 
 @app.command(cls=EvaluateCommand)
@@ -138,6 +137,7 @@ def evaluate(
     from llava_st_hf.evaluation.report import format_metrics_table
     from llava_st_hf.evaluation.runner import Processes
     from llava_st_hf.evaluation.runner import evaluate as run_evaluation
+    from llava_st_hf.utils.public_names import write_public_command
 
     asked = tasks or StShapes.list_tasks(protocol)
     make_benchmark = partial(StShapes, num_clips, asked, seed, difficulty=difficulty)
@@ -163,8 +163,8 @@ def evaluate(
         batch_size=batch_size,
         max_new_tokens=max_new_tokens,
         quiet=quiet,
-        command=shlex.join(["llava-st", *ctx.obj]),
+        command=write_public_command(["llava-st", *ctx.obj]),
         processes=processes,
     )
     if metrics is not None:
-        print(format_metrics_table(metrics))
+        show(format_metrics_table(metrics))

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import running
-from .options import MaxNewTokens, ModelChoice, Quiet, argument, expand_dataclasses, flag, option, task_option
+from .options import (
+    MaxNewTokens,
+    ModelChoice,
+    Overwrite,
+    Quiet,
+    argument,
+    expand_dataclasses,
+    flag,
+    option,
+    task_option,
+)
 from .running import CommandError
 from .tasks import load_tasks
 
@@ -57,42 +67,57 @@ class Outputs:
     json: Annotated[Path | None, option("FILE", "write the answer as JSON, a list for several queries")] = None
     annotated: Annotated[Path | None, option("FILE", "draw it on the clip (.mp4) or image (.png)")] = None
     contact_sheet: Annotated[Path | None, option("FILE", "draw it on a sheet of frames (.png)")] = None
+    overwrite: Overwrite = False
 
-    def check(self, media: str, media_type: str) -> None:
+    @property
+    def files(self) -> dict[str, Path]:
+        """Those that are asked for, by the names of their options."""
+        return {name: path for name, path in vars(self).items() if isinstance(path, Path)}
+
+    def check(self, media: str, media_type: str, inputs: Sequence[str | Path] = ()) -> None:
         """Refuse an output that could not be written, before minutes go into an answer."""
         from llava_st_hf.visualization import check_output
 
         pictures = (".mp4",) if media_type == "video" else (".png", ".jpg", ".jpeg")
         endings = {"json": (".json",), "annotated": pictures, "contact_sheet": (".png",)}
-        for name, path in vars(self).items():
-            if path is None:
-                continue
+        taken: list[str | Path] = [media, *inputs]
+        for name, path in self.files.items():
             flag = f"--{name.replace('_', '-')}"
             if name == "contact_sheet" and media_type == "image":
                 raise CommandError(f"{flag} is {path}: an image has one frame only, use --annotated.")
-            check_output(path, endings[name], [media], field=name)
+            check_output(path, endings[name], taken, field=name, overwrite=self.overwrite)
+            taken.append(path)
 
     def write(self, results: "list[GroundingResult]", media: str, media_type: str, model: str, quiet: bool) -> None:
         """Write the answers to the files that were asked for; a picture has all of them, each in its colours."""
         from llava_st_hf.processing import open_image
-        from llava_st_hf.visualization import draw_on_image, write_annotated_video, write_contact_sheet
+        from llava_st_hf.utils.atomic_files import write_text_whole
+        from llava_st_hf.visualization import (
+            draw_on_image,
+            save_picture,
+            write_annotated_video,
+            write_contact_sheet,
+            writing_beside,
+        )
 
         if self.json is not None:
             answers = [{"model": model, **result.to_dict()} for result in results]
             text = json.dumps(answers[0] if len(answers) == 1 else answers, indent=2, ensure_ascii=True)
-            self.json.write_text(text + "\n", encoding="utf-8")
+            with running.naming(f"--json {self.json}", "written"):
+                write_text_whole(self.json, text + "\n")
             running.say(f"Wrote {self.json}", quiet)
         if self.annotated is not None:
             if media_type == "image":
-                draw_on_image(open_image(media), results).save(self.annotated)
+                with writing_beside(self.annotated, media, self.overwrite) as temporary_path:
+                    save_picture(draw_on_image(open_image(media), results), temporary_path)
             else:
                 with running.show_drawing(quiet) as advance:
-                    notes = write_annotated_video(media, results, self.annotated, progress=advance)
+                    notes = write_annotated_video(media, results, self.annotated, advance, self.overwrite)
                 for note in notes:
                     running.say(f"Note: {note}", quiet)
             running.say(f"Wrote {self.annotated}", quiet)
         if self.contact_sheet is not None:
-            write_contact_sheet(media, results, self.contact_sheet)
+            write_contact_sheet(media, results, self.contact_sheet, overwrite=self.overwrite)
             running.say(f"Wrote {self.contact_sheet}", quiet)
 
 
@@ -118,12 +143,15 @@ def ground(
     """Answer questions about a clip or image in seconds and pixels."""
     running.check_exists(media)
     manner = {"constrained": not unconstrained, "every_frame": every_frame}
-    answer(media, _read_queries(query or [], queries), question, outputs, model, quiet, stream=stream, **manner)
+    inputs = [] if queries is None else [queries]
+    asked = _read_queries(query or [], queries)
+    answer(media, asked, question, outputs, model, quiet, stream=stream, inputs=inputs, **manner)
 
 
 def _read_queries(given: Sequence[str], file: Path | None) -> list[str | None]:
     queries = list(given)
     if file is not None:
+        running.check_exists(file)
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeError) as error:
@@ -142,6 +170,7 @@ def answer(
     model: ModelChoice,
     quiet: bool,
     stream: bool = False,
+    inputs: Sequence[Path] = (),
     **manner: bool,
 ) -> None:
     """
@@ -155,6 +184,7 @@ def answer(
         model (`ModelChoice`): Who is asked.
         quiet (`bool`): Whether to show no progress.
         stream (`bool`, *optional*, defaults to `False`): Whether to print spans and boxes when they are found.
+        inputs (`Sequence[Path]`, *optional*): What else was read, which no answer may replace.
         manner: How the pipeline is to answer: `constrained`, `every_frame`.
     """
     from llava_st_hf.demo import SHIPPED_MODEL, SHIPPED_MODEL_NOTICE
@@ -166,7 +196,8 @@ def answer(
     media_type, asked = guess_media_type(media), asdict(question)
     # All that can be wrong without the model is found before minutes go into loading it and answering.
     check_questions(media, queries, media_type, **asked)
-    outputs.check(media, media_type)
+    weights = [*Path(model.model).iterdir()] if model.model and Path(model.model).is_dir() else []
+    outputs.check(media, media_type, [*inputs, *weights])
     if quiet:
         running.silence_transformers()
     if model.model is None:
@@ -176,7 +207,7 @@ def answer(
     with running.show_progress("Answering", None, "token", quiet or stream) as bar:
         streamer = GroundingStreamer(lambda found: running.say(describe_found(found))) if stream else TokenCounter(bar)
         results = ground(media, queries, media_type=media_type, streamer=streamer, **asked, **manner)
-    print(running.clean("\n\n".join(str(result) for result in results)), flush=True)
+    running.show("\n\n".join(str(result) for result in results))
     outputs.write(results, media, media_type, model.model or SHIPPED_MODEL, quiet)
 
 

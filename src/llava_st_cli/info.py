@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .ground import Outputs, Question, answer
-from .options import ModelChoice, PrintJson, expand_dataclasses, flag, option
-from .running import Command, CommandError, check_folder, naming
+from .options import ModelChoice, Overwrite, PrintJson, expand_dataclasses, flag, option
+from .running import Command, CommandError, check_folder, naming, show
 
 if TYPE_CHECKING:
     from llava_st_hf.modeling.conversion_llava_st import SourceFiles
@@ -37,7 +37,7 @@ def info(
         **({} if model is None else read_facts(model)),
     }
     lines = (f"{key}: {value}" for key, value in facts.items())
-    print(json.dumps(facts, indent=2) if print_json else "\n".join(lines))
+    show(json.dumps(facts, indent=2) if print_json else "\n".join(lines))
 
 
 def read_facts(model: str) -> dict[str, object]:
@@ -91,6 +91,7 @@ def demo(
     num_frames: Annotated[
         int | None, option("N", "of the page: frames of a clip (20 for the model that ships)")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """
     Render a clip, ground a query in it, and draw the answer; or serve a page to ask on.
@@ -113,11 +114,11 @@ def demo(
         ) from error
     from llava_st_hf.demo import DEMO_QUERY, write_demo_clip
 
-    clip = write_demo_clip(output_dir / "clip.mp4")
+    clip = write_demo_clip(output_dir / "clip.mp4", overwrite)
     written, annotated, sheet = (output_dir / name for name in ("answer.json", "annotated.mp4", "contact_sheet.png"))
-    outputs = Outputs(written, annotated, sheet)
+    outputs = Outputs(written, annotated, sheet, overwrite)
     answer(str(clip), [DEMO_QUERY], Question(), outputs, ModelChoice(), quiet=True)
-    print(f"{sheet}\n{written}\n{annotated}")
+    show(f"{sheet}\n{written}\n{annotated}")
 
 
 def serve_page(model: ModelChoice, host: str, port: int | None, num_frames: int | None) -> None:
@@ -129,4 +130,4 @@ def serve_page(model: ModelChoice, host: str, port: int | None, num_frames: int 
     notice = f"Ask a video or an image. Who answers: {model.model or SHIPPED_MODEL}."
     frames = num_frames or (20 if model.model is None else 100)
     pipeline = model.load()
-    launch_page(pipeline, None, notice, frames, host=host, port=port, on_ready=lambda url: print(url, flush=True))
+    launch_page(pipeline, None, notice, frames, host=host, port=port, on_ready=show)

@@ -38,6 +38,7 @@ def task_option(help: str) -> Any:
 MODEL_HELP = "checkpoint: a directory, or a repository on the Hub"
 Quiet = Annotated[bool, flag("--quiet", "no progress on standard error")]
 PrintJson = Annotated[bool, flag("--json", "print JSON")]
+Overwrite = Annotated[bool, flag("--overwrite", "replace files that are no earlier outputs, too; never an input")]
 MaxNewTokens = Annotated[int, option("N", "longest answer")]
 ShardSize = Annotated[str, option("SIZE", "size of an output file")]
 
@@ -97,6 +98,7 @@ __all__ = [
     "MODEL_HELP",
     "MaxNewTokens",
     "ModelChoice",
+    "Overwrite",
     "PrintJson",
     "Quiet",
     "ShardSize",

@@ -6,13 +6,14 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from .process import INTERRUPTED, NOTICE
 
@@ -22,11 +23,21 @@ if TYPE_CHECKING:
 EXIT_CODES = "exit codes: 0 answered, 1 input, output or model could not be used, 2 wrong arguments, 130 interrupted"
 _MODULES_OF_EXTRAS = {"accelerate", "datasets", "jinja2", "matplotlib", "peft", "pyarrow", "trl", "yaml"}
 _MAX_WAIT_SECONDS = 3
+_WORKER = "Original Traceback"
 _NO_OPTION = re.compile(r"-\.?\d|-.* |-$", re.DOTALL)  # a negative number, a sentence, or a dash
 
 
 class CommandError(Exception):
     """Ends the command with one line on standard error and exit code 1; the message names the option."""
+
+
+class Group(TyperGroup):
+    """A group of commands, whose messages about wrong arguments can be printed."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        """Parse."""
+        with printable_usage():
+            return super().parse_args(ctx, args)
 
 
 class Command(TyperCommand):
@@ -37,6 +48,10 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         """Parse, with the options first: negative numbers and sentences with a dash are arguments, too."""
+        with printable_usage():
+            return self._parse(ctx, args)
+
+    def _parse(self, ctx: typer.Context, args: list[str]) -> list[str]:
         if ctx.ignore_unknown_options or ctx.resilient_parsing:
             return super().parse_args(ctx, args)
         named = {name: each for each in self.params for name in each.opts if name.startswith("-")}
@@ -66,12 +81,12 @@ class Command(TyperCommand):
         except KeyboardInterrupt:
             print(NOTICE, file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
-        except typer.Exit:
+        except (typer.Exit, GeneratorExit, SystemExit):
             raise
-        except Exception as error:
+        except BaseException as error:  # a panic of a library in Rust is no `Exception`
             if ctx.find_root().params.get("debug"):
                 traceback.print_exc()
-            print(f"llava-st: error: {self.describe_error(error)}", file=sys.stderr)
+            print(f"llava-st: error: {self.describe_error(error, ctx.params)}", file=sys.stderr)
             raise typer.Exit(1) from error
 
     def list_more(self) -> str | None:
@@ -83,9 +98,16 @@ class Command(TyperCommand):
         self.epilog = "\n\n".join(f"\b\n{part}" for part in parts if part)  # behind a \b lines stay as they are
         super().format_epilog(ctx, formatter)
 
-    def describe_error(self, error: Exception) -> str:
+    def describe_error(self, error: BaseException, values: Mapping[str, Any] = MappingProxyType({})) -> str:
         """Return what is wrong in one line, with the name of the option where the error knows its field."""
-        message = str(error) if is_for_users(error) else f"{type(error).__name__}: {summarize_error(error)}"
+        if is_for_users(error):
+            message = summarize_error(error) if _WORKER in str(error) else str(error)
+        else:
+            message = f"{type(error).__name__}: {summarize_error(error)}"
+            # A library may not say which file it is about; the system does.
+            given = () if isinstance(error, OSError) else values.values()
+            files = [str(value) for value in given if isinstance(value, (str, Path)) and _exists(value)]
+            message += f" (given were {', '.join(files)})" if files else ""
         # huggingface_hub asks for Jinja2 in words.
         missing = "jinja2" if "Jinja2" in str(error) else (getattr(error, "name", None) or "").partition(".")[0]
         if isinstance(error, ImportError) and self.extra is not None and missing in _MODULES_OF_EXTRAS:
@@ -107,6 +129,17 @@ def show_help_without_command(ctx: typer.Context) -> None:
         raise typer.Exit(2)
 
 
+@contextmanager
+def printable_usage() -> Iterator[None]:
+    """Let messages about wrong arguments, which repeat these, be such as can be printed."""
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message"):  # of click, which typer may bring a copy of
+            error.message = clean(error.message)
+        raise
+
+
 # Errors ----------------------------------------------------------------------------------------------------------
 
 
@@ -121,7 +154,16 @@ def summarize_error(error: BaseException) -> str:
     while error.__cause__ is not None and str(error).rstrip().endswith(":"):
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if _WORKER in str(error):  # PyTorch puts the traceback of a worker in front of what it ends with
+        return lines[-1].partition(": ")[2] or lines[-1]
     return lines[0] if lines else type(error).__name__
+
+
+def _exists(path: str | Path) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # a text that is longer than a name, or holds a null
+        return False
 
 
 @contextmanager
@@ -136,9 +178,11 @@ def naming(what: str, verb: str = "loaded") -> Iterator[None]:
 
 
 def check_exists(path: str | Path, what: str = "file") -> None:
-    """Refuse a path where nothing is."""
-    if not Path(path).exists():
+    """Refuse a path where nothing is, or what has no end: a pipe or a device."""
+    if not _exists(path):
         raise CommandError(f"{path}: no such {what}; check the path.")
+    if not (Path(path).is_file() or Path(path).is_dir()):
+        raise CommandError(f"{path} is a pipe or a device: copy what is in it to a file.")
 
 
 def check_folder(flag: str, name: str | None) -> None:
@@ -195,6 +239,11 @@ def _answers(address: str) -> bool:
 # What is shown ---------------------------------------------------------------------------------------------------
 
 
+def show(text: object) -> None:
+    """Print a result on standard output."""
+    print(clean(str(text)), flush=True)
+
+
 def say(text: str, quiet: bool = False) -> None:
     """Print a line beside the results."""
     if not quiet:
@@ -203,7 +252,8 @@ def say(text: str, quiet: bool = False) -> None:
 
 def clean(text: str) -> str:
     """Return a text without the control characters that a terminal would obey; line breaks stay."""
-    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
+    # As `make_printable` of the library, whose import takes longer than most commands that only fail.
+    return "".join(each if each.isprintable() or each in "\n\u200c\u200d" else "?" for each in text)
 
 
 @contextmanager

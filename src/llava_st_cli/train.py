@@ -1,14 +1,13 @@
 """`llava-st train`: one recipe, one run."""
 
 import os
-import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .options import argument, flag
-from .running import Command, CommandError, check_exists, check_repository, is_for_users, say
+from .running import Command, CommandError, check_exists, check_repository, say, show
 
 app = typer.Typer()
 
@@ -54,11 +53,6 @@ def train(
 
     content = read_recipe(recipe, ctx.args)
     check_repository("model_name_or_path", content.model.model_name_or_path)
-    try:
-        run_recipe(content, report=say, dry_run=dry_run)
-    except Exception as error:
-        if not is_for_users(error):
-            traceback.print_exc()  # one line is not enough to find out why a training failed
-        raise
+    run_recipe(content, report=say, dry_run=dry_run)
     if not dry_run and content.training.process_index == 0:
-        print(os.path.abspath(content.training.output_dir))
+        show(os.path.abspath(content.training.output_dir))

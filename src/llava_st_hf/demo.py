@@ -15,21 +15,26 @@ DEMO_QUERY = "the purple square moves up"
 DEMO_SIDE = 288
 
 
-def write_demo_clip(path: str | Path) -> Path:
+def write_demo_clip(path: str | Path, overwrite: bool = False) -> Path:
     """
     Render a clip of ST-Shapes, 4 seconds of 288x288 pixels.
 
     Args:
         path (`str` or `Path`): Where to write the MP4 (H.264).
+        overwrite (`bool`, *optional*, defaults to `False`): Whether another file that is there is replaced.
 
     Returns:
         `Path`: The file written.
     """
     from .data.shapes import ShapesDataset  # who only asks the checkpoint does without
+    from .visualization import writing_beside
 
     clips = ShapesDataset(["stvg"], DEMO_INDEX + 1, seed=DEMO_SEED, size=DEMO_SIDE, encode=True)
-    path = Path(path)
-    path.write_bytes(clips[DEMO_INDEX].media[0].content)
+    path, content = Path(path), clips[DEMO_INDEX].media[0].content
+    if path.is_file() and path.read_bytes() == content:
+        return path
+    with writing_beside(path, None, overwrite) as temporary_path:
+        temporary_path.write_bytes(content)
     return path
 
 

@@ -164,15 +164,17 @@ def test_help_lists_the_keys(capsys):
             assert re.search(rf"^    --{key.name} +\S", out, re.MULTILINE)
 
 
-def test_what_fails_in_a_run_is_shown_whole(recipe, capsys, monkeypatch):
+def test_what_fails_in_a_run_is_one_line_or_shown_whole(recipe, capsys, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr("llava_st_hf.training.run.run_recipe", fail)
-    assert main(["train", str(recipe)]) == 1
-    err = capsys.readouterr().err
-    assert "Traceback" in err
-    assert err.strip().splitlines()[-1] == "llava-st: error: RuntimeError: out of memory"
+    for options in ([], ["--debug"]):
+        assert main([*options, "train", str(recipe)]) == 1
+        err = capsys.readouterr().err
+        assert ("Traceback" in err) is bool(options)
+        line = f"llava-st: error: RuntimeError: out of memory (given were {recipe})"
+        assert err.strip().splitlines()[-1] == line
 
 
 def test_a_missing_library_is_named(recipe, capsys, monkeypatch):

@@ -214,4 +214,4 @@ def test_a_model_of_random_weights(checkpoint, processor, output_dir):
     metrics = evaluate(model, processor, benchmark, output_dir, max_new_tokens=48, constrained=True, quiet=True)
     assert list(metrics["tasks"]) == list(benchmark.tasks)
     assert not any(found["failures"] for found in metrics["tasks"].values())
-    assert metrics["settings"]["model"] == str(checkpoint)
+    assert metrics["settings"]["model"] == checkpoint.name

@@ -466,7 +466,7 @@ def test_bad_prompt_names_its_sample(processor, image):
 
 def test_placeholder_typed_by_a_user(processor, video):
     messages = [user({"type": "video", "video": video}, "What does <video> mean?")]
-    with pytest.raises(PromptError, match="do not type <video>"):
+    with pytest.raises(PromptError, match="control token <video>"):
         tokenize(processor, messages)
     inputs = tokenize(processor, messages, sanitize_control_tokens=True)
     assert (inputs["input_ids"] == processor.video_token_id).sum() == VIDEO_TOKENS

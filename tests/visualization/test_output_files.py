@@ -30,7 +30,7 @@ def test_a_bad_source_is_one_line_and_leaves_nothing(make, write, tmp_path):
     output = tmp_path / "out.mp4"
     output.write_text("what was there before")
     with pytest.raises(MediaError) as error:
-        write(source, GroundingResult(""), output)
+        write(source, GroundingResult(""), output, overwrite=True)
     assert "\n" not in str(error.value) and "source.mp4" in str(error.value)
     assert output.read_text() == "what was there before"
     assert {path.name for path in tmp_path.iterdir()} <= {"source.mp4", "out.mp4"}

@@ -56,12 +56,12 @@ def convert_checkpoint(
     _check_layout(directory)
     stored = list_tensors(directory)
     with input_errors():
-        config = LlavaSTConfig.from_pretrained(directory)
+        config = LlavaSTConfig.from_pretrained(directory, trust_remote_code=False)
     with torch.device("meta"):
         model = LlavaSTForConditionalGeneration(config)
     tensors = plan_published_tensors(stored, model)
     with input_errors():
-        processor = LlavaSTProcessor.from_pretrained(directory)
+        processor = LlavaSTProcessor.from_pretrained(directory, trust_remote_code=False)
     card = render_model_card("converted", source=name_source(source))
     planned = PlannedCheckpoint(directory, {"command": "convert"}, model, tensors, processor, card)
     planned.write(destination, max_shard_bytes, quiet)

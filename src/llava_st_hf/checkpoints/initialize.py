@@ -128,7 +128,7 @@ def _read_base_config(directory: Path) -> LlavaOnevisionConfig:
 
 def _load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     with input_errors(f"the tokenizer of {directory} cannot be read ({{}}): put its files there."):
-        return AutoTokenizer.from_pretrained(directory)
+        return AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
 
 
 def _make_config(

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from ..modeling.conversion_llava_st import INDEX_FILE, SourceFiles, open_safetensors
 from ..processing.media_llava_st import InputError
 from ..utils.checked_settings import input_errors
+from ..utils.regular_files import check_regular_file
 
 OpenFile = Callable[[Path], safe_open]
 
@@ -59,11 +60,12 @@ def name_source(source: str | Path) -> str:
 def read_config(directory: Path) -> dict[str, Any]:
     """Read config.json of a checkpoint; an `InputError` says what is wrong with it."""
     path = directory / "config.json"
+    check_regular_file(path, "file")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{directory} has no config.json: give the directory of a checkpoint.") from error
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error}): fetch it again.") from error
     if not isinstance(config, dict):
         raise InputError(f"{path} holds no object: fetch it again.")

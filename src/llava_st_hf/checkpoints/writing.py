@@ -27,6 +27,7 @@ from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..utils.atomic_files import is_leftover, move_whole, remove_leftovers, write_json_whole, writing_whole
 from ..utils.checked_settings import input_errors
+from ..utils.folder_locks import locking_folder
 from ..utils.run_manifest import RunManifest
 from ..utils.sizes import check_space
 from .reading import LazyTensor
@@ -95,11 +96,15 @@ class PlannedCheckpoint:
         }
         sizes = {name: sum(tensor.meta.nbytes for tensor in content) for name, content in shards.items()}
         manifest = RunManifest(destination / MANIFEST_FILE, self._describe(max_shard_bytes))
-        finished = _load_finished(destination, manifest)
+        if destination.exists() and not destination.is_dir():
+            raise InputError(f"{destination} is a file: name a folder to write to.")
         goes_on = "fix that and run the same again, it goes on from here."
-        with input_errors(f"{destination} could not be written ({{}}): {goes_on}"):
+        with (
+            locking_folder(destination, "writes a checkpoint"),
+            input_errors(f"{destination} could not be written ({{}}): {goes_on}"),
+        ):
+            finished = _load_finished(destination, manifest)
             check_space(destination, sum(size for name, size in sizes.items() if name not in finished))
-            destination.mkdir(parents=True, exist_ok=True)
             remove_leftovers(destination)
             manifest.save(finished=finished)
             with tqdm(total=sum(sizes.values()), desc="Writing", unit="B", unit_scale=True, disable=quiet) as bar:
@@ -193,9 +198,7 @@ def check_tensors(
 
 def _load_finished(destination: Path, manifest: RunManifest) -> dict[str, dict[str, Any]]:
     """Return the finished shards of the same work, and refuse a folder with anything else in it."""
-    if destination.exists() and not destination.is_dir():
-        raise InputError(f"{destination} is a file: name a folder to write to.")
-    if not destination.exists() or all(is_leftover(path) for path in destination.iterdir()):
+    if all(is_leftover(path) for path in destination.iterdir()):
         return {}
     if not manifest.load():
         raise InputError(f"{destination} is not empty, and nothing is overwritten: name another folder, or empty it.")

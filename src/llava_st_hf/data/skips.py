@@ -270,7 +270,7 @@ def check_share(share: float) -> None:
 def check_report(path: str | Path) -> None:
     """Raise `InputError` for a report that could not be written, or would be mixed into a file of another kind."""
     path = Path(path)
-    if path.is_dir() or not path.resolve().parent.is_dir():
+    if (path.exists() and not path.is_file()) or not path.resolve().parent.is_dir():
         raise InputError(f"the report is {path}: give the name of a file in a folder that exists.", field="report")
     if path.is_file() and path.stat().st_size and not (read_skip_report(path) or count_notes(path)):
         raise InputError(

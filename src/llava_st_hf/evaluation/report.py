@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..utils.markdown import escape_markdown, write_code
 from ..utils.tables import format_table
 from .protocols import Protocol, get_protocol
 
@@ -76,7 +77,7 @@ def format_report(metrics: Mapping[str, Any]) -> str:
     """
     settings = metrics["settings"]
     lines = [
-        f"# {settings['model']} on {settings['benchmark']}",
+        f"# {escape_markdown(str(settings['model']))} on {escape_markdown(str(settings['benchmark']))}",
         "",
         format_metrics_table(metrics),
         "",
@@ -90,15 +91,18 @@ def format_report(metrics: Mapping[str, Any]) -> str:
         ]
     if unusable := metrics["unusable"]:
         lines += ["", f"## {len(unusable)} items could not be used and are worth 0", ""]
-        lines += [f"- {item['id']}: {item['reason']}: {item['detail']}" for item in unusable[:_MAX_LISTED]]
+        lines += [
+            f"- {': '.join(escape_markdown(str(item[name])) for name in ('id', 'reason', 'detail'))}"
+            for item in unusable[:_MAX_LISTED]
+        ]
         if len(unusable) > _MAX_LISTED:
             lines.append(f"- and {len(unusable) - _MAX_LISTED} more, see metrics.json")
     lines += ["", "## How it was made", ""]
     if metrics["command"]:
-        lines += ["```", metrics["command"], "```", ""]
+        lines += [write_code(metrics["command"], is_block=True), ""]
     facts = {**settings, "device": metrics["device"], **metrics["versions"]}
     lines += [
-        f"- {name}: {', '.join(map(str, value)) if isinstance(value, list) else value}"
+        f"- {name}: {escape_markdown(', '.join(map(str, value)) if isinstance(value, list) else str(value))}"
         for name, value in facts.items()
     ]
     return "\n".join(lines) + "\n"

@@ -57,7 +57,7 @@ class RunFolder:
             manifest.save()  # whichever process is first; all write the same
 
     def _list_files(self) -> list[Path]:
-        return sorted(self.path.glob("predictions*.jsonl"))
+        return sorted(path for path in self.path.glob("predictions*.jsonl") if path.is_file())
 
     @property
     def _own_file(self) -> Path:

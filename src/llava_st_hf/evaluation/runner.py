@@ -4,7 +4,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
@@ -23,6 +23,8 @@ from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.tasks_llava_st import get_task
 from ..utils.atomic_files import write_json_whole, write_text_whole
+from ..utils.folder_locks import locking_folder
+from ..utils.public_names import get_public_name, hide_folders
 from .answering import Answered, Answerer
 from .benchmarks.base import Benchmark
 from .blind_baseline import BlindBaseline, fit_blind_baseline
@@ -136,22 +138,24 @@ def evaluate(
         raise InputError(f"batch_size is {batch_size}: give at least 1.", field="batch_size")
     processes = processes or Processes.from_environment()
     runner = _Runner(benchmark, Answerer(model, processor, constrained, max_new_tokens, num_frames), protocol)
-    settings = runner.get_settings(model_name or model.name_or_path)
-    folder = RunFolder(output_dir, settings, processes.rank)
-    with processes.joined():
-        known = folder.read_predictions()
-        todo = [index for index in processes.share(range(len(benchmark))) if benchmark.get_id(index) not in known]
-        hidden = True if quiet or processes.rank else None
-        with tqdm(total=len(todo), desc=benchmark.name, unit="item", disable=hidden) as bar:
-            for indices in _make_batches(todo, benchmark, batch_size):
-                folder.append(runner.predict(indices))
-                bar.update(len(indices))
-    if processes.rank:
-        return None
-    metrics = runner.summarize(folder, {"settings": settings, "command": command})
-    write_json_whole(folder.path / "metrics.json", metrics)
-    write_text_whole(folder.path / "report.md", format_report(metrics))
-    return metrics
+    settings = runner.get_settings(get_public_name(model_name or model.name_or_path))
+    lock = nullcontext() if processes.rank else locking_folder(output_dir, "evaluates a model")
+    with lock:
+        folder = RunFolder(output_dir, settings, processes.rank)
+        with processes.joined():
+            known = folder.read_predictions()
+            todo = [index for index in processes.share(range(len(benchmark))) if benchmark.get_id(index) not in known]
+            hidden = True if quiet or processes.rank else None
+            with tqdm(total=len(todo), desc=benchmark.name, unit="item", disable=hidden) as bar:
+                for indices in _make_batches(todo, benchmark, batch_size):
+                    folder.append(runner.predict(indices))
+                    bar.update(len(indices))
+        if processes.rank:
+            return None
+        metrics = runner.summarize(folder, {"settings": settings, "command": command})
+        write_json_whole(folder.path / "metrics.json", metrics)
+        write_text_whole(folder.path / "report.md", format_report(metrics))
+        return metrics
 
 
 class _Runner:
@@ -217,7 +221,7 @@ class _Runner:
             "scores": scores,
             "baseline": scores if self._get_baseline(task) else None,
             "failure": error.reason,
-            "problems": [str(error)],
+            "problems": [hide_folders(str(error))],
         }
 
     def _score(self, task: str, sample: Sample, answered: Answered | RecordError) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from huggingface_hub import DatasetCard, DatasetCardData, ModelCard, ModelCardData
 
 from ..processing.media_llava_st import InputError
+from ..utils.markdown import escape_markdown, write_code
 from ..utils.tables import format_table
 
 if TYPE_CHECKING:
@@ -73,6 +74,9 @@ def render_model_card(
     tags = [MODEL_TAG, "video-grounding"]
     data = ModelCardData(base_model=base_model, library_name=library_name, pipeline_tag=_PIPELINE_TAG, tags=tags)
     path = _TEMPLATES / f"{template}_model_card.md.jinja"
+    for name, write in (("title", escape_markdown), *((name, write_code) for name in ("source", "base", "adapter"))):
+        if name in values:
+            values[name] = write(values[name])
     return str(ModelCard.from_template(data, template_path=str(path), **values)).rstrip() + "\n"
 
 
@@ -122,21 +126,21 @@ def render_dataset_card(
     card = DatasetCard.from_template(
         data,
         template_path=str(_TEMPLATES / "dataset_card.md.jinja"),
-        title=escape_cell(title),
+        title=escape_markdown(title),
         repository=repository or "ORGANIZATION/NAME",
         num_records=num_records,
         media_types=sorted(media_types.items()),
-        count_rows=[(escape_cell(source), task, count) for (source, task), count in sorted(counts.items())],
+        count_rows=[(escape_markdown(source), task, count) for (source, task), count in sorted(counts.items())],
         source_rows=[
             (
-                escape_cell(fact.name),
+                escape_markdown(fact.name),
                 fact.license,
-                escape_cell(fact.origin or "not stated"),
+                escape_markdown(fact.origin or "not stated"),
                 sum(count for (source, _), count in counts.items() if source == fact.name),
             )
             for fact in facts
         ],
-        skip_rows=[(escape_cell(source), reason, count) for (source, reason), count in sorted(skips.items())],
+        skip_rows=[(escape_markdown(source), reason, count) for (source, reason), count in sorted(skips.items())],
         num_skipped=sum(skips.values()),
         has_typed_media=features is not None,
         has_unknown_license=any(fact.license.lower() == UNKNOWN_LICENSE for fact in facts),
@@ -205,10 +209,15 @@ def render_trained_card(
         facts=facts,
         training=training,
         sources=[
-            (escape_cell(source.name), source.license, escape_cell(source.origin or source.id or "not stated"), source)
+            (
+                escape_markdown(source.name),
+                source.license,
+                escape_markdown(source.origin or source.id or "not stated"),
+                source,
+            )
             for source in sources
         ],
-        base=escape_cell(facts.base_model or (training.base if training is not None else "")),
+        base=escape_markdown(facts.base_model or (training.base if training is not None else "")),
         evaluations=[(run, _write_metrics(run)) for run in evaluations],
     )
 
@@ -237,10 +246,10 @@ def render_results_card(run: "EvaluationRun", repository: str, model_id: str | N
         data,
         run=run,
         repository=repository,
-        model=escape_cell(model),
+        model=escape_markdown(model),
         model_id=model_id,
         table=_write_metrics(run),
-        settings=[(name, escape_cell(str(value))) for name, value in shown.items()],
+        settings=[(name, escape_markdown(str(value))) for name, value in shown.items()],
     )
 
 
@@ -286,12 +295,6 @@ def _list_categories(media_types: Mapping[str, int]) -> list[str]:
     return [category for name, category in categories.items() if media_types.get(name)]
 
 
-def escape_cell(text: str) -> str:
-    """Put a text of somebody else on one line of a table, where it is neither markup nor a new column."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\|`*_\[\]])", r"\\\1", text)
-
-
 __all__ = [
     "DATASET_TAG",
     "MODEL_TAG",
@@ -301,7 +304,6 @@ __all__ = [
     "ModelFacts",
     "SourceFacts",
     "add_results",
-    "escape_cell",
     "render_dataset_card",
     "render_model_card",
     "render_results_card",

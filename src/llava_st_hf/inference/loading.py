@@ -7,25 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.utils.sha import sha_fileobj
 from safetensors.torch import load_file
 from transformers import PreTrainedConfig
 
 from ..modeling.configuration_llava_st import LlavaSTConfig
-from ..modeling.conversion_llava_st import SourceFiles, is_published_config
+from ..modeling.conversion_llava_st import SourceFiles, is_published_config, open_safetensors
 from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..utils.atomic_files import remove_leftovers, writing_whole
 from ..utils.checked_settings import input_errors
+from ..utils.public_names import get_public_name
 from ..utils.run_manifest import RunManifest
 
 logger = logging.getLogger(__name__)
 
 _ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_PICKLED_ADAPTER = "adapter_model.bin"
 _MERGED_FROM = "merged_from.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _MAX_NAMES = 5
+HUB_NAMES = ("token", "cache_dir", "local_files_only", "subfolder", "force_download")
 
 
 @dataclass(frozen=True)
@@ -62,24 +66,28 @@ def find_model_folder(name_or_path: str | Path) -> str:
     return str(newest)
 
 
-def find_source(name_or_path: str | Path, revision: str | None = None) -> ModelSource:
+def find_source(name_or_path: str | Path, revision: str | None = None, **hub_kwargs: Any) -> ModelSource:
     """
     Tell an adapter from a whole model by the files that are there.
 
     Args:
         name_or_path (`str` or `Path`): A directory, or a repository on the Hub; see also `find_model_folder`.
         revision (`str`, *optional*): Branch, tag or commit on the Hub.
+        hub_kwargs: `token`, `cache_dir`, `local_files_only`, `subfolder` for a repository.
 
     Raises:
-        `InputError`: If an adapter does not name its base.
+        `InputError`: If an adapter is not one of LoRA, or does not name its base.
     """
     name_or_path = find_model_folder(name_or_path)
-    files = SourceFiles(name_or_path, {"revision": revision})
+    files = SourceFiles(name_or_path, {"revision": revision, **hub_kwargs})
     if files.find("config.json") is not None or files.find(_ADAPTER_CONFIG) is None:
         return ModelSource(str(name_or_path), revision)
     with input_errors(f"{_ADAPTER_CONFIG} of {name_or_path} cannot be read ({{}}): fetch it again."):
         content: dict[str, Any] = files.read_json(_ADAPTER_CONFIG)
-    if not (base := content.get("base_model_name_or_path")):
+    if (kind := content.get("peft_type")) != "LORA":
+        raise InputError(f"peft_type is {kind!r} in {_ADAPTER_CONFIG} of {name_or_path}: give an adapter of LoRA.")
+    base = content.get("base_model_name_or_path")
+    if not base or not isinstance(base, str):
         raise InputError(f"base_model_name_or_path is missing in {_ADAPTER_CONFIG} of {name_or_path}: name the base.")
     return ModelSource(base, content.get("revision"), files)
 
@@ -98,9 +106,18 @@ def load_config(name_or_path: str | Path, revision: str | None = None) -> LlavaS
     return _load_config(find_source(name_or_path, revision))
 
 
-def _load_config(source: ModelSource) -> LlavaSTConfig:
-    try:
-        config_dict, _ = PreTrainedConfig.get_config_dict(source.base, revision=source.revision)
+def _load_config(source: ModelSource, **hub_kwargs: Any) -> LlavaSTConfig:
+    hub_kwargs["revision"] = source.revision
+    with input_errors(f"config.json of {source.base} cannot be used ({{}}): fetch or write it again."):
+        try:
+            config_dict, _ = PreTrainedConfig.get_config_dict(source.base, **hub_kwargs)
+        except OSError as error:
+            if source.adapter is None:
+                raise
+            raise InputError(
+                f"base_model_name_or_path is {source.base!r} in {_ADAPTER_CONFIG} of {source.adapter.source}, which "
+                "cannot be loaded: give the path of the base model there."
+            ) from error
         if not isinstance(config_dict, dict):
             raise InputError(f"config.json of {source.base} holds no object: fetch or write it again.")
         if config_dict.get("model_type") not in ("llava_st", "llava_qwen") and not is_published_config(config_dict):
@@ -108,14 +125,9 @@ def _load_config(source: ModelSource) -> LlavaSTConfig:
                 f"model_type is {config_dict.get('model_type')!r} in config.json of {source.base}: give a LLaVA-ST "
                 "(llava_st, or the published llava_qwen), which `llava-st init` makes of a LLaVA-OneVision."
             )
-        return LlavaSTConfig.from_pretrained(source.base, revision=source.revision)
-    except OSError as error:
-        if source.adapter is None:
-            raise
-        raise InputError(
-            f"base_model_name_or_path is {source.base!r} in {_ADAPTER_CONFIG} of {source.adapter.source}, which "
-            "cannot be loaded: give the path of the base model there."
-        ) from error
+        if config_dict.get("transformers_weights"):  # may be a pickle, or miss what the folder holds
+            raise InputError(f"transformers_weights is set in config.json of {source.base}: leave it out.")
+        return LlavaSTConfig.from_pretrained(source.base, trust_remote_code=False, **hub_kwargs)
 
 
 def load_model(
@@ -123,9 +135,10 @@ def load_model(
     dtype: str | torch.dtype = "auto",
     attn_implementation: str | None = None,
     revision: str | None = None,
+    **kwargs: Any,
 ) -> LlavaSTForConditionalGeneration:
     """
-    Load a model, and check that every weight of it was there.
+    Load a model, and check that every weight of it was there. No code is run that lies beside it.
 
     Args:
         name_or_path (`str` or `Path`): A directory, or a repository on the Hub. An adapter is merged into its base.
@@ -133,43 +146,79 @@ def load_model(
         attn_implementation (`str`, *optional*): Attention, see `from_pretrained`.
         revision (`str`, *optional*):
             Branch, tag or commit on the Hub; of an adapter, whose config says that of its base.
+        kwargs: Further arguments of `from_pretrained`: `device_map`, `token`, `cache_dir`, ...
 
     Returns:
         `LlavaSTForConditionalGeneration`: An ordinary model.
 
     Raises:
-        `InputError`: If it is another kind of model, weights are missing, or there are some that the model has no
-            place for.
+        `InputError`: If it is another kind of model, weights are missing, damaged, of another shape, pickled or
+            outside of the folder, or there are some that the model has no place for.
     """
-    source = find_source(name_or_path, revision)
-    model, info = LlavaSTForConditionalGeneration.from_pretrained(
-        source.base,
-        config=_load_config(source),
-        revision=source.revision,
-        dtype=dtype,
-        attn_implementation=attn_implementation,
-        output_loading_info=True,
-    )
-    _check_names(f"checkpoint {source.base!r}", info["missing_keys"], info["unexpected_keys"])
+    hub_kwargs = {name: kwargs[name] for name in HUB_NAMES if kwargs.get(name) is not None}
+    source = find_source(name_or_path, revision, **hub_kwargs)
+    config = _load_config(source, **hub_kwargs)
+    with input_errors(f"the weights of {source.base} cannot be read: {{}}"):
+        _check_files(SourceFiles(source.base, {**hub_kwargs, "revision": source.revision}), config)
+        model, info = LlavaSTForConditionalGeneration.from_pretrained(
+            source.base,
+            config=config,
+            revision=source.revision,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            **kwargs,
+            trust_remote_code=False,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by their names
+            output_loading_info=True,
+        )
+    what = f"checkpoint {source.base!r}"
+    _check_names(what, info["missing_keys"], info["unexpected_keys"])
+    for name, stored, required in sorted(info["mismatched_keys"]):
+        raise InputError(
+            f"{what} has {name} of the shape {list(stored)} where config.json asks for {list(required)}: give files "
+            "of one checkpoint."
+        )
+    for problem in [*info["error_msgs"], *info.get("conversion_errors", {}).values()]:
+        raise InputError(f"{what} cannot be loaded ({' '.join(problem.split())[:200]}): give files of one checkpoint.")
     return model if source.adapter is None else _merge_adapter(model, source.adapter)
+
+
+def _check_files(files: SourceFiles, config: LlavaSTConfig) -> None:
+    """Find files of weights that are missing, damaged, pickled or elsewhere; those of a repository are not fetched."""
+    if files.find(_ADAPTER_CONFIG) is not None:  # which transformers would put onto the model, whatever is in it
+        raise InputError(f"{files.source} holds config.json and {_ADAPTER_CONFIG}: give each a folder of its own.")
+    if not Path(files.source).is_dir():
+        files.weight_names()
+        return
+    is_quantized = getattr(config, "quantization_config", None) is not None
+    for path in files.weight_files():
+        with open_safetensors(path) as tensors:
+            for name in tensors.keys():  # noqa: SIM118 (the file is no dictionary)
+                kind = tensors.get_slice(name).get_dtype()
+                if not is_quantized and not kind.startswith(("F", "BF")):
+                    raise InputError(f"{name} in {path} has the type {kind}: give weights in floating point.")
 
 
 def _merge_adapter(model: LlavaSTForConditionalGeneration, adapter: SourceFiles) -> LlavaSTForConditionalGeneration:
     """Merge an adapter into its base, which is changed, and check that each of its weights was used."""
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 
-    weights = _find_weights(adapter)
     dtype = model.dtype
-    adapted = PeftModel(model, PeftConfig.from_pretrained(Path(adapter.find(_ADAPTER_CONFIG)).parent))
-    stored = load_file(weights)
-    required = get_peft_model_state_dict(adapted).keys()
-    _check_names(f"adapter {adapter.source!r}", required - stored.keys(), stored.keys() - required)
-    set_peft_model_state_dict(adapted, stored)
-    try:
-        merged = adapted.merge_and_unload(safe_merge=True)
-    except ValueError as error:
-        raise InputError(f"the adapter {adapter.source!r} cannot be merged: {error}") from error
-    return merged.to(dtype)
+    with input_errors(f"the adapter {adapter.source!r} cannot be merged: {{}}"):
+        weights = _find_weights(adapter)
+        adapted = PeftModel(model, PeftConfig.from_pretrained(Path(adapter.find(_ADAPTER_CONFIG)).parent))
+        stored = load_file(weights)
+        required = get_peft_model_state_dict(adapted)
+        _check_names(f"adapter {adapter.source!r}", required.keys() - stored.keys(), stored.keys() - required.keys())
+        for name, tensor in stored.items():
+            if tensor.shape != required[name].shape:
+                raise InputError(
+                    f"the adapter {adapter.source!r} has {name} of the shape {list(tensor.shape)} where its base asks "
+                    f"for {list(required[name].shape)}: name the base that it was trained on."
+                )
+        set_peft_model_state_dict(adapted, stored)
+        return adapted.merge_and_unload(safe_merge=True).to(dtype)
 
 
 def _check_names(what: str, missing: set[str], unexpected: set[str]) -> None:
@@ -184,8 +233,14 @@ def _check_names(what: str, missing: set[str], unexpected: set[str]) -> None:
 
 def _find_weights(adapter: SourceFiles) -> str:
     if (weights := adapter.find(_ADAPTER_WEIGHTS)) is None:
+        if adapter.find(_PICKLED_ADAPTER) is not None:
+            raise InputError(
+                f"{_PICKLED_ADAPTER} of {adapter.source} is a pickle file, which can run code when it is read: give "
+                "the weights as safetensors."
+            )
         raise InputError(f"{_ADAPTER_WEIGHTS} of {adapter.source} does not exist: give the folder of a whole adapter.")
-    return weights
+    with input_errors(), open_safetensors(weights):
+        return weights
 
 
 def prepare_base(
@@ -213,13 +268,15 @@ def prepare_base(
         return str(Path(folder).resolve()) if Path(folder).is_dir() else folder
     merged = Path(output_dir).resolve() / "merged_base"
     weights = Path(_find_weights(adapter)).resolve()
-    origin = {"weights": str(weights), "modified_ns": weights.stat().st_mtime_ns}
+    with open(weights, "rb") as file:  # by their content: the folder may be shared, and says nothing of this machine
+        origin = {"adapter": get_public_name(adapter.source), "sha256": sha_fileobj(file).hex()}
     if is_main_process and not _is_merged_from(merged, origin):
         merged.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(merged.parent)
         with writing_whole(merged) as temporary_path:
             load_model(name_or_path, revision=revision).save_pretrained(temporary_path)
-            processor = LlavaSTProcessor.from_pretrained(find_model_folder(name_or_path), revision=revision)
+            folder = find_model_folder(name_or_path)
+            processor = LlavaSTProcessor.from_pretrained(folder, revision=revision, trust_remote_code=False)
             processor.save_pretrained(temporary_path)
             RunManifest(temporary_path / _MERGED_FROM, origin).save()
     return str(merged)
@@ -269,6 +326,7 @@ def make_meta_model(
 
 
 __all__ = [
+    "HUB_NAMES",
     "ModelSource",
     "find_model_folder",
     "find_source",

@@ -14,8 +14,6 @@ from transformers import AutoModelForImageTextToText, Pipeline, PreTrainedModel
 from transformers.utils.chat_template_utils import Chat, is_valid_message
 
 from ..modeling.configuration_llava_st import LlavaSTConfig
-from ..modeling.conversion_llava_st import SourceFiles, is_published_config
-from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from ..processing.batch_feature_llava_st import LlavaSTBatchFeature
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.image_loading_llava_st import FILE_TYPES, guess_media_type
@@ -23,7 +21,7 @@ from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.tasks_llava_st import get_task
 from .generation import generate_answers, join_inputs, prepare_messages
-from .loading import find_model_folder, load_model
+from .loading import HUB_NAMES, find_model_folder, load_model
 from .options import (
     ANSWERING_NAMES,
     QUESTION_NAMES,
@@ -49,17 +47,16 @@ class _Asked:
 
 
 class PipelineModel(AutoModelForImageTextToText):
-    """Also knows a published checkpoint whose config.json says `llava`, where the Auto classes see another model."""
+    """Loads what `load_model` loads, and refuses what it refuses; no code that lies beside a model is run."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> PreTrainedModel:
-        """Load the model that a checkpoint holds, see `AutoModelForImageTextToText`."""
-        config = SourceFiles(pretrained_model_name_or_path, kwargs).read_json("config.json")
-        if config is None or not is_published_config(config):
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        for name in ("trust_remote_code", "code_revision"):  # for the Auto classes only
+        """Load the model that a checkpoint holds, see `load_model`."""
+        for name in ("config", "trust_remote_code", "code_revision", "_from_pipeline", "_commit_hash"):
             kwargs.pop(name, None)
-        return LlavaSTForConditionalGeneration.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model = load_model(pretrained_model_name_or_path, *args, **kwargs)
+        model.hub_kwargs = {name: value for name, value in kwargs.items() if name in HUB_NAMES}
+        return model
 
 
 class SpatialTemporalGroundingPipeline(Pipeline):
@@ -79,7 +76,7 @@ class SpatialTemporalGroundingPipeline(Pipeline):
     ```
     """
 
-    _load_processor = None  # AutoProcessor is asked; what it cannot tell, __init__ does
+    _load_processor = False  # __init__ does: AutoProcessor may ask on standard input whether to run code
     _load_image_processor = False
     _load_feature_extractor = False
     _load_tokenizer = False
@@ -92,9 +89,8 @@ class SpatialTemporalGroundingPipeline(Pipeline):
                 "LlavaSTForConditionalGeneration.from_pretrained, not with the Auto classes."
             )
         if not hasattr(processor, "post_process_grounding"):
-            # A published checkpoint has no processor's file, by which AutoProcessor could know the class.
-            revision = getattr(model.config, "_commit_hash", None)
-            processor = LlavaSTProcessor.from_pretrained(model.name_or_path, revision=revision)
+            options = {"revision": getattr(model.config, "_commit_hash", None), **getattr(model, "hub_kwargs", {})}
+            processor = LlavaSTProcessor.from_pretrained(model.name_or_path, trust_remote_code=False, **options)
         super().__init__(model=model, processor=processor, **kwargs)
 
     def __call__(self, media: Any, query: str | Sequence[str] | None = None, **kwargs: Any) -> Any:
@@ -276,7 +272,7 @@ def load_pipeline(
     device, model = _find_device(device), find_model_folder(model)
     return SpatialTemporalGroundingPipeline(
         model=load_model(model, dtype),
-        processor=LlavaSTProcessor.from_pretrained(model),
+        processor=LlavaSTProcessor.from_pretrained(model, trust_remote_code=False),
         task=PIPELINE_TASK,
         device=device,
     )

@@ -193,20 +193,40 @@ class SourceFiles:
         )
 
     def read_json(self, name: str) -> dict | None:
+        """Read an object; a `ValueError` names the file that is none."""
         path = self.find(name)
-        return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+        if path is None:
+            return None
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{name} of {self.source} is no JSON ({error}): fetch this file again.") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{name} of {self.source} holds no object: fetch this file again.")
+        return content
+
+    def weight_names(self) -> list[str]:
+        """Names of the safetensors files, sorted; a `ValueError` says so where one would lie outside of the folder."""
+        index = self.read_json(INDEX_FILE)
+        if index is None:
+            return [SINGLE_FILE]
+        if Path(self.source, SINGLE_FILE).is_file():  # libraries disagree about which of them counts
+            raise ValueError(f"{self.source} holds {SINGLE_FILE} and {INDEX_FILE}: remove the one that is not meant.")
+        names = index.get("weight_map")
+        if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
+            raise ValueError(f"{INDEX_FILE} of {self.source} has no weight_map: fetch this file again.")
+        for name in names.values():
+            if name != Path(name).name or "\\" in name or not name.endswith(".safetensors"):
+                raise ValueError(f"{INDEX_FILE} of {self.source} names {name!r}: only safetensors files are read.")
+        return sorted(set(names.values()))
 
     def weight_files(self) -> list[str]:
         """Paths of the safetensors files, in the order of their names."""
-        index = self.read_json(INDEX_FILE)
-        names = sorted(set(index["weight_map"].values())) if index else [SINGLE_FILE]
-        paths = []
+        paths, names = [], self.weight_names()
         for name in names:
-            if name != Path(name).name or not name.endswith(".safetensors"):
-                raise ValueError(f"{INDEX_FILE} of {self.source} names {name!r}: only safetensors files are read.")
             path = self.find(name)
             if path is None:
-                pickles = [] if index else [pickle for pickle in PICKLE_FILES if self.find(pickle) is not None]
+                pickles = [pickle for pickle in PICKLE_FILES if names == [SINGLE_FILE] and self.find(pickle)]
                 if pickles:
                     raise ValueError(
                         f"{pickles[0]} of {self.source} is a pickle file, which can run code when it is read: give "

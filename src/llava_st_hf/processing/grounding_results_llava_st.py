@@ -439,7 +439,7 @@ class GroundingResult:
         """
         _load_visualization().show_result(self, source)
 
-    def save(self, path: str | os.PathLike, source: Any = None) -> None:
+    def save(self, path: str | os.PathLike, source: Any = None, overwrite: bool = False) -> None:
         """
         Write the answer to a file, in the form that its ending names; it is written whole or not at all.
 
@@ -448,11 +448,13 @@ class GroundingResult:
                 `.json` (see `to_dict`), `.csv` (see `to_dataframe`), `.html` (what a notebook shows), `.png` or
                 `.jpg` (the image with its boxes, of a clip a sheet of frames) or `.mp4` (the clip with its boxes).
             source (`str`, `Path` or `bytes`, *optional*): The clip or image, where it is not at `media.source`.
+            overwrite (`bool`, *optional*, defaults to `False`):
+                Whether a file that is there is replaced, too, where it is no answer that was saved before.
 
         Raises:
             `InputError`: For another ending, a clip or image that cannot be read, or a file that cannot be written.
         """
-        _load_visualization().save_result(self, path, source)
+        _load_visualization().save_result(self, path, source, overwrite)
 
 
 def _load_visualization() -> Any:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from .media_llava_st import make_printable
+
 if TYPE_CHECKING:
     from .grounding_results_llava_st import Box, GroundingResult, Span, Tube, TubeBox
 
@@ -14,14 +16,14 @@ _MAX_ITEMS = 3
 
 def summarize(result: "GroundingResult") -> str:
     """Describe a result in a few lines: what was asked, when, where, in which words, and what could not be read."""
-    lines = [] if result.query is None else [f"query: {result.query}"]
+    lines = [] if result.query is None else [f"query: {make_printable(result.query)}"]
     lines += _cut(map(describe_found, result.spans), "spans")
     lines += _cut(map(describe_found, result.boxes), "boxes")
     for tube in result.tubes:
         lines.append(f"tube: {describe_tube(tube)}")
         ends = (tube.boxes[0], tube.boxes[-1])[: len(tube.boxes)]
         lines += [f"  {entry.seconds:.2f} s: {describe_box(entry.box)}" for entry in ends]
-    lines += _cut((f"caption: {caption.text}" for caption in result.captions), "captions")
+    lines += _cut((f"caption: {make_printable(caption.text)}" for caption in result.captions), "captions")
     lines.append(f"answer: {_shorten(result.text, _LONGEST_ANSWER)}")
     lines += [] if result.task is None else [f"task: {result.task}"]
     for problem in result.problems:
@@ -30,7 +32,7 @@ def summarize(result: "GroundingResult") -> str:
     lines += [f"note: {note}" for note in result.notes]
     if result.media is not None:
         lines += [f"media problem: {problem}" for problem in result.media.problems]
-    return "\n".join(lines)
+    return make_printable("\n".join(lines), kept="\n")
 
 
 def abbreviate(result: "GroundingResult") -> str:

@@ -159,7 +159,7 @@ def is_image_file(source: "str | os.PathLike | bytes") -> bool:
     """Return whether a source is a file that begins like a still picture (JPEG, PNG, WebP, BMP or TIFF)."""
     if isinstance(source, BYTES_TYPES):
         head = bytes(source[:12])
-    elif is_url(source):
+    elif is_url(source) or not os.path.isfile(source):
         return False
     else:
         try:
@@ -185,6 +185,8 @@ def count_animation_frames(source: Any) -> int:
     if not isinstance(source, (*FILE_TYPES, Image.Image)) or is_url(source):
         return 0
     try:
+        if isinstance(source, FILE_TYPES):
+            check_source(source)
         # A picture that was opened before is not closed here.
         with _open_file(source) if isinstance(source, FILE_TYPES) else nullcontext(source) as picture:
             if picture.format == "JPEG" and isinstance(source, FILE_TYPES):

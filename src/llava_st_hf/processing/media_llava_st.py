@@ -13,6 +13,22 @@ from typing import Any
 
 import numpy as np
 
+_JOINERS = "\u200c\u200d"  # which some scripts are not written without
+
+
+def make_printable(text: str, kept: str = "") -> str:
+    """
+    Return a text without what a terminal obeys instead of showing it: control characters, turned directions.
+
+    Args:
+        text (`str`): The text.
+        kept (`str`, *optional*, defaults to `""`): What else stays, such as `"\\n"`; other white space is a space.
+    """
+    if text.isprintable():
+        return text
+    text, kept = text.encode("utf-8", "backslashreplace").decode(), kept + _JOINERS
+    return "".join(c if c.isprintable() or c in kept else " " if c.isspace() else "?" for c in text)
+
 
 class InputError(ValueError):
     """
@@ -24,7 +40,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str = "", *, field: str | None = None):
-        super().__init__(message)
+        super().__init__(make_printable(message))
         self.field = field
 
 

@@ -30,7 +30,7 @@ from .grounding_results_llava_st import Box, GroundingResult, Span
 from .media_llava_st import InputError, PromptError
 from .model_inputs_llava_st import ModelInputsProcessor
 from .prompt_coordinates_llava_st import check_prompt_coordinates
-from .prompt_expansion_llava_st import check_query
+from .prompt_expansion_llava_st import check_messages, check_query
 from .published_layout_llava_st import convert_published_tokenizer, find_published_tokenizer, load_published_config
 from .tasks_llava_st import choose_medium, get_task, unpack_units, write_values
 from .video_processing_llava_st import LlavaSTVideoProcessor, LlavaSTVideoProcessorKwargs
@@ -95,7 +95,9 @@ class LlavaSTProcessor(ModelInputsProcessor):
             pretrained_model_name_or_path (`str` or `Path`):
                 What `save_pretrained` wrote, or a repository laid out as the published one, whose tokenizer is then
                 converted and whose quirks are switched on (`splice_fast_tokens` and `embed_width_inputs` `False`).
-            kwargs (`dict`, *optional*): Arguments of `from_pretrained` and of this class, which override the files.
+            kwargs (`dict`, *optional*):
+                Arguments of `from_pretrained` and of this class, which override the files. Code that lies there is
+                run with `trust_remote_code=True` only.
 
         Returns:
             `LlavaSTProcessor`: The processor.
@@ -103,6 +105,8 @@ class LlavaSTProcessor(ModelInputsProcessor):
         Raises:
             `InputError`: When a published checkpoint lacks a size or has sizes that do not fit together.
         """
+        # Without a word of the caller transformers would ask on standard input, where anybody may answer.
+        kwargs["trust_remote_code"] = bool(kwargs.get("trust_remote_code"))
         hub_kwargs = {key: value for key, value in kwargs.items() if key in _HUB_KEYS and value is not None}
         folder = find_published_tokenizer(pretrained_model_name_or_path, **hub_kwargs)
         if folder is None:
@@ -210,6 +214,8 @@ class LlavaSTProcessor(ModelInputsProcessor):
         if not conversation:
             raise PromptError("the conversation is empty: give at least one message.")
         conversations, _ = self._normalize_conversations(conversation)
+        if not kwargs.get("sanitize_control_tokens"):  # with which they are text
+            check_messages(conversations, self.tokenizer, (self.image_token, self.video_token))
         processor_kwargs = dict(processor_kwargs or {})  # the base class writes into it
         # A rate of the call takes the place of the processor's own.
         default = {"num_frames": self.video_processor.num_frames, "fps": self.video_processor.fps}
@@ -309,6 +315,7 @@ class LlavaSTProcessor(ModelInputsProcessor):
             `PromptError`: For a bad coordinate, other media than in `inputs`, or too many tokens.
         """
         (media,) = inputs.media
+        check_messages([messages], self.tokenizer, (self.image_token, self.video_token))
         text = super().apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         images = [info for info in media if info.media_type == "image"]
         videos = [info for info in media if info.media_type == "video"]

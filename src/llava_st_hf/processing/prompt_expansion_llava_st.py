@@ -9,7 +9,7 @@ beside the ids.
 import bisect
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, repeat
 from typing import Any, NamedTuple
@@ -345,11 +345,41 @@ def check_query(query: str, tokenizer: PreTrainedTokenizerBase, media_tokens: Se
     if not isinstance(query, str):
         raise PromptError(f"query is {' '.join(repr(query)[:80].split())}: give it as text.", field="query")
     check_encodable("query", query)
+    _refuse_control_tokens("query", query, _list_control_tokens(tokenizer, media_tokens), "query")
+
+
+def check_messages(
+    conversations: Sequence[Any], tokenizer: PreTrainedTokenizerBase, media_tokens: Sequence[str]
+) -> None:
+    """
+    Raise `PromptError` where a message of a chat holds a token that steers the model, which would end its turn.
+
+    A placeholder of a medium may stand in content that is one text, not in a block of text: media have blocks.
+    """
+    for_blocks = _list_control_tokens(tokenizer, media_tokens)
+    for_texts = [token for token in for_blocks if token not in media_tokens]
+    for conversation in conversations:
+        for number, message in enumerate(conversation):
+            content = message.get("content")
+            is_text = not isinstance(content, (list, tuple))
+            blocks = [{"type": "text", "text": content}] if is_text else content
+            # Joined as the template does: a token may be spread over blocks.
+            texts = [block.get("text") if isinstance(block, Mapping) else block for block in blocks]
+            text = "".join(text if isinstance(text, str) else "\n" for text in texts)
+            _refuse_control_tokens(f"message {number}", text, for_texts if is_text else for_blocks)
+            _refuse_control_tokens(f"the role of message {number}", str(message.get("role")), for_blocks)
+
+
+def _list_control_tokens(tokenizer: PreTrainedTokenizerBase, media_tokens: Sequence[str]) -> list[str]:
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    for token in sorted(special | {"<|im_start|>", "<|im_end|>", *media_tokens}):
-        if token in query:
+    return sorted(special | {"<|im_start|>", "<|im_end|>", *media_tokens})
+
+
+def _refuse_control_tokens(name: str, text: str, tokens: Sequence[str], field: str | None = None) -> None:
+    for token in tokens:
+        if token in text:
             raise PromptError(
-                f"query holds the control token {token}: leave it out, media have arguments.", field="query"
+                f"{name} holds the control token {token}: leave it out, media have arguments.", field=field
             )
 
 
@@ -388,6 +418,7 @@ __all__ = [
     "PromptWriter",
     "WrittenSample",
     "check_encodable",
+    "check_messages",
     "check_query",
     "choose_padding",
 ]

@@ -109,7 +109,8 @@ def convert_published_tokenizer(repository: str | Path, folder: str = "", **hub_
     ```
     """
     subfolder = str(PurePosixPath(hub_kwargs.get("subfolder", ""), folder)).removeprefix(".")
-    tokenizer = Qwen2Tokenizer.from_pretrained(repository, **{**hub_kwargs, "subfolder": subfolder})
+    options = {**hub_kwargs, "subfolder": subfolder, "trust_remote_code": False}
+    tokenizer = Qwen2Tokenizer.from_pretrained(repository, **options)
     vocabulary = tokenizer.get_added_vocab()
     if not any(map(_PUBLISHED_COORDINATE.fullmatch, vocabulary)):
         raise InputError(f"{repository} has no <TEMP-000>: it is not the tokenizer of a published LLaVA-ST.")
@@ -123,7 +124,7 @@ def convert_published_tokenizer(repository: str | Path, folder: str = "", **hub_
                 token["special"] = False
             token["content"] = rename_published_token(token["content"], vocabulary)
         path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-        converted = type(tokenizer).from_pretrained(scratch)
+        converted = type(tokenizer).from_pretrained(scratch, trust_remote_code=False)
     converted.name_or_path = str(repository)
     return converted
 

@@ -7,7 +7,7 @@ from transformers import TrainerState
 
 from ..checkpoints.reading import name_source
 from ..data.mixture import Mixture
-from ..hub.cards import escape_cell, render_model_card
+from ..hub.cards import render_model_card
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..utils.tables import format_table
 from .recipe import Recipe
@@ -41,7 +41,7 @@ def render_training_card(
         if name.startswith("eval_") and not name.endswith(_NOT_METRICS)
     }
     if isinstance(train_records, Mixture):
-        rows = [(escape_cell(one.name), one.num_chosen, one.num_visits) for one in train_records.describe()]
+        rows = [(one.name, one.num_chosen, one.num_visits) for one in train_records.describe()]
     else:
         rows = [("ST-Shapes", len(train_records), len(train_records))]
     return render_model_card(

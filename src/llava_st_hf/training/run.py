@@ -1,11 +1,12 @@
 """One run, from a recipe to a checkpoint that ships; read it from top to bottom."""
 
+import hashlib
 import logging
 import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,8 @@ from ..inference.loading import load_model, prepare_base
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..utils.atomic_files import move_whole
+from ..utils.folder_locks import locking_folder
+from ..utils.public_names import get_public_name
 from ..utils.run_manifest import RunManifest
 from ..utils.tables import format_table
 from .card import render_training_card
@@ -59,6 +62,11 @@ _DECISIVE = (
     "max_steps",
     "num_train_epochs",
     "max_length",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
 )
 
 
@@ -81,6 +89,13 @@ def run_recipe(
         `InputError`: For a recipe that does not fit its model, its data or its machine.
         `TooManySkipsError`: If more records than allowed cannot be used.
     """
+    args = recipe.training
+    is_alone = dry_run or args.process_index
+    with nullcontext() if is_alone else locking_folder(args.output_dir, "trains a model"):
+        return _run_recipe(recipe, report, dry_run)
+
+
+def _run_recipe(recipe: Recipe, report: Callable[[str], None], dry_run: bool) -> TrainOutput | None:
     args, plan = recipe.training, recipe.plan
     show = report if args.process_index == 0 else logger.debug
     args.learning_rate = plan.learning_rate
@@ -223,7 +238,7 @@ def load_trained(recipe: Recipe, plan: StagePlan) -> tuple[nn.Module, LlavaSTPro
     args, source, revision = recipe.training, recipe.model, recipe.model.model_revision
     with args.main_process_first(desc="merge the adapter of the stage before"):
         base = prepare_base(source.model_name_or_path, args.output_dir, args.process_index == 0, revision)
-    processor = LlavaSTProcessor.from_pretrained(base, revision=revision)
+    processor = LlavaSTProcessor.from_pretrained(base, revision=revision, trust_remote_code=False)
     model = load_model(base, recipe.dtype, source.attn_implementation, revision)
     return apply_stage(model, plan, get_media_token_ids(processor)), processor
 
@@ -286,11 +301,14 @@ def choose_checkpoint(args: LlavaSTTrainingConfig) -> str | None:
 
 
 def describe_settings(recipe: Recipe) -> RunManifest:
-    """Return the manifest of a run: what decides the order of its data, kept beside the checkpoints."""
-    settings = {name: getattr(recipe.training, name) for name in _DECISIVE}
-    return RunManifest(
-        Path(recipe.training.output_dir) / _SETTINGS, settings | {"stage": recipe.model.stage} | vars(recipe.data)
-    )
+    """Return the manifest of a run: what decides the weights that come out of it, kept beside the checkpoints."""
+    settings = {name: getattr(recipe.training, name) for name in _DECISIVE} | vars(recipe.model) | vars(recipe.data)
+    settings["model_name_or_path"] = get_public_name(recipe.model.model_name_or_path)
+    for name in ("mixture", "eval_mixture"):
+        if (path := settings[name]) is not None:  # by its content, for its folder is nobody else's
+            digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+            settings |= {name: get_public_name(path), f"{name}_digest": digest}
+    return RunManifest(Path(recipe.training.output_dir) / _SETTINGS, settings)
 
 
 def check_settings(recipe: Recipe) -> None:

@@ -1,17 +1,22 @@
 """Files and folders that appear whole or not at all, whatever ends the program while they are written."""
 
+import hashlib
 import json
 import os
 import re
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{12}\.partial(\.\w+)?", re.DOTALL)
-_MAX_STEM_CHARACTERS = 100  # file systems allow names of 255 bytes
+LOCK_FILE = "_in_use.lock"  # see `folder_locks`
+_LEFTOVER = re.compile(
+    r"\.(?P<stem>.+)\.(?P<host>[0-9a-f]{4})(?P<pid>[0-9a-f]{8})[0-9a-f]{8}\.partial(\.\w+)?", re.DOTALL
+)
+_MAX_STEM_BYTES = 100  # file systems allow names of 255
 
 
 @contextmanager
@@ -20,7 +25,8 @@ def writing_whole(path: str | os.PathLike) -> Iterator[Path]:
     Give a temporary name beside `path`; the file or folder that is made there is renamed to `path` if all went well.
 
     The content is on the disk before it has its name. What was at `path` is replaced; after an error it is still
-    there, and the temporary one is removed. Processes that write the same file do not meet: the last one wins.
+    there, and the temporary one is removed, at the latest when the same is written again after the process was killed.
+    Processes that write the same file do not meet: the last one wins.
 
     Args:
         path (`str` or `os.PathLike`): The file or folder to write; its parent must exist.
@@ -36,8 +42,10 @@ def writing_whole(path: str | os.PathLike) -> Iterator[Path]:
     ```
     """
     path = Path(path)
-    name = f".{path.stem[:_MAX_STEM_CHARACTERS]}.{uuid.uuid4().hex[:12]}.partial{path.suffix}"
-    temporary_path = path.with_name(name)
+    stem = path.stem.encode("utf-8", "surrogateescape")[:_MAX_STEM_BYTES].decode("utf-8", "ignore")
+    _remove_dead(path.parent, stem)
+    writer = f"{_get_host()}{os.getpid() % 2**32:08x}{uuid.uuid4().hex[:8]}"
+    temporary_path = path.with_name(f".{stem}.{writer}.partial{path.suffix}")
     try:
         yield temporary_path
         move_whole(temporary_path, path)
@@ -71,15 +79,40 @@ def write_json_whole(path: str | os.PathLike, value: Any) -> None:
 
 
 def is_leftover(path: str | os.PathLike) -> bool:
-    """Tell by its name whether a file or folder is what a killed process left of `writing_whole`."""
-    return _LEFTOVER.fullmatch(Path(path).name) is not None
+    """Tell by its name whether a file or folder is what a killed process left of `writing_whole`, or its lock."""
+    return Path(path).name == LOCK_FILE or _LEFTOVER.fullmatch(Path(path).name) is not None
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:
     """Remove what killed processes left of `writing_whole` in a folder that no other process writes to now."""
     for path in list(Path(folder).iterdir()):
-        if is_leftover(path):
+        if is_leftover(path) and path.name != LOCK_FILE:
             _remove(path)
+
+
+def _remove_dead(folder: Path, stem: str) -> None:
+    """Remove what processes of this machine that are gone left of one file."""
+    with suppress(OSError):  # whatever is wrong with the folder, the write itself says
+        for entry in os.scandir(folder):
+            match = _LEFTOVER.fullmatch(entry.name)
+            if match and match["stem"] == stem and match["host"] == _get_host() and _is_gone(int(match["pid"], 16)):
+                _remove(Path(entry.path))
+
+
+def _get_host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:4]
+
+
+def _is_gone(pid: int) -> bool:
+    if os.name != "posix":  # where signal 0 would end it
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _remove(path: Path) -> None:
@@ -100,4 +133,12 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-__all__ = ["is_leftover", "move_whole", "remove_leftovers", "write_json_whole", "write_text_whole", "writing_whole"]
+__all__ = [
+    "LOCK_FILE",
+    "is_leftover",
+    "move_whole",
+    "remove_leftovers",
+    "write_json_whole",
+    "write_text_whole",
+    "writing_whole",
+]

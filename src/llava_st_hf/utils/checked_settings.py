@@ -12,10 +12,9 @@ from typing import Any, TypeVar
 
 from huggingface_hub.dataclasses import strict, validated_field
 from huggingface_hub.errors import StrictDataclassError, StrictDataclassFieldValidationError
-from huggingface_hub.utils import httpx
-from safetensors import SafetensorError
 
 from ..processing.media_llava_st import InputError
+from .regular_files import check_regular_file
 
 T = TypeVar("T")
 _FIXES = {
@@ -125,31 +124,36 @@ def read_yaml(path: str | os.PathLike, what: str) -> Any:
                 raise yaml.YAMLError(f"the key {twice!r} is there twice{node.start_mark}: give it once.")
             return node
 
+    check_regular_file(path, what)
     try:
         return yaml.load(Path(path).read_text(encoding="utf-8-sig"), Loader)
     except OSError as error:
         raise InputError(f"the {what} {path} cannot be read: {error.strerror}. Fix its path.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"the {what} {path} is no YAML: {' '.join(str(error).split())}") from error
 
 
 @contextmanager
 def input_errors(message: str = "{}") -> Iterator[None]:
     """
-    Turn what reading or writing files, here or on the Hub, may raise into an `InputError` of one line.
+    Turn whatever reading or writing files, here or on the Hub, raises into an `InputError` of one line.
+
+    A file that somebody else wrote can raise anything: `KeyError` and `RecursionError` as well as `SafetensorError`.
 
     Args:
         message (`str`, *optional*, defaults to `"{}"`): The message, with `{}` in the place of what was raised.
     """
     try:
         yield
-    except InputError:
+    except (InputError, ImportError):  # what is not installed is not the file's fault
         raise
-    except (StrictDataclassError, SafetensorError, httpx.HTTPError, OSError, ValueError) as error:
+    except Exception as error:
         if isinstance(error, StrictDataclassError):  # wraps the message of a check in lines of its own
             reason = str(error.__cause__ or error).replace("\n", " ")
         else:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = (str(error).strip().splitlines() or [""])[0]
+        if not reason or isinstance(error, LookupError):  # whose message is a key alone
+            reason = f"{type(error).__name__} {reason}".strip()
         raise InputError(reason.join(message.rsplit("{}", 1))) from error
 
 

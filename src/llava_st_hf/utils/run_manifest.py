@@ -12,6 +12,7 @@ from typing import Any
 
 from ..processing.media_llava_st import InputError
 from .atomic_files import write_json_whole
+from .regular_files import check_regular_file
 
 _PROGRESS = "progress"
 
@@ -49,6 +50,7 @@ class RunManifest:
         Raises:
             `InputError`: If the file cannot be read, or is that of work with other settings.
         """
+        check_regular_file(self.path, "manifest")
         try:
             known = json.loads(self.path.read_bytes())
             if not isinstance(known, dict):
@@ -56,7 +58,7 @@ class RunManifest:
             progress = dict(known.pop(_PROGRESS, {}))
         except FileNotFoundError:
             return False
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{self.path} cannot be read ({error}): remove it and {self.output} to begin anew, or name another."
             ) from error

@@ -4,6 +4,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ..processing.media_llava_st import make_printable
+from .markdown import escape_markdown
+
 _NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?( ?%)?|", re.ASCII)
 
 
@@ -29,7 +32,7 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[Any]], markdown:
     total
     ```
     """
-    written = [[_write(cell) for cell in row] for row in rows]
+    written = [[_write(cell, markdown) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *written, strict=True)]
     is_number = [all(_NUMBER.fullmatch(row[index]) for row in written) for index in range(len(header))]
     lines = [
@@ -45,11 +48,11 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[Any]], markdown:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [lines[0], rule, *lines[1:]])
 
 
-def _write(cell: Any) -> str:
+def _write(cell: Any, markdown: bool) -> str:
     if cell is None:
         return ""
     if isinstance(cell, str):
-        return cell
+        return escape_markdown(cell) if markdown else make_printable(cell)
     return f"{cell:,}" if isinstance(cell, int) else f"{cell:g}"
 
 

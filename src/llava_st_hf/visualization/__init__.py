@@ -9,7 +9,7 @@ from .annotated_clip import write_annotated_video
 from .contact_sheet import draw_contact_sheet, write_contact_sheet
 from .drawing import draw_on_image
 from .marks import PALETTE, Mark, list_marks
-from .output_files import check_output
+from .output_files import check_output, save_picture, writing_beside
 from .result_files import save_result, show_result
 from .result_html import draw_result, render_html, render_page
 
@@ -23,8 +23,10 @@ __all__ = [
     "list_marks",
     "render_html",
     "render_page",
+    "save_picture",
     "save_result",
     "show_result",
     "write_annotated_video",
     "write_contact_sheet",
+    "writing_beside",
 ]

@@ -24,6 +24,7 @@ def write_annotated_video(
     results: GroundingResult | Sequence[GroundingResult],
     output_path: str | os.PathLike,
     progress: Callable[[int, int | None], None] | None = None,
+    overwrite: bool = False,
 ) -> tuple[str, ...]:
     """
     Write the clip with the boxes drawn onto it, what was asked above it and the time line below.
@@ -37,9 +38,10 @@ def write_annotated_video(
     Args:
         source_path (`str` or `os.PathLike`): The clip that was asked about.
         results (`GroundingResult` or a sequence of them): What to draw; each query has its colours.
-        output_path (`str` or `os.PathLike`): Where to write; an existing file is replaced.
+        output_path (`str` or `os.PathLike`): Where to write; an earlier output is replaced.
         progress (`Callable[[int, int | None], None]`, *optional*):
             Called after each frame with the number of frames done and the number that the file claims to have.
+        overwrite (`bool`, *optional*, defaults to `False`): Whether any other file that is there is replaced, too.
 
     Returns:
         `tuple[str, ...]`: Sentences on what could not be kept or written as it should be.
@@ -47,7 +49,7 @@ def write_annotated_video(
     Raises:
         `MediaError`: If the clip cannot be read or the output cannot be written.
     """
-    with writing_beside(output_path, source_path) as temporary_path:
+    with writing_beside(output_path, source_path, overwrite) as temporary_path:
         video = probe_video(source_path)
         annotator = _Annotator(as_results(results), video)
         writer = ClipWriter(temporary_path, source_path, video.timeline, annotator.size)

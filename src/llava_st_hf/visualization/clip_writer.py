@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..processing.video_timeline_llava_st import Timeline, VideoFile, open_video
+from .output_files import MADE_HERE
 
 _COPIED_SOUND = ("aac", "mp3", "opus", "flac")  # what browsers play in an MP4
 _AAC_RATES = (48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
@@ -46,6 +47,7 @@ class ClipWriter:
         options = {"movflags": "+faststart", "video_track_timescale": unit, "movie_timescale": unit}
         self.closing = ExitStack()
         self.container = self.closing.enter_context(av.open(str(path), "w", format="mp4", options=options))
+        self.container.metadata["comment"] = MADE_HERE
         codec = "libx264" if "libx264" in av.codecs_available else "h264"
         rate = Fraction(timeline.fps or 25).limit_denominator(60000)
         self.stream = self.container.add_stream(codec, rate=rate, options={"crf": "20", "preset": "veryfast"})

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from ..processing.video_decoding_llava_st import VideoProbe, probe_video, read_v
 from .drawing import FAINT_INK, INK, PAPER, Style, draw_box, draw_chip, prepare, wrap
 from .fonts import describe_missing_fonts
 from .marks import Schedule, as_results, compute_sampling_step, list_marks
-from .output_files import writing_beside
+from .output_files import save_picture, writing_beside
 from .timeline import DrawnTimeline, arrange_bars, get_rail, make_footer, make_header
 
 _MAX_CELLS = 400
@@ -78,6 +77,7 @@ def write_contact_sheet(
     output_path: str | os.PathLike,
     columns: int = 5,
     rows: int = 4,
+    overwrite: bool = False,
 ) -> None:
     """
     Write one picture with frames of the clip, the boxes on them and the spans on a time line below.
@@ -85,17 +85,17 @@ def write_contact_sheet(
     Args:
         source_path (`str` or `os.PathLike`): The clip that was asked about.
         results (`GroundingResult` or a sequence of them): What to draw.
-        output_path (`str` or `os.PathLike`): Where to write a PNG, or a JPEG if its name ends so; what is there is
-            replaced.
+        output_path (`str` or `os.PathLike`): Where to write a PNG, or a JPEG if its name ends so; an earlier output
+            is replaced.
         columns, rows (`int`, *optional*): As for `draw_contact_sheet`.
+        overwrite (`bool`, *optional*, defaults to `False`): Whether any other file that is there is replaced, too.
 
     Raises:
         `InputError`: If `columns` or `rows` is not usable.
         `MediaError`: If the clip cannot be read or the output cannot be written.
     """
-    form = "JPEG" if Path(output_path).suffix.lower() in (".jpg", ".jpeg") else "PNG"
-    with writing_beside(output_path, source_path) as temporary_path:
-        draw_contact_sheet(source_path, results, columns, rows).save(temporary_path, format=form)
+    with writing_beside(output_path, source_path, overwrite) as temporary_path:
+        save_picture(draw_contact_sheet(source_path, results, columns, rows), temporary_path)
 
 
 # --------------------------------------------------------------------------------------------------

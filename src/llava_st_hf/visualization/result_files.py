@@ -15,7 +15,7 @@ from ..processing.grounding_export_llava_st import TABLE_COLUMNS, convert_to_row
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError
 from .annotated_clip import write_annotated_video
-from .output_files import check_output, writing_beside
+from .output_files import check_output, save_picture, writing_beside
 from .result_html import draw_result, find_source, render_html, render_page
 
 logger = logging.getLogger(__name__)
@@ -40,27 +40,30 @@ def show_result(result: GroundingResult, source: Any = None) -> None:
         raise InputError("there is no program here that shows pictures: write one with save('answer.png').")
 
 
-def save_result(result: GroundingResult, path: str | os.PathLike, source: Any = None) -> None:
+def save_result(result: GroundingResult, path: str | os.PathLike, source: Any = None, overwrite: bool = False) -> None:
     """
     Write an answer as `.json`, `.csv`, `.html`, `.png`, `.jpg` or, of a clip, `.mp4`; whole or not at all.
 
     Args:
         result (`GroundingResult`): The answer.
-        path (`str` or `os.PathLike`): The file to write; one that is there is replaced.
+        path (`str` or `os.PathLike`): The file to write; an earlier output is replaced.
         source (`str`, `Path` or `bytes`, *optional*): The clip or image; `result.media.source` where it is left out.
+        overwrite (`bool`, *optional*, defaults to `False`): Whether any other file that is there is replaced, too.
 
     Raises:
         `InputError`: For another ending, a clip or image that cannot be read, or a file that cannot be written.
     """
     is_image = result.media is not None and result.media.media_type == "image"
-    check_output(path, [*_WRITERS] if is_image else [*_WRITERS, ".mp4"], field="path")
+    medium = result.media.source if source is None and result.media else source
+    inputs = [medium] if isinstance(medium, (str, os.PathLike)) else []
+    check_output(path, [*_WRITERS] if is_image else [*_WRITERS, ".mp4"], inputs, "path", overwrite)
     ending = Path(path).suffix.lower()
     if ending == ".mp4":
-        for note in write_annotated_video(find_source(result, source), result, path):
+        for note in write_annotated_video(find_source(result, source), result, path, overwrite=overwrite):
             logger.warning("%s: %s", path, note)
         return
     write = _WRITERS[ending]
-    with writing_beside(path, result.media.source if source is None and result.media else source) as temporary_path:
+    with writing_beside(path, medium, overwrite) as temporary_path:
         write(temporary_path, result, source)
 
 
@@ -80,7 +83,7 @@ def _write_html(path: Path, result: GroundingResult, source: Any) -> None:
 
 
 def _write_picture(path: Path, result: GroundingResult, source: Any) -> None:
-    draw_result(result, source).save(path)
+    save_picture(draw_result(result, source), path)
 
 
 _WRITERS: dict[str, Callable[[Path, GroundingResult, Any], None]] = {

@@ -17,6 +17,7 @@ from .contact_sheet import draw_contact_sheet
 from .drawing import draw_on_image
 from .fonts import make_printable
 from .marks import Color, list_marks
+from .output_files import MADE_HERE
 
 _SHEET = {"columns": 4, "rows": 3, "cell_pixels": 208}  # as wide as the page, so that its letters keep their size
 _IMAGE_PIXELS = 960  # longer side
@@ -99,7 +100,8 @@ def render_html(result: GroundingResult, source: Any = None) -> str:
 def render_page(result: GroundingResult, source: Any = None) -> str:
     """Write an answer as a page of its own, see `render_html`."""
     title = _escape(result.query or result.task or "answer")
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
+    head = f'<meta charset="utf-8"><meta name="generator" content="{MADE_HERE}"><title>{title}</title>'
+    head += '<meta name="viewport" content="width=device-width">'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{render_html(result, source)}</body></html>\n'
 
 

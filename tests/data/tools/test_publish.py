@@ -242,7 +242,10 @@ def test_input_that_changed_in_between_is_an_error(records, tmp_path, change):
     run(records, tmp_path / "out")
     before = digest(tmp_path / "out" / "data")
     change(records)
-    with pytest.raises(InputError, match=r"remove that folder|with num_records=11, and now num_records is 12"):
+    with pytest.raises(
+        InputError,
+        match=r"remove that folder|holds a run with records=|with num_records=11, and now num_records is 12",
+    ):
         run(records, tmp_path / "out")
     assert digest(tmp_path / "out" / "data") == before
 

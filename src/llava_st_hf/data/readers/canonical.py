@@ -17,6 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from ...processing.media_llava_st import InputError
 from ...processing.video_requests_llava_st import TIME_FIELDS
+from ...utils.regular_files import check_regular_file
 from ..annotation_checks import require_object
 from ..epoch_order import NUM_BLOCKS_IN_WINDOW
 from ..samples import Sample
@@ -66,6 +67,8 @@ class CanonicalReader(FileReader):
         """Return the rows of all files."""
         try:
             filesystem, files = _list_files(str(self.path), self.split)
+            for file in files if "://" not in str(self.path) else ():
+                check_regular_file(file, "file")
             return ParquetRows(files, filesystem) if files[0].endswith(".parquet") else JsonRows(files)
         except _NETWORK_ERRORS as error:
             raise InputError(f"{self.path} cannot be read: {error}. Fix the path, or check the connection.") from error

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...processing.media_llava_st import InputError
+from ...utils.regular_files import check_regular_file
 from ..skips import RecordError
 from .cvat_video import read_xml
 from .json_files import LINE_SUFFIXES, JsonRecords, load_json
@@ -61,6 +62,8 @@ def read_first_record(path: Path) -> Mapping[str, Any]:
 def refuse_pickle(path: str | Path) -> None:
     """Raise `InputError` for a pickle, known by its content or its ending: opening one can run any code."""
     path = Path(path)
+    if not path.is_dir():  # of Parquet files
+        check_regular_file(path, "file")
     try:
         with open(path, "rb") as file:
             start = file.read(3)

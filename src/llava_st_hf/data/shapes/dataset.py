@@ -12,6 +12,7 @@ from typing import Any
 
 from ...processing.media_llava_st import InputError
 from ...processing.tasks_llava_st import get_task
+from ...utils.atomic_files import write_text_whole
 from ..readers.base import Reader
 from ..samples import Media, Sample
 from .encoding import encode_sample
@@ -190,7 +191,7 @@ def write_shapes(
         if progress is not None:
             progress(index + 1, len(dataset))
     path = folder / _ANNOTATIONS
-    path.write_text("".join(lines), encoding="utf-8")
+    write_text_whole(path, "".join(lines))
     return path
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...processing.media_llava_st import InputError
 from ...utils.atomic_files import move_whole
+from ...utils.folder_locks import locking
 from ...utils.run_manifest import RunManifest
 from ..readers.base import Reader
 from ..samples import Sample
@@ -86,8 +87,21 @@ def convert_annotations(
     partial = output_path.with_name(output_path.name + ".partial")
     settings = {"source": reader.source, "num_records": len(reader), "data_folder": folder}
     manifest = RunManifest(f"{partial}.state", settings, output=partial)
-    state = _load_progress(manifest, partial, reader, folder)
     output_path.parent.mkdir(parents=True, exist_ok=True)
+    with locking(f"{partial}.lock", f"converts annotations to {output_path.name}"):
+        return _convert(reader, manifest, partial, output_path, report, folder, progress)
+
+
+def _convert(
+    reader: Reader,
+    manifest: RunManifest,
+    partial: Path,
+    output_path: Path,
+    report: SkipReport,
+    folder: str | None,
+    progress: Callable[[int], None] | None,
+) -> ConversionCounts:
+    state = _load_progress(manifest, partial, reader, folder)
     with open(partial, "r+b" if partial.exists() else "w+b") as file:
         file.truncate(state.num_bytes)
         file.seek(state.num_bytes)

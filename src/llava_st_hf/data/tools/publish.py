@@ -19,7 +19,16 @@ from tqdm import tqdm
 
 from ...hub.cards import UNKNOWN_LICENSE, SourceFacts, render_dataset_card
 from ...processing.media_llava_st import InputError
-from ...utils.atomic_files import move_whole, remove_leftovers, write_json_whole, write_text_whole, writing_whole
+from ...utils.atomic_files import (
+    is_leftover,
+    move_whole,
+    remove_leftovers,
+    write_json_whole,
+    write_text_whole,
+    writing_whole,
+)
+from ...utils.checked_settings import input_errors
+from ...utils.folder_locks import locking_folder
 from ...utils.run_manifest import RunManifest
 from ...utils.sizes import parse_size
 from ..samples import Media, Sample, get_features
@@ -34,6 +43,7 @@ REPORT_FILE = "skipped.jsonl"
 ROW_GROUP_BYTES = 32 * 10**6
 # Of one record; Arrow and Parquet hold at most 2**31 bytes in one column of a row group.
 MAX_MEDIA_BYTES = 2**30
+_NUM_NAMED = 16
 
 
 @dataclass(frozen=True)
@@ -132,10 +142,22 @@ def publish_dataset(
         `InputError`: When the folder is taken, the input changed between two runs, or no record can be used.
     """
     output_dir = Path(output_dir)
-    settings = {"version": 1, "num_records": len(records), "max_shard_bytes": parse_size(max_shard_size)}
+    settings = {
+        "version": 2,
+        "num_records": len(records),
+        "records": _describe_some(records),
+        "max_shard_bytes": parse_size(max_shard_size),
+    }
     title = title or output_dir.resolve().name
     render_dataset_card(title, sources or {}, {}, {}, {}, repository)  # what it lacks is found now, not after hours
-    try:
+    if output_dir.exists() and not output_dir.is_dir():
+        raise InputError(f"{output_dir} is a file: name a folder to write to.")
+    with (
+        locking_folder(output_dir, "publishes a data set"),
+        input_errors(
+            f"{output_dir} could not be finished ({{}}): fix that and run the same again, it goes on from here."
+        ),
+    ):
         _prepare(output_dir, settings)
         report = SkipReport(output_dir / REPORT_FILE, max_skip_share, required_sources)
         writer = _Writer(records, output_dir, settings["max_shard_bytes"], report)
@@ -153,10 +175,6 @@ def publish_dataset(
             title, sources or {}, published.counts, published.skips, media_types, repository, features
         )
         write_text_whole(output_dir / "README.md", card)
-    except OSError as error:
-        raise InputError(
-            f"{output_dir} could not be finished ({error}): fix that and run the same again, it goes on from here."
-        ) from error
     return published
 
 
@@ -327,6 +345,17 @@ def _make_name(path: str | None) -> str | None:
     return name.rsplit("/", 1)[-1] if is_absolute else name
 
 
+def _describe_some(records: Records) -> str:
+    """Return a short name for records by those at a few places, so that others in the same number are told apart."""
+    digest = hashlib.sha256()
+    for index in sorted(
+        {place * (len(records) - 1) // _NUM_NAMED for place in range(_NUM_NAMED + 1)} if records else ()
+    ):
+        record = records[index]
+        digest.update(json.dumps([record.source, record.id]).encode())
+    return digest.hexdigest()[:16]
+
+
 def _describe(record: Sample | SkippedRecord) -> bytes:
     """Describe a record and the state of its media, so that a change of either can be found."""
     if isinstance(record, SkippedRecord):
@@ -353,11 +382,9 @@ def _describe_medium(item: Media) -> list[Any]:
 def _prepare(output_dir: Path, settings: Mapping[str, Any]) -> None:
     """Make the folder, or refuse one that holds anything but this work."""
     state = output_dir / STATE_FOLDER
-    if output_dir.exists() and not output_dir.is_dir():
-        raise InputError(f"{output_dir} is a file: name a folder to write to.")
     manifest = RunManifest(state / MANIFEST_FILE, settings, output=output_dir)
     if not manifest.load():
-        if output_dir.exists() and any(path != state for path in output_dir.iterdir()):
+        if output_dir.exists() and any(path != state and not is_leftover(path) for path in output_dir.iterdir()):
             raise InputError(
                 f"{output_dir} is not empty, and nothing is overwritten: name another folder, or empty it."
             )

@@ -13,7 +13,7 @@ from ...processing.grounding_results_llava_st import Caption, GroundingResult
 from ...processing.image_loading_llava_st import load_images, open_image
 from ...processing.media_llava_st import InputError
 from ...visualization import check_output as check_writable
-from ...visualization import draw_on_image, write_annotated_video, write_contact_sheet
+from ...visualization import draw_on_image, save_picture, write_annotated_video, write_contact_sheet, writing_beside
 from ..samples import Sample
 from ..shapes.encoding import encode_frames
 from ..turns import Turn
@@ -25,13 +25,13 @@ PICTURE_ENDINGS = (".png", ".jpg", ".jpeg")
 _IMAGE_HEIGHT = 480  # pixels, of several images side by side
 
 
-def check_output(sample: Sample, output_path: str | Path) -> None:
+def check_output(sample: Sample, output_path: str | Path, overwrite: bool = False) -> None:
     """Raise `InputError` where a record cannot be drawn under that name."""
     if sample.media_type == "text":
         raise InputError(f"record {sample.id!r} has no medium: there is nothing to draw, leave the output out.")
     allowed = (*PICTURE_ENDINGS, ".mp4") if sample.media_type == "video" else PICTURE_ENDINGS
     files = [item.path for item in sample.media if item.content is None and item.path is not None]
-    check_writable(output_path, allowed, files)
+    check_writable(output_path, allowed, files, overwrite=overwrite)
 
 
 def draw_record(
@@ -39,6 +39,7 @@ def draw_record(
     turns: Sequence[Turn],
     output_path: str | Path,
     progress: Callable[[int, int | None], None] | None = None,
+    overwrite: bool = False,
 ) -> None:
     """
     Draw a record.
@@ -48,8 +49,9 @@ def draw_record(
         turns (`Sequence[Turn]`): What it says, see `read_turns`.
         output_path (`str` or `Path`):
             `.png` or `.jpg`: the image (several stand side by side), or a contact sheet of the clip; `.mp4`: the whole
-            clip. An existing file is replaced.
+            clip. An earlier output is replaced.
         progress (`Callable[[int, int | None], None]`, *optional*): As for `write_annotated_video`.
+        overwrite (`bool`, *optional*, defaults to `False`): Whether any other file that is there is replaced, too.
 
     Raises:
         `InputError`: For an output that does not go with the record.
@@ -62,17 +64,18 @@ def draw_record(
     ```
     """
     path = Path(output_path)
-    check_output(sample, path)
+    check_output(sample, path, overwrite)
     if sample.media_type == "image":
-        _draw_images(sample, turns).save(path)
+        with writing_beside(path, None, overwrite) as temporary_path:
+            save_picture(_draw_images(sample, turns), temporary_path)
         return
     result = merge_turns(turns)
     with _get_clip(sample) as clip:
         if path.suffix.lower() == ".mp4":
-            for note in write_annotated_video(clip, result, path, progress=progress):
+            for note in write_annotated_video(clip, result, path, progress, overwrite):
                 logger.warning("%s: %s", path, note)
         else:
-            write_contact_sheet(clip, result, path)
+            write_contact_sheet(clip, result, path, overwrite=overwrite)
 
 
 def merge_turns(turns: Sequence[Turn]) -> GroundingResult:

@@ -1,6 +1,5 @@
 """What records look like in numbers and plots: how long spans are, how large boxes, how many, how many tokens."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ import numpy as np
 
 from ...processing.media_llava_st import InputError
 from ...processing.processing_llava_st import LlavaSTProcessor
+from ...utils.atomic_files import write_json_whole, writing_whole
+from ...visualization.output_files import MADE_HERE
 from ..media_probe import probe_media
 from ..samples import Sample
 from ..skips import RecordError
@@ -153,40 +154,56 @@ def _summarize(values: Mapping[str, Sequence[float]]) -> dict[str, dict[str, flo
     return summaries
 
 
-def write_statistics(statistics: DataStatistics, output_dir: str | Path) -> list[Path]:
+def check_folder(output_dir: str | Path, overwrite: bool = False) -> None:
+    """Raise `InputError` where a file that is no earlier output would be replaced."""
+    for name in (STATISTICS_FILE, *_PLOTS):
+        path = Path(output_dir) / name
+        if path.exists() and not (path.is_file() and (overwrite or _is_earlier(path))):
+            raise InputError(
+                f"output_dir is {output_dir}: {name} is there, and was not written here before; give another folder "
+                "or --overwrite (overwrite=True).",
+                field="output_dir",
+            )
+
+
+def _is_earlier(path: Path) -> bool:
+    mark = '"span_share_of_clip"' if path.name == STATISTICS_FILE else MADE_HERE
+    return mark.encode() in path.read_bytes()
+
+
+def write_statistics(statistics: DataStatistics, output_dir: str | Path, overwrite: bool = False) -> list[Path]:
     """
     Write `stats.json` and a plot for each kind of number that there is.
 
     Args:
         statistics (`DataStatistics`): The numbers.
-        output_dir (`str` or `Path`): Folder to write to; made where it does not exist, files in it are replaced.
+        output_dir (`str` or `Path`): Folder to write to; made where it does not exist, earlier outputs are replaced.
+        overwrite (`bool`, *optional*, defaults to `False`): Whether other files of these names are replaced, too.
 
     Returns:
         `list[Path]`: What was written.
+
+    Raises:
+        `InputError`: For a folder that holds other files of these names.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     output_dir = Path(output_dir)
+    check_folder(output_dir, overwrite)
     output_dir.mkdir(parents=True, exist_ok=True)
     paths = [output_dir / STATISTICS_FILE]
-    paths[0].write_text(json.dumps(statistics.to_dict(), indent=2) + "\n", encoding="utf-8")
-    plots = {
-        "records.png": (statistics.counts, _plot_counts),
-        "span_lengths.png": (statistics.span_shares, _plot_spans),
-        "box_sizes.png": (statistics.box_shares, _plot_boxes),
-        "boxes_per_tube.png": (statistics.tube_lengths, _plot_tubes),
-        "tokens.png": (statistics.num_tokens, _plot_tokens),
-    }
-    for name, (values, plot) in plots.items():
-        path = output_dir / name
+    write_json_whole(paths[0], statistics.to_dict())
+    for name, (field_name, plot) in _PLOTS.items():
+        path, values = output_dir / name, getattr(statistics, field_name)
         if not values:
             path.unlink(missing_ok=True)  # of an earlier run: it would not belong to these numbers
             continue
         figure = Figure(layout="constrained")
         FigureCanvasAgg(figure)
         plot(figure, values)
-        figure.savefig(path, dpi=_DPI, metadata={"Software": None})
+        with writing_whole(path) as temporary_path:
+            figure.savefig(temporary_path, dpi=_DPI, metadata={"Software": MADE_HERE})
         paths.append(path)
     return paths
 
@@ -272,4 +289,12 @@ def _shorten(label: str) -> str:
     return label.replace("$", r"\$")  # between two of them matplotlib reads mathematics
 
 
-__all__ = ["STATISTICS_FILE", "DataStatistics", "collect_statistics", "write_statistics"]
+_PLOTS: dict[str, tuple[str, Callable[[Any, Any], None]]] = {
+    "records.png": ("counts", _plot_counts),
+    "span_lengths.png": ("span_shares", _plot_spans),
+    "box_sizes.png": ("box_shares", _plot_boxes),
+    "boxes_per_tube.png": ("tube_lengths", _plot_tubes),
+    "tokens.png": ("num_tokens", _plot_tokens),
+}
+
+__all__ = ["STATISTICS_FILE", "DataStatistics", "check_folder", "collect_statistics", "write_statistics"]
