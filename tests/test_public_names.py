@@ -59,7 +59,7 @@ def test_the_library_imports_nothing_that_is_optional():
     code = (
         "import json, sys, llava_st_hf, llava_st_hf.visualization, llava_st_hf.checkpoints\n"
         "from llava_st_hf.training import STAGES, apply_stage\n"
-        "optional = ('trl', 'peft', 'datasets', 'matplotlib', 'pandas', 'pyarrow', 'supervision', 'IPython')\n"
+        "optional = ('trl', 'peft', 'datasets', 'matplotlib', 'pandas', 'pyarrow', 'supervision')\n"
         "print(json.dumps([name for name in optional if name in sys.modules]))"
     )
     assert list_modules(code) == []

@@ -1,6 +1,7 @@
 """LLaVA-ST for Hugging Face: ask a video or an image when and where something happens."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from .inference import GroundingSession, SpatialTemporalGroundingPipeline, load_pipeline
 from .inference.registration import register_classes
@@ -20,6 +21,10 @@ from .processing import (
     parse_answer,
 )
 from .processing.grounding_streamer_llava_st import GroundingStreamer
+
+if TYPE_CHECKING:
+    from .data import Mixture, open_reader
+    from .evaluation import evaluate
 
 register_classes()  # with the Auto classes and `pipeline`
 

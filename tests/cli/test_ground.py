@@ -333,6 +333,7 @@ def test_every_option_reaches_the_question(tmp_path, monkeypatch):
     monkeypatch.setattr("llava_st_cli.ground.answer", answer)
     monkeypatch.chdir(tmp_path)
     Path("a.mp4").touch()
+    Path("some/name").mkdir(parents=True)
     arguments = "--box 1 -2.5 3 4 a.mp4 first --time-range -1 2 -0.5 --start -0.5 --span 0 1e1 --frames=7 --fps 2.5"
     arguments += " --json a.json --task tr --annotated b.mp4 --contact-sheet c.png --model some/name --device cpu"
     arguments += " --dtype float16 --max-new-tokens 5 --every-frame --unconstrained --stream --quiet"
@@ -358,4 +359,6 @@ def test_every_option_reaches_the_question(tmp_path, monkeypatch):
         "model": "some/name",
         "device": "cpu",
         "dtype": "float16",
+        "inputs": [],
+        "overwrite": False,
     }

@@ -64,7 +64,7 @@ def test_a_box_in_shares_of_the_frame_needs_no_size():
 
 
 def test_a_box_without_area_may_have_its_sides_given():
-    with pytest.raises(RecordError, match=r"or say that it is \[left, top, width, height\]"):
+    with pytest.raises(RecordError, match=r"or box_format: xywh, if it is \[left, top, width, height\]"):
         AnnotatedBox([300, 100, 80, 60]).compute_fractions((640, 360))
     # As such they would reach out of the frame, or they are given so already.
     for box in (AnnotatedBox([600, 100, 80, 60]), AnnotatedBox([30, 10, -8, 6], "xywh")):

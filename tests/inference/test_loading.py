@@ -145,6 +145,9 @@ def test_an_adapter_that_is_not_finite_is_refused(adapter):
 def test_a_meta_model_reads_no_weights(adapter, checkpoint, tmp_path):
     (tmp_path / "config").mkdir()
     shutil.copy(checkpoint / "config.json", tmp_path / "config")
+    with pytest.raises(InputError, match=r"model\.safetensors is missing"):
+        make_meta_model(tmp_path / "config")
+    shutil.copy(checkpoint / "model.safetensors", tmp_path / "config")
     model = make_meta_model(tmp_path / "config")
     assert all(parameter.is_meta for parameter in model.parameters())
     assert make_meta_model(adapter[0]).config.text_config.hidden_size == model.config.text_config.hidden_size
