@@ -11,6 +11,7 @@ PACKAGES = [
     "llava_st_hf",
     "llava_st_hf.checkpoints",
     "llava_st_hf.data",
+    "llava_st_hf.data.exports",
     "llava_st_hf.data.shapes",
     "llava_st_hf.data.tools",
     "llava_st_hf.evaluation",

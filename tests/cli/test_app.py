@@ -10,7 +10,7 @@ import pytest
 from llava_st_cli import main
 from llava_st_cli.app import make_program
 
-COMMANDS = ["ground", "info", "demo", "convert", "init", "evaluate", "train", "merge", "push"]
+COMMANDS = ["ground", "info", "demo", "convert", "init", "evaluate", "export-answers", "train", "merge", "push"]
 COMMANDS += [f"data {name}" for name in ("check", "show", "stats", "convert", "publish")]
 
 

@@ -8,6 +8,7 @@ How these objects look in a text is in `notation_llava_st`, how other tools want
 `grounding_export_llava_st`, what is printed of them in `grounding_summary_llava_st`.
 """
 
+import importlib
 import json
 import math
 import os
@@ -341,7 +342,7 @@ class GroundingResult:
 
     def _repr_html_(self) -> str | None:
         try:
-            return _load_visualization().render_html(self)
+            return _load("visualization").render_html(self)
         except ImportError:
             return None  # the notebook then prints it
 
@@ -437,7 +438,7 @@ class GroundingResult:
         Raises:
             `InputError`: If the clip or image cannot be read.
         """
-        _load_visualization().show_result(self, source)
+        _load("visualization").show_result(self, source)
 
     def save(self, path: str | os.PathLike, source: Any = None, overwrite: bool = False) -> None:
         """
@@ -454,18 +455,31 @@ class GroundingResult:
         Raises:
             `InputError`: For another ending, a clip or image that cannot be read, or a file that cannot be written.
         """
-        _load_visualization().save_result(self, path, source, overwrite)
+        _load("visualization").save_result(self, path, source, overwrite)
+
+    def export(self, path: str | os.PathLike, format: str, **options: Any) -> None:
+        """
+        Write the answer in the format of another tool, see `llava_st_hf.data.exports.export_answers`.
+
+        Args:
+            path (`str` or `Path`): A folder to make, or a file with the ending of the format.
+            format (`str`): `cvat_video`, `mot`, `coco_video`, `label_studio`, `webvtt` or `fiftyone`.
+            options: `every_frame` and `media_folder`.
+
+        Raises:
+            `InputError`: For a format, a path or a clip that does not fit.
+        """
+        _load("data.exports").export_answers([self], format, path, **options)
 
 
-def _load_visualization() -> Any:
-    """Return the part of the package that draws. It is not needed for anything else, and does not travel with this."""
+def _load(name: str) -> Any:
+    """Return a part of the package that is not needed for anything else, and does not travel with this."""
     try:
-        from llava_st_hf import visualization
+        return importlib.import_module(f"llava_st_hf.{name}")
     except ImportError as error:
         raise ImportError(
-            "drawing an answer needs llava-st-hf, which is not installed: run `pip install llava-st-hf`."
+            "drawing or exporting an answer needs llava-st-hf, which is not installed: run `pip install llava-st-hf`."
         ) from error
-    return visualization
 
 
 def _compute_fractions(box: Box, media: MediaInfo) -> BoxFractions:

@@ -1,0 +1,50 @@
+import json
+
+import pytest
+
+from llava_st_hf.data.exports import export_answers
+
+from .conftest import CIRCLE, CIRCLE_WORDS
+
+
+def read_back(sequence):
+    """The boxes in pixels by frame from 0."""
+    return {
+        row["frame"] - 1: (
+            row["x"] * 3.2,
+            row["y"] * 2.4,
+            (row["x"] + row["width"]) * 3.2,
+            (row["y"] + row["height"]) * 2.4,
+        )
+        for row in sequence
+    }
+
+
+@pytest.mark.parametrize("every_frame", [False, True])
+def test_a_task_has_its_tracks_and_spans(answers, clip, tmp_path, every_frame):
+    tasks, _ = export_answers(answers, "label_studio", tmp_path / "ls", every_frame=every_frame).paths
+    (task,) = json.loads(tasks.read_text())
+    assert task["data"] == {"video": str(clip), "frame_rate": 10}
+    regions = task["predictions"][0]["result"]
+    assert [region["id"] for region in regions] == ["track1", "track2", "span1", "span2", "span3", "span4"]
+    circle, first = regions[0], regions[3]
+    assert circle["meta"] == first["meta"] == {"text": [CIRCLE_WORDS]}
+    assert circle["value"]["framesCount"] == 40
+    boxes = read_back(circle["value"]["sequence"])
+    assert list(boxes) == (list(range(5, 21)) if every_frame else list(CIRCLE))
+    for frame, box in CIRCLE.items():
+        assert boxes[frame] == pytest.approx(box, abs=1e-9)
+    assert [row["frame"] for row in circle["value"]["sequence"] if not row["enabled"]] == [21]
+    assert [row["frame"] for row in circle["value"]["sequence"] if not row["auto"]] == [6, 13, 21]
+    assert first["value"] == {"ranges": [{"start": 6, "end": 21}], "timelinelabels": ["span"]}
+    assert first["score"] == 0.75
+
+
+def test_label_studio_takes_it(answers, tmp_path):
+    interface = pytest.importorskip("label_studio_sdk.label_interface", reason="needs label-studio-sdk")
+    tasks, config = export_answers(answers, "label_studio", tmp_path / "ls").paths
+    project = interface.LabelInterface(config.read_text())
+    project.validate()
+    (task,) = json.loads(tasks.read_text())
+    assert project.validate_task({"data": task["data"]})
+    assert project.validate_prediction(task["predictions"][0], return_errors=True) == []
