@@ -20,7 +20,9 @@ class PushCommand(Command):
 
 @app.command(cls=PushCommand)
 def push(
-    path: Annotated[Path, argument("PATH", "folder of a run, a checkpoint, a published data set or an evaluation")],
+    path: Annotated[
+        Path, argument("PATH", "folder of a run, a checkpoint, a published data set, an evaluation or a Space")
+    ],
     repository: Annotated[str, argument("REPO", "where to on the Hub: ORGANIZATION/NAME")],
     dry_run: Annotated[bool, flag("--dry-run", "show the files and the card, and send nothing")] = False,
     public: Annotated[bool, flag("--public", "let everybody see the repository, which is private else")] = False,
@@ -35,7 +37,7 @@ def push(
     quiet: Quiet = False,
 ) -> None:
     """
-    Send a model, an adapter, a data set or an evaluation to the Hub.
+    Send a model, an adapter, a data set, an evaluation or a Space to the Hub.
 
     What PATH is, is told by the files in it. Model and adapter go with processor, code and card, and all goes in one
     commit. Stopped or cut at any moment and started again, it sends what is not there yet.
@@ -44,6 +46,7 @@ def push(
     examples:
       llava-st push outputs/stage3 me/llava-st-mine --dry-run
       llava-st push outputs/custom_grounding_lora me/kitchen-lora --base-model me/llava-st-mine
+      llava-st push hub_cards/space me/when-and-where --public
     """
     from huggingface_hub.utils import disable_progress_bars
 

@@ -118,6 +118,17 @@ def test_a_data_set_is_shards_and_card(push, hub, published):
     assert hub.count() == {**WITH_ONE_LARGE_FILE, "PUT lfs-storage": 2}
 
 
+def test_a_space_is_its_folder(push, hub, monkeypatch, pytestconfig):
+    monkeypatch.chdir(pytestconfig.rootpath)
+    code, _, errors = push("hub_cards/space", "me/when-and-where", "--public")
+    assert (code, errors) == (0, "")
+    files = hub.get_files("me/when-and-where", "space")
+    assert files.keys() == {"app.py", "README.md", "requirements.txt", ".gitattributes"}
+    assert files["app.py"] == Path("hub_cards/space/app.py").read_bytes()
+    assert not hub.repositories["space", "me/when-and-where"].private
+    assert push("hub_cards/space", "me/when-and-where", "--license", "MIT")[2].count("leave it out") == 1
+
+
 def test_dry_run_shows_files_and_card_and_asks_nothing(push, hub, checkpoint):
     code, out, _ = push(checkpoint, "me/model", "--dry-run")
     assert code == 0 and not hub.requests and not hub.repositories

@@ -24,9 +24,12 @@ SECONDS = 1000  # milliseconds
 WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
-def serve(log: Path) -> tuple[subprocess.Popen, str]:
+SPACE = Path(__file__).parents[2] / "hub_cards" / "space" / "app.py"
+
+
+def serve(log: Path, *command: str) -> tuple[subprocess.Popen, str]:
     with log.open("w") as file:
-        command = [sys.executable, "-m", "llava_st_cli", "demo", "--page"]
+        command = [sys.executable, *(command or ("-m", "llava_st_cli", "demo", "--page"))]
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=log.parent)
     for _ in range(600):
         if address := re.search(r"^http://\S+", log.read_text(), flags=re.MULTILINE):
@@ -225,3 +228,13 @@ def test_server_stopped_in_the_middle(browser, tmp_path):
     assert process.wait(60) in (0, 130)
     assert "Traceback" not in (tmp_path / "log.txt").read_text()
     page.wait_for_selector("text=/connection|lost|error/i", timeout=60 * SECONDS)
+
+
+def test_the_space_is_the_same_page(browser, tmp_path, clip):
+    process, address = serve(tmp_path / "log.txt", str(SPACE))
+    page = open_page(browser, address.replace("0.0.0.0", "127.0.0.1"))
+    ask(page, clip, DEMO_QUERY)
+    wait_for_answer(page)
+    assert read_answers(page)[0]["spans"]
+    process.send_signal(signal.SIGINT)
+    process.wait(60)

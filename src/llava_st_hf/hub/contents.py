@@ -47,7 +47,7 @@ _TEXTS = (".json", ".jsonl", ".md", ".jinja", ".yaml", ".txt")
 _SHARD = re.compile(r"train-(\d{5})-of-(\d{5})\.parquet")
 _SHOWN_PATH = 200
 
-Kind = Literal["model", "adapter", "processor", "dataset", "results"]
+Kind = Literal["model", "adapter", "processor", "dataset", "results", "space"]
 # What an earlier push may have brought, and is deleted where it is not sent again.
 _REPLACED = {
     "model": ("model*.safetensors*", "*_llava_st.py", ".eval_results/*.yaml", f"{STATE_FOLDER}/*"),
@@ -55,7 +55,9 @@ _REPLACED = {
     "processor": (),
     "dataset": ("data/train-*.parquet",),
     "results": ("report.md", "run.json"),
+    "space": (),
 }
+SPACE_APP = "app.py"
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Contents:
     What is sent.
 
     Args:
-        kind (`str`): `"model"`, `"adapter"`, `"processor"` (which goes with the first two), `"dataset"`, `"results"`.
+        kind (`str`):
+            `"model"`, `"adapter"`, `"processor"` (which goes with the first two), `"dataset"`, `"results"`, `"space"`.
         files (`dict[str, Path | bytes]`): By their paths in the repository; the card is `README.md`.
         is_whole (`bool`, *optional*, defaults to `True`): Whether the rest of what is in the repository is old.
     """
@@ -76,6 +79,8 @@ class Contents:
     @property
     def repo_type(self) -> str:
         """Type of the repository on the Hub."""
+        if self.kind == "space":
+            return "space"
         return "dataset" if self.kind in ("dataset", "results") else "model"
 
     @property
@@ -144,6 +149,8 @@ def collect_contents(folder: str | Path, options: CardOptions) -> Iterator[Conte
             files = _collect_dataset(folder, options)
         elif kind == "results":
             files = _collect_results(folder, options)
+        elif kind == "space":
+            files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
         else:
             files = _collect_weights(folder, kind) | _save_small_files(folder, kind, options, Path(scratch))
         contents = Contents(kind, files)
@@ -165,11 +172,17 @@ def tell_kind(folder: Path) -> Kind:
         return "dataset"
     if (folder / METRICS_FILE).is_file() or (folder / PREDICTIONS_FILE).is_file():
         return "results"
+    if (folder / SPACE_APP).is_file() and _is_gradio_card(folder / CARD_FILE):
+        return "space"
     raise InputError(
         f"{folder} holds nothing that can be sent: give a folder with a model, an adapter, a data set of `llava-st "
-        "data publish` or an evaluation.",
+        "data publish`, an evaluation, or a Space.",
         field="path",
     )
+
+
+def _is_gradio_card(path: Path) -> bool:
+    return path.is_file() and "\nsdk: gradio\n" in path.read_text(encoding="utf-8", errors="replace")
 
 
 def refuse_options(kind: Kind, options: CardOptions) -> None:
@@ -178,8 +191,8 @@ def refuse_options(kind: Kind, options: CardOptions) -> None:
         raise InputError(f"license is {options.license!r}, but a {kind} says its own: leave it out.", field="license")
     if options.evaluations and kind not in ("model", "adapter"):
         raise InputError("evaluations go with a model or an adapter: leave them out.", field="results")
-    if options.base_model is not None and kind == "dataset":
-        raise InputError(f"base_model is {options.base_model!r}, but a data set has none: leave it out.")
+    if options.base_model is not None and kind in ("dataset", "space"):
+        raise InputError(f"base_model is {options.base_model!r}, but a {kind} has none: leave it out.")
 
 
 def refuse_paths(contents: Contents, folder: Path) -> None:

@@ -21,7 +21,7 @@ from huggingface_hub.utils import httpx, validate_repo_id
 from ..processing.media_llava_st import InputError
 from ..utils.atomic_files import writing_whole
 from .cards import DATASET_TAG, MODEL_TAG, RESULTS_TAG
-from .contents import ADAPTER_CONFIG, CARD_FILE, STATE_FOLDER, CardOptions, Contents, collect_contents
+from .contents import ADAPTER_CONFIG, CARD_FILE, SPACE_APP, STATE_FOLDER, CardOptions, Contents, collect_contents
 
 # What tells that a repository holds something of a kind: files, of which it has one, and the tag of its card.
 _SIGNS = {
@@ -30,6 +30,7 @@ _SIGNS = {
     "processor": (("config.json", ADAPTER_CONFIG, "processor_config.json"), MODEL_TAG),
     "dataset": ((CARD_FILE,), DATASET_TAG),
     "results": (("metrics.json",), RESULTS_TAG),
+    "space": ((SPACE_APP,), MODEL_TAG),
 }
 _EXCLUDED = {"model": ADAPTER_CONFIG, "adapter": "config.json"}  # a model and an adapter do not share a repository
 _ALWAYS_THERE = (".gitattributes", CARD_FILE)
@@ -51,7 +52,7 @@ def push_folder(
     with_state: bool = False,
 ) -> str:
     """
-    Send a folder to the Hub: a model, an adapter, a data set or an evaluation, with its card, in one commit.
+    Send a folder to the Hub: a model, an adapter, a data set, an evaluation or a Space, with its card, in one commit.
 
     Killed or cut at any moment and called again, it sends what the Hub lacks and ends with the same repository.
 
@@ -129,7 +130,8 @@ def prepare_repository(repository: str, repo_type: str, public: bool = False, ap
     check_repository(repository)
     api = HfApi() if api is None else api
     with hub_errors(repository):
-        api.create_repo(repository, repo_type=repo_type, private=not public, exist_ok=True)
+        sdk = "gradio" if repo_type == "space" else None
+        api.create_repo(repository, repo_type=repo_type, private=not public, exist_ok=True, space_sdk=sdk)
         info = api.repo_info(repository, repo_type=repo_type)
     # One that exists keeps its visibility, whatever is asked for.
     if info.private == public:
