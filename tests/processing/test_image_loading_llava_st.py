@@ -1,6 +1,7 @@
 import base64
 import io
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -273,13 +274,14 @@ def test_first_bytes_count_more_than_the_ending(tmp_path, clip):
     assert guess_media_type(str(tmp_path / "film.png")) == "video"
 
 
+@pytest.mark.parametrize("image_format", ["jpeg", "png", "webp", "tiff"])
 @pytest.mark.parametrize("orientation", [None, *range(1, 9)])
-def test_the_size_of_a_picture_is_that_of_the_opened_one(orientation):
+def test_the_size_of_a_picture_is_that_of_the_opened_one(orientation, image_format):
     exif = Image.Exif()
     if orientation is not None:
         exif[0x0112] = orientation
-    content = write(Image.new("RGB", (30, 20)), "jpeg", exif=exif)
-    assert probe_image(content) == open_image(content).size
+    content = write(Image.new("RGB", (30, 20)), image_format, exif=exif)
+    assert probe_image(content) == open_image(content).size == ((20, 30) if (orientation or 1) > 4 else (30, 20))
 
 
 def save_animation(path, image_format, num_frames=6):
@@ -326,6 +328,34 @@ def test_the_animated_file_is_a_clip(hard_media_dir):
     for index in range(picture.n_frames):
         picture.seek(index)
         assert (video.frames[index].permute(1, 2, 0).numpy() == np.asarray(picture.convert("RGB"))).all()
+
+
+def test_pictures_of_an_animation_without_times_are_shown_as_browsers_do(tmp_path):
+    frames = [Image.new("RGB", (64, 48), (40 * index, 0, 0)) for index in range(6)]
+    for name, options in (("clip.webp", {"lossless": True}), ("clip.gif", {})):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], duration=0, **options)
+        video = read_video(tmp_path / name)
+        assert video.frame_seconds == pytest.approx([index / 10 for index in range(6)])
+        assert video.stated_end_seconds == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_a_webm_that_is_transparent_shows_white(tmp_path, codec):
+    if codec not in av.codecs_available:
+        pytest.skip(f"PyAV was built without {codec}")
+    with av.open(str(tmp_path / "clip.webm"), "w") as container:
+        stream = container.add_stream(codec, rate=10, options={"auto-alt-ref": "0", "g": "8", "b:v": "500k"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuva420p"
+        for index in range(40):
+            pixels = np.zeros((48, 64, 4), np.uint8)
+            pixels[:, 32:] = (5 * index, 0, 0, 255)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgba")))
+        container.mux(stream.encode(None))
+    video = read_video(tmp_path / "clip.webm")
+    assert video.frames[:, :, 24, 8].float().mean() > 250
+    assert video.frames[:, 0, 24, 56].tolist() == pytest.approx([5 * index for index in range(40)], abs=12)
+    part = read_video(tmp_path / "clip.webm", frame_indices=[3, 20, 38])
+    assert (part.frames == video.frames[[3, 20, 38]]).all()
 
 
 @pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP"])

@@ -1,3 +1,4 @@
+import struct
 from fractions import Fraction
 
 import av
@@ -422,6 +423,23 @@ def test_pixels_are_those_of_the_displayed_frame(tmp_path, aspect, is_turned, di
     assert (video.width, video.height) == probe_video(path)[:2] == displayed
     assert video.frames.shape[:1:-1] == displayed
     assert {frame.image.shape[1::-1] for frame in iterate_frames(path)} == {displayed}
+
+
+@pytest.mark.parametrize("matrix", [(-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, -1, -1, 0)])
+def test_mirrored_frames_are_shown_as_players_do(tmp_path, matrix):
+    path = files.encode(tmp_path / "clip.mp4", num_frames=3)
+    right_x, right_y, down_x, down_y = matrix
+    data = bytearray(path.read_bytes())
+    values = (right_x, right_y, 0, down_x, down_y)
+    struct.pack_into(">5i", data, data.index(b"tkhd") + 44, *(value << 16 for value in values))
+    (stored,) = read_video(path, num_frames=1).frames.numpy()
+    path.write_bytes(data)
+    video = read_video(path, num_frames=1)
+    # A point (x, y), from the middle of the picture, is shown at (x * right_x + y * down_x, x * right_y + y * down_y).
+    expected = stored if right_x else stored.transpose(0, 2, 1)
+    expected = expected[:, :: right_y + down_y, :: right_x + down_x]
+    assert (video.frames[0].numpy() == expected).all()
+    assert (video.width, video.height) == probe_video(path)[:2] == expected.shape[:0:-1]
 
 
 @pytest.mark.parametrize(

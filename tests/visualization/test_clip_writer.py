@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import video_files as files
 
-from llava_st_hf.processing import GroundingResult, Span
+from llava_st_hf.processing import GroundingResult, Span, read_video
 from llava_st_hf.visualization import write_annotated_video
 
 RATE = 48000
@@ -77,8 +77,9 @@ def test_the_sound_is_kept(name, codec, kept, starts, tmp_path):
         read_sound, (source, tmp_path / "out.mp4")
     )
     assert new_codec == kept
-    with av.open(str(source)) as before, av.open(str(tmp_path / "out.mp4")) as after:
-        starts = [next(container.decode(video=0)).time for container in (before, after)]
+    starts = [read_video(path, num_frames=1).frame_seconds[0] for path in (source, tmp_path / "out.mp4")]
+    if name == "clip.avi":  # the beep is a second behind the first picture, as it was written
+        assert loud - starts[0] == pytest.approx(1.0, abs=0.03)
     assert new_loud - starts[1] == pytest.approx(loud - starts[0], abs=0.03)
     assert new_end - starts[1] == pytest.approx(end - starts[0], abs=0.05)
     if codec == "aac" and name == "clip.mp4":

@@ -41,6 +41,7 @@ _NEXT_JPEG = b"\xff\xd9\xff\xd8\xff"
 _MAX_SEARCHED_BYTES = 2**26
 # EXIF says so of a picture that is shown with its sides exchanged.
 _EXIF_ORIENTATION = 0x0112
+_TIFF_WIDTH, _TIFF_HEIGHT = 0x0100, 0x0101
 _TURNED = (5, 6, 7, 8)
 # What Pillow raises for a file that is no image, or is cut off.
 _PILLOW_ERRORS = (OSError, ValueError, SyntaxError)
@@ -322,7 +323,9 @@ def probe_image(source: "str | os.PathLike | bytes") -> tuple[int, int]:
         `MediaError`: As `open_image`.
     """
     with open_picture(source) as picture:
-        width, height = picture.size
+        # Newer versions of Pillow give the size of a TIFF as it is displayed, all give its tags.
+        tags = picture.tag_v2 if picture.format == "TIFF" else {}
+        width, height = tags.get(_TIFF_WIDTH, picture.width), tags.get(_TIFF_HEIGHT, picture.height)
         return (height, width) if picture.getexif().get(_EXIF_ORIENTATION) in _TURNED else (width, height)
 
 

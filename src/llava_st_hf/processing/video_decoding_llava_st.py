@@ -9,6 +9,7 @@ for. What the model gets is that frame, resized to its square.
 """
 
 import os
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -170,11 +171,21 @@ class FrameDecoder:
             self.file.check_frame_size(*size)
             pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
             image = resize_frames(pixels, size[::-1])[0].permute(1, 2, 0).numpy()
-        quarter_turns = round(frame.rotation / 90) % 4
+        image = _turn_upright(image, frame)
         # Made dense by numpy: torch would share the copy out among threads, which wait long for the decoder's threads.
         # Without a copy where the rows have no padding.
-        image = np.ascontiguousarray(np.rot90(image, quarter_turns))
-        return VideoFrame(index, float(self.timeline.seconds[index]), image)
+        return VideoFrame(index, float(self.timeline.seconds[index]), np.ascontiguousarray(image))
+
+
+def _turn_upright(image: np.ndarray, frame: "av.VideoFrame") -> np.ndarray:
+    """Return a view of the picture that is mirrored and turned as the file asks for."""
+    matrix = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    if matrix is None:
+        return image
+    right_x, right_y, _, down_x, down_y = struct.unpack("=5i", bytes(matrix)[:20])
+    if right_x * down_y < right_y * down_x:  # the turn is that of the upper edge, so the sides are exchanged
+        image = image[::-1]
+    return np.rot90(image, round(frame.rotation / 90) % 4)
 
 
 def _plan_runs(timeline: Timeline, targets: list[int]) -> list[tuple[int, list[int]]]:

@@ -52,8 +52,13 @@ CONTAINER_FORMATS = (
 MIN_FRAMES_FOR_INDEX = 4096
 # Codecs whose disposable frames can be left out without a change to any other frame.
 CODECS_WITH_DISPOSABLE_FRAMES = ("h264",)
-# Containers that give no presentation time: FFmpeg guesses it, wrongly where frames are stored out of order.
-CONTAINERS_WITHOUT_PTS = ("avi", "vob", "rm")
+# Containers that give no presentation time, or not all of whose files do: FFmpeg guesses it, wrongly where frames are
+# stored out of order.
+CONTAINERS_WITHOUT_PTS = ("avi", "vob", "rm", "mxf")
+# Of these, the one that never gives it: its chunks lie at the times at which frames are shown, in whatever order.
+CONTAINER_OF_SLOTS = "avi"
+# Decoders that give alpha too, where FFmpeg's own of these codecs leave it out.
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # Streams without a container: they hold no times, and the rate that FFmpeg gives them is often its own default.
 BARE_STREAMS = ("h264", "hevc", "m4v", "mpegvideo", "mjpeg", "obu")
 # Frames a second of a stream that does not say its own.
@@ -61,6 +66,8 @@ GUESSED_FPS = 25
 # Packets after which a bare stream has named its rate, if it ever does.
 MAX_PACKETS_TO_RATE = 64
 AV_INDEX_DISCARD_FRAME = 2
+# Browsers show pictures of an animation that name less as long as those that name nothing.
+MIN_PICTURE_MILLISECONDS, GUESSED_PICTURE_MILLISECONDS = 11, 100
 
 
 # --------------------------------------------------------------------------------------------------
@@ -82,6 +89,7 @@ class VideoFile:
         self.converted: bytes | None = None  # an animation that FFmpeg does not read, as a file that it does
         self.container: av.container.InputContainer | None = None
         self.stream: av.video.VideoStream | None = None
+        self.decoder: av.video.VideoCodecContext | None = None
         self.notes: tuple[str, ...] = ()  # what of it is not read
         self.pixel_aspect = Fraction(1)  # width of a pixel, as it is stored, to its height
         self.first_size = (0, 0)  # width and height that the header names, before a quarter turn
@@ -99,21 +107,31 @@ class VideoFile:
         self.pixel_aspect = self._find_pixel_aspect()
         self.first_size = self.compute_displayed_size(context.width, context.height)
         self.check_frame_size(*self.first_size)
-        context.thread_type = "AUTO"
-        context.thread_count = self.num_threads
+        self.decoder = self._choose_decoder()
+        self.decoder.thread_type = "AUTO"
+        self.decoder.thread_count = self.num_threads
+
+    def _choose_decoder(self) -> "av.video.VideoCodecContext":
+        context, tags = self.stream.codec_context, self.stream.metadata.items()
+        name = ALPHA_DECODERS.get(context.name)
+        if name in av.codecs_available and ("alpha_mode", "1") in ((tag.lower(), value) for tag, value in tags):
+            return av.CodecContext.create(name, "r")
+        return context
 
     def _choose_stream(self) -> "av.video.VideoStream":
-        """Return the track that players show: of those marked as default, or of all, the one of most pixels."""
+        """Return the track that players show: one that moves, is the default, and then the one of most pixels."""
         kinds = av.stream.Disposition
         streams = [stream for stream in self.container.streams.video if not stream.disposition & kinds.attached_pic]
         if not streams:
             raise MediaError(f"{self.name}: there is no video stream in it; give a file with a picture track.")
 
-        def rank(stream: "av.video.VideoStream") -> tuple[bool, bool, int]:
+        def rank(stream: "av.video.VideoStream") -> tuple[bool, bool, bool, int]:
             context = stream.codec_context
             if context is None:
-                return False, False, 0
-            return True, bool(stream.disposition & kinds.default), context.width * context.height
+                return False, False, False, 0
+            # A single frame is a cover, or the still picture beside the track of an animated AVIF.
+            is_default = bool(stream.disposition & kinds.default)
+            return True, stream.frames != 1, is_default, context.width * context.height
 
         chosen = max(streams, key=rank)  # the first of several that rank alike
         self.notes = ()
@@ -153,16 +171,17 @@ class VideoFile:
     def decode_all(self) -> Iterator["av.VideoFrame"]:
         """Yield every frame from the start, in presentation order."""
         self.reopen()
-        for packet in self._demux():
+        for packet in self.demux():
             yield from self._decode(packet)
         yield from self._decode(None)
 
     def decode_run(self, key: int, targets: list[int], timeline: "Timeline") -> Iterator["av.VideoFrame"]:
         """Seek to the key frame and yield at least the target frames (ascending pts) that can be decoded from it."""
         self.container.seek(key, stream=self.stream, backward=True, any_frame=False)
+        self.decoder.flush_buffers()
         can_skip = self.stream.codec_context.name in CODECS_WITH_DISPOSABLE_FRAMES
         todo, started = set(targets), False
-        for packet in self._demux():
+        for packet in self.demux():
             if not started:
                 if packet.pts is None or packet.pts > targets[0]:
                     return  # the seek came out too late: these frames are left to the sequential pass
@@ -179,7 +198,8 @@ class VideoFile:
                 break
         yield from self._decode(None)
 
-    def _demux(self) -> Iterator["av.Packet"]:
+    def demux(self) -> Iterator["av.Packet"]:
+        """Yield the packets of the stream up to the end of the file, or to where it is cut short."""
         try:
             yield from (packet for packet in self.container.demux(self.stream) if packet.size)
         except av.error.FFmpegError:
@@ -188,7 +208,7 @@ class VideoFile:
     def _decode(self, packet: "av.Packet | None") -> list["av.VideoFrame"]:
         self.num_decoded += packet is not None
         try:
-            return self.stream.codec_context.decode(packet)
+            return self.decoder.decode(packet)
         except av.error.FFmpegError:
             self.num_broken += 1
             return []
@@ -251,9 +271,13 @@ def _convert_webp(file: VideoFile) -> bytes | None:
             moment = 0
             for shown in ImageSequence.Iterator(picture):
                 frame = av.VideoFrame.from_ndarray(np.asarray(composite_on_white(shown)), format="rgb24")
-                duration = max(1, round(shown.info.get("duration", 0)))
-                frame.pts, frame.time_base, frame.duration = moment, milliseconds, duration
-                container.mux(stream.encode(frame))
+                duration = round(shown.info.get("duration", 0))
+                if duration < MIN_PICTURE_MILLISECONDS:
+                    duration = GUESSED_PICTURE_MILLISECONDS
+                frame.pts, frame.time_base = moment, milliseconds
+                for packet in stream.encode(frame):
+                    packet.duration = duration
+                    container.mux(packet)
                 moment += duration
             container.mux(stream.encode(None))
     return target.getvalue()
@@ -374,7 +398,7 @@ def _timeline_from_packets(file: VideoFile) -> Timeline | None:
     is_guessed = stream.codec_context.has_b_frames and container.format.name in CONTAINERS_WITHOUT_PTS
     if is_guessed or container.format.name in BARE_STREAMS:
         return None
-    shown, keys, num_packets, faults, has_all_stamps, last_dts = [], [], 0, [], True, None
+    shown, keys, slots, num_packets, faults, has_all_stamps, last_dts = [], [], [], 0, [], True, None
     try:
         for packet in container.demux(stream):
             if not packet.size:
@@ -391,6 +415,7 @@ def _timeline_from_packets(file: VideoFile) -> Timeline | None:
                 keys.append(packet.pts)  # also of a packet that an edit list hides: decoding can start there
             if not packet.is_discard:
                 shown.append(packet.pts)
+                slots.append(packet.dts)
     except av.error.FFmpegError as error:
         faults.append(f"the file breaks off after {num_packets} video packets ({error.strerror})")
     stamps = np.unique(np.asarray(shown, dtype=np.int64))
@@ -399,7 +424,10 @@ def _timeline_from_packets(file: VideoFile) -> Timeline | None:
     num_stated = len(stream.index_entries) if _is_indexed_in_header(container) else 0
     if num_stated > num_packets:
         faults.append(f"the file is cut short: it lists {num_stated} video packets and holds {num_packets}")
-    return _make_timeline(file, stamps, key_stamps=np.unique(np.asarray(keys, dtype=np.int64)), faults=tuple(faults))
+    values = {"key_stamps": np.unique(np.asarray(keys, dtype=np.int64)), "faults": tuple(faults)}
+    if container.format.name == CONTAINER_OF_SLOTS and None not in slots:
+        values["seconds"] = _convert_to_seconds(file, np.asarray(slots, dtype=np.int64))
+    return _make_timeline(file, stamps, **values)
 
 
 def _timeline_from_index(file: VideoFile) -> Timeline | None:
@@ -441,10 +469,17 @@ def _timeline_by_decoding(file: VideoFile) -> Timeline:
     if None in stamps:
         return _make_timeline(file, numbers, notes=(f"some of its frames have no time; {manner}",), **values)
     steps = np.diff(np.asarray(stamps, dtype=np.int64))
+    is_guessed = file.container.format.name in CONTAINERS_WITHOUT_PTS
+    if is_guessed and (file.container.format.name == CONTAINER_OF_SLOTS or (steps <= 0).any()):
+        slots = _read_slots(file)
+        if len(slots) == len(stamps) and None not in slots and (np.diff(slots) > 0).all():
+            del values["fps"]
+            values["seconds"] = _convert_to_seconds(file, np.asarray(slots, dtype=np.int64))
+            return _make_timeline(file, numbers, **values)
     if (steps > 0).all():
-        values["seconds"] = np.asarray(stamps) * file.stream.time_base.numerator / file.stream.time_base.denominator
+        values["seconds"] = _convert_to_seconds(file, np.asarray(stamps))
         return _make_timeline(file, numbers, **values)
-    if file.container.format.name in CONTAINERS_WITHOUT_PTS:  # one rate and no times is what these are made of
+    if is_guessed:  # one rate and no times is what these are made of
         return _make_timeline(file, numbers, notes=() if named else (f"it holds no times; {manner}",), **values)
     if (steps < 0).any():
         # What the header says of the end is a time of only one of the clocks.
@@ -453,6 +488,12 @@ def _timeline_by_decoding(file: VideoFile) -> Timeline:
     else:
         reason = "some of its frames have the same time stamp"
     return _make_timeline(file, numbers, notes=(f"{reason}; {manner}",), **values)
+
+
+def _read_slots(file: VideoFile) -> list[int | None]:
+    """Return when the packets of a file are decoded; it is read anew."""
+    file.reopen()
+    return [packet.dts for packet in file.demux()]
 
 
 def _find_rate_in_stream(file: VideoFile) -> Fraction | None:
@@ -477,12 +518,16 @@ def _is_indexed_in_header(container: "av.container.InputContainer") -> bool:
     return "mov" in container.format.name.split(",")
 
 
+def _convert_to_seconds(file: VideoFile, stamps: np.ndarray) -> np.ndarray:
+    # One rounding only, so that the seconds are those of pts * time_base.
+    return stamps * file.stream.time_base.numerator / file.stream.time_base.denominator
+
+
 def _make_timeline(file: VideoFile, stamps: np.ndarray, **values: Any) -> Timeline:
     """Make the timeline of frames that have stamps; `values` of it are taken as they are, the others follow."""
     container, stream = file.container, file.stream
-    # One rounding only, so that the seconds are those of pts * time_base.
-    seconds = stamps * stream.time_base.numerator / stream.time_base.denominator
-    if len(stamps) > 1 and seconds[-1] > seconds[0]:
+    seconds = values.get("seconds", _convert_to_seconds(file, stamps))
+    if len(seconds) > 1 and seconds[-1] > seconds[0]:
         fps = (len(seconds) - 1) / float(seconds[-1] - seconds[0])
     else:
         fps = float(stream.average_rate or 0)
