@@ -156,7 +156,7 @@ def test_errors_that_decoders_let_through(video_processor, monkeypatch, error, r
     with pytest.raises(RecordError) as caught:
         load_media(make_sample(Media(content=content.getvalue()), media_type="image"), video_processor)
     assert caught.value.reason == reason
-    assert str(caught.value).rstrip(".").endswith(str(error) or type(error).__name__)
+    assert (str(error) or type(error).__name__) in str(caught.value)
 
 
 def test_a_mistake_in_the_code_is_no_bad_record(video_processor, clip, monkeypatch):

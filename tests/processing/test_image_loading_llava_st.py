@@ -1,5 +1,7 @@
 import base64
 import io
+import struct
+import zlib
 
 import av
 import numpy as np
@@ -369,3 +371,32 @@ def test_what_is_transparent_in_a_clip_shows_white(tmp_path, image_format):
     video = read_video(path)
     assert video.frames[:, :, 12, 4].tolist() == [[255, 255, 255]] * 2
     assert video.frames[:, :, 12, 24].tolist() == [[200, 0, 0], [0, 0, 200]]
+
+
+@pytest.mark.parametrize("image_format", ["EPS", "PDF", "ICO", "PCX", "TGA", "JPEG2000"])
+@pytest.mark.parametrize("ending", [".jpg", ".png"])
+def test_other_decoders_of_pillow_are_not_started(tmp_path, image_format, ending, monkeypatch):
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *args, **options: pytest.fail("started"))
+    path = tmp_path / f"a{ending}"
+    Image.new("RGB", (16, 16), "red").save(path, image_format)
+    for source in (path, path.read_bytes()):
+        with pytest.raises(MediaError, match=r"cannot be read as an image.*give a file of PNG, JPEG, WEBP, GIF"):
+            open_image(source)
+
+
+def test_a_picture_that_claims_more_pixels_than_the_limit_is_refused(monkeypatch):
+    monkeypatch.setattr("llava_st_hf.processing.image_loading_llava_st.MAX_PICTURE_PIXELS", 16 * 16 - 1)
+    Image.new("RGB", (16, 16)).save(file := io.BytesIO(), "PNG")
+    with pytest.raises(
+        OversizedMediaError, match=r"is 16 x 16 pixels, more than the limit of 255.*open it with Pillow"
+    ):
+        open_image(file.getvalue())
+    assert open_image(Image.open(file)).size == (16, 16)
+
+
+@pytest.mark.parametrize("error", [EOFError, KeyError, IndexError, struct.error, zlib.error, OverflowError, TypeError])
+def test_whatever_a_decoder_raises_is_a_media_error(monkeypatch, error):
+    Image.new("RGB", (16, 16)).save(file := io.BytesIO(), "PNG")
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: (_ for _ in ()).throw(error("broken")))
+    with pytest.raises(MediaError, match="cannot be read as an image"):
+        open_image(file.getvalue())

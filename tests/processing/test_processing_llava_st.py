@@ -746,14 +746,29 @@ def test_network_only_when_allowed(processor, url):
 
 def test_network_when_allowed(processor, image, monkeypatch):
     asked = []
+    image.save(file := io.BytesIO(), "PNG")
     monkeypatch.setattr(
-        "llava_st_hf.processing.image_loading_llava_st.load_image", lambda url, timeout: asked.append(url) or image
+        "llava_st_hf.processing.image_loading_llava_st.fetch_media",
+        lambda url, allow_url: asked.append((url, allow_url)) or file.getvalue(),
     )
-    inputs = processor(text="<image>", images="http://host/x.jpg", allow_url=True)
-    assert asked == ["http://host/x.jpg"] and inputs.media[0][0].source == "http://host/x.jpg"
-    messages = [user({"type": "image", "url": "http://host/y.jpg"}, "a")]
-    tokenize(processor, messages, processor_kwargs={"allow_url": True})
-    assert asked[-1] == "http://host/y.jpg"
+    inputs = processor(text="<image>", images="https://host/x.jpg", allow_url=True)
+    assert asked == [("https://host/x.jpg", True)] and inputs.media[0][0].source == "https://host/x.jpg"
+    limits = {"max_bytes": 10**6}
+    for block in (
+        {"type": "image", "url": "https://host/y.jpg"},
+        {"type": "image_url", "image_url": "https://host/y.jpg"},
+    ):
+        tokenize(processor, [user(block, "a")], processor_kwargs={"allow_url": limits})
+        assert asked[-1] == ("https://host/y.jpg", limits)
+
+
+@pytest.mark.parametrize("address", ["https://host/a.wav", "/etc/passwd"])
+def test_sound_is_refused_before_it_is_opened(processor, address, monkeypatch):
+    monkeypatch.setattr("transformers.processing_utils.load_audio", lambda *args, **kwargs: pytest.fail("opened"))
+    with pytest.raises(InputError, match="audio is given, which this model does not hear"):
+        tokenize(processor, [user({"type": "audio", "audio": address}, "a")])
+    with pytest.raises(InputError, match="audio is given, which this model does not hear"):
+        tokenize(processor, [user({"type": "video", "video": address}, "a")], load_audio_from_video=True)
 
 
 def test_images_in_every_form(processor, image, tmp_path):

@@ -5,8 +5,6 @@ so that the memory they take does not depend on the size of the frames in the fi
 """
 
 import os
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ import torch
 from PIL import Image
 
 from ..processing.image_loading_llava_st import (
+    DECODER_ERRORS,
     check_source,
     describe_source,
     is_url,
@@ -35,21 +34,6 @@ MAX_FILE_BYTES = 4 * 2**30
 
 # How the times of frames are said, for messages.
 TIMES_FIX = "give video_fps (frames a second) or frame_seconds in the record, or video_fps in the mixture"
-
-# What decoders let through for damaged files. `MediaError`, which most of it becomes, is a `ValueError`.
-_DECODER_ERRORS = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
 
 
 @dataclass
@@ -252,7 +236,7 @@ def reasons_of_errors(item: Media, name: str) -> Iterator[None]:
         raise _make_error("missing_media", item, name, error) from error
     except EmptyMediaError as error:
         raise _make_error("empty_media", item, name, error) from error
-    except _DECODER_ERRORS as error:
+    except DECODER_ERRORS as error:
         raise _make_error("unreadable_media", item, name, error) from error
 
 

@@ -27,7 +27,9 @@ class ReadingOptions:
         frame_range (`tuple[int, int]`, *optional*): The same as the numbers of the first and the last frame.
         video_fps (`float`, *optional*): Frames a second of a clip that is given as frames.
         frame_seconds (`Sequence[float]`, *optional*): The time of each of those frames, instead.
-        allow_url (`bool`, *optional*): Whether a clip or image may be fetched from the network.
+        allow_url (`bool` or `dict`, *optional*):
+            Whether a clip or image may be fetched from the network, or within which limits: `max_bytes`,
+            `deadline_seconds` and `hosts`, see `FetchRules`.
         file_roots (`Sequence[str]`, *optional*): Folders in which `file://...` of a clip or image may lie.
 
     Example:
@@ -44,7 +46,7 @@ class ReadingOptions:
     frame_range: Sequence[int] | None = None
     video_fps: float | None = None
     frame_seconds: Sequence[float] | None = None
-    allow_url: bool | None = None
+    allow_url: bool | Mapping[str, Any] | None = None
     file_roots: Sequence[str] | None = None
 
     def to_kwargs(self) -> dict[str, Any]:

@@ -14,6 +14,9 @@ import binascii
 import io
 import os
 import re
+import struct
+import warnings
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -22,10 +25,10 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import numpy as np
-from huggingface_hub.utils import httpx
 from PIL import Image, ImageOps
-from transformers.image_utils import get_image_size, load_image
+from transformers.image_utils import get_image_size
 
+from .media_fetching_llava_st import fetch_media
 from .media_llava_st import EmptyMediaError, MediaError, MediaInfo, MissingMediaError, OversizedMediaError
 
 BYTES_TYPES = (bytes, bytearray, memoryview)
@@ -43,8 +46,24 @@ _MAX_SEARCHED_BYTES = 2**26
 _EXIF_ORIENTATION = 0x0112
 _TIFF_WIDTH, _TIFF_HEIGHT = 0x0100, 0x0101
 _TURNED = (5, 6, 7, 8)
-# What Pillow raises for a file that is no image, or is cut off.
-_PILLOW_ERRORS = (OSError, ValueError, SyntaxError)
+# The decoders of Pillow that a file may be given to: others start programs (EPS), or read what else a file names.
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+# A picture of more pixels is refused before they are read: its header alone can claim any number of them.
+MAX_PICTURE_PIXELS = 64 * 2**20
+# What decoders let through for files that are damaged, or that somebody made so. `MediaError` is a `ValueError`.
+DECODER_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 # Two letters at least: `C://clip.mp4` is a path.
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://")
 # How to write the arrays that people have as uint8, by the first letters of their dtype.
@@ -61,7 +80,7 @@ def is_url(media: Any) -> bool:
     return isinstance(media, str) and _ADDRESS.match(media) is not None
 
 
-def refuse_url(media: Any, allow_url: bool) -> None:
+def refuse_url(media: Any, allow_url: bool | Mapping) -> None:
     """Raise `MediaError` for an address, unless it is `http(s)://...` and the caller allows it."""
     if not is_url(media):
         return
@@ -113,7 +132,7 @@ def read_data_uri(source: Any) -> Any:
         ) from error
 
 
-def check_source(source: Any, allow_url: bool = False) -> None:
+def check_source(source: Any, allow_url: bool | Mapping = False) -> None:
     """
     Check that a source may be opened: that it is the bytes or the path of one file, or an address that is allowed.
 
@@ -196,7 +215,11 @@ def count_animation_frames(source: Any) -> int:
             is_moving = picture.format in _ANIMATED_FORMATS and getattr(picture, "n_frames", 1) > 1
             # Of one that was opened before, a later frame was chosen on purpose.
             return picture.n_frames if is_moving and picture.tell() == 0 else 0
-    except (*_PILLOW_ERRORS, Image.DecompressionBombError):  # what reads the file says what is wrong with it
+    except (
+        *DECODER_ERRORS,
+        Image.DecompressionBombError,
+        MemoryError,
+    ):  # what reads the file says what is wrong with it
         return 0
 
 
@@ -265,13 +288,14 @@ def count_per_sample(media: Any, num_samples: int, flatten: Any) -> list[int] | 
     return None
 
 
-def load_images(images: Sequence[Any], allow_url: bool = False) -> tuple[list[Any], list[MediaInfo]]:
+def load_images(images: Sequence[Any], allow_url: bool | Mapping = False) -> tuple[list[Any], list[MediaInfo]]:
     """
     Open images; the turn that a camera noted in the file (EXIF) is applied, so boxes are in displayed pixels.
 
     Args:
         images (`Sequence[Any]`): Single images, see the head of this module; arrays are `uint8`.
-        allow_url (`bool`, *optional*, defaults to `False`): Whether addresses on the network may be fetched.
+        allow_url (`bool` or `dict`, *optional*, defaults to `False`):
+            Whether addresses on the network may be fetched, or within which limits, see `FetchRules`.
 
     Returns:
         `tuple[list[Any], list[MediaInfo]]`: RGB images or the arrays as given, and the size of each.
@@ -290,13 +314,14 @@ def load_images(images: Sequence[Any], allow_url: bool = False) -> tuple[list[An
     return opened, media
 
 
-def open_image(source: Any, allow_url: bool = False) -> Image.Image:
+def open_image(source: Any, allow_url: bool | Mapping = False) -> Image.Image:
     """
     Open one image as the model gets to see it, in the pixels that boxes are in.
 
     Args:
         source (`str`, `os.PathLike`, `bytes` or `PIL.Image.Image`): Path, file content, `data:` URI or picture.
-        allow_url (`bool`, *optional*, defaults to `False`): Whether an address on the network may be fetched.
+        allow_url (`bool` or `dict`, *optional*, defaults to `False`):
+            Whether an address on the network may be fetched, or within which limits, see `FetchRules`.
 
     Returns:
         `PIL.Image.Image`: RGB, with the turn applied that a camera noted in the file (EXIF).
@@ -330,7 +355,7 @@ def probe_image(source: "str | os.PathLike | bytes") -> tuple[int, int]:
 
 
 @contextmanager
-def open_picture(source: Any, allow_url: bool = False, may_move: bool = False) -> Iterator[Image.Image]:
+def open_picture(source: Any, allow_url: bool | Mapping = False, may_move: bool = False) -> Iterator[Image.Image]:
     """
     Give a picture of which only the header was read; what Pillow raises for it becomes `MediaError`.
 
@@ -339,6 +364,7 @@ def open_picture(source: Any, allow_url: bool = False, may_move: bool = False) -
     name = describe_source(source)
     try:
         check_source(source, allow_url)
+        source = fetch_media(source, allow_url) if is_url(source) else source
         if isinstance(source, str) and source.startswith("data:video/"):
             raise MediaError(f"{name} is a video: give it as video=..., or save the one frame that is meant.")
         if not may_move:
@@ -347,11 +373,14 @@ def open_picture(source: Any, allow_url: bool = False, may_move: bool = False) -
             yield picture
     except MediaError:
         raise  # it is a ValueError too, and has its message already
-    except Image.DecompressionBombError as error:
-        raise OversizedMediaError(f"{name} is larger than Pillow opens ({error}): scale it down first.") from error
-    except _PILLOW_ERRORS as error:
+    except (Image.DecompressionBombError, MemoryError) as error:
+        reason = str(error) or type(error).__name__
+        raise OversizedMediaError(f"{name} is larger than Pillow opens ({reason}): scale it down first.") from error
+    except DECODER_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise MediaError(f"{name} cannot be read as an image ({reason}): give a JPEG, PNG or WebP file.") from error
+        raise MediaError(
+            f"{name} cannot be read as an image ({reason:.200}): give a file of {', '.join(PICTURE_FORMATS)}."
+        ) from error
 
 
 def _count_further_jpegs(source: Any) -> int:
@@ -395,7 +424,7 @@ def _is_frame(item: Any) -> bool:
     )
 
 
-def _load_image(image: Any, allow_url: bool) -> Any:
+def _load_image(image: Any, allow_url: bool | Mapping) -> Any:
     """Open one image as RGB, or return an array of bytes as it is."""
     if isinstance(image, (*FILE_TYPES, Image.Image)):
         return open_image(image, allow_url)
@@ -417,14 +446,21 @@ def _open_file(source: Any) -> Image.Image:
     """Open a file of any form with Pillow, which reads its pixels later."""
     if isinstance(source, Image.Image):
         return source
-    if is_url(source):
-        return _fetch_image(source)
-    source = read_data_uri(source)
-    if isinstance(source, BYTES_TYPES):
-        return Image.open(io.BytesIO(source))
-    if isinstance(source, (str, os.PathLike)):
-        return Image.open(Path(source))
-    raise MediaError(f"an image is a {type(source).__name__}: give a path, bytes or a PIL image.")
+    name, source = describe_source(source), read_data_uri(source)
+    if not isinstance(source, FILE_TYPES):
+        raise MediaError(f"an image is a {type(source).__name__}: give a path, bytes or a PIL image.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is lower
+        file = io.BytesIO(source) if isinstance(source, BYTES_TYPES) else Path(source)
+        picture = Image.open(file, formats=PICTURE_FORMATS)
+    width, height = picture.size
+    if width * height > MAX_PICTURE_PIXELS:
+        picture.close()
+        raise OversizedMediaError(
+            f"{name} is {width} x {height} pixels, more than the limit of {MAX_PICTURE_PIXELS:,}: scale it down, or "
+            "open it with Pillow and give the picture."
+        )
+    return picture
 
 
 def _convert_to_rgb(picture: Image.Image, name: str) -> Image.Image:
@@ -456,14 +492,6 @@ def composite_on_white(picture: Image.Image) -> Image.Image:
     return canvas
 
 
-def _fetch_image(url: str) -> Image.Image:
-    """Fetch an image from the network."""
-    try:
-        return load_image(url, timeout=60.0)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise MediaError(f"{url} cannot be fetched ({error}): check the address and the network.") from error
-
-
 def _get_array_size(array: Any) -> tuple[int, int]:
     """Return height and width of an image array with its channels first or last."""
     try:
@@ -476,7 +504,10 @@ def _get_array_size(array: Any) -> tuple[int, int]:
 
 __all__ = [
     "BYTES_TYPES",
+    "DECODER_ERRORS",
     "FILE_TYPES",
+    "MAX_PICTURE_PIXELS",
+    "PICTURE_FORMATS",
     "check_source",
     "composite_on_white",
     "count_animation_frames",

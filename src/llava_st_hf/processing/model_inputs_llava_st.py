@@ -79,6 +79,15 @@ class ModelInputsProcessor(ProcessorMixin):
             raise TypeError(f"video_processor is a {type(argument).__name__}: give a LlavaSTVideoProcessor.")
         return VideoProcessorMixin
 
+    def check_chat_template(self, source: str) -> None:
+        """Raise `InputError` for a chat template of a checkpoint that is not the one of this class."""
+        if self.chat_template != _read_default_chat_template():
+            raise InputError(
+                f"the chat template of {source} is not that of LLaVA-ST, and a template is a program: remove it, "
+                "or read it and pass it as chat_template=... (or trust_remote_code=True).",
+                field="chat_template",
+            )
+
     @property
     def model_input_names(self) -> list[str]:
         """Names of what the model may be given."""
@@ -167,7 +176,7 @@ class ModelInputsProcessor(ProcessorMixin):
         return_tensors = text_kwargs.get("return_tensors")
         # Only the caller may open these: the merged arguments also hold what was saved with the tokenizer.
         asked = {**kwargs, **kwargs.get("videos_kwargs", {})}
-        allow_url = videos_kwargs["allow_url"] = bool(asked.get("allow_url"))
+        allow_url = videos_kwargs["allow_url"] = asked.get("allow_url") or False
         file_roots = videos_kwargs["file_roots"] = asked.get("file_roots")
         if texts is not None:
             videos_kwargs["max_frames"] = self._check_media_tokens(texts, merged_kwargs)
@@ -234,7 +243,7 @@ class ModelInputsProcessor(ProcessorMixin):
         return min(given + fitting, default=None)
 
     def _prepare_images(
-        self, images: list[Any], allow_url: bool, kwargs: dict[str, Any]
+        self, images: list[Any], allow_url: bool | Mapping, kwargs: dict[str, Any]
     ) -> tuple[Mapping[str, Any], list[tuple[str, MediaInfo]]]:
         """Return the inputs, and for each image what its placeholder becomes and what is known of it."""
         pictures, infos = load_images(images, allow_url)

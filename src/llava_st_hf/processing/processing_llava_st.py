@@ -103,14 +103,19 @@ class LlavaSTProcessor(ModelInputsProcessor):
             `LlavaSTProcessor`: The processor.
 
         Raises:
-            `InputError`: When a published checkpoint lacks a size or has sizes that do not fit together.
+            `InputError`: When a published checkpoint lacks a size or has sizes that do not fit together, or another
+                chat template lies there than that of this class.
         """
         # Without a word of the caller transformers would ask on standard input, where anybody may answer.
         kwargs["trust_remote_code"] = bool(kwargs.get("trust_remote_code"))
         hub_kwargs = {key: value for key, value in kwargs.items() if key in _HUB_KEYS and value is not None}
         folder = find_published_tokenizer(pretrained_model_name_or_path, **hub_kwargs)
         if folder is None:
-            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+            processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+            # A template is a program, which may run without end or fill the memory.
+            if not kwargs["trust_remote_code"] and kwargs.get("chat_template") is None:
+                processor.check_chat_template(str(pretrained_model_name_or_path))
+            return processor
         config = load_published_config(pretrained_model_name_or_path, **hub_kwargs)
         tokenizer = convert_published_tokenizer(pretrained_model_name_or_path, folder, **hub_kwargs)
         settings = {key: value for key, value in kwargs.items() if key in signature(cls).parameters}
@@ -227,6 +232,16 @@ class LlavaSTProcessor(ModelInputsProcessor):
         if isinstance(output, LlavaSTBatchFeature):
             output.set_questions(output.media, [*map(GroundingContext.from_messages, conversations)])
         return output
+
+    def _multimodal_inputs_from_conversations(
+        self, conversations: Sequence[Any], audio_loading_params: Any = None, load_audio_from_video: bool = False
+    ) -> Any:
+        """Collect the media of chat messages; sound is refused before transformers opens what names it."""
+        contents = [message.get("content") for messages in conversations for message in messages]
+        blocks = [block for content in contents if isinstance(content, (list, tuple)) for block in content]
+        if load_audio_from_video or any(isinstance(b, Mapping) and b.get("type") == "audio" for b in blocks):
+            raise InputError("audio is given, which this model does not hear: leave it out.")
+        return super()._multimodal_inputs_from_conversations(conversations, audio_loading_params)
 
     def build_messages(
         self,

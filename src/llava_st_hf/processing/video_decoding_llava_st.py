@@ -10,7 +10,7 @@ for. What the model gets is that frame, resized to its square.
 
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -251,14 +251,17 @@ def _pillow_resizes_rows_first(height: int, width: int, new_height: int, new_wid
 # --------------------------------------------------------------------------------------------------
 # All of it
 # --------------------------------------------------------------------------------------------------
-def probe_video(source: "str | os.PathLike | bytes", num_threads: int = 1, allow_url: bool = False) -> VideoProbe:
+def probe_video(
+    source: "str | os.PathLike | bytes", num_threads: int = 1, allow_url: bool | Mapping = False
+) -> VideoProbe:
     """
     Find the size and the timeline of a video; of most files only the first frame is decoded.
 
     Args:
         source (`str`, `os.PathLike` or `bytes`): Path of a video file, or the file's content.
         num_threads (`int`, *optional*, defaults to 1): Decoder threads; 0 means as many as there are cores.
-        allow_url (`bool`, *optional*, defaults to `False`): Whether a `source` such as `https://...` may be fetched.
+        allow_url (`bool` or `dict`, *optional*, defaults to `False`):
+            Whether an address on the network may be fetched, or within which limits, see `FetchRules`.
 
     Raises:
         `MediaError`: The source is not usable; the message says what to do.
@@ -319,7 +322,7 @@ def read_video(
     frame_indices: Sequence[int] | None = None,
     size: tuple[int, int] | None = None,
     num_threads: int = 0,
-    allow_url: bool = False,
+    allow_url: bool | Mapping = False,
     max_frames: int | None = None,
 ) -> DecodedVideo:
     """
@@ -338,7 +341,8 @@ def read_video(
             the size of the file's frames. They keep their own size when not given.
         num_threads (`int`, *optional*, defaults to 0):
             Decoder threads; 0 means as many as there are cores, and one inside a worker of a `DataLoader`.
-        allow_url (`bool`, *optional*, defaults to `False`): Whether a `source` such as `https://...` may be fetched.
+        allow_url (`bool` or `dict`, *optional*, defaults to `False`):
+            Whether an address on the network may be fetched, or within which limits, see `FetchRules`.
         max_frames (`int`, *optional*): Most frames to sample; a request for more is refused before any is decoded.
 
     Returns:

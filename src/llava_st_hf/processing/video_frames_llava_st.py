@@ -1,6 +1,6 @@
 """The frames of a clip that is given without a file: arrays, tensors, pictures, or the paths of pictures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,10 @@ def is_list_of_files(video: Any) -> bool:
 
 
 def open_frames(
-    files: Sequence[Any], places: Sequence[int], allow_url: bool, resize: Callable[[torch.Tensor], torch.Tensor]
+    files: Sequence[Any],
+    places: Sequence[int],
+    allow_url: bool | Mapping,
+    resize: Callable[[torch.Tensor], torch.Tensor],
 ) -> tuple[torch.Tensor, tuple[int, int]]:
     """
     Open the frames of a clip that is a list of pictures in files, each once and one at a time.
@@ -29,7 +32,7 @@ def open_frames(
     Args:
         files (`Sequence[Any]`): Path or bytes of each frame.
         places (`Sequence[int]`): Which of them are meant.
-        allow_url (`bool`): Whether they may be fetched from the network.
+        allow_url (`bool` or `dict`): Whether they may be fetched from the network.
         resize (`Callable`): What becomes of a frame, uint8, shape (1, 3, height, width), before the next is opened.
 
     Returns:

@@ -48,7 +48,7 @@ class LlavaSTVideoProcessorKwargs(VideosKwargs, total=False):
     video_fps (`float`, *optional*): Frames a second of a video that is given as frames; or a list, one for each.
     frame_seconds (`list[float]`, *optional*): Time of each of those frames instead; or a list of lists.
     num_threads (`int`, *optional*): Decoder threads; 0 means as many as there are cores.
-    allow_url (`bool`, *optional*): Whether a video such as `https://...` may be fetched.
+    allow_url (`bool` or `dict`, *optional*): Whether a video such as `https://...` may be fetched, see `FetchRules`.
     file_roots (`str`, `PathLike` or a list of them, *optional*): Folders in which `file://...` may lie.
     max_frames (`int`, *optional*): Most frames to sample of a video; more are refused before any is decoded.
     """
@@ -60,7 +60,7 @@ class LlavaSTVideoProcessorKwargs(VideosKwargs, total=False):
     video_fps: float | int | list | tuple | None
     frame_seconds: list | tuple | None
     num_threads: int | None
-    allow_url: bool | None
+    allow_url: bool | dict | None
     file_roots: str | PathLike | list | tuple | None
     max_frames: int | None
 
@@ -327,7 +327,7 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
             source,
             size=size,
             num_threads=options.get("num_threads") or 0,
-            allow_url=bool(options.get("allow_url")),
+            allow_url=options.get("allow_url") or False,
             max_frames=options.get("max_frames"),
             **request,
         )
@@ -371,7 +371,7 @@ class LlavaSTVideoProcessor(VideoProcessorMixin):
                 return frame
             return self._resize(frame, self._standardize_kwargs(**options)["size"], options["resample"])
 
-        frames, size = open_frames(files, places.tolist(), bool(options.get("allow_url")), resize)
+        frames, size = open_frames(files, places.tolist(), options.get("allow_url") or False, resize)
         metadata.width, metadata.height = size
         return frames, metadata
 

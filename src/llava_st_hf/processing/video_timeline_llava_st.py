@@ -7,10 +7,11 @@ and counted.
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,9 @@ from .image_loading_llava_st import (
     open_picture,
     read_data_uri,
 )
+from .media_fetching_llava_st import fetch_media
 from .media_llava_st import EmptyMediaError, MediaError, OversizedMediaError
+from .video_index_llava_st import MAX_SAMPLES, check_index
 
 try:
     import av
@@ -68,6 +71,9 @@ MAX_PACKETS_TO_RATE = 64
 AV_INDEX_DISCARD_FRAME = 2
 # Browsers show pictures of an animation that name less as long as those that name nothing.
 MIN_PICTURE_MILLISECONDS, GUESSED_PICTURE_MILLISECONDS = 11, 100
+# An animated WebP is held in memory as a lossless clip.
+_MAX_WEBP_FRAMES = 2**16
+_MAX_WEBP_PIXELS = 2**29
 
 
 # --------------------------------------------------------------------------------------------------
@@ -80,12 +86,11 @@ class VideoFile:
     Args:
         source (`str`, `os.PathLike` or `bytes`): Path of the file, or its content.
         num_threads (`int`): Decoder threads; 0 means as many as there are cores.
-        allow_url (`bool`): Whether an address on the network may be fetched.
         name (`str`): What to call it in messages.
     """
 
-    def __init__(self, source: "str | os.PathLike | bytes", num_threads: int, allow_url: bool, name: str):
-        self.source, self.num_threads, self.allow_url, self.name = source, num_threads, allow_url, name
+    def __init__(self, source: "str | os.PathLike | bytes", num_threads: int, name: str):
+        self.source, self.num_threads, self.name = source, num_threads, name
         self.converted: bytes | None = None  # an animation that FFmpeg does not read, as a file that it does
         self.container: av.container.InputContainer | None = None
         self.stream: av.video.VideoStream | None = None
@@ -99,7 +104,7 @@ class VideoFile:
     def reopen(self) -> None:
         """Open the file at its start; one that was read to its end, or sought in, may not start over cleanly."""
         self.close()
-        self.container = _open_container(self.converted or self.source, self.allow_url)
+        self.container = _open_container(self.converted or self.source)
         self.stream = self._choose_stream()
         context = self.stream.codec_context
         if context is None:
@@ -168,6 +173,13 @@ class VideoFile:
                 "scale the video down first."
             )
 
+    def check_num_frames(self, num_frames: int) -> None:
+        """Raise `OversizedMediaError` if a file has more than `MAX_SAMPLES` frames."""
+        if num_frames > MAX_SAMPLES:
+            raise OversizedMediaError(
+                f"{self.name}: it has more frames than the limit of {MAX_SAMPLES:,}; cut the clip into parts."
+            )
+
     def decode_all(self) -> Iterator["av.VideoFrame"]:
         """Yield every frame from the start, in presentation order."""
         self.reopen()
@@ -216,7 +228,7 @@ class VideoFile:
 
 @contextmanager
 def open_video(
-    source: "str | os.PathLike | bytes", num_threads: int = 0, allow_url: bool = False
+    source: "str | os.PathLike | bytes", num_threads: int = 0, allow_url: bool | Mapping = False
 ) -> Iterator[VideoFile]:
     """
     Open a video file, without decoding anything.
@@ -224,7 +236,8 @@ def open_video(
     Args:
         source (`str`, `os.PathLike` or `bytes`): Path of the file, or its content.
         num_threads (`int`, *optional*, defaults to 0): Decoder threads; 0 means as many as there are cores.
-        allow_url (`bool`, *optional*, defaults to `False`): Whether an address on the network may be fetched.
+        allow_url (`bool` or `dict`, *optional*, defaults to `False`):
+            Whether an address on the network may be fetched, or within which limits, see `FetchRules`.
 
     Yields:
         `VideoFile`: With the video track that players show.
@@ -237,9 +250,11 @@ def open_video(
     if not isinstance(source, FILE_TYPES):
         raise MediaError(f"a video of type {type(source).__name__} cannot be read; give a path or the file's bytes.")
     name, source = describe_source(source), read_data_uri(source)
-    file = VideoFile(source, num_threads, allow_url, name)
+    check_source(source, allow_url)
+    source = fetch_media(source, allow_url) if is_url(source) else source
+    check_index(source, name)
+    file = VideoFile(source, num_threads, name)
     try:
-        check_source(source, allow_url)
         if is_image_file(source) and count_animation_frames(source):
             file.converted = _convert_webp(file)
         file.reopen()
@@ -263,6 +278,12 @@ def _convert_webp(file: VideoFile) -> bytes | None:
         if picture.format != "WEBP":
             return None
         file.check_frame_size(*picture.size)
+        num_pixels = picture.n_frames * picture.width * picture.height
+        if picture.n_frames > _MAX_WEBP_FRAMES or num_pixels > _MAX_WEBP_PIXELS:
+            raise OversizedMediaError(
+                f"{file.name}: it is a WebP of {picture.n_frames:,} frames, {num_pixels:,} pixels together; more than "
+                f"{_MAX_WEBP_FRAMES:,} or {_MAX_WEBP_PIXELS:,} are not read: convert it to an mp4."
+            )
         with av.open(target, "w", format="matroska") as container:
             stream = container.add_stream("ffv1", rate=25)
             stream.width, stream.height = picture.size
@@ -283,17 +304,12 @@ def _convert_webp(file: VideoFile) -> bytes | None:
     return target.getvalue()
 
 
-def _open_container(source: "str | os.PathLike | bytes", allow_url: bool) -> "av.container.InputContainer":
-    """Open a source that `check_source` let through; FFmpeg may open that one file or address and nothing else."""
-    protocols = "file"
-    if isinstance(source, BYTES_TYPES):
-        file = io.BytesIO(source)
-    elif is_url(source):
-        file, protocols = source, "http,https,tcp,tls"
-    else:
-        file = f"file:{os.fspath(source)}"  # the prefix keeps FFmpeg from reading a protocol out of the file's name
-    options = {"format_whitelist": CONTAINER_FORMATS, "protocol_whitelist": protocols}
-    return av.open(file, container_options=options, metadata_errors="replace", timeout=60 if allow_url else None)
+def _open_container(source: "str | os.PathLike | bytes") -> "av.container.InputContainer":
+    """Open a source that `check_source` let through; FFmpeg may open that one file and nothing else."""
+    # The prefix keeps FFmpeg from reading a protocol out of the file's name.
+    file = io.BytesIO(source) if isinstance(source, BYTES_TYPES) else f"file:{os.fspath(source)}"
+    options = {"format_whitelist": CONTAINER_FORMATS, "protocol_whitelist": "file"}
+    return av.open(file, container_options=options, metadata_errors="replace")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -404,6 +420,7 @@ def _timeline_from_packets(file: VideoFile) -> Timeline | None:
             if not packet.size:
                 continue  # the flush packet at the end
             num_packets += 1
+            file.check_num_frames(num_packets)
             if packet.dts is not None:
                 if last_dts is not None and packet.dts < last_dts:
                     return None  # the clock starts again: sorted by their stamps, the parts would be mixed
@@ -435,7 +452,8 @@ def _timeline_from_index(file: VideoFile) -> Timeline | None:
     container, stream = file.container, file.stream
     if not _is_indexed_in_header(container) or len(stream.index_entries) < MIN_FRAMES_FOR_INDEX:
         return None
-    rows = np.array([(e.timestamp, e.flags, e.pos + e.size) for e in stream.index_entries], dtype=np.int64)
+    entries = ((entry.timestamp, entry.flags, entry.pos + entry.size) for entry in stream.index_entries)
+    rows = np.fromiter(chain.from_iterable(entries), dtype=np.int64).reshape(-1, 3)
     steps = np.diff(rows[:, 0])
     step = int(steps[0])
     if step <= 0 or (steps != step).any() or (rows[:, 1] & AV_INDEX_DISCARD_FRAME).any():
@@ -461,6 +479,7 @@ def _timeline_by_decoding(file: VideoFile) -> Timeline:
     stamps = []
     for frame in file.decode_all():
         stamps.append(frame.pts if frame.pts is not None else frame.dts)
+        file.check_num_frames(len(stamps))
     numbers = np.arange(len(stamps))
     values = {"seconds": numbers / rate, "fps": rate, "by_order": True}
     if is_bare:
