@@ -51,6 +51,12 @@ from .skips import check_share
 _STRATEGY = re.compile(r"all|(?P<name>first|end|random):(?P<number>\d+(?:\.\d+)?)(?P<percent>%?)")
 _SHARD = re.compile(r"(.+)-\d+-of-(\d+)\.parquet")
 _BRACES = re.compile(r"\{([^{}]*)\}")
+# Of a mixture, as braces name them: each is opened before the run begins.
+MAX_SOURCES = 4096
+# Passes over a source in an epoch, whose order is held in memory.
+MAX_WEIGHT = 1000
+# Boxes of a record in seconds are written for as many frames.
+MAX_NUM_FRAMES = 16384
 _CHOICE_WORD = -1  # tells the choice of records apart from the passes over them, which are counted from 0
 
 
@@ -79,13 +85,13 @@ def _check_task(value: str | None) -> None:
 
 
 def _check_positive(value: float) -> None:
-    if not 0 < value < math.inf:
-        raise ValueError("give a number above 0")
+    if not 0 < value <= MAX_WEIGHT:
+        raise ValueError(f"give a number above 0, up to {MAX_WEIGHT}")
 
 
 def _check_count(value: int | None) -> None:
-    if value is not None and value < 1:
-        raise ValueError("give a whole number from 1")
+    if value is not None and not 1 <= value <= MAX_NUM_FRAMES:
+        raise ValueError(f"give a whole number from 1 to {MAX_NUM_FRAMES}")
 
 
 _text = partial(validated_field, _check_text, default=None)
@@ -312,6 +318,8 @@ class MixtureSpec:
                 sources += _expand(_read_source(entry), Path(folder))
             except InputError as error:
                 raise InputError(f"datasets[{position}]: {error}") from error
+            if len(sources) > MAX_SOURCES:
+                raise InputError(f"datasets has more than {MAX_SOURCES:,} sources: name fewer.")
         return cls(**{**content, "datasets": tuple(sources)})
 
 
@@ -341,6 +349,11 @@ def _expand(source: SourceSpec, folder: Path) -> list[SourceSpec]:
         return [source]
     pieces = _BRACES.split(source.json_path)
     choices = [piece.split(",") if index % 2 else [piece] for index, piece in enumerate(pieces)]
+    if (num_paths := math.prod(map(len, choices))) > MAX_SOURCES:
+        raise InputError(
+            f"json_path is {source.json_path!r:.200}, whose braces stand for {num_paths:,} files, more than "
+            f"{MAX_SOURCES:,}: name fewer."
+        )
     paths = ["".join(path) for path in itertools.product(*choices)]
     # An address, unlike a path, does not start from a folder.
     return [replace(source, json_path=path if "://" in path else str(folder / path)) for path in paths]

@@ -14,6 +14,8 @@ from ..processing.media_llava_st import UNKNOWN_RATE, InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from .options import AnsweringOptions, ReadingOptions
 
+# Of a checkpoint: each beam takes the memory of a question.
+MAX_SAVED_BEAMS = 16
 PROMPT_NAMES = ("input_ids", "attention_mask", "coordinate_offsets")
 
 
@@ -89,7 +91,14 @@ def count_beams(options: AnsweringOptions, model: PreTrainedModel) -> int:
         raise InputError(
             f"num_return_sequences is {count}: a question gets one answer here; for more, call model.generate."
         )
-    return find_option("num_beams", options, model) or 1
+    count = find_option("num_beams", options, model) or 1
+    is_asked = options.generate.get("num_beams") or options.generate.get("generation_config")
+    if not is_asked and not (isinstance(count, int) and count <= MAX_SAVED_BEAMS):
+        raise InputError(
+            f"num_beams is {count!r:.80} in generation_config.json of the model, more than {MAX_SAVED_BEAMS}: fix it "
+            "there, or give the number with the question, generate={'num_beams': ...}."
+        )
+    return count
 
 
 def join_inputs(inputs: Sequence[LlavaSTBatchFeature], pad_token_id: int) -> LlavaSTBatchFeature:

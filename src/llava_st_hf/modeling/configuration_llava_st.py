@@ -1,7 +1,7 @@
 """Configuration of LLaVA-ST: every size that the model or the processor needs stands here, none in code."""
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -20,6 +20,19 @@ AUTO_MAP = {
     "AutoModel": "modeling_llava_st.LlavaSTModel",
     "AutoModelForImageTextToText": "modeling_llava_st.LlavaSTForConditionalGeneration",
     "AutoModelForMultimodalLM": "modeling_llava_st.LlavaSTForConditionalGeneration",
+}
+# Largest sizes of a checkpoint, itself and its parts: layers and bins are made one by one before any weight is read,
+# and transformers makes a name for each label. The published model has 28 layers and 152,064 words.
+MAX_SIZES = {
+    "num_hidden_layers": 2**10,
+    "num_temporal_tokens": 2**14,
+    "num_spatial_tokens": 2**14,
+    "num_labels": 2**14,
+    "image_size": 2**14,
+    "hidden_size": 2**17,
+    "packer_hidden_size": 2**17,
+    "intermediate_size": 2**20,
+    "vocab_size": 2**24,
 }
 
 
@@ -124,6 +137,7 @@ class LlavaSTConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):
+        _check_sizes({**vars(self), **kwargs})
         super().__post_init__(**kwargs)
         if self.coordinate_token_offset is None:
             self.coordinate_token_offset = self.text_config.vocab_size
@@ -200,6 +214,17 @@ class LlavaSTConfig(PreTrainedConfig):
         if is_published_config(config_dict):
             config_dict = convert_published_config(config_dict, pretrained_model_name_or_path, **kwargs)
         return config_dict, unused_kwargs
+
+
+def _check_sizes(fields: Any, name: str = "") -> None:
+    """Refuse sizes that would take memory before anything says that no weight is of them."""
+    for key, limit in MAX_SIZES.items():
+        value = fields.get(key)
+        if isinstance(value, (int, float)) and value > limit:
+            raise ValueError(f"{name}{key} is {value}: it may be at most {limit:,}.")
+    for part in ("vision_config", "text_config"):
+        if isinstance(config := fields.get(part), (dict, PreTrainedConfig)):
+            _check_sizes(config if isinstance(config, dict) else vars(config), f"{part}.")
 
 
 class LlavaQwenConfig(LlavaSTConfig):

@@ -5,6 +5,7 @@ import difflib
 import os
 import types
 import typing
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,10 @@ from ..processing.media_llava_st import InputError
 from .regular_files import check_regular_file
 
 T = TypeVar("T")
+# Of a file of settings: what reads YAML takes some hundred times its bytes, and seconds for each million of them.
+MAX_YAML_BYTES = 2**20
+MAX_YAML_NODES = 2**17
+_CHARACTERS_OF_NODE = 64  # of a text, so many count as one more
 _FIXES = {
     str: "a text (in quotes, if it looks like a number)",
     int: "a whole number",
@@ -115,22 +120,45 @@ def read_yaml(path: str | os.PathLike, what: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Refuses a key that is there twice, of which YAML would keep the last in silence."""
+        """Refuses anchors that multiply, and keys that are there twice, of which YAML keeps the last in silence."""
+
+        num_nodes = 0  # with what each alias stands for
+
+        def __init__(self, stream: Any):
+            super().__init__(stream)
+            self.sizes: dict[int, int] = {}
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            is_alias, before = self.check_event(yaml.AliasEvent), self.num_nodes
+            node = super().compose_node(parent, index)
+            if is_alias and id(node) not in self.sizes:
+                raise yaml.YAMLError(f"an anchor stands for a part of itself{node.start_mark}: write it out.")
+            text = node.value if isinstance(node, yaml.ScalarNode) else ""
+            self.num_nodes += self.sizes[id(node)] if is_alias else 1 + len(text) // _CHARACTERS_OF_NODE
+            if self.num_nodes > MAX_YAML_NODES:
+                raise yaml.YAMLError(f"it has more than {MAX_YAML_NODES:,} values, with what anchors stand for.")
+            if not is_alias:
+                self.sizes[id(node)] = self.num_nodes - before
+            return node
 
         def compose_mapping_node(self, anchor: Any) -> Any:
             node = super().compose_mapping_node(anchor)
-            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            if twice := next((name for name in names if names.count(name) > 1), None):
-                raise yaml.YAMLError(f"the key {twice!r} is there twice{node.start_mark}: give it once.")
+            names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            if twice := next((name for name, count in names.items() if count > 1), None):
+                raise yaml.YAMLError(f"the key {twice!r:.80} is there twice{node.start_mark}: give it once.")
             return node
 
     check_regular_file(path, what)
+    if os.path.isfile(path) and (num_bytes := os.path.getsize(path)) > MAX_YAML_BYTES:
+        raise InputError(f"the {what} {path} has {num_bytes:,} bytes, more than {MAX_YAML_BYTES:,}: shorten it.")
     try:
         return yaml.load(Path(path).read_text(encoding="utf-8-sig"), Loader)
     except OSError as error:
         raise InputError(f"the {what} {path} cannot be read: {error.strerror}. Fix its path.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"the {what} {path} is no YAML: {' '.join(str(error).split())}") from error
+    # The makers of numbers, times and flags let through what they come upon.
+    except (yaml.YAMLError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"the {what} {path} is no YAML: {reason:.500}") from error
 
 
 @contextmanager

@@ -187,6 +187,9 @@ class ParquetRows:
                 sizes = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
         except pyarrow.ArrowInvalid as error:
             raise InputError(f"{file} is no Parquet file: {error}. Get it again.") from error
+        num_bytes = self._filesystem.size(file)
+        if num_bytes is not None and sum(sizes) > num_bytes:  # each record has a name of its own
+            raise InputError(f"{file} claims {sum(sizes):,} records in {num_bytes:,} bytes: get it again.")
         missing = [name for name in _REQUIRED_COLUMNS if name not in names]
         if missing:
             raise InputError(

@@ -1,0 +1,161 @@
+"""Files that claim more than they hold, in a process of their own that may neither grow nor last."""
+
+import json
+import shutil
+import struct
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hostile_files import write_claiming_fragment, write_claiming_mp4, write_gif, write_png, write_webp
+from hostile_process import check_refused, run_commands
+from PIL import Image
+from pyarrow import parquet
+
+RECORD = {"id": "1", "video": "clip.mp4", "task": "tvg", "query": "a man waves", "span": [0.1, 0.5]}
+
+
+def test_media_that_claim_sizes_are_refused(checkpoint, tmp_path):
+    files = {
+        "samples.mp4": (write_claiming_mp4(tmp_path), "claims 40,000,000 samples"),
+        "fragment.mp4": (write_claiming_fragment(tmp_path), "claims 40,000,000 samples"),
+        "pixels.png": (write_png(40_000, 25_000), "larger than Pillow opens"),
+        "many_pixels.png": (write_png(12_000, 12_000), "more than the limit of 67,108,864"),
+        "frames.webp": (write_webp(10**6), "1,000,000 frames"),
+        "script.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "give a file of PNG"),
+    }
+    commands = []
+    for name, (content, _) in files.items():
+        (tmp_path / name).write_bytes(content)
+        kind = "--task=rec" if name.endswith(("png", "jpg")) else "--task=stvg"
+        commands.append(["ground", name, "a man", kind, "--model", checkpoint])
+    for ended, (_, words) in zip(run_commands(commands, tmp_path), files.values(), strict=True):
+        check_refused(ended, words)
+
+
+def test_an_animation_of_a_million_frames_is_read_in_little_memory(tmp_path):
+    (tmp_path / "a.gif").write_bytes(write_gif(10**6))
+    code = "from llava_st_hf import read_video; print(read_video('a.gif', num_frames=4).total_num_frames)"
+    code = code.replace("from llava_st_hf", "from llava_st_hf.processing.video_decoding_llava_st")
+    (ended,) = run_commands([code], tmp_path)
+    assert (ended.code, ended.out.strip()) == (0, "1000000"), ended
+
+
+def test_a_picture_that_nothing_may_decode_ends_no_check(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    record = {"id": "1", "image": "a.jpg", "task": "rec", "query": "a man", "box": [1, 1, 5, 5]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(record) + "\n")
+    (ended,) = run_commands([["data", "check", "a.jsonl", "--data-folder", ".", "--decode", "full"]], tmp_path)
+    assert ended.code == 1 and "Traceback" not in ended.err and "unreadable_media" in ended.out, ended
+
+
+MULTIPLIED = "".join(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 10)}]\n" for k in range(1, 10))
+MIXTURES = {
+    "braces": (
+        "datasets:\n  - json_path: a" + "{1,2,3,4,5,6,7,8,9,0}" * 9 + ".json\n",
+        "whose braces stand for 1,000,",
+    ),
+    "anchors": (f"a0: &a0 [1]\n{MULTIPLIED}seed: *a9\ndatasets: []\n", "more than 131,072 values"),
+    "merged": (
+        "a0: &a0 {x: 1}\n"
+        + "".join(f"a{k}: &a{k} {{<<: [{', '.join([f'*a{k - 1}'] * 10)}]}}\n" for k in range(1, 10))
+        + "datasets: []\n",
+        "more than 131,072 values",
+    ),
+    "long text": (f"a: &a {'x' * 500_000}\nseed: [{', '.join(['*a'] * 10_000)}]\ndatasets: []\n", "131,072 values"),
+    "loop": ("seed: &a [*a]\ndatasets: []\n", "part of itself"),
+    "nested": (f"seed: {'[' * 100_000}{']' * 100_000}\n", "is no YAML"),
+    "number": (f"seed: {'9' * 100_000}\n", "is no YAML"),
+    "date": ("seed: 2001-99-99\n", "is no YAML"),
+    "flag": ("seed: !!bool perhaps\n", "is no YAML"),
+    "time": ("seed: !!timestamp perhaps\n", "is no YAML"),
+    "large": ("# " + "x" * 2**20 + "\n", "more than 1,048,576"),
+    "weight": ("datasets:\n  - json_path: a.jsonl\n    weight: 1e12\n", "weight is 1000000000000.0"),
+    "frames": ("num_frames: 1000000000\ndatasets:\n  - json_path: a.jsonl\n", "num_frames is 1000000000"),
+}
+
+
+def test_mixtures_that_multiply_are_refused(tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps(RECORD) + "\n")
+    commands = []
+    for name, (text, _) in MIXTURES.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+        commands.append(["data", "check", f"{name}.yaml"])
+    for ended, (_, words) in zip(run_commands(commands, tmp_path), MIXTURES.values(), strict=True):
+        check_refused(ended, words)
+
+
+def test_parquet_may_not_claim_more_records_than_bytes(tmp_path):
+    columns = ("id", "source", "task", "media_type", "media", "messages")
+    parquet.write_table(pa.table({name: pa.nulls(10**6) for name in columns}), tmp_path / "a.parquet")
+    (ended,) = run_commands([["data", "check", "a.parquet"]], tmp_path)
+    check_refused(ended, "claims 1,000,000 records in")
+
+
+@pytest.fixture(scope="module")
+def copies(checkpoint, tmp_path_factory):
+    """Make a copy of the random checkpoint with changes to its files."""
+    root = tmp_path_factory.mktemp("copies")
+
+    def make(name: str, **changes) -> Path:
+        folder = Path(shutil.copytree(checkpoint, root / name))
+        for file, change in changes.items():
+            path = folder / file.replace("__", ".")
+            path.write_text(change if isinstance(change, str) else json.dumps(merge(path, change)))
+        return folder
+
+    return make
+
+
+def merge(path: Path, change: dict) -> dict:
+    content = json.loads(path.read_text()) if path.is_file() else {}
+    return {
+        **content,
+        **{k: {**content[k], **v} if isinstance(v, dict) and k in content else v for k, v in change.items()},
+    }
+
+
+LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+CHECKPOINTS = {
+    "layers": ({"config__json": {"text_config": {"num_hidden_layers": 10**7}}}, "text_config.num_hidden_layers"),
+    "vision": ({"config__json": {"vision_config": {"num_hidden_layers": 10**9}}}, "vision_config.num_hidden_layers"),
+    "labels": ({"config__json": {"num_labels": 10**9}}, "num_labels is 1000000000"),
+    "text labels": ({"config__json": {"text_config": {"num_labels": 10**9}}}, "text_config.num_labels"),
+    "bins": ({"config__json": {"num_temporal_tokens": 10**9}}, "num_temporal_tokens is 1000000000"),
+    "words": ({"config__json": {"text_config": {"vocab_size": 10**12}}}, "text_config.vocab_size"),
+    "beams": ({"generation_config__json": {"num_beams": 10**5}}, "num_beams is 100000 in generation_config.json"),
+    "long template": ({"chat_template__jinja": "{{ 'a' * 8 * 10**9 }}"}, "a template is a program"),
+    "slow template": ({"chat_template__jinja": LOOP}, "a template is a program"),
+    "nested": ({"config__json": "[" * 10**5}, "config.json"),
+    "nested object": ({"config__json": '{"a":' * 10**5}, "config.json"),
+}
+
+
+def test_checkpoints_that_claim_sizes_are_refused(copies, tmp_path):
+    Image.new("RGB", (16, 16)).save(tmp_path / "clip.png")
+    commands, words = [], []
+    for name, (changes, expected) in CHECKPOINTS.items():
+        folder = copies(name, **changes)
+        if "config__json" in changes:
+            commands.append(["info", "--model", folder])
+            words.append(expected)
+        commands.append(["ground", "clip.png", "a man", "--task", "rec", "--model", folder])
+        words.append(expected)
+    for ended, expected in zip(run_commands(commands, tmp_path), words, strict=True):
+        check_refused(ended, expected)
+
+
+def test_headers_of_safetensors_that_claim_sizes_are_refused(copies, tmp_path):
+    commands = []
+    for name, header in {
+        "length": struct.pack("<Q", 2**62),
+        "offsets": struct.pack("<Q", 62) + b'{"a":{"dtype":"F32","shape":[9999999],"data_offsets":[0,39999996]}}'[:62],
+        "shape": struct.pack("<Q", 66)
+        + b'{"a":{"dtype":"F32","shape":[99999,99999,99999],"data_offsets":[0,4]}}'[:66],
+        "nested": struct.pack("<Q", 10**5) + b"[" * 10**5,
+    }.items():
+        folder = copies(f"weights {name}")
+        (folder / "model.safetensors").write_bytes(header + b"\0" * 100)
+        commands.append(["ground", __file__, "a man", "--model", folder])
+    for ended in run_commands(commands, tmp_path):
+        check_refused(ended)
