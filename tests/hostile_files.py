@@ -16,7 +16,7 @@ def write_gif(num_frames: int) -> bytes:
     pictures[0].save(file := io.BytesIO(), "GIF", save_all=True, append_images=pictures[1:], duration=10)
     content = file.getvalue()
     second = content.rindex(b"\x21\xf9")
-    return content[:-1] + content[second:-1] * (num_frames - 2) + b";"
+    return content[:-1] + content[second:-1] * (num_frames - 1) + b";"
 
 
 def write_chunk(kind: bytes, content: bytes) -> bytes:

@@ -278,7 +278,7 @@ def test_an_empty_source(tmp_path, caplog):
         Mixture(make_spec(empty))
 
 
-def test_weights(tmp_path):
+def test_weights(tmp_path, monkeypatch):
     path = str(write_lines(tmp_path / "a.jsonl", 10))
     half = Mixture(make_spec({"json_path": path, "weight": 0.5}), num_epochs=2)
     first, second = read_ids(half, range(5)), read_ids(half, range(5, 10))
@@ -286,6 +286,9 @@ def test_weights(tmp_path):
     assert not set(first) & set(second)
     with pytest.raises(InputError, match=r"weight is 0\.01 for source 'a', which leaves none of its 10 records"):
         Mixture(make_spec({"json_path": path, "weight": 0.01}))
+    with pytest.raises(InputError, match=r"weight is 1000000000\.0: give a number above 0, up to 1000"):
+        make_spec({"json_path": path, "weight": 1e9})
+    monkeypatch.setattr("llava_st_hf.data.mixture_spec.MAX_WEIGHT", 1e10)
     with pytest.raises(InputError, match="give at most 4,294,967,295"):
         Mixture(make_spec({"json_path": path, "weight": 1e9}))
 

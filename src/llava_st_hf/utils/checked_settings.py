@@ -62,7 +62,8 @@ def checked(cls: type[T]) -> type[T]:
     assign = cls.__setattr__
 
     def __setattr__(self: Any, name: str, value: Any) -> None:
-        is_number = type(value) is int and float in kinds.get(name, ())
+        # A whole number beyond all floats stays one, which the check refuses.
+        is_number = type(value) is int and float in kinds.get(name, ()) and abs(value) < 2**1023
         try:
             assign(self, name, float(value) if is_number else value)
         except StrictDataclassFieldValidationError as error:
