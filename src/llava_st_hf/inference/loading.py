@@ -323,6 +323,11 @@ def make_meta_model(
     except (ImportError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [""])[0]
         raise InputError(f"attn_implementation is {attn_implementation!r}: {reason}") from error
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"config.json of {name_or_path} fits no model ({reason:.200}): fetch or write it again."
+        ) from error
 
 
 __all__ = [
