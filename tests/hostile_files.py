@@ -84,4 +84,4 @@ def write_claiming_mp4(folder: Path, num_samples: int = 4 * 10**7) -> bytes:
 def write_claiming_fragment(folder: Path, num_samples: int = 4 * 10**7) -> bytes:
     """Return an mp4 in fragments, one of which claims so many samples that it says nothing of."""
     content = write_mp4(folder, num_frames=40, container_options={"movflags": "frag_keyframe+empty_moov"})
-    return change_box(content, b"tr" b"un", lambda old: struct.pack(">III", 1, num_samples, 0))
+    return change_box(content, b"trun", lambda old: struct.pack(">III", 1, num_samples, 0))

@@ -27,7 +27,7 @@ _CONTAINERS = (
     *(b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"edts", b"mvex", b"udta", b"wave", b"dinf"),
     *(b"sinf", b"schi", b"gmhd", b"tref", b"clip", b"matt"),
 )
-_TABLES = (b"stsz", b"stz2", b"stsc", b"stco", b"co64", b"stts", b"tr" b"un", b"elst")
+_TABLES = (b"stsz", b"stz2", b"stsc", b"stco", b"co64", b"stts", b"trun", b"elst")
 
 
 def check_index(source: "str | os.PathLike | bytes", name: str) -> None:
@@ -91,7 +91,7 @@ class _Index:
         self.file.seek(begin)
         head = self.file.read(min(20, stop - begin)).ljust(20, b"\0")
         first, second = struct.unpack(">II", head[4:12])
-        if kind == b"tr" b"un":
+        if kind == b"trun":
             self.num_in_fragments += first
             self._check_count(self.num_in_fragments)
         elif kind in (b"stsz", b"stz2"):

@@ -15,18 +15,16 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from PIL import ImageSequence
 
+from .animation_conversion_llava_st import convert_webp
 from .image_loading_llava_st import (
     BYTES_TYPES,
     FILE_TYPES,
     check_source,
-    composite_on_white,
     count_animation_frames,
     describe_source,
     is_image_file,
     is_url,
-    open_picture,
     read_data_uri,
 )
 from .media_fetching_llava_st import fetch_media
@@ -69,11 +67,6 @@ GUESSED_FPS = 25
 # Packets after which a bare stream has named its rate, if it ever does.
 MAX_PACKETS_TO_RATE = 64
 AV_INDEX_DISCARD_FRAME = 2
-# Browsers show pictures of an animation that name less as long as those that name nothing.
-MIN_PICTURE_MILLISECONDS, GUESSED_PICTURE_MILLISECONDS = 11, 100
-# An animated WebP is held in memory as a lossless clip.
-_MAX_WEBP_FRAMES = 2**16
-_MAX_WEBP_PIXELS = 2**29
 
 
 # --------------------------------------------------------------------------------------------------
@@ -256,7 +249,7 @@ def open_video(
     file = VideoFile(source, num_threads, name)
     try:
         if is_image_file(source) and count_animation_frames(source):
-            file.converted = _convert_webp(file)
+            file.converted = convert_webp(source, name)
         file.reopen()
         yield file
     except (av.error.FFmpegError, OSError) as error:
@@ -269,39 +262,6 @@ def open_video(
         ) from error
     finally:
         file.close()
-
-
-def _convert_webp(file: VideoFile) -> bytes | None:
-    """Return an animated WebP, which FFmpeg does not decode, as a lossless clip with its times; None for others."""
-    target = io.BytesIO()
-    with open_picture(file.source, may_move=True) as picture:
-        if picture.format != "WEBP":
-            return None
-        file.check_frame_size(*picture.size)
-        num_pixels = picture.n_frames * picture.width * picture.height
-        if picture.n_frames > _MAX_WEBP_FRAMES or num_pixels > _MAX_WEBP_PIXELS:
-            raise OversizedMediaError(
-                f"{file.name}: it is a WebP of {picture.n_frames:,} frames, {num_pixels:,} pixels together; more than "
-                f"{_MAX_WEBP_FRAMES:,} or {_MAX_WEBP_PIXELS:,} are not read: convert it to an mp4."
-            )
-        with av.open(target, "w", format="matroska") as container:
-            stream = container.add_stream("ffv1", rate=25)
-            stream.width, stream.height = picture.size
-            stream.pix_fmt = "bgr0"
-            stream.codec_context.time_base = milliseconds = Fraction(1, 1000)
-            moment = 0
-            for shown in ImageSequence.Iterator(picture):
-                frame = av.VideoFrame.from_ndarray(np.asarray(composite_on_white(shown)), format="rgb24")
-                duration = round(shown.info.get("duration", 0))
-                if duration < MIN_PICTURE_MILLISECONDS:
-                    duration = GUESSED_PICTURE_MILLISECONDS
-                frame.pts, frame.time_base = moment, milliseconds
-                for packet in stream.encode(frame):
-                    packet.duration = duration
-                    container.mux(packet)
-                moment += duration
-            container.mux(stream.encode(None))
-    return target.getvalue()
 
 
 def _open_container(source: "str | os.PathLike | bytes") -> "av.container.InputContainer":
