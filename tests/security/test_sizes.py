@@ -35,6 +35,7 @@ def test_media_that_claim_sizes_are_refused(checkpoint, tmp_path):
         check_refused(ended, words)
 
 
+@pytest.mark.slow
 def test_an_animation_of_a_million_frames_is_read_in_little_memory(tmp_path):
     (tmp_path / "a.gif").write_bytes(write_gif(10**6))
     code = "from llava_st_hf import read_video; print(read_video('a.gif', num_frames=4).total_num_frames)"
@@ -133,6 +134,7 @@ CHECKPOINTS = {
 }
 
 
+@pytest.mark.slow
 def test_checkpoints_that_claim_sizes_are_refused(copies, tmp_path):
     Image.new("RGB", (16, 16)).save(tmp_path / "clip.png")
     commands, words = [], []
