@@ -10,7 +10,19 @@ import pytest
 from llava_st_cli import main
 from llava_st_cli.app import make_program
 
-COMMANDS = ["ground", "info", "demo", "convert", "init", "evaluate", "export-answers", "train", "merge", "push"]
+COMMANDS = [
+    "ground",
+    "info",
+    "demo",
+    "convert",
+    "init",
+    "compare",
+    "evaluate",
+    "export-answers",
+    "train",
+    "merge",
+    "push",
+]
 COMMANDS += [f"data {name}" for name in ("check", "show", "stats", "convert", "publish")]
 
 
@@ -82,7 +94,7 @@ def test_helps_and_wrong_arguments_import_nothing_heavy(tmp_path):
     lines += [["ground", "missing.mp4", "x"], ["ground", "a.mp4", "--task", "fly"], ["ground", "a.mp4", "--modle"]]
     lines += [["data", "check", "missing.jsonl"], ["data", "convert", "missing.json", "out.jsonl"]]
     lines += [["data", "stats", "st-shapes", "--output-dir", "o", "--processor", "./missing"]]
-    lines += [["info", "--model", "./missing"], ["evaluate", "st-shapes", "--model", "./missing"]]
+    lines += [["info", "--model", "./missing"], ["compare", "evaluate", "st-shapes", "--model", "./missing"]]
     lines += [["convert", "./missing", "out"], ["init", "--base", "./missing", "out"], ["train", "missing.yaml"]]
     script = (
         "import json, os, sys\n"

@@ -39,8 +39,10 @@ def test_from_model_to_report(run, checkpoint, tmp_path):
     assert (code, err) == (0, "")
     assert [line.split("|")[1].strip() for line in out.splitlines()] == ["task", "----", "rec", "tr"]
     folder = tmp_path / "evaluation_output" / "st-shapes" / checkpoint.name
-    assert out.strip() in (folder / "report.md").read_text()
-    assert f"llava-st evaluate st-shapes --model {checkpoint.name} " in (folder / "report.md").read_text()
+    report = (folder / "report.md").read_text()
+    assert [row.split("|")[3].strip() in report for row in out.splitlines()[2:]] == [True, True]
+    assert (folder / "report.html").is_file()
+    assert f"llava-st evaluate st-shapes --model {checkpoint.name} " in report
     settings = json.loads((folder / "run.json").read_text())
     # At the model's own resolution.
     assert (settings["num_frames"], settings["size"], settings["difficulty"]) == (20, 54, "standard")

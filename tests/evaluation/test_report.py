@@ -1,7 +1,7 @@
-"""Tables and reports."""
+"""What a run found, and its table."""
 
 from llava_st_hf.evaluation.protocols import DefaultProtocol
-from llava_st_hf.evaluation.report import format_metrics_table, format_report, summarize_predictions
+from llava_st_hf.evaluation.report import format_metrics_table, summarize_predictions
 
 
 def make_prediction(number: int, task: str, scores: dict, failure: str | None = None, **fields) -> dict:
@@ -43,39 +43,3 @@ def test_table_without_a_baseline():
     metrics = summarize_predictions(predictions, DefaultProtocol())
     assert metrics["tasks"]["rec"]["baseline"] is None
     assert "| rec  | acc@0.5 | 1.000 |                |" in format_metrics_table(metrics)
-
-
-def test_report():
-    metrics = {
-        **summarize_predictions(PREDICTIONS, DefaultProtocol()),
-        "settings": {"benchmark": "st-shapes", "model": "tiny", "protocol": "default", "tasks": ["tvg", "rec"]},
-        "command": "llava-st evaluate st-shapes --model tiny",
-        "versions": {"torch": "2.13.0"},
-        "device": "cpu",
-    }
-    report = format_report(metrics)
-    assert report.startswith("# tiny on st-shapes\n\n| task | metric")
-    for part in (
-        "## 1 items could not be used and are worth 0\n\n- tvg-2: missing_media: a.mp4 does not exist",
-        "```\nllava-st evaluate st-shapes --model tiny\n```",
-        "- tasks: tvg, rec",
-        "- torch: 2.13.0",
-        "Every item counts",
-    ):
-        assert part in report
-    metrics["settings"]["protocol"] = "reference"
-    assert "with its faults" in format_report(metrics)
-
-
-def test_long_lists_are_cut():
-    predictions = [
-        make_prediction(number, "tvg", {"tiou": 0}, "missing_media", result=None, problems=["gone"])
-        for number in range(30)
-    ]
-    metrics = summarize_predictions(predictions, DefaultProtocol())
-    settings = {"benchmark": "b", "model": "m", "protocol": "default"}
-    report = format_report({**metrics, "settings": settings, "command": None, "versions": {}, "device": "cpu"})
-    assert "- tvg-19: " in report
-    assert "- tvg-20: " not in report
-    assert "- and 10 more, see metrics.json" in report
-    assert len(metrics["unusable"]) == 30

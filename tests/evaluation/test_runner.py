@@ -146,7 +146,7 @@ def test_files_that_cannot_be_read_are_worth_0_and_listed(make_model, processor,
     assert found["failures"] == {"unreadable_media": 1, "invalid_field": 1}
     assert [item["id"] for item in metrics["unusable"]] == ["clip-1", "clip-2"]
     report = (output_dir / "report.md").read_text()
-    assert "- clip-1: unreadable_media: media[0]" in report
+    assert "| clip-1 | unreadable_media | media[0]" in report
     assert read_lines(output_dir)[1]["scores"] == {"tiou": 0.0}
 
 

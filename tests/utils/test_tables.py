@@ -21,3 +21,11 @@ def test_markdown():
 
 def test_a_table_without_rows_is_its_header():
     assert format_table(("a", "b"), []) == "a  b"
+
+
+def test_signs_of_numbers_are_no_markup():
+    assert format_table(("change",), [("+0.1",), ("-0.1",), ("- x",)], markdown=True).splitlines()[2:] == [
+        "| +0.1   |",
+        "| -0.1   |",
+        "| \\- x   |",
+    ]

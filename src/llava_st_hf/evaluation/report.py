@@ -4,11 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..utils.markdown import escape_markdown, write_code
 from ..utils.tables import format_table
-from .protocols import Protocol, get_protocol
-
-_MAX_LISTED = 20  # unusable items in the report; metrics.json has them all
+from .protocols import Protocol
 
 
 def summarize_predictions(predictions: Sequence[Mapping[str, Any]], protocol: Protocol) -> dict[str, Any]:
@@ -65,47 +62,4 @@ def format_metrics_table(metrics: Mapping[str, Any]) -> str:
     return format_table(("task", "metric", "model", "blind baseline", "items", "failures"), rows, markdown=True)
 
 
-def format_report(metrics: Mapping[str, Any]) -> str:
-    """
-    Write the report of a run in Markdown.
-
-    Args:
-        metrics (`Mapping[str, Any]`): What `metrics.json` holds.
-
-    Returns:
-        `str`: Table, items that could not be used, settings, versions and the command.
-    """
-    settings = metrics["settings"]
-    lines = [
-        f"# {escape_markdown(str(settings['model']))} on {escape_markdown(str(settings['benchmark']))}",
-        "",
-        format_metrics_table(metrics),
-        "",
-        f"{get_protocol(settings['protocol']).explanation} The blind baseline is the best answer that looks at the "
-        "question only: one span and one box for all, the commonest words.",
-    ]
-    if unreadable := settings.get("unreadable_records"):
-        lines += [
-            "",
-            f"{unreadable} records could not be read, so their tasks are not known: no metric has them.",
-        ]
-    if unusable := metrics["unusable"]:
-        lines += ["", f"## {len(unusable)} items could not be used and are worth 0", ""]
-        lines += [
-            f"- {': '.join(escape_markdown(str(item[name])) for name in ('id', 'reason', 'detail'))}"
-            for item in unusable[:_MAX_LISTED]
-        ]
-        if len(unusable) > _MAX_LISTED:
-            lines.append(f"- and {len(unusable) - _MAX_LISTED} more, see metrics.json")
-    lines += ["", "## How it was made", ""]
-    if metrics["command"]:
-        lines += [write_code(metrics["command"], is_block=True), ""]
-    facts = {**settings, "device": metrics["device"], **metrics["versions"]}
-    lines += [
-        f"- {name}: {escape_markdown(', '.join(map(str, value)) if isinstance(value, list) else str(value))}"
-        for name, value in facts.items()
-    ]
-    return "\n".join(lines) + "\n"
-
-
-__all__ = ["format_metrics_table", "format_report", "summarize_predictions"]
+__all__ = ["format_metrics_table", "summarize_predictions"]

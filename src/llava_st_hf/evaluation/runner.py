@@ -22,7 +22,7 @@ from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.tasks_llava_st import get_task
-from ..utils.atomic_files import write_json_whole, write_text_whole
+from ..utils.atomic_files import write_json_whole
 from ..utils.folder_locks import locking_folder
 from ..utils.public_names import get_public_name, hide_folders
 from .answering import Answered, Answerer
@@ -30,7 +30,8 @@ from .benchmarks.base import Benchmark
 from .blind_baseline import BlindBaseline, fit_blind_baseline
 from .protocols import find_failure, get_protocol
 from .questions import Question, read_question, read_truth
-from .report import format_report, summarize_predictions
+from .report import summarize_predictions
+from .reports import write_report
 from .run_folder import RunFolder
 
 NUM_HASHED = 256  # numbers of a tensor that its weights are known by
@@ -111,7 +112,8 @@ def evaluate(
     Ask a model all questions of a benchmark and report what its answers are worth.
 
     The folder gets `run.json` (settings), `predictions.jsonl` (a line per item, as they come), and at the end
-    `metrics.json` and `report.md`. A run that was stopped goes on where it was when it is started again.
+    `metrics.json`, `report.md` and `report.html`. A run that was stopped goes on where it was when it is started
+    again.
 
     Args:
         model (`LlavaSTForConditionalGeneration`): The model.
@@ -154,7 +156,7 @@ def evaluate(
             return None
         metrics = runner.summarize(folder, {"settings": settings, "command": command})
         write_json_whole(folder.path / "metrics.json", metrics)
-        write_text_whole(folder.path / "report.md", format_report(metrics))
+        write_report(folder.path)
         return metrics
 
 

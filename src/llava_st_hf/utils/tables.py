@@ -52,7 +52,7 @@ def _write(cell: Any, markdown: bool) -> str:
     if cell is None:
         return ""
     if isinstance(cell, str):
-        return escape_markdown(cell) if markdown else make_printable(cell)
+        return escape_markdown(cell) if markdown and not _NUMBER.fullmatch(cell) else make_printable(cell)
     return f"{cell:,}" if isinstance(cell, int) else f"{cell:g}"
 
 

@@ -1,0 +1,76 @@
+"""`llava-st compare`: two runs, or two files of answers, item by item."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from .options import argument, expand_dataclasses, option
+from .running import Command, CommandError, check_exists
+
+app = typer.Typer()
+
+
+@dataclass(frozen=True)
+class AnswerForm:
+    """How both files of answers are written, where no runs are compared."""
+
+    annotations: Annotated[
+        Path | None, option("FILE", "truth of a benchmark; A and B are then files of answers of any system")
+    ] = None
+    protocol: Annotated[
+        Literal["default", "community", "vue"] | None, option(None, "of --annotations: how to score (default)")
+    ] = None
+    predictions_format: Annotated[
+        Literal["jsonl", "vue_csv", "video_r1", "qwen", "v_star"] | None,
+        option(None, "of --annotations: how the answers are written (jsonl)"),
+    ] = None
+    unit: Annotated[
+        Literal["pixels", "fraction", "thousandth"] | None, option(None, "of their boxes (the format's own)")
+    ] = None
+
+    def check(self) -> None:
+        """Refuse what acts with annotations only."""
+        for name in ("protocol", "predictions_format", "unit"):
+            if self.annotations is None and (value := getattr(self, name)) is not None:
+                flag = f"--{name.replace('_', '-')}"
+                raise CommandError(f"{flag} is {value}: it goes with --annotations only; runs are scored already.")
+
+
+@app.command(cls=Command)
+@expand_dataclasses
+def compare(
+    first: Annotated[Path, argument("A", "output folder of a run of llava-st evaluate, or a file of answers")],
+    second: Annotated[Path, argument("B", "the same of another model, checkpoint or system")],
+    form: AnswerForm,
+    output_dir: Annotated[Path, option("DIR", "folder for report.md and report.html")] = Path("comparison"),
+) -> None:
+    """
+    Compare two runs on the items that they share.
+
+    Prints each metric of both with its change and the paired bootstrap interval of it, and writes a report with the
+    items that changed, drawn with the truth and both answers.
+
+    \b
+    examples:
+      llava-st compare results/before results/after
+      llava-st compare ours.csv theirs.csv --annotations vue_stg --predictions-format vue_csv --protocol vue
+    """
+    form.check()
+    for path in (first, second):
+        check_exists(path, "run or file")
+    from llava_st_hf.evaluation.reports.comparison import Pair, list_rows, write_comparison
+    from llava_st_hf.evaluation.reports.items import read_run, score_file
+    from llava_st_hf.evaluation.truths import read_truths
+    from llava_st_hf.utils.tables import format_table
+
+    if form.annotations is None:
+        runs = [read_run(path) for path in (first, second)]
+    else:
+        truths = read_truths(form.annotations)
+        options = (form.protocol or "default", form.predictions_format or "jsonl", form.unit)
+        runs = [score_file(path, truths, *options) for path in (first, second)]
+    differences = write_comparison(*runs, output_dir)
+    print(format_table(*list_rows(differences, Pair(*runs).names)))
+    print(output_dir / "report.html")

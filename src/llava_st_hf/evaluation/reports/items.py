@@ -1,0 +1,209 @@
+"""The items of a run as columns of numbers, read from its folder or file."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...processing.media_llava_st import InputError
+from ...utils.public_names import get_public_name
+from ..predictions import read_predictions
+from ..protocols import Protocol, get_protocol
+from ..run_folder import PREDICTIONS_FILE, RUN_FILE
+from ..scoring import score_predictions
+from ..truths import Truths
+
+METRICS_FILE = "metrics.json"
+# The value that says most about an answer, the first that the protocol has.
+_DECISIVE = ("viou", "v_iou", "iou", "tiou", "siou")
+
+
+@dataclass(frozen=True)
+class Run:
+    """
+    The answers of a run, scored.
+
+    Args:
+        settings (`Mapping[str, Any]`): Benchmark, protocol, model and what else decides about the answers.
+        lines (`list[dict[str, Any]]`): The lines of `predictions.jsonl`.
+
+    Example:
+
+    ```python
+    >>> read_run("results").by_task["tvg"].values["tiou"]
+    array([0.8, 0. , 1. ])
+    ```
+    """
+
+    settings: Mapping[str, Any]
+    lines: list[dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """Name of the model or system."""
+        return str(self.settings.get("model") or "answers")
+
+    @cached_property
+    def protocol(self) -> Protocol:
+        """How the answers were scored."""
+        return get_protocol(self.settings["protocol"]).for_benchmark(self.settings["benchmark"])
+
+    @cached_property
+    def by_task(self) -> dict[str, "Items"]:
+        """The items of each task."""
+        lines: dict[str, list[dict[str, Any]]] = {}
+        for line in self.lines:
+            lines.setdefault(line["task"], []).append(line)
+        return {task: Items(task, members, self.protocol) for task, members in lines.items()}
+
+
+@dataclass(frozen=True)
+class Items:
+    """
+    The items of one task of a run, each a line of `predictions.jsonl`.
+
+    Args:
+        task (`str`): The task.
+        lines (`list[dict[str, Any]]`): The lines.
+        protocol (`Protocol`): How they were scored.
+    """
+
+    task: str
+    lines: list[dict[str, Any]]
+    protocol: Protocol
+
+    @cached_property
+    def values(self) -> dict[str, np.ndarray]:
+        """What each answer is worth, shape (items,), by the name of the value; NaN where the protocol has none."""
+        names = self.protocol.get_measure_names(self.task)
+        return {name: np.array([line["scores"][name] for line in self.lines], dtype=np.float64) for name in names}
+
+    @cached_property
+    def metrics(self) -> dict[str, np.ndarray]:
+        """What each metric is the mean of, shape (items,)."""
+        return self.protocol.list_values(self.task, [line["scores"] for line in self.lines])
+
+    @property
+    def decisive(self) -> str:
+        """Name of the value that says most about an answer."""
+        return next((name for name in _DECISIVE if name in self.values), next(iter(self.values)))
+
+    @cached_property
+    def clips(self) -> list[str]:
+        """The clip of each item; one whose file is not known is its own."""
+        media = [(line["result"] or {}).get("media") if _has_result(line) else None for line in self.lines]
+        return [
+            str((medium or {}).get("source") or line["id"]) for medium, line in zip(media, self.lines, strict=True)
+        ]
+
+    @cached_property
+    def span_seconds(self) -> np.ndarray:
+        """Length of the true spans together in seconds, shape (items,); NaN without one."""
+        return np.array([_measure_spans(line) for line in self.lines], dtype=np.float64)
+
+    @cached_property
+    def box_shares(self) -> np.ndarray:
+        """Mean share of the frame that the true boxes take, shape (items,); NaN without one."""
+        return np.array([_measure_boxes(line) for line in self.lines], dtype=np.float64)
+
+    @cached_property
+    def confidences(self) -> np.ndarray:
+        """Confidence of each answer, that of its least sure part, shape (items,); NaN where there is none."""
+        return np.array([_find_confidence(line) for line in self.lines], dtype=np.float64)
+
+
+def read_run(path: str | Path) -> Run:
+    """
+    Read a run that is done.
+
+    Args:
+        path (`str` or `Path`): Its folder, or the `predictions.jsonl` in it.
+
+    Returns:
+        `Run`: Its settings and lines.
+
+    Raises:
+        `InputError`: If it is no run, or not done.
+    """
+    folder = Path(path)
+    folder = folder.parent if folder.name == PREDICTIONS_FILE else folder
+    try:
+        settings = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+        with (folder / PREDICTIONS_FILE).open(encoding="utf-8") as file:
+            lines = [json.loads(line) for line in file]
+        run = Run(settings, lines)
+        for items in run.by_task.values():
+            _ = items.metrics
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is no run: it has no {Path(error.filename).name}; give an output_dir.") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} cannot be read as a run ({error}): evaluate again.") from error
+    if not lines:
+        raise InputError(f"{path} holds no predictions: evaluate first.")
+    return run
+
+
+def score_file(
+    path: str | Path, truths: Truths, protocol: str = "default", form: str = "jsonl", unit: str | None = None
+) -> Run:
+    """
+    Score a file of answers of any system as a run.
+
+    Args:
+        path (`str` or `Path`): The file.
+        truths (`Truths`): The items, see `read_truths`.
+        protocol (`str`, *optional*, defaults to `"default"`): How to score.
+        form (`str`, *optional*, defaults to `"jsonl"`): How the file is written, see `read_predictions`.
+        unit (`str`, *optional*): Unit of its boxes, see `read_predictions`.
+
+    Returns:
+        `Run`: Named by the file.
+
+    Raises:
+        `InputError`: For a file that cannot be read, or a protocol that scores none of the items.
+    """
+    predictions = read_predictions(path, truths.items, form, unit, unusable=dict(truths.unusable))
+    scorer = get_protocol(protocol).for_benchmark(truths.format)
+    lines = score_predictions(truths.items, predictions, scorer)
+    if not lines:
+        raise InputError(f"protocol is {protocol!r}, which scores none of the items: choose another.")
+    for line in lines:
+        truth, answer = truths.items[line["id"]].result, predictions.results.get(line["id"])
+        line["question"], line["answer"] = truth.query, None if answer is None else answer.text
+        line["truth"], line["result"] = truth.to_dict(), None if answer is None else answer.to_dict()
+    return Run({"benchmark": truths.format, "protocol": protocol, "model": get_public_name(path)}, lines)
+
+
+def _has_result(line: Mapping[str, Any]) -> bool:
+    return isinstance(line.get("result"), dict)
+
+
+def _measure_spans(line: Mapping[str, Any]) -> float:
+    spans = (line.get("truth") or {}).get("spans") or []
+    return sum(span["end_seconds"] - span["start_seconds"] for span in spans) if spans else np.nan
+
+
+def _measure_boxes(line: Mapping[str, Any]) -> float:
+    truth = line.get("truth") or {}
+    boxes = [*(truth.get("boxes") or []), *(e["box"] for tube in truth.get("tubes") or [] for e in tube["boxes"])]
+    if not boxes or not _has_result(line):
+        return np.nan
+    media = line["result"]["media"]
+    areas = [(box["x2"] - box["x1"]) * (box["y2"] - box["y1"]) for box in boxes]
+    return float(np.mean(areas)) / (media["width"] * media["height"])
+
+
+def _find_confidence(line: Mapping[str, Any]) -> float:
+    if not _has_result(line):
+        return np.nan
+    result = line["result"]
+    tubes: Sequence[Mapping[str, Any]] = result["tubes"]
+    parts = [*result["spans"], *result["boxes"], *(entry["box"] for tube in tubes for entry in tube["boxes"])]
+    return min((part["confidence"] for part in parts if part["confidence"] is not None), default=np.nan)
+
+
+__all__ = ["METRICS_FILE", "Items", "Run", "read_run", "score_file"]

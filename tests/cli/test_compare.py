@@ -1,0 +1,71 @@
+"""`llava-st compare`."""
+
+import json
+import typing
+
+import pytest
+from run_lines import make_line
+from truth_files import write_hc_stvg
+
+from llava_st_cli import main
+from llava_st_cli.compare import AnswerForm
+from llava_st_hf.evaluation.prediction_forms import FORMS
+from llava_st_hf.evaluation.predictions import BOX_UNITS
+
+
+@pytest.fixture
+def runs(tmp_path):
+    for name, value in (("before", 0.4), ("after", 0.8)):
+        folder = tmp_path / name
+        folder.mkdir()
+        settings = {"benchmark": "mine", "model": name, "protocol": "default"}
+        (folder / "run.json").write_text(json.dumps(settings))
+        (folder / "predictions.jsonl").write_text("".join(f"{json.dumps(make_line(k, value))}\n" for k in range(4)))
+    return [str(tmp_path / name) for name in ("before", "after")]
+
+
+def test_two_runs(runs, tmp_path, capsys):
+    assert main(["compare", *runs, "--output-dir", str(tmp_path / "out")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == [
+        *("task", "metric", "before", "after", "change", "95", "%", "between", "clear", "better", "equal", "worse")
+    ]
+    (row,) = [line.split() for line in lines if " m_tIoU " in line]
+    assert row == [*["tvg", "m_tIoU", "0.400", "0.800", "+0.400", "+0.400", "to", "+0.400", "yes", "4", "0", "0"]]
+    assert (tmp_path / "out" / "report.html").is_file() and lines[-1].endswith("report.html")
+
+
+def test_two_files_of_answers(tmp_path, capsys):
+    annotations = write_hc_stvg(tmp_path / "val_v2.json")
+    for name, end in (("a", 6.95), ("b", 6.0)):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"id": "1_a.mp4", "span": [5.0, end]}))
+    files = [str(tmp_path / f"{name}.jsonl") for name in "ab"]
+    code = main(["compare", *files, "--annotations", str(annotations), "--output-dir", str(tmp_path / "out")])
+    out = capsys.readouterr().out
+    assert code == 0, out
+    (row,) = [line.split() for line in out.splitlines() if " m_tIoU " in line]
+    assert float(row[2]) == pytest.approx(1.0, abs=0.03) and float(row[3]) < 0.6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--unit", "pixels"], "--unit is pixels: it goes with --annotations only"),
+        (["--protocol", "vue"], "--protocol is vue: it goes with --annotations only"),
+    ],
+)
+def test_what_cannot_act_is_refused(runs, capsys, arguments, message):
+    assert main(["compare", *runs, *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_what_is_not_there(runs, capsys):
+    assert main(["compare", runs[0], "nowhere"]) == 1
+    assert "nowhere: no such run or file" in capsys.readouterr().err
+
+
+def test_choices_are_those_of_the_library():
+    hints = typing.get_type_hints(AnswerForm, include_extras=True)
+    for name, known in (("predictions_format", FORMS), ("unit", BOX_UNITS)):
+        choices = typing.get_args(typing.get_args(typing.get_args(hints[name])[0])[0])
+        assert set(choices) == set(known)
