@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import checkpoints, compare, data, evaluate, export, ground, info, push, train
+from . import checkpoints, compare, data, evaluate, export, ground, info, lmms_tasks, push, train
 from .options import flag
 from .running import EXIT_CODES, Group, show_help_without_command
 
@@ -41,7 +41,7 @@ def start(
 for module in (ground, info, checkpoints):
     app.add_typer(module.app)
 app.add_typer(data.app, name="data")
-for module in (evaluate, compare, export, train, push):
+for module in (evaluate, compare, lmms_tasks, export, train, push):
     app.add_typer(module.app)
 
 

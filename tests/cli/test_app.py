@@ -17,6 +17,7 @@ COMMANDS = [
     "convert",
     "init",
     "compare",
+    "lmms-tasks",
     "evaluate",
     "export-answers",
     "train",
@@ -94,7 +95,10 @@ def test_helps_and_wrong_arguments_import_nothing_heavy(tmp_path):
     lines += [["ground", "missing.mp4", "x"], ["ground", "a.mp4", "--task", "fly"], ["ground", "a.mp4", "--modle"]]
     lines += [["data", "check", "missing.jsonl"], ["data", "convert", "missing.json", "out.jsonl"]]
     lines += [["data", "stats", "st-shapes", "--output-dir", "o", "--processor", "./missing"]]
-    lines += [["info", "--model", "./missing"], ["compare", "evaluate", "st-shapes", "--model", "./missing"]]
+    lines += [
+        ["info", "--model", "./missing"],
+        ["compare", "lmms-tasks", "evaluate", "st-shapes", "--model", "./missing"],
+    ]
     lines += [["convert", "./missing", "out"], ["init", "--base", "./missing", "out"], ["train", "missing.yaml"]]
     script = (
         "import json, os, sys\n"
