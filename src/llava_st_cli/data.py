@@ -333,6 +333,7 @@ def publish(
     public: Annotated[bool, flag("--public", "let everybody see the repository, which is private else")] = False,
     license: Annotated[list[str] | None, option("SOURCE=SPDX", "licence of a source: clips=CC-BY-4.0")] = None,
     title: Annotated[str | None, option("TEXT", "name of the data set, for the card (that of the folder)")] = None,
+    benchmark: Annotated[bool, flag("--benchmark", "let the Hub take it for a benchmark (eval.yaml)")] = False,
     max_shard_size: ShardSize = "500MB",
     max_skip_share: Share = None,
     quiet: Quiet = False,
@@ -369,6 +370,7 @@ def publish(
             max_skip_share=opened.max_skip_share,
             required_sources=opened.required_sources,
             repository=push_to,
+            is_benchmark=benchmark,
             quiet=quiet,
         )
     except KeyboardInterrupt:

@@ -243,8 +243,10 @@ def test_convert_writes_canonical_records(data, tmp_path):
 
 def test_publish_and_read_back_with_every_command(data, shapes, tmp_path):
     folder = tmp_path / "published"
-    code, out, err = data("publish", shapes, "--output-dir", folder, "--license", "st-shapes=MIT", "--quiet")
+    options = ("--license", "st-shapes=MIT", "--benchmark", "--quiet")
+    code, out, err = data("publish", shapes, "--output-dir", folder, *options)
     assert (code, out, err) == (0, f"{folder}\n", "")
+    assert "- id: tvg_m_tIoU\n" in (folder / "eval.yaml").read_text()
     assert "license: mit" in (folder / "README.md").read_text()
     assert read_ids(folder) == read_ids(shapes, data_folder=shapes.parent)
     code, out, _ = data("check", folder, "--decode", "full", "--workers", 0)

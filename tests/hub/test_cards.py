@@ -14,7 +14,7 @@ from llava_st_hf.hub.cards import (
     render_results_card,
     render_trained_card,
 )
-from llava_st_hf.hub.results import EvaluationRun, hide_paths
+from llava_st_hf.hub.results import EvaluationRun, hide_paths, write_benchmark_yaml
 from llava_st_hf.hub.training_facts import TrainedSource, TrainingFacts
 from llava_st_hf.processing.media_llava_st import InputError
 
@@ -199,6 +199,16 @@ def test_results_are_those_of_huggingface_hub():
         ("llava-st-hf/st-shapes", "rec_m_tIoU", 0.5124),
     ]
     assert entries[0].notes == "default protocol; llava-st evaluate st-shapes" and entries[0].date == "2026-01-31"
+
+
+def test_a_benchmark_has_the_tasks_of_the_results_of_models():
+    content = yaml.safe_load(write_benchmark_yaml("ST: Shapes", ["tvg", "rec", "tvg", "video_qa"]))
+    assert [*content] == ["name", "description", "evaluation_framework", "tasks"]
+    assert [task["id"] for task in content["tasks"]] == ["rec_acc@0.5", "tvg_R@0.5", "tvg_m_tIoU"]
+    entries = parse_eval_result_entries(yaml.safe_load(make_run().write_yaml()))
+    assert entries[0].task_id in {task["id"] for task in content["tasks"]}
+    with pytest.raises(InputError, match="has a metric: it is no benchmark"):
+        write_benchmark_yaml("x", ["video_qa"])
 
 
 def test_a_card_that_is_there_gets_its_place_and_its_metrics():

@@ -129,6 +129,16 @@ def test_a_space_is_its_folder(push, hub, monkeypatch, pytestconfig):
     assert push("hub_cards/space", "me/when-and-where", "--license", "MIT")[2].count("leave it out") == 1
 
 
+def test_a_benchmark_goes_with_its_tasks(push, hub, published, tmp_path):
+    folder = shutil.copytree(published, tmp_path / "shapes")
+    (folder / "eval.yaml").write_text("name: shapes\n")
+    assert push(folder, "me/shapes")[0] == 0
+    assert hub.get_files("me/shapes", "dataset")["eval.yaml"] == b"name: shapes\n"
+    (folder / "eval.yaml").unlink()
+    assert push(folder, "me/shapes")[0] == 0
+    assert "eval.yaml" not in hub.get_files("me/shapes", "dataset")
+
+
 def test_dry_run_shows_files_and_card_and_asks_nothing(push, hub, checkpoint):
     code, out, _ = push(checkpoint, "me/model", "--dry-run")
     assert code == 0 and not hub.requests and not hub.repositories

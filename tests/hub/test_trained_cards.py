@@ -170,6 +170,7 @@ def test_a_model_card_has_its_metrics(hub, write_recipe, tmp_path):
         "predictions.jsonl",
         "run.json",
         "report.md",
+        "report.html",
     }
     assert all(str(tmp_path).encode() not in content for content in files.values())
     assert "[me/model](https://huggingface.co/me/model)" in files["README.md"].decode()

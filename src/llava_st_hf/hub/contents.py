@@ -28,6 +28,7 @@ from .cards import (
     render_trained_card,
 )
 from .results import (
+    BENCHMARK_FILE,
     METRICS_FILE,
     PREDICTIONS_FILE,
     EvaluationRun,
@@ -53,8 +54,8 @@ _REPLACED = {
     "model": ("model*.safetensors*", "*_llava_st.py", ".eval_results/*.yaml", f"{STATE_FOLDER}/*"),
     "adapter": ("adapter_model*.safetensors", "*_llava_st.py", ".eval_results/*.yaml", f"{STATE_FOLDER}/*"),
     "processor": (),
-    "dataset": ("data/train-*.parquet",),
-    "results": ("report.md", "run.json"),
+    "dataset": ("data/train-*.parquet", BENCHMARK_FILE),
+    "results": ("report.md", "report.html", "run.json"),
     "space": (),
 }
 SPACE_APP = "app.py"
@@ -388,7 +389,9 @@ def _collect_dataset(folder: Path, options: CardOptions) -> dict[str, Path | byt
         )
     for placeholder in PLACEHOLDERS:
         text = text.replace(placeholder, options.repository)
-    return {CARD_FILE: text.encode(), **{f"data/{path.name}": path for path in shards}}
+    benchmark = folder / BENCHMARK_FILE
+    files = {CARD_FILE: text.encode(), **{f"data/{path.name}": path for path in shards}}
+    return {**files, BENCHMARK_FILE: benchmark} if benchmark.is_file() else files
 
 
 def _collect_results(folder: Path, options: CardOptions) -> dict[str, Path | bytes]:

@@ -11,11 +11,13 @@ from typing import Any
 from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml
 
 from ..processing.media_llava_st import InputError
+from ..processing.tasks_llava_st import get_task
 
 METRICS_FILE = "metrics.json"
+BENCHMARK_FILE = "eval.yaml"
 PREDICTIONS_FILE = "predictions.jsonl"
 # Files of a run that are sent; metrics.json and predictions.jsonl, without which it is none, are the first.
-RUN_FILES = (METRICS_FILE, PREDICTIONS_FILE, "run.json", "report.md")
+RUN_FILES = (METRICS_FILE, PREDICTIONS_FILE, "run.json", "report.md", "report.html")
 # Data sets of the Hub that hold the items of a benchmark. One that is made as it runs has a name of ours.
 _NAMESPACE = "llava-st-hf"
 _ABSOLUTE_PATH = re.compile(
@@ -97,6 +99,36 @@ class EvaluationRun:
         return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
 
 
+def write_benchmark_yaml(title: str, tasks: Iterable[str]) -> str:
+    """
+    Return `eval.yaml`, by which the Hub takes a data set for a benchmark.
+
+    Its tasks have the names that `.eval_results/` of models has: a task and a metric.
+
+    Args:
+        title (`str`): Name of the benchmark.
+        tasks (`Iterable[str]`): The tasks of its records.
+
+    Returns:
+        `str`: The file.
+
+    Raises:
+        `InputError`: If none of the tasks has a metric.
+    """
+    import yaml
+
+    names = [f"{task}_{metric}" for task in sorted(set(tasks)) for metric in get_task(task).headline]
+    if not names:
+        raise InputError(f"none of the tasks {', '.join(sorted(set(tasks)))} has a metric: it is no benchmark.")
+    content = {
+        "name": title,
+        "description": "When and where something happens in a video or an image. Every item counts.",
+        "evaluation_framework": "llava-st-hf",
+        "tasks": [{"id": name, "config": "default", "split": "train"} for name in names],
+    }
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
 def read_evaluation(folder: str | Path) -> EvaluationRun:
     """
     Read the folder of an evaluation that is done.
@@ -158,7 +190,9 @@ def copy_run_files(folder: Path) -> dict[str, bytes]:
             if name in RUN_FILES[:2]:
                 raise InputError(f"{folder} has no {name}: run the same `llava-st evaluate` again.")
             continue
-        if path.suffix == ".md":
+        if path.suffix == ".html":  # written without paths; what looks like one is a picture or an element
+            text = path.read_text(encoding="utf-8")
+        elif path.suffix == ".md":
             text = hide_paths(path.read_text(encoding="utf-8"))
         elif path.suffix == ".jsonl":
             text = "".join(f"{json.dumps(hide_paths(row))}\n" for row in _read_lines(path))
@@ -178,6 +212,7 @@ def _read_lines(path: Path) -> Iterable[Any]:
 
 
 __all__ = [
+    "BENCHMARK_FILE",
     "METRICS_FILE",
     "PREDICTIONS_FILE",
     "EvaluationRun",
@@ -185,4 +220,5 @@ __all__ = [
     "find_evaluations",
     "hide_paths",
     "read_evaluation",
+    "write_benchmark_yaml",
 ]

@@ -79,3 +79,13 @@ def test_what_others_wrote_is_text():
     text = write_markdown(HOSTILE, [block for block in blocks if not isinstance(block, Code)])
     assert "<script" not in text
     text.encode()
+
+
+def test_folders_of_this_machine_are_left_out():
+    blocks = [
+        Text("of /home/me/runs/tiny"),
+        Code("evaluate --model /home/me/tiny"),
+        Picture("a", None, ["at '/home/me/a.mp4'"]),
+    ]
+    for text in (write_html("/home/me/runs", blocks), write_markdown("/home/me/runs", blocks)):
+        assert "/home" not in text and "of tiny" in text and "--model tiny" in text and "a.mp4" in text

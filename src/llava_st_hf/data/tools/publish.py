@@ -18,6 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ...hub.cards import UNKNOWN_LICENSE, SourceFacts, render_dataset_card
+from ...hub.results import BENCHMARK_FILE, write_benchmark_yaml
 from ...processing.media_llava_st import InputError
 from ...utils.atomic_files import (
     is_leftover,
@@ -114,6 +115,7 @@ def publish_dataset(
     max_skip_share: float = 0.05,
     required_sources: Collection[str] = (),
     repository: str | None = None,
+    is_benchmark: bool = False,
     quiet: bool = False,
 ) -> PublishedDataset:
     """
@@ -132,6 +134,8 @@ def publish_dataset(
         max_skip_share (`float`, *optional*, defaults to 0.05): Largest share of records that may be left out.
         required_sources (`Collection[str]`, *optional*): Sources of which no record may be left out.
         repository (`str`, *optional*): Where it goes on the Hub, for the card.
+        is_benchmark (`bool`, *optional*, defaults to `False`):
+            Whether the Hub is to take it for a benchmark: `eval.yaml` is written beside the card.
         quiet (`bool`, *optional*, defaults to `False`): Whether to show no progress.
 
     Returns:
@@ -174,6 +178,10 @@ def publish_dataset(
         card = render_dataset_card(
             title, sources or {}, published.counts, published.skips, media_types, repository, features
         )
+        if is_benchmark:
+            write_text_whole(
+                output_dir / BENCHMARK_FILE, write_benchmark_yaml(title, [task for _, task in published.counts])
+            )
         write_text_whole(output_dir / "README.md", card)
     return published
 

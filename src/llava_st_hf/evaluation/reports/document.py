@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from ...utils.markdown import escape_markdown
+from ...utils.public_names import hide_folders
 from ...utils.tables import format_table
 from ...visualization.fonts import make_printable
 
@@ -174,13 +175,13 @@ def _render_rows(table: Table) -> str:
 
 
 def _cut(text: str) -> str:
-    """Return a text on one line, cut, without what nothing can show."""
-    return make_printable(text, _MAX_CHARACTERS)
+    """Return a text on one line, cut, without what nothing can show and without folders of this machine."""
+    return hide_folders(make_printable(text, _MAX_CHARACTERS))
 
 
 def _clean(text: str) -> str:
     """Return lines without what nothing can show."""
-    return "\n".join(make_printable(line, _MAX_LINE) for line in text.splitlines())
+    return "\n".join(hide_folders(make_printable(line, _MAX_LINE)) for line in text.splitlines())
 
 
 __all__ = ["Block", "Code", "Figure", "Heading", "Picture", "Table", "Text", "write_html", "write_markdown"]
