@@ -131,6 +131,8 @@ def check(
         check_report(report)
         report.unlink(missing_ok=True)  # what an earlier check found may be corrected by now
     summary, total = CheckSummary(), len(opened.records)
+    if not total:
+        raise CommandError(f"{data} has no records.")
 
     def print_summary() -> None:
         num_seen = summary.num_used + summary.num_skipped
@@ -156,8 +158,6 @@ def check(
         print_summary()
         raise
     print_summary()
-    if not total:
-        raise CommandError(f"{data} has no records.")
     refuse_too_many_skips(summary, opened)
 
 

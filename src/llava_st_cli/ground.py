@@ -188,7 +188,7 @@ def answer(
         manner: How the pipeline is to answer: `constrained`, `every_frame`.
     """
     from llava_st_hf.demo import SHIPPED_MODEL, SHIPPED_MODEL_NOTICE
-    from llava_st_hf.inference.options import check_questions
+    from llava_st_hf.inference.options import check_medium, check_questions
     from llava_st_hf.processing import guess_media_type
     from llava_st_hf.processing.grounding_streamer_llava_st import GroundingStreamer
     from llava_st_hf.processing.grounding_summary_llava_st import describe_found
@@ -198,6 +198,7 @@ def answer(
     check_questions(media, queries, media_type, **asked)
     weights = [*Path(model.model).iterdir()] if model.model and Path(model.model).is_dir() else []
     outputs.check(media, media_type, [*inputs, *weights])
+    check_medium(media, media_type, question.time_range)
     if quiet:
         running.silence_transformers()
     if model.model is None:

@@ -5,6 +5,7 @@ import re
 import sys
 import threading
 import traceback
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -74,7 +75,10 @@ class Command(TyperCommand):
     def invoke(self, ctx: typer.Context) -> None:
         """Do the work, and end as `EXIT_CODES` says."""
         try:
-            super().invoke(ctx)
+            with warnings.catch_warnings():
+                # PEFT and TRL ask transformers by a name that it will drop; nobody here can change that.
+                warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+                super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:  # the reader, such as `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -301,7 +301,9 @@ def test_publish_sends_nothing_without_a_licence(data, shapes, tmp_path, hub):
         (["check", "st-shapes", "--source", "x"], "--source"),
         (["check", "wrong.yaml"], "weights"),
         (["check", "strange.jsonl"], "strange.jsonl"),
+        (["check", "strange.jsonl"], "on the command line: --format FORMAT"),
         (["check", "empty.jsonl", "--format", "canonical"], "no records"),
+        (["show", "empty.jsonl", "--format", "canonical"], "there is no record to show"),
         (["show", "SHAPES", "99"], "0 to 11"),
         (["show", "SHAPES", "no-such-id"], "no-such-id"),
         (["show", "SHAPES", "0", "--output", "record.txt"], "record.txt"),
@@ -323,8 +325,8 @@ def test_bad_input_is_one_line_and_exit_code_1(data, shapes, tmp_path, monkeypat
     Path("empty.jsonl").write_text("")
     Path("strange.jsonl").write_text('{"a": 1}\n')
     Path("wrong.yaml").write_text("datasets:\n  - {json_path: a.jsonl, weights: 1}\n")
-    code, _, err = data(*[str(shapes) if argument == "SHAPES" else argument for argument in arguments], "--quiet")
-    assert code == 1
+    code, out, err = data(*[str(shapes) if argument == "SHAPES" else argument for argument in arguments], "--quiet")
+    assert code == 1 and not out
     assert err.startswith("llava-st: error: ") and err.count("\n") == 1
     assert words in err
     assert Path("mine.txt").read_text() == "mine"

@@ -241,6 +241,24 @@ def test_bad_input_is_one_line_and_exit_code_1(checkpoint, clip, tmp_path, monke
     assert captured.out == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["text.mp4", "a circle"], "cannot be read as a video"),
+        (["broken.png", "a dog"], "broken.png"),
+        (["CLIP", "a circle", "--time-range", "50", "90"], "on the command line: --time-range START END"),
+    ],
+)
+def test_a_file_that_cannot_be_asked_about_is_told_before_a_model_is_loaded(
+    clip, tmp_path, monkeypatch, capsys, arguments, words
+):
+    monkeypatch.chdir(tmp_path)
+    bad_files(tmp_path)
+    monkeypatch.setattr("llava_st_cli.options.ModelChoice.load", lambda self: pytest.fail("a model was loaded"))
+    assert main(["ground", *(str(clip) if argument == "CLIP" else argument for argument in arguments)]) == 1
+    assert words in capsys.readouterr().err
+
+
 def test_corrupt_packets_are_reported_and_the_rest_is_used(ground, clip, tmp_path):
     broken = tmp_path / "corrupt.mp4"
     content = bytearray(clip.read_bytes())

@@ -23,6 +23,8 @@ def test_info_as_text_and_json(checkpoint, parity_dir, tmp_path, capsys):
         assert capsys.readouterr().err == f"llava-st: error: --model is {name}: no such folder.\n"
     assert main(["info", "--model", ""]) == 1
     assert capsys.readouterr().err.startswith("llava-st: error: --model is empty: give a directory")
+    assert main(["info", "--model", str(tmp_path)]) == 1
+    assert f"{tmp_path} holds neither config.json nor adapter_config.json: give" in capsys.readouterr().err
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     assert main(["info", "--model", str(tmp_path)]) == 1
     assert "'bert'" in capsys.readouterr().err

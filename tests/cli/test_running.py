@@ -4,6 +4,7 @@ import inspect
 import threading
 import typing
 import urllib.error
+import warnings
 from dataclasses import dataclass
 
 import pytest
@@ -108,6 +109,25 @@ def wrapped(message: str, cause: Exception) -> Exception:
 )
 def test_any_error_is_one_line(run, error, line):
     assert run("a", error=error)[::2] == (1, f"llava-st: error: {line}\n")
+
+
+def test_a_warning_that_nobody_can_act_on_is_not_shown():
+    class Model:
+        @property
+        def is_gradient_checkpointing(self) -> bool:
+            warnings.warn("`is_gradient_checkpointing` is deprecated", FutureWarning, stacklevel=1)
+
+    app = typer.Typer(rich_markup_mode=None)
+
+    @app.command(cls=Command)
+    def work() -> None:
+        """Work."""
+        _ = Model().is_gradient_checkpointing
+        warnings.warn("another", FutureWarning, stacklevel=1)
+
+    with pytest.warns(FutureWarning) as seen, pytest.raises(SystemExit):
+        typer.main.get_command(app)(args=[], prog_name="llava-st")
+    assert [str(each.message) for each in seen] == ["another"]
 
 
 def test_errors_of_libraries_say_what_they_are_about():

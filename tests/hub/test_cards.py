@@ -185,6 +185,14 @@ def test_a_card_of_a_model_that_nothing_is_known_of_says_no_more():
     assert "How it was made" not in card.text and "Nothing was measured." in card.text
 
 
+def test_a_card_has_what_the_run_measured_of_what_was_held_out():
+    training = make_training(held_out={"loss": 3.39812, "stvg_m_tIoU": 0.45})
+    for evaluations in ([], [make_run()]):
+        text = render_trained_card(make_facts(), training, evaluations)
+        assert "| metric | value |\n| --- | ---: |\n| loss | 3.398 |\n| stvg_m_tIoU | 0.45 |\n" in text
+        assert "held out" in text and "Nothing was measured" not in text
+
+
 def test_a_results_card_links_the_model():
     text = render_results_card(make_run(), "me/results", "me/model")
     assert "# me/model on st-shapes" in text and "[me/model](https://huggingface.co/me/model)" in text

@@ -122,6 +122,7 @@ def test_defaults_and_overrides(tmp_path):
     [
         ({"lerning_rate": 1}, [], "unknown key 'lerning_rate': did you mean 'learning_rate'"),
         ({}, ["--mixtur", "a.yaml"], "the command line has the unknown key 'mixtur': did you mean 'mixture'"),
+        ({"datasets": []}, [], r"is a mixture: write mixture: \w+\.yaml into a recipe, and train that"),
         ({}, ["--zzzzzz=3"], "the command line has the unknown key 'zzzzzz': See"),
         ({"stage": None}, [], "--stage"),
         ({"seed": "many"}, [], "seed"),

@@ -55,6 +55,14 @@ def test_one_query_is_one_thing():
     assert (mark.periods, mark.tube) == ([(1, 2)], result.tubes[0])
 
 
+def test_what_stands_beside_a_span_is_how_sure_the_span_is():
+    box = Box(10, 10, 50, 50, 0.3)
+    tubes = (Tube((TubeBox(1, 0, BOX), TubeBox(2, 0, box))),)
+    for spans, expected in (((Span(1, 2, 0.9),), 0.9), ((), 0.3)):
+        (mark,) = list_marks(GroundingResult("", spans=spans, tubes=tubes, query="a dog"))
+        assert mark.confidence == expected
+
+
 def test_things_have_their_colours_in_turn():
     spans = (Span(0, 1), Span(1, 2), Span(2, 3))
     captions = (Caption("it runs", spans[0]), Caption("it sits", spans[1]), Caption("it runs", spans[2]))

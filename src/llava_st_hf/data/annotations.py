@@ -105,6 +105,9 @@ class AnnotatedBox:
         x1, y1, x2, y2 = self.xyxy
         width, height = _SIDES.get(self.unit, size)
         frame, fix = f"the frame of {width:g} x {height:g} {_UNIT_NAMES[self.unit]}", None
+        fix_unit = f"give {_UNIT_NAMES[self.unit]} of the displayed frame"
+        if self.unit == "pixels" and max(self.xyxy) <= _SIDES["thousandth"][0]:
+            fix_unit += ", or unit: thousandth"
         if not (width > 0 and height > 0):
             fix = f"{frame} has no area; fix width and height"
         elif x1 >= x2 or y1 >= y2:
@@ -116,15 +119,12 @@ class AnnotatedBox:
         elif min(x1, y1) >= 0 and max(x2, y2) <= 1 < min(width, height):
             fix = f"it lies in the first pixel of {frame}; give pixels, not fractions of the frame, or unit: fraction"
         elif min(x2, width) <= max(x1, 0) or min(y2, height) <= max(y1, 0):
-            fix = f"it lies outside of {frame}; give {_UNIT_NAMES[self.unit]} of the displayed frame"
+            fix = f"it lies outside of {frame}; {fix_unit}"
         elif not cut_overhang and any(
             overhang > max(MAX_OVERHANG_PIXELS if self.unit == "pixels" else 0, MAX_OVERHANG_SHARE * side)
             for overhang, side in ((max(-x1, x2 - width), width), (max(-y1, y2 - height), height))
         ):
-            hint = (
-                ", or unit: thousandth" if self.unit == "pixels" and max(self.xyxy) <= _SIDES["thousandth"][0] else ""
-            )
-            fix = f"it reaches far out of {frame}; give {_UNIT_NAMES[self.unit]} of the displayed frame{hint}"
+            fix = f"it reaches far out of {frame}; {fix_unit}"
         if fix is not None:
             raise make_error(self.field, list(self.xyxy), fix)
         sides = (width, height, width, height)

@@ -60,6 +60,7 @@ class TrainingFacts:
         loss (`float`, *optional*): Mean of the training loss that was logged last.
         date (`str`): Day on which it was done, `"2026-01-31"`.
         versions (`dict[str, str]`): Of the libraries.
+        held_out (`dict[str, float]`): What the run measured of the records held out, for the weights that are saved.
     """
 
     stage: str
@@ -77,6 +78,7 @@ class TrainingFacts:
     loss: float | None
     date: str
     versions: dict[str, str] = field(default_factory=dict)
+    held_out: dict[str, float] = field(default_factory=dict)
 
     def save(self, folder: str | Path) -> None:
         """Write them into the folder of the model."""

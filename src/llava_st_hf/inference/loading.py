@@ -120,6 +120,11 @@ def _load_config(source: ModelSource, **hub_kwargs: Any) -> LlavaSTConfig:
             ) from error
         if not isinstance(config_dict, dict):
             raise InputError(f"config.json of {source.base} holds no object: fetch or write it again.")
+        if not config_dict and Path(source.base).is_dir():
+            raise InputError(
+                f"{source.base} holds neither config.json nor {_ADAPTER_CONFIG}: give the folder of a model, an "
+                "adapter or a run."
+            )
         if config_dict.get("model_type") not in ("llava_st", "llava_qwen") and not is_published_config(config_dict):
             raise InputError(
                 f"model_type is {config_dict.get('model_type')!r} in config.json of {source.base}: give a LLaVA-ST "

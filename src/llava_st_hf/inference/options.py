@@ -4,11 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
-from ..processing.frame_sampling_llava_st import check_sampling
+from ..processing.frame_sampling_llava_st import check_sampling, find_clip
 from ..processing.grounding_results_llava_st import Box, Span
+from ..processing.image_loading_llava_st import probe_image
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.tasks_llava_st import choose_medium, get_task, write_values
+from ..processing.video_decoding_llava_st import probe_video
 
 T = TypeVar("T")
 
@@ -187,6 +189,20 @@ def check_questions(media: Any, queries: Iterable[str | None], media_type: str, 
     AnsweringOptions(**select(options, ANSWERING_NAMES))
 
 
+def check_medium(
+    media: Any,
+    media_type: str,
+    time_range: Sequence[float] | None = None,
+    frame_range: Sequence[int] | None = None,
+) -> None:
+    """Raise `InputError` for a file that cannot be read, or lacks the part that is meant; one frame is decoded."""
+    if media_type == "image":
+        probe_image(media)
+        return
+    timeline = probe_video(media).timeline
+    find_clip(str(media), timeline.seconds, frame_range, time_range, timeline.end_seconds)
+
+
 __all__ = [
     "ANSWERING_NAMES",
     "DEFAULT_TASKS",
@@ -195,6 +211,7 @@ __all__ = [
     "AnsweringOptions",
     "Question",
     "ReadingOptions",
+    "check_medium",
     "check_questions",
     "make_options",
     "select",

@@ -10,9 +10,8 @@ from ..data.mixture import Mixture
 from ..hub.cards import render_model_card
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..utils.tables import format_table
+from .facts import find_held_out
 from .recipe import Recipe
-
-_NOT_METRICS = ("runtime", "per_second", "skipped_records")
 
 
 def render_training_card(
@@ -33,13 +32,7 @@ def render_training_card(
     """
     args, base = recipe.training, recipe.model.model_name_or_path
     losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
-    saved_step = state.best_global_step if args.load_best_model_at_end else state.global_step
-    evaluations = [entry for entry in state.log_history if "eval_loss" in entry and entry["step"] == saved_step]
-    metrics = {
-        name.removeprefix("eval_"): f"{value:.4g}"
-        for name, value in (evaluations[-1] if evaluations else {}).items()
-        if name.startswith("eval_") and not name.endswith(_NOT_METRICS)
-    }
+    metrics = {name: f"{value:.4g}" for name, value in find_held_out(state, args).items()}
     if isinstance(train_records, Mixture):
         rows = [(one.name, one.num_chosen, one.num_visits) for one in train_records.describe()]
     else:

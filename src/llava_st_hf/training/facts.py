@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import PeftModel
+from transformers import TrainerState, TrainingArguments
 
 from ..data.mixture import Mixture
 from ..hub.cards import UNKNOWN_LICENSE
@@ -30,15 +31,17 @@ _SHOWN_ARGUMENTS = (
     "max_length",
     "seed",
 )
+_NOT_METRICS = ("runtime", "per_second", "skipped_records")
 _SHAPES_LICENSE = "CC0-1.0"  # nobody's work: rendered from numbers
 
 
-def collect_facts(trainer: "LlavaSTTrainer") -> TrainingFacts:
+def collect_facts(trainer: "LlavaSTTrainer", step: int | None = None) -> TrainingFacts:
     """
     Return what a run that is done knows of itself.
 
     Args:
         trainer (`LlavaSTTrainer`): After `train`, or at a checkpoint.
+        step (`int`, *optional*): Of the checkpoint; by default the step whose weights a run that is done has.
     """
     args, plan, records = trainer.args, trainer.plan, trainer.train_dataset.records
     model = trainer.accelerator.unwrap_model(trainer.model)
@@ -69,7 +72,20 @@ def collect_facts(trainer: "LlavaSTTrainer") -> TrainingFacts:
         loss=round(losses[-1], 4) if losses else None,
         date=datetime.now(timezone.utc).date().isoformat(),
         versions={name: version(name) for name in ("llava-st-hf", "torch", "transformers", "trl", "peft")},
+        held_out=find_held_out(trainer.state, args, step),
     )
+
+
+def find_held_out(state: TrainerState, args: TrainingArguments, step: int | None = None) -> dict[str, float]:
+    """Return what was measured of the records held out at a step, by default that whose weights a run ends with."""
+    if step is None:
+        step = state.best_global_step if args.load_best_model_at_end else state.global_step
+    found = [entry for entry in state.log_history if "eval_loss" in entry and entry["step"] == step]
+    return {
+        name.removeprefix("eval_"): value
+        for name, value in (found[-1] if found else {}).items()
+        if name.startswith("eval_") and not name.endswith(_NOT_METRICS)
+    }
 
 
 def _to_plain(value: Any) -> Any:
@@ -115,4 +131,4 @@ def _name_hardware(num_processes: int) -> str:
     return f"CPU, {num_processes} process{'es' * (num_processes > 1)} of {threads} thread{'s' * (threads > 1)}"
 
 
-__all__ = ["collect_facts"]
+__all__ = ["collect_facts", "find_held_out"]

@@ -6,7 +6,7 @@ Its keys are the fields of `ModelArguments`, `DataArguments` and `LlavaSTTrainin
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -276,6 +276,8 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = Path(path)
     content = read_yaml(path, "recipe")
+    if isinstance(content, Mapping) and "datasets" in content:
+        raise InputError(f"{path} is a mixture: write mixture: {path.name} into a recipe, and train that.")
     parser = _RecipeParser([ModelArguments, DataArguments, LlavaSTTrainingConfig], allow_abbrev=False)
     known = sorted(action.dest for action in parser._actions)
     check_keys(content, known, str(path), _ADVICE)

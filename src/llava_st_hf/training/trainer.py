@@ -319,7 +319,7 @@ class LlavaSTTrainer(SFTTrainer):
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             self.state.save_to_json(str(unfinished / TRAINER_STATE_NAME))
-            collect_facts(self).save(unfinished)
+            collect_facts(self, self.state.global_step).save(unfinished)
             move_whole(unfinished, whole)
             shutil.rmtree(run / _UNFINISHED)
             rotate_checkpoints(

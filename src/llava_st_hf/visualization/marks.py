@@ -64,10 +64,11 @@ class Mark:
 
     @property
     def confidence(self) -> float | None:
-        """That of the least sure of its spans and boxes, where scores were read."""
+        """That of the least sure of its spans, or of its boxes where it has none; `None` where no scores were read."""
         boxes = [entry.box for entry in self.tube.boxes] if self.tube is not None else []
-        known = [part.confidence for part in (*self.spans, *self.boxes, *boxes) if part.confidence is not None]
-        return min(known, default=None)
+        # Boxes have their own beside them; what stands beside a span is the span's, as everywhere else.
+        parts = self.spans or [*self.boxes, *boxes]
+        return min((part.confidence for part in parts if part.confidence is not None), default=None)
 
 
 def list_marks(results: GroundingResult | Sequence[GroundingResult]) -> list[Mark]:

@@ -168,7 +168,24 @@ def test_lines_of_text_are_told(tmp_path, line, format):
         ),
         ("a.xml", "<annotations><image id='1'/></annotations>", "looks like CVAT for images"),
         ("a.xml", "<rss><channel/></rss>", "it has rss, channel. Give"),
-        ("a.csv", "clip,label\na,b\n", "it has clip, label. Give"),
+        (
+            "a.csv",
+            "clip;label\na;b\n",
+            r"it has clip, label\. If it is your own \(user_csv\), each record needs video or image, the path of its "
+            r"file\. Write clip as video, or image: the path of the file\. Give",
+        ),
+        (
+            "a.csv",
+            "video|query\na|b\n",
+            "A table's first line names its columns, parted by commas, semicolons",
+        ),
+        ("a.csv", "", "it has no columns. If it is your own"),
+        (
+            "a.jsonl",
+            {"query": "a", "span_seconds": [1, 2], "file": "a.mp4", "start": 1},
+            r"\(user_jsonl\), each record needs video or image.* Write file as video, .* Write start as span_s",
+        ),
+        ("a.jsonl", {"video": "a.mp4", "label": 1}, "each record needs what is asked or true, such as query"),
         (
             "a.jsonl",
             {"qid": 1, "query": "a", "vid": "b", "duration": 3},
@@ -254,7 +271,7 @@ def test_says_that_lines_are_empty_or_broken(tmp_path):
     with pytest.raises(InputError, match="holds no record"):
         guess_format(path)
     path.write_text('{"video":\n {"video": "a.mp4"}\n')
-    with pytest.raises(InputError, match=r"first record cannot be read: a\.jsonl, line 1 .* Or give format="):
+    with pytest.raises(InputError, match=r"first record cannot be read: a\.jsonl, line 1 .* as json\.dumps writes it"):
         guess_format(path)
 
 
@@ -273,5 +290,7 @@ def test_an_array_under_the_name_of_lines_is_named(tmp_path, content):
 
 
 def test_a_table_of_another_delimiter_is_told(tmp_path):
+    (tmp_path / "a.tsv").write_text("video\tquery\tspan_seconds\na.mp4\tshe runs\t1-2.5\n")
+    assert guess_format(tmp_path / "a.tsv") == "user_csv"
     (tmp_path / "a.csv").write_text("video;query;span_seconds\na.mp4;she runs;1-2.5\n", encoding="utf-16")
     assert guess_format(tmp_path / "a.csv") == "user_csv"

@@ -58,7 +58,9 @@ def test_options_are_those_of_the_jsonl(tmp_path, clip):
         ("video,query,span_seconds\na.mp4,it,[1\n", "span_seconds is '[1': it is no JSON"),
         ("video,query,span_seconds\na.mp4,it,soon\n", "span_seconds is ['soon']: give 2 numbers"),
         ("video,query,start,end\na.mp4,it,1,2\n", "Write start, end as span_seconds: [start, end] in seconds."),
-        ("clip,query\na.mp4,it\n", "neither video nor image"),
+        ("clip,query\na.mp4,it\n", "neither video nor image: give the path of one. Write clip as video, or image"),
+        ("video;query;span_seconds\na.mp4;it;1,5-2,5\n", "span_seconds is '1,5-2,5': write decimals with a point"),
+        ("image;query;box\na.jpg;it;10 20,5 50 80\n", "box is '10 20,5 50 80': write decimals with a point"),
     ],
 )
 def test_says_what_is_wrong(tmp_path, clip, text, found):

@@ -338,7 +338,10 @@ def test_pictures_have_the_seconds_that_the_record_says(folder, tmp_path, times)
         ({"boxes": {"1.0": [10, 20, 50]}}, "boxes[1.0] is [10, 20, 50]: give 4 numbers"),
         ({"boxes": {"1.0": [50, 20, 10, 60]}}, "boxes[1.0] is [50, 20, 10, 60]: it has no area"),
         ({"boxes": {"1.0": [10, 20, 330, 60]}}, "boxes[1.0] is [10, 20, 330, 60]: it reaches far out"),
-        ({"boxes": {"1.0": [400, 20, 500, 60]}}, "it lies outside of the frame of 320 x 240"),
+        (
+            {"boxes": {"1.0": [400, 20, 500, 60]}},
+            "it lies outside of the frame of 320 x 240 pixels; give pixels of the displayed frame, or unit: thou",
+        ),
         ({"boxes": {"x": [10, 20, 50, 60]}}, "boxes is 'x'"),
         ({"boxes": {"nan": [10, 20, 50, 60]}}, "boxes is"),
         ({"boxes": {"1": [10, 20, 50, 60], "1.0": None}}, "this time is there twice"),
@@ -381,7 +384,19 @@ def test_pictures_have_the_seconds_that_the_record_says(folder, tmp_path, times)
         ({"span_seconds": None}, "stvg: query, span_seconds, boxes"),
         ({"answer": "a", "caption": "b"}, "caption is 'b': answer says the same"),
         ({"answer": "a"}, "fits no task"),
-        ({"box": BOX}, "fits no task"),
+        (
+            {"box": BOX},
+            "fits no task. Write box: [left, top, right, bottom] in pixels, of a clip boxes: {second: box}.",
+        ),
+        (
+            {"query": None, "span_seconds": None, "boxes": None, "caption": "a", "timestamp": [1, 3]},
+            "timestamp is [1, 3]: no key of that name is read. Write it as span_seconds: [start, end] in seconds. Or "
+            "give task: video_captioning, if it is none.",
+        ),
+        (
+            {"query": None, "span_seconds": None, "boxes": None, "answer": "a", "Question": "b"},
+            "Question is 'b': no key of that name is read. Write it as query",
+        ),
         ({"task": "tvgg"}, "task is 'tvgg': choose one of"),
         ({"task": ["tvg"]}, "task is ['tvg']"),
         ({"task": "rec"}, "task is 'rec': it is about images, but video is given"),
@@ -390,6 +405,10 @@ def test_pictures_have_the_seconds_that_the_record_says(folder, tmp_path, times)
         ({"task": "elc", "caption": "a", "start_seconds": "x"}, "start_seconds is ['x']"),
         ({"image": "a.jpg"}, "the record has video and image"),
         ({"video": None}, "neither video nor image"),
+        (
+            {"video": None, "path": "a.mp4"},
+            "give the path of one. Write path as video, or image: the path of the file.",
+        ),
         ({"video": "../a.mp4"}, "outside of"),
         ({"video": "b.mp4"}, "does not exist"),
         ({"video": "a.jpg"}, "this is an image"),
@@ -461,3 +480,10 @@ def test_a_file_whose_keys_are_those_of_others_is_told_how_to_write_them(folder)
     (record,) = read_all(folder, {"video": "a.mp4", "question": "it", "start": 1, "end": 2}, name="keys.jsonl")
     assert guess_format(folder / "keys.jsonl") == "user_jsonl"
     assert "fits no task. Write question as query: what is asked. Write start, end as span_seconds" in record.detail
+
+
+def test_keys_of_others_are_left_alone_where_the_record_says_it_or_names_its_task(folder):
+    said = {"video": "a.mp4", "query": "it", "span_seconds": [1, 3], "text": "b", "time": "noon"}
+    image = {"image": "a.jpg", "query": "it", "box": BOX, "time": "noon", "bounding_box": [0, 0, 1, 1]}
+    named = {"video": "a.mp4", "caption": "it", "time": "noon", "task": "video_captioning"}
+    assert [sample.task for sample in read_all(folder, said, image, named)] == ["tvg", "rec", "video_captioning"]

@@ -47,6 +47,8 @@ def test_a_record_is_found_by_number_and_by_id():
         with pytest.raises(InputError, match="the record is") as found:
             find_record(records, wrong)
         assert found.value.field == "record"
+    with pytest.raises(InputError, match="there is no record to show"):
+        find_record([], "0")
 
 
 def test_a_check_shows_each_fault_with_an_example(tmp_path):

@@ -10,7 +10,7 @@ from ...utils.regular_files import check_regular_file
 from ..skips import RecordError
 from .cvat_video import read_xml
 from .json_files import LINE_SUFFIXES, JsonRecords, load_json
-from .tables import read_columns
+from .tables import TABLE_SUFFIXES, read_columns
 
 _PICKLE_ENDINGS = (".p", ".pkl", ".pickle")
 _PICKLE_STARTS = (b"\x80", b"(lp", b"(dp")
@@ -38,7 +38,7 @@ def read_first_record(path: Path) -> Mapping[str, Any]:
         if ending == ".xml":
             root = read_xml(path)
             return {"xml": [root.tag, *dict.fromkeys(part.tag for part in root)]}
-        if ending == ".csv":
+        if ending in TABLE_SUFFIXES:
             return {"columns": read_columns(path)}
         with open(path, "rb") as file:
             head = file.read(4096).removeprefix(_BYTE_ORDER_MARK).lstrip()
@@ -53,8 +53,11 @@ def read_first_record(path: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}. Fix its path.") from error
     except RecordError as error:
+        lines = " A line is one whole record, as json.dumps writes it; a table is named .csv."
         raise InputError(
-            f"the format of {path} cannot be told, as its first record cannot be read: {error} Or give format=..."
+            f"the format of {path} cannot be told, as its first record cannot be read: {error}"
+            f"{lines if ending in LINE_SUFFIXES else ''} Or give format=...",
+            field="format",
         ) from error
     return first if isinstance(first, Mapping) else {}
 

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from itertools import chain
 from pathlib import Path
@@ -29,7 +29,7 @@ from .st_align import StAlignReader
 from .st_align_benchmark import StAlignBenchmarkReader
 from .tacos import TacosReader
 from .user_csv import UserCsvReader
-from .user_jsonl import HINTS, UserJsonlReader
+from .user_jsonl import HINTS, MEDIA_HINTS, UserJsonlReader, describe_slips
 from .video_r1 import VideoR1Reader
 from .vidstg import VidStgReader
 from .vue_stg import VueStgReader
@@ -220,7 +220,7 @@ _FORMATS = (
             {"video", "image"} & first.keys()
             and {"caption", *HINTS, *chain(*(task.record_fields for task in TASKS.values()))} & first.keys()
         ),
-        keys=("video", "image", "query", "answer", "caption", "span_seconds", "box", "boxes"),
+        keys=("video", "image", "query", "answer", "caption", "span_seconds", "box", "boxes", *HINTS, *MEDIA_HINTS),
     ),
     Format(
         "coco",
@@ -331,7 +331,7 @@ def guess_format(path: str | Path) -> str:
             return format.name
     if path.is_dir():
         return "canonical"
-    raise InputError(f"the format of {path} cannot be told; {_describe_unknown(first)}")
+    raise InputError(f"the format of {path} cannot be told; {_describe_unknown(first)}", field="format")
 
 
 def _describe_unknown(first: Mapping[str, Any]) -> str:
@@ -352,9 +352,24 @@ def _describe_unknown(first: Mapping[str, Any]) -> str:
     nearest = max(FORMATS.values(), key=lambda format: len(keys.intersection(format.keys)))
     missing = [key for key in nearest.keys if key not in keys]
     hint = ""
-    if len(missing) < len(nearest.keys):
+    if "columns" in first or nearest.reader is UserJsonlReader:
+        hint = _describe_own(first.get("columns") or keys, "user_csv" if "columns" in first else "user_jsonl")
+    elif len(missing) < len(nearest.keys):
         hint = f" The nearest is {nearest.name} ({nearest.description}), without {', '.join(missing) or 'nothing'}."
     return f"{seen}{hint} {choice}"
+
+
+def _describe_own(keys: Collection[str], name: str) -> str:
+    """Say what records of one's own need that these have not."""
+    need = "video or image, the path of its file"
+    if {"video", "image"} & set(keys):
+        need = "what is asked or true, such as query and span_seconds"
+    table = " A table's first line names its columns, parted by commas, semicolons or tabs."
+    has_known = not set(map(str.lower, keys)).isdisjoint(FORMATS["user_jsonl"].keys)
+    return (
+        f" If it is your own ({name}), each record needs {need}.{describe_slips(keys)}"
+        f"{table if name == 'user_csv' and not has_known else ''}"
+    )
 
 
 __all__ = ["FORMATS", "Format", "guess_format", "list_options", "open_reader"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...processing.media_llava_st import InputError
 
+TABLE_SUFFIXES = (".csv", ".tsv")
 _DELIMITERS = (",", ";", "\t")
 
 
@@ -74,4 +75,4 @@ def _find_encoding(path: str | Path) -> str:
         return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
-__all__ = ["read_columns", "read_csv", "read_lines"]
+__all__ = ["TABLE_SUFFIXES", "read_columns", "read_csv", "read_lines"]

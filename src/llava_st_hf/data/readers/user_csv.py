@@ -13,6 +13,7 @@ from .user_jsonl import UserJsonlReader
 
 # Between two times; any other one is the sign of a time before 0.
 _HYPHEN = re.compile(r"(?<=[\d.])-|\s-\s")
+_NUM_NUMBERS = {"span_seconds": 2, "box": 4}
 
 
 @dataclass(eq=False)
@@ -52,7 +53,10 @@ def _read_cell(name: str, cell: str) -> Any:
             return json.loads(cell)
         except (ValueError, RecursionError) as error:
             raise make_error(name, cell, f"it is no JSON: {error}") from error
-    return (_HYPHEN.sub(" ", cell) if name == "span_seconds" else cell).replace(",", " ").replace(";", " ").split()
+    parts = (_HYPHEN.sub(" ", cell) if name == "span_seconds" else cell).replace(",", " ").replace(";", " ").split()
+    if "," in cell and len(parts) > _NUM_NUMBERS.get(name, len(parts)):
+        raise make_error(name, cell, "write decimals with a point, a span as 1.0-2.5 and a box as 10 20 50.5 80")
+    return parts
 
 
 __all__ = ["UserCsvReader"]

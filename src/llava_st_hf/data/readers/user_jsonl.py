@@ -1,7 +1,7 @@
 """A user's own annotations: JSONL with seconds of the file and pixels of the displayed frame."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -30,6 +30,10 @@ HINTS = {
     **dict.fromkeys(("bbox", "bboxes", "bounding_box", "xywh", "xyxy"), _BOX_HINT),
     **dict.fromkeys(("question", "sentence", "text", "prompt", "expression", "phrase"), "query: what is asked"),
 }
+MEDIA_HINTS = dict.fromkeys(
+    ("file", "filename", "file_name", "path", "media", "clip", "vid", "video_path", "video_file", "img", "image_path"),
+    "video, or image: the path of the file",
+)
 # How much a key has to look like one of these to be taken for a slip: `bbox` does, `boxer` does not.
 _MIN_LIKENESS = 0.85
 
@@ -141,7 +145,8 @@ class UserJsonlReader(FileReader):
             raise RecordError(
                 "invalid_field",
                 missing[0],
-                f"{' and '.join(missing)} missing: task {name!r} needs {', '.join(task.record_fields)}.{_hint(raw)}",
+                f"{' and '.join(missing)} missing: task {name!r} needs {', '.join(task.record_fields)}."
+                f"{describe_slips(raw)}",
             )
         return task
 
@@ -167,10 +172,24 @@ def _guess_task(raw: Mapping[str, Any], media_type: str, fields: Mapping[str, An
         raise RecordError(
             "invalid_field",
             "task",
-            f"{media_type} with {', '.join(names) or 'nothing else'} fits no task.{_hint(raw)} Give task, or the "
-            f"fields of one of these: {options}.",
+            f"{media_type} with {', '.join(names) or 'nothing else'} fits no task.{describe_slips(raw)}"
+            f"{_hint_at_boxes(media_type, fields)} Give task, or the fields of one of these: {options}.",
         )
-    return min(found, key=lambda pair: pair[0])[1]
+    task = min(found, key=lambda pair: pair[0])[1]
+    # What stands under a key of others, and is said nowhere else, would be lost in silence.
+    said = {*fields, *(("box",) if "boxes" in fields else ()), *(("span_seconds",) if media_type == "image" else ())}
+    for key in raw:
+        hint = HINTS.get(str(key).lower())
+        if hint is not None and raw[key] is not None and hint.partition(":")[0] not in said:
+            fix = f"no key of that name is read. Write it as {hint}. Or give task: {task.name}, if it is none"
+            raise make_error(str(key), raw[key], fix)
+    return task
+
+
+def _hint_at_boxes(media_type: str, fields: Mapping[str, Any]) -> str:
+    """Say which of `box` and `boxes` a medium has."""
+    is_other = ("box" in fields) if media_type == "video" else ("boxes" in fields)
+    return f" Write {_BOX_HINT}." if is_other else ""
 
 
 def _read_times(raw: Mapping[str, Any], media: Sequence[Media]) -> dict[str, Any]:
@@ -206,16 +225,18 @@ def _get_media_type(raw: Mapping[str, Any]) -> str:
         raise RecordError(
             "invalid_field" if given else "missing_media",
             "video",
-            f"the record has {' and '.join(given) or 'neither video nor image'}: give the path of one.",
+            f"the record has {' and '.join(given) or 'neither video nor image'}: give the path of one."
+            f"{'' if given else describe_slips([key for key in raw if raw[key] is not None])}",
         )
     return given[0]
 
 
-def _hint(raw: Mapping[str, Any]) -> str:
+def describe_slips(keys: Collection[Any]) -> str:
     """Say how what stands under the keys of others is to be written."""
+    known = HINTS if {"video", "image"} & set(keys) else {**HINTS, **MEDIA_HINTS}
     hints: dict[str, list[str]] = {}
-    for key in raw:
-        if hint := HINTS.get(str(key).lower()):
+    for key in keys:
+        if hint := known.get(str(key).lower()):
             hints.setdefault(hint, []).append(str(key))
     return "".join(f" Write {', '.join(keys)} as {hint}." for hint, keys in hints.items())
 
@@ -270,4 +291,4 @@ def _read_tube(given: Any, kind: Mapping[str, str]) -> AnnotatedTube:
     return AnnotatedTube(boxes)
 
 
-__all__ = ["UserJsonlReader"]
+__all__ = ["HINTS", "MEDIA_HINTS", "UserJsonlReader", "describe_slips"]

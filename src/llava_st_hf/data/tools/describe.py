@@ -28,6 +28,8 @@ def find_record(records: Records, name: str, progress: Callable[[int], None] | N
     Raises:
         `InputError`: If there is no such record.
     """
+    if not len(records):
+        raise InputError("there is no record to show: the file holds none.")
     if name.isascii() and name.isdigit():
         if int(name) >= len(records):
             raise InputError(f"the record is {name}: there are the records 0 to {len(records) - 1}.", field="record")
