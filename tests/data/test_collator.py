@@ -257,7 +257,7 @@ def make_bad_samples(folder, clip, picture) -> dict[str, tuple[str, str, Sample]
         "behind the end": ("empty_media", "frame_range (50, 60)", video(clip, frame_range=(50, 60))),
         "huge picture": (
             "oversized_media",
-            "20000x8000",
+            "20000 x 8000",
             make_sample(Media(content=huge.getvalue()), media_type="image"),
         ),
         "address": ("network_media", "download it", video("https://example.org/a.mp4")),

@@ -179,6 +179,10 @@ EXCEPTIONS: dict[str, Skips | Fails | Adapts] = {
         "a clip as a list of the paths of its pictures may be sampled here: only the chosen ones are opened. The "
         "expected numbers of frames, which come before, hold",
     ),
+    "LlavaSTProcessorTest::test_chat_template_save_loading": Fails(
+        "is not that of LLaVA-ST, and a template is a program",
+        "a template of a checkpoint that is not ours is run only when the caller says so",
+    ),
     "LlavaSTProcessorTest::test_if_input_has_mismatching_tokens_and_mm_data": Fails(
         "all prompts together has 3 <image> placeholders but 4 images given",
         "it is the ValueError that the test wants, with a message that says what to do",

@@ -183,12 +183,14 @@ def pickle_under_another_name(folder):
 
 
 def pickles_in_the_index(folder):
+    (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text(
         json.dumps({"weight_map": {"lm_head.weight": "pytorch_model-00001-of-00001.bin"}})
     )
 
 
 def outside_the_folder(folder):
+    (folder / "model.safetensors").rename(folder.parent / "model.safetensors")
     (folder / "model.safetensors.index.json").write_text(
         json.dumps({"weight_map": {"lm_head.weight": "../model.safetensors"}})
     )

@@ -15,7 +15,7 @@ from llava_st_hf import GroundingResult, InputError
 from llava_st_hf.checkpoints.reading import read_config
 from llava_st_hf.data.readers.registry import guess_format, open_reader
 from llava_st_hf.data.skips import check_report
-from llava_st_hf.evaluation.report import format_report
+from llava_st_hf.evaluation.reports.document import Table, Text, write_html, write_markdown
 from llava_st_hf.hub.cards import SourceFacts, render_dataset_card, render_model_card
 from llava_st_hf.processing.grounding_results_llava_st import Caption
 from llava_st_hf.processing.image_loading_llava_st import guess_media_type, open_image
@@ -156,16 +156,10 @@ def test_markup_of_others_is_text_in_pages_cards_and_reports():
             {"video": 1},
         ).split("---", 2)[2],
     ]
-    found = {"items": 1, "metrics": {"m": 0.5}, "baseline": None, "headline": ["m"], "failures": {MARKDOWN: 1}}
-    metrics = {
-        "tasks": {MARKDOWN: found},
-        "unusable": [{"id": MARKDOWN, "reason": MARKDOWN, "detail": MARKDOWN}],
-        "settings": {"model": MARKDOWN, "benchmark": MARKDOWN, "protocol": "default"},
-        "command": MARKDOWN,
-        "device": MARKDOWN,
-        "versions": {},
-    }
-    cards.append(format_report(metrics))
+    blocks = [Text(MARKDOWN), Table((MARKDOWN,), [(MARKDOWN,)])]
+    cards.append(write_markdown(MARKDOWN, blocks))
+    report = write_html(HTML, [Text(HTML), Table((HTML,), [(HTML,)])])
+    assert "<script>" not in report and "<img src=x" not in report
     for card in cards:
         outside_code = "\n".join(part for part in card.split("````")[::2])
         for line in outside_code.splitlines():

@@ -4,7 +4,6 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -265,38 +264,6 @@ def test_each_checkpoint_loads_with_its_processor(checkpoint, samples, tmp_path,
         assert torch.equal(LlavaSTForConditionalGeneration.from_pretrained(folder).eval()(**batch).logits, expected)
         torch.testing.assert_close(load_model(folder).eval()(**batch).logits, expected, atol=1e-5, rtol=1e-5)
     assert labels.shape == batch["input_ids"].shape
-
-
-class HubStandIn:
-    """Takes what is uploaded to a repository: the message, and the weights that were there."""
-
-    def __init__(self):
-        self.uploads: list[tuple[str, bytes]] = []
-
-    def create_repo(self, name: str, **options) -> SimpleNamespace:
-        assert name == "me/mine"
-        return SimpleNamespace(repo_id=name)
-
-    def upload_folder(self, repo_id: str, folder_path: str, commit_message: str, **options) -> SimpleNamespace:
-        assert repo_id == "me/mine"
-        self.uploads.append((commit_message, (Path(folder_path) / "model.safetensors").read_bytes()))
-        return SimpleNamespace(done=lambda: True, result=lambda: None)
-
-
-def test_each_save_is_pushed_when_it_is_whole(checkpoint, samples, tmp_path, monkeypatch):
-    hub = HubStandIn()
-    monkeypatch.setattr("transformers.trainer.hf_api", lambda: hub)
-    saving = {"save_strategy": "steps", "save_steps": 1, "push_to_hub": True, "hub_model_id": "me/mine"}
-    trainer = make_trainer(checkpoint, tmp_path, samples, max_steps=2, **saving)
-    trainer.train()
-    trainer.save_model()
-    steps = [(tmp_path / f"checkpoint-{step}" / "model.safetensors").read_bytes() for step in (1, 2)]
-    assert steps[0] != steps[1]
-    assert hub.uploads == [
-        ("Training in progress, step 1", steps[0]),
-        ("Training in progress, step 2", steps[1]),
-        ("Model save", steps[1]),
-    ]
 
 
 @pytest.mark.parametrize("stage", ["weights", "optimizer", "state"])

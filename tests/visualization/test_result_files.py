@@ -91,7 +91,8 @@ def test_it_is_shown_as_a_picture_or_in_a_notebook(result, monkeypatch):
 
 def test_without_the_package_the_rest_works(result, monkeypatch):
     """As where the class came as remote code."""
-    monkeypatch.setitem(sys.modules, "llava_st_hf", None)
+    for name in ("llava_st_hf", "llava_st_hf.visualization"):
+        monkeypatch.setitem(sys.modules, name, None)
     assert result._repr_html_() is None
     for act in (result.show, lambda: result.save("answer.json")):
         with pytest.raises(ImportError, match="pip install llava-st-hf"):
