@@ -54,7 +54,8 @@ def test_a_record_whose_truth_cannot_be_scored_counts_and_is_listed(make_model, 
     records = make_records("tvg", "tvg")
     truths = [record.messages[-1]["content"] for record in records]
     records[1] = replace(records[1], messages=(records[1].messages[0], {"role": "assistant", "content": "never"}))
-    metrics = evaluate(make_model(truths), processor, HeldOutRecords(records, 5), output_dir, quiet=True)
+    benchmark = HeldOutRecords(records, 5)
+    metrics = evaluate(make_model(truths, benchmark=benchmark), processor, benchmark, output_dir, quiet=True)
     found = metrics["tasks"]["tvg"]
     assert found["metrics"]["m_tIoU"] == pytest.approx(0.5, abs=0.01)
     assert (found["items"], found["failures"], found["baseline"]) == (2, {"invalid_field": 1}, None)
