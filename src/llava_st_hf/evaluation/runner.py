@@ -173,7 +173,7 @@ class _Runner:
         self.benchmark = benchmark
         self.answerer = answerer
         self.memory = memory
-        self.protocol = get_protocol(protocol)
+        self.protocol = get_protocol(protocol).for_benchmark(benchmark.annotations)
         benchmark.check_protocol(self.protocol)
         self.vocabulary = answerer.processor.coordinates
         self._baselines: dict[str, BlindBaseline | None] = {}

@@ -23,6 +23,7 @@ class Benchmark(ABC):
     Attributes:
         name (`str`): Name on the command line and in reports.
         protocols (`tuple[str, ...]`): Names of the protocols that apply, by default our own alone.
+        annotations (`str`): Format of its annotations, see `Protocol.for_benchmark`; none by default.
 
     Example:
 
@@ -35,6 +36,7 @@ class Benchmark(ABC):
 
     name: str
     protocols: tuple[str, ...] = ("default",)
+    annotations: str = ""
 
     @abstractmethod
     def __len__(self) -> int:
