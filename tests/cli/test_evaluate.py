@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import typing
 
 import pytest
@@ -225,6 +226,37 @@ def test_two_processes_give_what_one_gives(checkpoint, tmp_path):
     predictions = []
     for name in ("one", "two"):
         lines = (tmp_path / name / "predictions.jsonl").read_text().splitlines()
-        predictions.append([{**json.loads(line), "seconds": None} for line in lines])
+        predictions.append([{**json.loads(line), "seconds": None, "peak_bytes": None} for line in lines])
     assert predictions[0] == predictions[1]
     assert not list((tmp_path / "two").glob("predictions.rank*"))
+
+
+@pytest.mark.slow
+def test_killed_three_times_every_item_is_answered_once(checkpoint, tmp_path):
+    """SIGKILL at moments that differ; the file is that of a run without a stop, but for time and memory."""
+    arguments = ["evaluate", "--model", str(checkpoint), "--num-clips", "24", "--tasks", "rec", "tr", "tvg"]
+    arguments += ["--max-new-tokens", "16", "--device", "cpu", "--batch-size", "4", "--output-dir"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "llava_st_cli", *arguments]
+    subprocess.run([*command, str(tmp_path / "whole")], env=environment, check=True, capture_output=True, timeout=300)
+    file, counts = tmp_path / "killed" / "predictions.jsonl", []
+    for target in (1, 20, 45):  # lines
+        process = subprocess.Popen(
+            [*command, str(tmp_path / "killed")],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while process.poll() is None and (not file.exists() or file.read_bytes().count(b"\n") < target):
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        counts.append(file.read_bytes().count(b"\n"))
+    assert 1 <= counts[0] < 72 and counts[-1] < 72  # stopped in the middle
+    subprocess.run([*command, str(tmp_path / "killed")], env=environment, check=True, capture_output=True, timeout=300)
+    found = []
+    for name in ("whole", "killed"):
+        lines = (tmp_path / name / "predictions.jsonl").read_text().splitlines()
+        found.append([{**json.loads(line), "seconds": None, "peak_bytes": None} for line in lines])
+    assert found[0] == found[1]
+    assert len({line["id"] for line in found[1]}) == len(found[1]) == 72
