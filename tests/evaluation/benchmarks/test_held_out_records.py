@@ -19,7 +19,7 @@ def make_records(*tasks: str) -> list[Sample]:
 
 
 def test_the_first_records_of_each_task_that_can_be_scored_are_asked_once():
-    records = make_records("dvc", "tvg", "rec", "tvg", "tvg", "rec")
+    records = make_records("video_captioning", "tvg", "rec", "tvg", "tvg", "rec")
     gone = SkippedRecord("x", "mine", "missing_media", "media is 'x': fix it.")
     records = [records[0], gone, records[1], *records[1:]]
     benchmark = HeldOutRecords(records, 2)
@@ -41,7 +41,7 @@ def test_settings_tell_other_records_from_the_same():
 def test_no_record_that_can_be_scored_is_refused_with_the_reason():
     gone = SkippedRecord("x", "mine", "missing_media", "media is 'x', which does not exist")
     for records, message in (
-        (make_records("dvc"), "none of the 1 records has a task that can be scored: give some of tvg, "),
+        (make_records("video_captioning"), "none of the 1 records has a task that can be scored: give some of tvg, "),
         ([gone, gone], "2 of 2 records cannot be read, .*; the first: media is 'x', which does not exist"),
     ):
         with pytest.raises(InputError, match=message):
