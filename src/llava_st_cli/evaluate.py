@@ -1,18 +1,24 @@
 """`llava-st evaluate`: what a model reaches on a benchmark, and what the answers of any system are worth."""
 
+import sys
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .options import MODEL_HELP, MaxNewTokens, ModelChoice, Quiet, argument, expand_dataclasses, flag, option
+from .options import MaxNewTokens, ModelChoice, Quiet, argument, expand_dataclasses, flag, option
 from .running import Command, CommandError, show, silence_transformers
 
+if TYPE_CHECKING:
+    from llava_st_hf import SpatialTemporalGroundingPipeline
+    from llava_st_hf.evaluation.benchmarks.annotation_file import Source
+    from llava_st_hf.evaluation.runner import Processes
+
 app = typer.Typer()
+_SHAPES, _SHIPPED = "st-shapes", "llava-st-tiny-shapes"
 BenchmarkName = Annotated[
-    str, argument("BENCHMARK", "st-shapes: generated clips of shapes; or, for answers in a file, annotations")
+    str, argument("BENCHMARK", "a name that --list shows, or a file of annotations in any format that is read")
 ]
 ProtocolName = Annotated[
     Literal["default", "reference", "community", "vue"],
@@ -27,10 +33,48 @@ class EvaluateCommand(Command):
 
 
 @dataclass(frozen=True)
-class NamedModel(ModelChoice):
-    """A model that has to be named, unless answers are in a file."""
+class ShapesChoice:
+    """Which clips of ST-Shapes are drawn; of no other benchmark."""
 
-    model: Annotated[str | None, option("ID_OR_DIR", MODEL_HELP)] = None
+    num_clips: Annotated[int | None, option("N", "items of each task, of st-shapes (500)")] = None
+    seed: Annotated[
+        int | None, option("N", "of st-shapes: seed of the clips; smaller ones than 1000000 train (1000000)")
+    ] = None
+    difficulty: Annotated[Literal["easy", "standard"] | None, option(None, "of st-shapes (standard)")] = None
+
+    def list_given(self, benchmark: str) -> dict[str, Any]:
+        """Return what is given; where it cannot act it is refused."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        if given and benchmark != _SHAPES:
+            name, value = next(iter(given.items()))
+            flag_name = f"--{name.replace('_', '-')}"
+            raise CommandError(f"{flag_name} is {value}: only clips of {_SHAPES} are drawn, leave it out.")
+        return given
+
+
+@dataclass(frozen=True)
+class DataChoice:
+    """Where the files of a benchmark are, and how they are read."""
+
+    data: Annotated[
+        Path | None, option("DIR", "folder of the media, and of a benchmark of --list that of its annotations")
+    ] = None
+    annotations_format: Annotated[
+        str | None, option("FORMAT", "format of BENCHMARK, where that is a file of annotations (told from it)")
+    ] = None
+    vidor_folder: Annotated[Path | None, option("DIR", "annotations of VidOR, for the boxes of VidSTG")] = None
+    task: Annotated[str | None, option("TASK", "of the annotations, where the format leaves a choice")] = None
+
+    def find_source(self, benchmark: str) -> "Source | None":
+        """Find the annotations; `None` for clips that are drawn, for which nothing of this can act."""
+        if benchmark != _SHAPES:
+            from llava_st_hf.evaluation.benchmarks.annotation_file import find_source
+
+            return find_source(benchmark, self.data, self.annotations_format, self.task, self.vidor_folder)
+        for name, value in vars(self).items():
+            if value is not None:
+                raise CommandError(f"--{name.replace('_', '-')} is {value}: {_SHAPES} has no files, leave it out.")
+        return None
 
 
 @dataclass(frozen=True)
@@ -49,34 +93,26 @@ class AnswerFile:
     ] = None
     time_unit: Annotated[Literal["seconds", "fraction"], option(None, "of their times")] = "seconds"
     box_form: Annotated[Literal["xyxy", "xywh"], option(None, "order of the numbers of a box")] = "xyxy"
-    annotations_format: Annotated[
-        str | None, option("FORMAT", "format of BENCHMARK, where that is a file of annotations (told from it)")
-    ] = None
-    vidor_folder: Annotated[Path | None, option("DIR", "annotations of VidOR, for the boxes of VidSTG")] = None
-    task: Annotated[str | None, option("TASK", "of the annotations, where the format leaves a choice")] = None
 
-    def replace_model(self, model: str | None, benchmark: str) -> bool:
+    def replace_model(self, model: str | None) -> bool:
         """Return whether answers are scored, and not a model; what does not go together is refused."""
         if sum(each is not None for each in (model, self.predictions, self.audit)) > 1:
             raise CommandError("--model, --predictions and --audit exclude each other: give one of them.")
-        if self.predictions or self.audit:
-            return True
-        if benchmark != "st-shapes":
-            raise CommandError(f"BENCHMARK is {benchmark}: a model is asked about st-shapes; or give --predictions.")
-        if model is None:
-            raise CommandError("--model is missing: give a checkpoint, or answers with --predictions.")
-        return False
+        return self.predictions is not None or self.audit is not None
 
-    def score(self, benchmark: str, protocol: str) -> None:
+    def score(self, source: "Source | None", shapes: dict[str, Any], protocol: str) -> None:
         """Print what the answers are worth."""
         from llava_st_hf.evaluation.audit import audit_predictions
+        from llava_st_hf.evaluation.benchmarks.st_shapes import StShapes
         from llava_st_hf.evaluation.predictions import read_predictions
         from llava_st_hf.evaluation.protocols import get_protocol
         from llava_st_hf.evaluation.scoring import describe_problems, format_scores, score_predictions
-        from llava_st_hf.evaluation.truths import read_truths
+        from llava_st_hf.evaluation.truths import draw_truths, read_truths
 
-        options = {} if self.vidor_folder is None else {"vidor_folder": self.vidor_folder}
-        truths = read_truths(benchmark, self.annotations_format, self.task, **options)
+        if source is None:
+            truths = draw_truths(StShapes(**shapes))
+        else:
+            truths = read_truths(source.path, source.format, source.task, source.part, **source.options)
         predictions = read_predictions(
             self.predictions or self.audit,
             truths.items,
@@ -95,76 +131,139 @@ class AnswerFile:
         show(format_scores(lines, scorer, truths, predictions))
 
 
+@dataclass(frozen=True)
+class Asking:
+    """How a model is asked, and where its answers go."""
+
+    tasks: Annotated[list[str] | None, option("TASK ...", "some of those of the benchmark (all)")] = None
+    constrained: Annotated[
+        bool, flag("--constrained", "let answers keep to the grammar of their task; none fails to parse")
+    ] = False
+    batch_size: Annotated[int | None, option("N", "questions asked at a time (by the size of the clips)")] = None
+    max_memory: Annotated[
+        str | None, option("SIZE", "such as 16GB: where it is not enough, half as many are asked at a time")
+    ] = None
+    max_new_tokens: MaxNewTokens = 1024
+    output_dir: Annotated[
+        Path | None, option("DIR", "folder for predictions and report (evaluation_output/BENCHMARK/MODEL)")
+    ] = None
+    quiet: Quiet = False
+
+    def ask(
+        self,
+        benchmark: str,
+        model: ModelChoice,
+        source: "Source | None",
+        drawn: dict[str, Any],
+        protocol: str,
+        command: list[str],
+    ) -> None:
+        """Ask a model, and print what its answers are worth."""
+        from llava_st_hf.evaluation.benchmarks.annotation_file import open_benchmark
+        from llava_st_hf.evaluation.benchmarks.st_shapes import StShapes
+        from llava_st_hf.evaluation.protocols import PROTOCOLS
+        from llava_st_hf.evaluation.report import format_metrics_table
+        from llava_st_hf.evaluation.runner import Processes
+        from llava_st_hf.evaluation.runner import evaluate as run_evaluation
+        from llava_st_hf.utils.public_names import write_public_command
+
+        # What can be wrong without the model is found before it is loaded.
+        if source is None:
+            items = StShapes(tasks=self.tasks or StShapes.list_tasks(protocol), **drawn)
+        else:
+            items = open_benchmark(source, self.tasks)
+        items.check_protocol(PROTOCOLS[protocol])
+        processes = Processes.from_environment()
+        absent = "" if source is None else items.describe()
+        if processes.rank == 0:
+            _say_first(absent, model)
+        if self.quiet:
+            silence_transformers()
+        ground = _load(model, processes)
+        # At the model's own resolution: no frame is resized or left out.
+        clips = ground.processor.video_processor
+        items = items.fit(clips.num_frames, clips.size["height"])
+        name = _SHIPPED if model.model is None else model.model
+        folder = Path(name).resolve() if Path(name).is_dir() else Path(name)
+        title = benchmark if source is None else source.name
+        metrics = run_evaluation(
+            ground.model,
+            ground.processor,
+            items,
+            self.output_dir or Path("evaluation_output") / title / folder.name,
+            model_name=model.model,
+            protocol=protocol,
+            constrained=self.constrained,
+            batch_size=self.batch_size,
+            max_memory=self.max_memory,
+            max_new_tokens=self.max_new_tokens,
+            quiet=self.quiet,
+            command=write_public_command(command),
+            processes=processes,
+        )
+        if metrics is not None:
+            title = absent.partition(":\n")[0] + "\n\n" if absent.startswith("PARTIAL") else ""
+            show(title + format_metrics_table(metrics))
+
+
+def _say_first(absent: str, model: ModelChoice) -> None:
+    if absent:
+        print(absent, file=sys.stderr)
+    if model.model is None:
+        print("without --model the small one that ships answers, which knows shapes only", file=sys.stderr)
+
+
+def _load(model: ModelChoice, processes: "Processes") -> "SpatialTemporalGroundingPipeline":
+    """Load a model, of several processes each onto a GPU of its own."""
+    import torch
+
+    if model.device is None and processes.count > 1 and torch.cuda.is_available():
+        model = replace(model, device=f"cuda:{processes.local_rank}")
+    return model.load()
+
+
+def list_all(is_asked: bool) -> None:
+    """Print the benchmarks and end."""
+    if is_asked:
+        from llava_st_hf.evaluation.benchmarks.catalogue import list_benchmarks
+
+        show(list_benchmarks())
+        raise typer.Exit
+
+
 @app.command(cls=EvaluateCommand)
 @expand_dataclasses
 def evaluate(
     ctx: typer.Context,
-    benchmark: BenchmarkName,
-    model: NamedModel,
+    model: ModelChoice,
     answers: AnswerFile,
-    num_clips: Annotated[int, option("N", "items of each task")] = 500,
-    tasks: Annotated[list[str] | None, option("TASK ...", "some of those of the benchmark (all)")] = None,
-    seed: Annotated[int, option("N", "seed of the clips; smaller ones than 1000000 train")] = 1_000_000,
-    difficulty: Annotated[Literal["easy", "standard"], option(None, "of the clips")] = "standard",
-    protocol: ProtocolName = "default",
-    constrained: Annotated[
-        bool, flag("--constrained", "let answers keep to the grammar of their task; none fails to parse")
+    files: DataChoice,
+    shapes: ShapesChoice,
+    asking: Asking,
+    benchmark: BenchmarkName = _SHAPES,
+    list_them: Annotated[
+        bool, typer.Option("--list", callback=list_all, is_eager=True, help="show all benchmarks and end")
     ] = False,
-    batch_size: Annotated[int, option("N", "questions asked at a time")] = 8,
-    max_new_tokens: MaxNewTokens = 1024,
-    output_dir: Annotated[
-        Path | None, option("DIR", "folder for predictions and report (evaluation_output/BENCHMARK/MODEL)")
-    ] = None,
-    quiet: Quiet = False,
+    protocol: ProtocolName = "default",
 ) -> None:
     """
     Measure a model on a benchmark.
 
     It is asked all questions, greedily, and what its answers are worth is reported. Predictions are written as they
     come: stopped at any moment and started again, it goes on where it was. Under `torchrun` or `accelerate launch` the
-    processes share the work.
+    processes share the work. Items whose media are absent are listed first, and are in no metric.
 
     With --predictions or --audit no model is asked: the answers of a file are scored against annotations, whose media
     need not be there.
+
+    \b
+    examples:
+      llava-st evaluate --num-clips 50
+      llava-st evaluate hc-stvg-v2 --data hcstvg --model CHECKPOINT --protocol community
+      llava-st evaluate mine.jsonl --data clips --model CHECKPOINT
     """
-    if answers.replace_model(model.model, benchmark):
-        answers.score(benchmark, protocol)
+    drawn, source = shapes.list_given(benchmark), files.find_source(benchmark)
+    if answers.replace_model(model.model):
+        answers.score(source, drawn, protocol)
         return
-    import torch
-
-    from llava_st_hf.evaluation.benchmarks.st_shapes import DEFAULT_NUM_FRAMES, StShapes
-    from llava_st_hf.evaluation.protocols import PROTOCOLS
-    from llava_st_hf.evaluation.report import format_metrics_table
-    from llava_st_hf.evaluation.runner import Processes
-    from llava_st_hf.evaluation.runner import evaluate as run_evaluation
-    from llava_st_hf.utils.public_names import write_public_command
-
-    asked = tasks or StShapes.list_tasks(protocol)
-    make_benchmark = partial(StShapes, num_clips, asked, seed, difficulty=difficulty)
-    # What can be wrong without the model is found before it is loaded.
-    make_benchmark().check_protocol(PROTOCOLS[protocol])
-    if quiet:
-        silence_transformers()
-    processes = Processes.from_environment()
-    if model.device is None and processes.count > 1 and torch.cuda.is_available():
-        model = replace(model, device=f"cuda:{processes.local_rank}")
-    ground = model.load()
-    clips = ground.processor.video_processor
-    folder = Path(model.model).resolve() if Path(model.model).is_dir() else Path(model.model)
-    metrics = run_evaluation(
-        ground.model,
-        ground.processor,
-        # At the model's own resolution: no frame is resized or left out.
-        make_benchmark(num_frames=clips.num_frames or DEFAULT_NUM_FRAMES, size=clips.size["height"]),
-        output_dir or Path("evaluation_output") / benchmark / folder.name,
-        model_name=model.model,
-        protocol=protocol,
-        constrained=constrained,
-        batch_size=batch_size,
-        max_new_tokens=max_new_tokens,
-        quiet=quiet,
-        command=write_public_command(["llava-st", *ctx.obj]),
-        processes=processes,
-    )
-    if metrics is not None:
-        show(format_metrics_table(metrics))
+    asking.ask(benchmark, model, source, drawn, protocol, ["llava-st", *ctx.obj])

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import typing
 
 import pytest
@@ -11,12 +12,13 @@ from truth_files import write_hc_stvg
 
 from llava_st_cli import main
 from llava_st_cli.app import make_program
-from llava_st_cli.evaluate import AnswerFile, evaluate
+from llava_st_cli.evaluate import AnswerFile, ShapesChoice, evaluate
 from llava_st_hf.data.shapes.scenes import DIFFICULTIES
 from llava_st_hf.evaluation.benchmarks import st_shapes
 from llava_st_hf.evaluation.prediction_forms import FORMS
 from llava_st_hf.evaluation.predictions import BOX_UNITS
 from llava_st_hf.evaluation.protocols import PROTOCOLS
+from llava_st_hf.evaluation.truths import draw_truths
 
 
 @pytest.fixture
@@ -135,7 +137,11 @@ def test_audit_of_answers(answers, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("st-shapes",), "--model is missing: give a checkpoint, or answers with --predictions"),
+        (("hc-stvg-v2", "--predictions", "FILE"), "data is missing: hc-stvg-v2 needs a folder with val_v2.json"),
+        (("hc-stvg-v2", "--data", "nowhere"), "which is no folder"),
+        (("HC", "--num-clips", "3"), "--num-clips is 3: only clips of st-shapes are drawn"),
+        (("st-shapes", "--task", "tvg"), "--task is tvg: st-shapes has no files"),
+        (("hcstvg_v2",), "The nearest is hc-stvg-v2"),
         (("HC", "--predictions", "FILE", "--audit", "FILE"), "exclude each other"),
         (("HC", "--predictions", "FILE", "--predictions-format", "qwen"), "unit is missing"),
         (("HC", "--predictions", "nowhere.jsonl"), "cannot be read"),
@@ -151,14 +157,56 @@ def test_answers_that_cannot_be_scored_are_one_line(answers, capsys, arguments, 
 
 
 def test_choices_are_those_of_the_library():
-    parameters = {parameter.name: parameter for parameter in make_program().commands["evaluate"].params}
-    assert parameters["seed"].default == st_shapes.FIRST_EVALUATION_SEED
     hints = typing.get_type_hints(evaluate)
-    answers = typing.get_type_hints(AnswerFile)
+    answers, shapes = typing.get_type_hints(AnswerFile), typing.get_type_hints(ShapesChoice)
     assert sorted(typing.get_args(answers["predictions_format"])) == sorted(FORMS)
     assert sorted(typing.get_args(typing.get_args(answers["unit"])[0])) == sorted(BOX_UNITS)
-    assert sorted(typing.get_args(hints["difficulty"])) == sorted(DIFFICULTIES)
+    assert sorted(typing.get_args(typing.get_args(shapes["difficulty"])[0])) == sorted(DIFFICULTIES)
     assert sorted(typing.get_args(hints["protocol"])) == sorted(PROTOCOLS)
+    flags = {name: each for each in make_program().commands["evaluate"].params for name in each.opts}
+    assert f"({st_shapes.FIRST_EVALUATION_SEED})" in flags["--seed"].help
+
+
+def test_without_a_model_the_one_that_ships_answers(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(st_shapes, "NUM_TRAINING_SAMPLES", 10)
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "--num-clips", "1", "--tasks", "rec", "--quiet"]) == 0
+    captured = capsys.readouterr()
+    assert "| rec  | acc@0.5" in captured.out
+    assert captured.err == "without --model the small one that ships answers, which knows shapes only\n"
+    assert (tmp_path / "evaluation_output/st-shapes/llava-st-tiny-shapes/report.md").exists()
+
+
+def test_all_benchmarks_are_listed(capsys):
+    assert main(["evaluate", "--list"]) == 0
+    out = capsys.readouterr().out
+    for name in ("st-shapes", "st-align-elc", "vidstg-interrogative", "hc-stvg-v1", "vue-stg", "refcoco+-testB"):
+        assert any(line.startswith(f"{name} ") for line in out.splitlines()), name
+
+
+def test_own_records_are_asked_and_what_is_absent_is_said(checkpoint, clip, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    record = {"video": clip.name, "query": "it turns", "span_seconds": [1.0, 2.0]}
+    lines = [{**record, "id": "here"}, {**record, "id": "gone", "video": "gone.mp4"}]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    arguments = ["mine.jsonl", "--data", str(clip.parent), "--model", str(checkpoint), "--max-new-tokens", "16"]
+    assert main(["evaluate", *arguments, "--output-dir", "run", "--quiet"]) == 0
+    captured = capsys.readouterr()
+    expected = "PARTIAL: 1 of 2 items (50.0%) can be asked; the media of 1 are absent and are in no metric"
+    assert captured.out.startswith(expected)
+    assert captured.err.startswith(f"{expected}:\n  gone: video is 'gone.mp4'")
+    assert (tmp_path / "run/report.md").read_text().splitlines()[0].endswith("on mine.jsonl (partial: 1 of 2 items)")
+
+
+def test_answers_about_drawn_clips(tmp_path, capsys):
+    benchmark = st_shapes.StShapes(2, ("rec",))
+    truths = draw_truths(benchmark).items
+    lines = [{"id": name, "boxes": [list(truth.result.boxes[0].xyxy)]} for name, truth in truths.items()]
+    (tmp_path / "answers.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    predictions = ["--predictions", str(tmp_path / "answers.jsonl"), "--num-clips", "2"]
+    assert main(["evaluate", "st-shapes", *predictions]) == 0
+    out = capsys.readouterr().out
+    assert next(line for line in out.splitlines() if line.startswith("| rec")).split("|")[3].strip() == "1.000"
 
 
 @pytest.mark.slow
@@ -178,6 +226,37 @@ def test_two_processes_give_what_one_gives(checkpoint, tmp_path):
     predictions = []
     for name in ("one", "two"):
         lines = (tmp_path / name / "predictions.jsonl").read_text().splitlines()
-        predictions.append([{**json.loads(line), "seconds": None} for line in lines])
+        predictions.append([{**json.loads(line), "seconds": None, "peak_bytes": None} for line in lines])
     assert predictions[0] == predictions[1]
     assert not list((tmp_path / "two").glob("predictions.rank*"))
+
+
+@pytest.mark.slow
+def test_killed_three_times_every_item_is_answered_once(checkpoint, tmp_path):
+    """SIGKILL at moments that differ; the file is that of a run without a stop, but for time and memory."""
+    arguments = ["evaluate", "--model", str(checkpoint), "--num-clips", "24", "--tasks", "rec", "tr", "tvg"]
+    arguments += ["--max-new-tokens", "16", "--device", "cpu", "--batch-size", "4", "--output-dir"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "llava_st_cli", *arguments]
+    subprocess.run([*command, str(tmp_path / "whole")], env=environment, check=True, capture_output=True, timeout=300)
+    file, counts = tmp_path / "killed" / "predictions.jsonl", []
+    for target in (1, 20, 45):  # lines
+        process = subprocess.Popen(
+            [*command, str(tmp_path / "killed")],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while process.poll() is None and (not file.exists() or file.read_bytes().count(b"\n") < target):
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        counts.append(file.read_bytes().count(b"\n"))
+    assert 1 <= counts[0] < 72 and counts[-1] < 72  # stopped in the middle
+    subprocess.run([*command, str(tmp_path / "killed")], env=environment, check=True, capture_output=True, timeout=300)
+    found = []
+    for name in ("whole", "killed"):
+        lines = (tmp_path / name / "predictions.jsonl").read_text().splitlines()
+        found.append([{**json.loads(line), "seconds": None, "peak_bytes": None} for line in lines])
+    assert found[0] == found[1]
+    assert len({line["id"] for line in found[1]}) == len(found[1]) == 72

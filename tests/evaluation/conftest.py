@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from llava_st_hf.data.media_probe import probe_media
+from llava_st_hf.data.skips import RecordError
+from llava_st_hf.evaluation.asking_order import split_into_batches, split_into_windows
 from llava_st_hf.evaluation.benchmarks import st_shapes
 from llava_st_hf.evaluation.benchmarks.base import Benchmark
 from llava_st_hf.evaluation.blind_baseline import fit_blind_baseline
@@ -25,11 +28,15 @@ class StandInModel:
     def __init__(self, processor: LlavaSTProcessor, texts: Sequence[str], stop_after: int | None = None):
         self.processor = processor
         self.texts: Iterator[str] = iter(texts)
-        self.num_asked = 0
+        self.num_asked = self.num_encoded = 0
         self.stop_after = stop_after
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         return {"weight": torch.ones(3)}
+
+    def get_video_features(self, pixel_values_videos: torch.Tensor, **options: object) -> BaseModelOutputWithPooling:
+        self.num_encoded += len(pixel_values_videos)
+        return BaseModelOutputWithPooling(pooler_output=[torch.zeros(1, 1)] * len(pixel_values_videos))
 
     def generate(self, input_ids: torch.Tensor, **options: object) -> torch.Tensor:
         if self.stop_after is not None and self.num_asked >= self.stop_after:
@@ -42,6 +49,19 @@ class StandInModel:
         return torch.cat([input_ids, torch.tensor(answers)], dim=1)
 
 
+def _list_asked(benchmark: Benchmark, batch_size: int = 16) -> list[int]:
+    asked = []
+    for window in split_into_windows(benchmark, batch_size):
+        samples = {}
+        for index in window:
+            try:
+                samples[index] = benchmark.read(index)
+            except RecordError as error:
+                samples[index] = error
+        asked += [index for batch in split_into_batches(benchmark, samples, batch_size) for index in batch]
+    return asked
+
+
 @pytest.fixture(scope="session")
 def processor(checkpoint) -> LlavaSTProcessor:
     """The processor of the random checkpoint: 100 tokens an axis, 20 frames, 54 pixels."""
@@ -49,9 +69,22 @@ def processor(checkpoint) -> LlavaSTProcessor:
 
 
 @pytest.fixture
+def list_asked() -> Callable[..., list[int]]:
+    """List the numbers of the items of a benchmark in the order in which one process asks them."""
+    return _list_asked
+
+
+@pytest.fixture
 def make_model(processor) -> Callable[..., StandInModel]:
-    """Make a stand-in model of the texts that it is to say."""
-    return lambda texts, stop_after=None: StandInModel(processor, list(texts), stop_after)
+    """Make a stand-in model of the texts that it is to say, those of a benchmark in the order of its items."""
+
+    def make(texts, stop_after=None, benchmark=None, batch_size=16):
+        texts = list(texts)
+        if benchmark is not None:
+            texts = [texts[index] for index in _list_asked(benchmark, batch_size)]
+        return StandInModel(processor, texts, stop_after)
+
+    return make
 
 
 @pytest.fixture

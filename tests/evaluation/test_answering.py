@@ -129,3 +129,27 @@ def test_longest_answer():
 def test_constrained_answer_that_cannot_be_that_short(model, processor):
     with pytest.raises(PromptError, match="max_new_tokens"):
         Answerer(model, processor, constrained=True, max_new_tokens=2).answer([StShapes(1, ("tvg",)).read(0)])
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+def test_questions_about_one_clip_encode_it_once(model, processor, clip, monkeypatch, constrained):
+    def ask(text: str) -> Sample:
+        messages = ({"role": "user", "content": text}, {"role": "assistant", "content": "{<t=0.1><t=0.2>}"})
+        return Sample(text, "mine", "tvg", "video", (Media(path=str(clip)),), messages)
+
+    samples = [ask(text) for text in ("When?", "When does the circle move to the left?", "At what time?")]
+    answerer = Answerer(model, processor, constrained=constrained, max_new_tokens=24)
+    apart = [answer for sample in samples for answer in answerer.answer([sample])]
+    encoded = []
+    encode = type(model.model).get_video_features
+
+    def count(self, pixel_values_videos, *args, **options):
+        encoded.append(len(pixel_values_videos))
+        return encode(self, pixel_values_videos, *args, **options)
+
+    monkeypatch.setattr(type(model.model), "get_video_features", count)
+    answerer.begin(samples)
+    together = answerer.answer(samples[:2]) + answerer.answer(samples[2:])
+    assert encoded == [1]
+    assert list_texts(together) == list_texts(apart)
+    assert [answer.media for answer in together] == [answer.media for answer in apart]

@@ -4,6 +4,7 @@ import json
 from contextlib import contextmanager
 
 import pytest
+import torch
 
 from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.skips import RecordError
@@ -53,12 +54,13 @@ def read_lines(folder) -> list[dict]:
     lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     for line in lines:
         assert line.pop("seconds") >= 0
+        assert line.pop("peak_bytes") > 0
     return lines
 
 
 def test_true_answers_are_worth_1(make_model, processor, output_dir, tell_truths):
     benchmark = StShapes(3)
-    model = make_model(tell_truths(benchmark))
+    model = make_model(tell_truths(benchmark), benchmark=benchmark, batch_size=2)
     metrics = evaluate(model, processor, benchmark, output_dir, batch_size=2, quiet=True, command="llava-st evaluate")
     assert set(metrics["tasks"]) == set(benchmark.tasks)
     for task, found in metrics["tasks"].items():
@@ -79,7 +81,7 @@ def test_true_answers_are_worth_1(make_model, processor, output_dir, tell_truths
 @pytest.mark.parametrize("protocol", ["default", "reference"])
 def test_blind_answers_equal_the_baseline(make_model, processor, output_dir, tell_baselines, protocol):
     benchmark = StShapes(3, tasks=StShapes.list_tasks(protocol))
-    model = make_model(tell_baselines(benchmark))
+    model = make_model(tell_baselines(benchmark), benchmark=benchmark)
     metrics = evaluate(model, processor, benchmark, output_dir, quiet=True, protocol=protocol)
     for task, found in metrics["tasks"].items():
         assert found["metrics"] == found["baseline"], task
@@ -88,26 +90,28 @@ def test_blind_answers_equal_the_baseline(make_model, processor, output_dir, tel
 
 def test_nonsense_is_worth_0_and_counted(make_model, processor, output_dir):
     texts = ["nothing", "{<t_50><t_10>}", ""]
-    metrics = evaluate(make_model(texts), processor, StShapes(3, ("tvg",)), output_dir, quiet=True)
+    benchmark = StShapes(3, ("tvg",))
+    metrics = evaluate(make_model(texts, benchmark=benchmark), processor, benchmark, output_dir, quiet=True)
     found = metrics["tasks"]["tvg"]
     assert set(found["metrics"].values()) == {0.0}
     assert found["failures"] == {"missing_span": 1, "reversed_span": 1, "empty_answer": 1}
     assert [line["answer"] for line in read_lines(output_dir)] == texts
 
 
-def test_a_stopped_run_goes_on_where_it_was(make_model, processor, output_dir, tmp_path, tell_truths):
+def test_a_stopped_run_goes_on_where_it_was(make_model, processor, output_dir, tmp_path, tell_truths, list_asked):
     benchmark = StShapes(4, ("tvg", "rc"))
     truths = tell_truths(benchmark)
-    evaluate(make_model(truths), processor, benchmark, tmp_path / "whole", batch_size=2, quiet=True)
-    stopped = make_model(truths, stop_after=4)
+    whole = make_model(truths, benchmark=benchmark, batch_size=2)
+    evaluate(whole, processor, benchmark, tmp_path / "whole", batch_size=2, quiet=True)
+    stopped = make_model(truths, 4, benchmark, batch_size=2)
     with pytest.raises(KeyboardInterrupt):
         evaluate(stopped, processor, benchmark, output_dir, batch_size=2, quiet=True)
     assert len(read_lines(output_dir)) == 4
     path = output_dir / "predictions.jsonl"
     path.write_bytes(path.read_bytes()[:-10])  # killed in the middle of a line
-    resumed = make_model(truths[3:])
-    evaluate(resumed, processor, benchmark, output_dir, batch_size=3, quiet=True)
-    assert resumed.num_asked == 5
+    resumed = make_model([truths[index] for index in list_asked(benchmark, 2)[2:]])
+    evaluate(resumed, processor, benchmark, output_dir, batch_size=2, quiet=True)
+    assert resumed.num_asked == 6  # the batch that was cut off is asked as a whole
     assert read_lines(output_dir) == read_lines(tmp_path / "whole")
     again = make_model([])
     metrics = evaluate(again, processor, benchmark, output_dir, quiet=True)
@@ -150,31 +154,79 @@ def test_files_that_cannot_be_read_are_worth_0_and_listed(make_model, processor,
     assert read_lines(output_dir)[1]["scores"] == {"tiou": 0.0}
 
 
-def test_processes_share_the_work(make_model, processor, output_dir, tmp_path, tell_truths):
-    benchmark = StShapes(3, ("tvg", "rc"))
+def test_processes_share_the_work(make_model, processor, output_dir, tmp_path, tell_truths, list_asked):
+    benchmark = StShapes(12, ("tvg", "rc"))
     truths = tell_truths(benchmark)
-    evaluate(make_model(truths), processor, benchmark, tmp_path / "one", quiet=True)
+    one = make_model(truths, benchmark=benchmark, batch_size=4)
+    evaluate(one, processor, benchmark, tmp_path / "one", batch_size=4, quiet=True)
     counts = {}
+    asked = list_asked(benchmark, 4)
     for rank in (1, 2, 0):
         processes = Apart(rank=rank, count=3)
-        model = make_model(processes.share(truths))
-        metrics = evaluate(model, processor, benchmark, output_dir, quiet=True, processes=processes)
+        model = make_model([truths[index] for index in asked[8 * rank : 8 * rank + 8]])
+        metrics = evaluate(model, processor, benchmark, output_dir, batch_size=4, quiet=True, processes=processes)
         counts[rank] = model.num_asked
         assert (metrics is None) == (rank != 0)
-    assert counts == {0: 2, 1: 2, 2: 2}
+    assert counts == {0: 8, 1: 8, 2: 8}
     assert read_lines(output_dir) == read_lines(tmp_path / "one")
     assert not list(output_dir.glob("predictions.rank*"))
 
 
-def test_fewer_processes_may_go_on(make_model, processor, output_dir, tell_truths):
-    benchmark = StShapes(4, ("rc",))
+def test_fewer_processes_may_go_on(make_model, processor, output_dir, tell_truths, list_asked):
+    benchmark = StShapes(16, ("rc",))
     truths = tell_truths(benchmark)
-    second = Apart(rank=1, count=2)
-    evaluate(make_model(second.share(truths)), processor, benchmark, output_dir, quiet=True, processes=second)
-    alone = make_model(truths[0::2])
-    metrics = evaluate(alone, processor, benchmark, output_dir, quiet=True)
-    assert alone.num_asked == 2
+    asked, second = list_asked(benchmark, 8), Apart(rank=1, count=2)
+    helper = make_model([truths[index] for index in asked[8:]])
+    evaluate(helper, processor, benchmark, output_dir, batch_size=8, quiet=True, processes=second)
+    alone = make_model([truths[index] for index in asked[:8]])
+    metrics = evaluate(alone, processor, benchmark, output_dir, batch_size=8, quiet=True)
+    assert alone.num_asked == 8
     assert metrics["tasks"]["rc"]["metrics"] == {"exact_match": 1.0}
+
+
+class Narrow:
+    """A model that runs out of memory above a number of questions."""
+
+    def __init__(self, model, most, error):
+        self.__dict__.update(model=model, most=most, error=error, sizes=[])
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+    def generate(self, input_ids, **options):
+        self.sizes.append(len(input_ids))
+        if len(input_ids) > self.most:
+            raise self.error
+        return self.model.generate(input_ids, **options)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 7 bytes"),
+        MemoryError(),
+    ],
+)
+def test_a_batch_that_is_too_large_is_halved_and_no_item_lost(make_model, processor, output_dir, tell_truths, error):
+    benchmark = StShapes(12, ("rc",))
+    model = Narrow(make_model(tell_truths(benchmark), benchmark=benchmark, batch_size=8), 2, error)
+    metrics = evaluate(model, processor, benchmark, output_dir, batch_size=8, quiet=True)
+    assert metrics["tasks"]["rc"]["metrics"] == {"exact_match": 1.0}
+    assert model.sizes == [8, 4, 2, 2, 2, 2, 2, 2]  # what was too much is not tried again
+
+
+def test_a_question_too_large_alone_is_worth_0_and_listed(make_model, processor, output_dir):
+    model = Narrow(make_model([]), 0, MemoryError("no room"))
+    metrics = evaluate(model, processor, StShapes(2, ("rc",)), output_dir, quiet=True)
+    assert metrics["tasks"]["rc"]["failures"] == {"out_of_memory": 2}
+    assert "no room" in metrics["unusable"][0]["detail"]
+
+
+def test_other_errors_are_raised(make_model, processor, output_dir):
+    model = Narrow(make_model([]), 0, RuntimeError("a fault"))
+    with pytest.raises(RuntimeError, match="a fault"):
+        evaluate(model, processor, StShapes(2, ("rc",)), output_dir, quiet=True)
 
 
 def test_launchers_tell_who_this_is(monkeypatch):
@@ -190,6 +242,8 @@ def test_wrong_settings(make_model, processor, output_dir):
     benchmark = StShapes(1, ("tr",))
     for options, message in (
         ({"batch_size": 0}, "batch_size is 0"),
+        ({"max_memory": "much"}, "the size is 'much'"),
+        ({"max_memory": "1MB"}, "in use before anything is asked"),
         ({"protocol": "reference"}, "protocol 'reference' does not score"),
         ({"protocol": "mine"}, "protocol is 'mine'"),
     ):

@@ -1,7 +1,8 @@
 """Asks a model the questions of records, many at a time: greedy, left-padded, each answer in seconds and pixels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -10,12 +11,15 @@ from ..data.media_loading import LoadedMedia, load_media
 from ..data.samples import Sample
 from ..data.skips import RecordError, as_record_error
 from ..inference.generation import generate_answers
+from ..inference.growing_cache import make_growing_cache
 from ..inference.options import AnsweringOptions
+from ..processing.batch_feature_llava_st import LlavaSTBatchFeature
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError, MediaInfo
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.tasks_llava_st import get_task
 from .questions import write_messages
+from .shared_media import SharedMedium, encode, find_key, find_shared, join
 
 # An answer that goes on for longer has lost its way, and nothing behind its first span or box is scored.
 _MAX_TOKENS: Mapping[str, int] = {"span": 64, "box": 64, "text": 128}
@@ -86,6 +90,15 @@ class Answerer:
         self.processor = processor
         self.options = AnsweringOptions(constrained, max_new_tokens=max_new_tokens, generate=_GREEDY)
         self.num_frames = num_frames
+        self._shared: dict[Hashable, SharedMedium | None] = {}
+
+    def begin(self, samples: Iterable[Sample | RecordError]) -> None:
+        """
+        Say what is asked next, in any number of batches: media that several of the records are about are read once.
+
+        What was kept of earlier ones is given up. Without it each batch reads what its records are about.
+        """
+        self._shared = dict.fromkeys(find_shared(samples))
 
     def answer(self, samples: Sequence[Sample | RecordError]) -> list[Answered | RecordError]:
         """
@@ -100,27 +113,38 @@ class Answerer:
 
         Raises:
             `InputError`: With `constrained`, for a `max_new_tokens` that is too small for an answer of the task.
+            `MemoryError`: Where the media of several records do not fit into memory.
         """
-        loaded = [self._load(sample) for sample in samples]
+        media = [self._load(sample, len(samples) == 1) for sample in samples]
         usable = [
-            (sample, media) for sample, media in zip(samples, loaded, strict=True) if isinstance(media, LoadedMedia)
+            (sample, medium)
+            for sample, medium in zip(samples, media, strict=True)
+            if isinstance(medium.loaded, LoadedMedia)
         ]
         answers = iter(self._ask(usable))
-        return [next(answers) if isinstance(media, LoadedMedia) else media for media in loaded]
+        return [next(answers) if isinstance(medium.loaded, LoadedMedia) else medium.loaded for medium in media]
 
-    def _load(self, sample: Sample | RecordError) -> LoadedMedia | RecordError:
+    def _load(self, sample: Sample | RecordError, is_alone: bool) -> SharedMedium:
         if isinstance(sample, RecordError):
-            return sample
+            return SharedMedium(sample)
+        key = find_key(sample)
+        if self._shared.get(key) is not None:
+            return self._shared[key]
         try:
-            return load_media(sample, self.processor.video_processor, self.num_frames)
+            medium = SharedMedium(load_media(sample, self.processor.video_processor, self.num_frames))
         except RecordError as error:
-            return error
+            if isinstance(error.__cause__, MemoryError) and not is_alone:
+                raise error.__cause__ from error  # it may be read when there are fewer
+            medium = SharedMedium(error)
+        if key in self._shared:
+            self._shared[key] = medium
+        return medium
 
-    def _ask(self, questions: Sequence[tuple[Sample, LoadedMedia]]) -> list[Answered | RecordError]:
+    def _ask(self, questions: Sequence[tuple[Sample, SharedMedium]]) -> list[Answered | RecordError]:
         if not questions:
             return []
         try:
-            inputs = self._prepare(questions)
+            inputs, model_inputs = self._prepare(questions)
         except InputError as error:
             if len(questions) > 1:  # one of them is at fault, the others are not
                 return [answer for question in questions for answer in self._ask([question])]
@@ -128,12 +152,26 @@ class Answerer:
         answer_format = get_task(questions[0][0].task).answer_format.name
         longest = min(_MAX_TOKENS.get(answer_format, self.options.max_new_tokens), self.options.max_new_tokens)
         options = replace(self.options, max_new_tokens=longest)
-        # A copy, since `.to` moves what it is called on, and the answers are read with the inputs.
-        model_inputs = {name: inputs[name].to(self.model.device) for name in inputs}
+        if not options.constrained:
+            model_inputs["past_key_values"] = make_growing_cache()
         results = generate_answers(self.model, self.processor, inputs, options, model_inputs)
         return [Answered(result, tuple(media)) for result, media in zip(results, inputs.media, strict=True)]
 
-    def _prepare(self, questions: Sequence[tuple[Sample, LoadedMedia]]) -> Any:
+    def _prepare(self, questions: Sequence[tuple[Sample, SharedMedium]]) -> tuple[LlavaSTBatchFeature, dict[str, Any]]:
+        """Return the inputs of some questions, and the arguments of `generate`."""
+        device = self.model.device
+        if not any(find_key(sample) in self._shared for sample, _ in questions):
+            inputs = self._write([(sample, medium.loaded) for sample, medium in questions])
+            # A copy, since `.to` moves what it is called on, and the answers are read with the inputs.
+            return inputs, {name: inputs[name].to(device) for name in inputs}
+        prompts = []
+        for sample, medium in questions:
+            messages = write_messages(sample, medium.loaded, self.processor.coordinates)
+            write = partial(self._write, [(sample, medium.loaded)])
+            prompts.append(encode(self.model, self.processor, medium, messages, write))
+        return join(prompts, [medium for _, medium in questions], self.processor.tokenizer.pad_token_id, device)
+
+    def _write(self, questions: Sequence[tuple[Sample, LoadedMedia]]) -> LlavaSTBatchFeature:
         metadata = [item for _, media in questions for item in media.video_metadata]
         sampled = {"video_metadata": metadata, "do_sample_frames": False} if metadata else {}
         return self.processor.apply_chat_template(

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from ..data.sample_writing import DEFAULT_NUM_FRAMES
 from ..data.samples import Sample
 from ..data.skips import RecordError, as_record_error
 from ..processing.answer_parsing_llava_st import parse_answer
@@ -26,10 +26,13 @@ from ..utils.atomic_files import write_json_whole
 from ..utils.folder_locks import locking_folder
 from ..utils.public_names import get_public_name, hide_folders
 from .answering import Answered, Answerer
+from .asking_order import split_into_batches, split_into_windows
 from .benchmarks.base import Benchmark
 from .blind_baseline import BlindBaseline, fit_blind_baseline
+from .memory import MemoryBudget, choose_batch_size, is_out_of_memory
+from .progress import Progress
 from .protocols import find_failure, get_protocol
-from .questions import Question, read_question, read_truth
+from .questions import Question, read_question
 from .report import summarize_predictions
 from .reports import write_report
 from .run_folder import RunFolder
@@ -101,9 +104,10 @@ def evaluate(
     model_name: str | None = None,
     protocol: str = "default",
     constrained: bool = False,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     max_new_tokens: int = 1024,
     num_frames: int | None = None,
+    max_memory: str | None = None,
     quiet: bool = False,
     command: str | None = None,
     processes: Processes | None = None,
@@ -121,11 +125,14 @@ def evaluate(
         benchmark (`Benchmark`): What to ask.
         output_dir (`str` or `Path`): Folder for predictions and report.
         model_name (`str`, *optional*): Name for the report; by default where the model was loaded from.
-        protocol (`str`, *optional*, defaults to `"default"`): `"default"` or `"reference"`, see `protocols`.
+        protocol (`str`, *optional*, defaults to `"default"`): A name out of `PROTOCOLS` that the benchmark has.
         constrained (`bool`, *optional*, defaults to `False`): Whether answers must keep to the grammar of their task.
-        batch_size (`int`, *optional*, defaults to 8): Questions asked at a time.
+        batch_size (`int`, *optional*): Questions asked at a time, see `choose_batch_size`. Other sizes may change the
+            last digits of a score, as kernels round by the number of rows; another number of processes does not.
         max_new_tokens (`int`, *optional*, defaults to 1024): Longest answer in tokens.
         num_frames (`int`, *optional*): Frames to sample of a clip; what the processor samples when left out.
+        max_memory (`str`, *optional*): Most memory to be taken, such as `"16GB"`, see `MemoryBudget`. Where it is not
+            enough, or an error says so, half as many questions are asked at a time.
         quiet (`bool`, *optional*, defaults to `False`): No progress on standard error.
         command (`str`, *optional*): The command line, for the report.
         processes (`Processes`, *optional*): This process among several; by default what the launcher says.
@@ -136,22 +143,21 @@ def evaluate(
     Raises:
         `InputError`: For settings that do not fit, or a folder that holds another run.
     """
+    clips = processor.video_processor
+    if batch_size is None:
+        frames = num_frames or clips.num_frames or DEFAULT_NUM_FRAMES
+        batch_size = choose_batch_size(model.device, frames, clips.size["height"], clips.size["width"])
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}: give at least 1.", field="batch_size")
     processes = processes or Processes.from_environment()
-    runner = _Runner(benchmark, Answerer(model, processor, constrained, max_new_tokens, num_frames), protocol)
+    answerer = Answerer(model, processor, constrained, max_new_tokens, num_frames)
+    runner = _Runner(benchmark, answerer, protocol, MemoryBudget(model.device, max_memory))
     settings = runner.get_settings(get_public_name(model_name or model.name_or_path))
     lock = nullcontext() if processes.rank else locking_folder(output_dir, "evaluates a model")
     with lock:
         folder = RunFolder(output_dir, settings, processes.rank)
         with processes.joined():
-            known = folder.read_predictions()
-            todo = [index for index in processes.share(range(len(benchmark))) if benchmark.get_id(index) not in known]
-            hidden = True if quiet or processes.rank else None
-            with tqdm(total=len(todo), desc=benchmark.name, unit="item", disable=hidden) as bar:
-                for indices in _make_batches(todo, benchmark, batch_size):
-                    folder.append(runner.predict(indices))
-                    bar.update(len(indices))
+            runner.run(folder, processes, batch_size, quiet)
         if processes.rank:
             return None
         metrics = runner.summarize(folder, {"settings": settings, "command": command})
@@ -163,10 +169,11 @@ def evaluate(
 class _Runner:
     """Asks and scores items of one benchmark."""
 
-    def __init__(self, benchmark: Benchmark, answerer: Answerer, protocol: str):
+    def __init__(self, benchmark: Benchmark, answerer: Answerer, protocol: str, memory: MemoryBudget):
         self.benchmark = benchmark
         self.answerer = answerer
-        self.protocol = get_protocol(protocol)
+        self.memory = memory
+        self.protocol = get_protocol(protocol).for_benchmark(benchmark.annotations)
         benchmark.check_protocol(self.protocol)
         self.vocabulary = answerer.processor.coordinates
         self._baselines: dict[str, BlindBaseline | None] = {}
@@ -195,17 +202,75 @@ class _Runner:
             "device": str(self.answerer.model.device),
         }
 
-    def predict(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Return the lines of `predictions.jsonl` of some items of one task."""
-        begin = time.perf_counter()
-        records = [self._read(index) for index in indices]
-        answers = self.answerer.answer(records)
-        seconds = round((time.perf_counter() - begin) / len(indices), 4)
-        task = self.benchmark.get_task(indices[0])
-        return [
-            {"id": self.benchmark.get_id(index), "task": task, **self._score(task, record, answer), "seconds": seconds}
-            for index, record, answer in zip(indices, records, answers, strict=True)
-        ]
+    def run(self, folder: RunFolder, processes: Processes, batch_size: int, quiet: bool) -> None:
+        """Answer what this process has to answer and is not in the folder yet."""
+        known = folder.read_predictions()
+        windows = processes.share(split_into_windows(self.benchmark, batch_size))
+        todo = [[index for index in window if self.benchmark.get_id(index) not in known] for window in windows]
+        hidden = quiet or processes.rank > 0
+        with Progress(self.benchmark.name, sum(map(len, todo)), self.protocol, hidden) as progress:
+            for window, left in zip(windows, todo, strict=True):
+                for lines in self.answer(window, left, batch_size):
+                    folder.append(lines)
+                    progress.update(lines)
+
+    def answer(self, window: Sequence[int], left: Sequence[int], batch_size: int) -> Iterator[list[dict[str, Any]]]:
+        """
+        Yield the lines of `predictions.jsonl` of some items of a window, those of a batch at a time.
+
+        A batch of which anything is left is asked as a whole, so that its answers are those of a run without a stop.
+        """
+        if not left:
+            return
+        samples = {index: self._read(index) for index in window}
+        self.answerer.begin(samples.values())
+        for batch in split_into_batches(self.benchmark, samples, batch_size):
+            if left_here := set(batch) & {*left}:
+                for lines in self._ask({index: samples[index] for index in batch}):
+                    yield [line for index, line in lines.items() if index in left_here]
+
+    def _ask(self, samples: dict[int, Sample | RecordError]) -> Iterator[dict[int, dict[str, Any]]]:
+        """Yield the lines of items of one task, in halves where there is not enough memory for all of them."""
+        parts = [samples]
+        while parts:
+            part = parts.pop()
+            if len(part) > self.memory.max_items:
+                indices = list(part)
+                middle = (len(part) + 1) // 2
+                parts += [{index: part[index] for index in half} for half in (indices[middle:], indices[:middle])]
+                continue
+            self.memory.begin()
+            begin = time.perf_counter()
+            answers = self._answer(list(part.values()))
+            if answers is None:
+                self.memory.halve(len(part))
+                parts.append(part)
+                continue
+            lines = {
+                index: self._write_line(index, sample, answer)
+                for (index, sample), answer in zip(part.items(), answers, strict=True)
+            }
+            cost = {
+                "seconds": round((time.perf_counter() - begin) / len(part), 4),
+                "peak_bytes": self.memory.end(len(part)),
+            }
+            yield {index: line | cost for index, line in lines.items()}
+
+    def _answer(self, samples: list[Sample | RecordError]) -> list[Answered | RecordError] | None:
+        """Return answers, `None` where memory is too small for them together; one that it is too small for fails."""
+        try:
+            return self.answerer.answer(samples)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(samples) > 1:
+                return None
+            reason = " ".join(str(error).split())[:200]
+            return [RecordError("out_of_memory", "media", f"one question alone does not fit into memory: {reason}")]
+
+    def _write_line(self, index: int, sample: Sample, answer: Answered | RecordError) -> dict[str, Any]:
+        task = self.benchmark.get_task(index)
+        return {"id": self.benchmark.get_id(index), "task": task, **self._score(index, task, sample, answer)}
 
     def _read(self, index: int) -> Sample | RecordError:
         try:
@@ -226,12 +291,12 @@ class _Runner:
             "problems": [hide_folders(str(error))],
         }
 
-    def _score(self, task: str, sample: Sample, answered: Answered | RecordError) -> dict[str, Any]:
+    def _score(self, index: int, task: str, sample: Sample, answered: Answered | RecordError) -> dict[str, Any]:
         if isinstance(answered, RecordError):
             return self._score_unusable(task, answered)
         question = read_question(sample, answered.media, self.vocabulary)
         try:
-            truth = read_truth(sample, answered.media)
+            truth = self.benchmark.read_truth(index, sample, answered.media, self.protocol)
             scores = self.protocol.score(task, answered.result, truth, self.vocabulary)
         except InputError as error:  # the truth is at fault
             unusable = self._score_unusable(task, as_record_error(error, "messages"))
@@ -281,16 +346,6 @@ def hash_heads(heads: Mapping[str, tuple[tuple[int, ...], torch.Tensor]]) -> str
         digest.update(f"{name} {shape} {tensor.dtype}".encode())
         digest.update(head.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _make_batches(indices: Sequence[int], benchmark: Benchmark, batch_size: int) -> Iterator[list[int]]:
-    """Yield the items in their order, some at a time, those of one batch of one task."""
-    by_task: dict[str, list[int]] = {}
-    for index in indices:
-        by_task.setdefault(benchmark.get_task(index), []).append(index)
-    for members in by_task.values():
-        for first in range(0, len(members), batch_size):
-            yield members[first : first + batch_size]
 
 
 __all__ = ["NUM_HASHED", "Processes", "evaluate", "fingerprint_weights", "hash_heads"]

@@ -7,12 +7,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..data.annotations import AnnotatedSpan, AnnotatedTube, Annotation
 from ..data.media_folder import MediaFolder
+from ..data.media_probe import probe_media
 from ..data.readers.base import FileReader
 from ..data.readers.registry import guess_format, open_reader
 from ..data.samples import Media
@@ -20,6 +21,10 @@ from ..data.skips import RecordError, make_error
 from ..processing.grounding_results_llava_st import Box, Caption, GroundingResult, Span, Tube, TubeArrays
 from ..processing.media_llava_st import InputError, MediaInfo
 from .protocols import find_failure
+from .questions import read_truth
+
+if TYPE_CHECKING:
+    from .benchmarks.st_shapes import StShapes
 
 # Of a frame whose size nobody says, boxes as fractions are boxes in pixels of a frame of one pixel.
 _NO_SIZE = (1, 1)
@@ -82,7 +87,9 @@ class _NamedMedia(MediaFolder):
         return self.open_media(names[0], media_type, field)
 
 
-def read_truths(path: str | Path, format: str | None = None, task: str | None = None, **options: Any) -> Truths:
+def read_truths(
+    path: str | Path, format: str | None = None, task: str | None = None, part: str = "", **options: Any
+) -> Truths:
     """
     Read the truth of all items of an annotation file; its media need not be there.
 
@@ -90,6 +97,7 @@ def read_truths(path: str | Path, format: str | None = None, task: str | None = 
         path (`str` or `Path`): The file or folder, in a format of `FORMATS`.
         format (`str`, *optional*): Its format; told from the file by default.
         task (`str`, *optional*): Task of the items, where the format leaves a choice.
+        part (`str`, *optional*, defaults to `""`): What names of items have to have in them.
         options: What the reader of the format takes, such as `vidor_folder`.
 
     Returns:
@@ -107,6 +115,8 @@ def read_truths(path: str | Path, format: str | None = None, task: str | None = 
     unusable = []
     for index in range(len(reader)):
         name = reader.get_id(index)
+        if part not in name:
+            continue
         try:
             if name in truths:
                 raise make_error("id", name, "another item has this name; give each its own")
@@ -114,6 +124,16 @@ def read_truths(path: str | Path, format: str | None = None, task: str | None = 
         except InputError as error:
             unusable.append((name, str(error)))
     return Truths(format, truths, tuple(unusable))
+
+
+def draw_truths(benchmark: "StShapes") -> Truths:
+    """Return the truth of clips and images that are drawn, at each of their frames."""
+    items = {}
+    for index in range(len(benchmark)):
+        sample = benchmark.read(index)
+        media = probe_media(sample, benchmark.num_frames)
+        items[benchmark.get_id(index)] = Truth(sample.task, read_truth(sample, media))
+    return Truths(benchmark.name, items)
 
 
 def make_truth(annotation: Annotation) -> Truth:
@@ -225,4 +245,4 @@ def find_frames(seconds: np.ndarray, media: MediaInfo) -> np.ndarray:
     return np.rint(np.interp(seconds, media.frame_seconds, media.frame_indices)).astype(np.int64)
 
 
-__all__ = ["Truth", "Truths", "find_frames", "make_truth", "read_truths"]
+__all__ = ["Truth", "Truths", "draw_truths", "find_frames", "make_truth", "read_truths"]

@@ -201,6 +201,8 @@ _TASKS = (
         ),
         answer_format=ANSWER_FORMATS["sentences_with_spans"],
         example_answer="{<t_0><t_31>}, a man opens the door. {<t_32><t_99>}, he walks into the kitchen.",
+        measures=("event_f1", "story"),
+        headline=("SODA_c", "EtF1"),
     ),
     Task(
         name="tr",
@@ -382,8 +384,8 @@ _TASKS = (
         ),
         answer_format=ANSWER_FORMATS["spans"],
         example_answer="{<t_12><t_47>}, {<t_60><t_71>}",
-        measures=("all_spans_recall",),
-        headline=("R@0.5", "m_tIoU"),
+        measures=("all_spans_recall", "first_span_recall", "span_precision", "event_f1"),
+        headline=("R@0.5", "m_tIoU", "R1@0.5", "mAP", "EtF1"),
     ),
     Task(
         name="stvg_several",

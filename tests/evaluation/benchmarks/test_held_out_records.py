@@ -19,7 +19,7 @@ def make_records(*tasks: str) -> list[Sample]:
 
 
 def test_the_first_records_of_each_task_that_can_be_scored_are_asked_once():
-    records = make_records("dvc", "tvg", "rec", "tvg", "tvg", "rec")
+    records = make_records("video_captioning", "tvg", "rec", "tvg", "tvg", "rec")
     gone = SkippedRecord("x", "mine", "missing_media", "media is 'x': fix it.")
     records = [records[0], gone, records[1], *records[1:]]
     benchmark = HeldOutRecords(records, 2)
@@ -41,7 +41,7 @@ def test_settings_tell_other_records_from_the_same():
 def test_no_record_that_can_be_scored_is_refused_with_the_reason():
     gone = SkippedRecord("x", "mine", "missing_media", "media is 'x', which does not exist")
     for records, message in (
-        (make_records("dvc"), "none of the 1 records has a task that can be scored: give some of tvg, "),
+        (make_records("video_captioning"), "none of the 1 records has a task that can be scored: give some of tvg, "),
         ([gone, gone], "2 of 2 records cannot be read, .*; the first: media is 'x', which does not exist"),
     ):
         with pytest.raises(InputError, match=message):
@@ -54,7 +54,8 @@ def test_a_record_whose_truth_cannot_be_scored_counts_and_is_listed(make_model, 
     records = make_records("tvg", "tvg")
     truths = [record.messages[-1]["content"] for record in records]
     records[1] = replace(records[1], messages=(records[1].messages[0], {"role": "assistant", "content": "never"}))
-    metrics = evaluate(make_model(truths), processor, HeldOutRecords(records, 5), output_dir, quiet=True)
+    benchmark = HeldOutRecords(records, 5)
+    metrics = evaluate(make_model(truths, benchmark=benchmark), processor, benchmark, output_dir, quiet=True)
     found = metrics["tasks"]["tvg"]
     assert found["metrics"]["m_tIoU"] == pytest.approx(0.5, abs=0.01)
     assert (found["items"], found["failures"], found["baseline"]) == (2, {"invalid_field": 1}, None)

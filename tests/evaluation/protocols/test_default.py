@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from llava_st_hf.evaluation.protocols import MEASURES, PROTOCOLS, find_failure, get_protocol
+from llava_st_hf.evaluation.protocols import MEASURES, PROTOCOLS, DefaultProtocol, find_failure, get_protocol
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
-from llava_st_hf.processing.grounding_results_llava_st import GroundingResult
+from llava_st_hf.processing.grounding_results_llava_st import Caption, GroundingResult, Span
 from llava_st_hf.processing.media_llava_st import InputError, MediaInfo
 from llava_st_hf.processing.notation_llava_st import CoordinateVocabulary
 from llava_st_hf.processing.tasks_llava_st import TASKS
@@ -116,7 +116,8 @@ def test_names_of_metrics():
 
 def test_what_the_table_of_tasks_names_exists():
     for task in TASKS.values():
-        assert {MEASURES[name].part for name in task.measures} <= set(task.answer_format.parts)
+        parts = {MEASURES[name].part.replace("sentence", "caption") for name in task.measures}
+        assert parts <= set(task.answer_format.parts)
     for protocol in PROTOCOLS.values():
         for task in protocol.list_tasks():
             nothing = [protocol.score_nothing(task)] * 2
@@ -150,3 +151,28 @@ def test_reference_protocol_takes_the_part_of_a_clip():
 def test_unknown_protocol():
     with pytest.raises(InputError, match="protocol is 'mine': choose one of default, reference"):
         get_protocol("mine")
+
+
+def test_several_spans_are_ranked_and_matched():
+    """Two of three events are found, the wrong one is the surest: by hand, R1 0, AP 2 (2/3) / 3 and F1 2/3."""
+    said = tuple(Span(*times, confidence=sure) for *times, sure in ((0, 1, 0.5), (50, 60, 0.9), (10, 12, 0.7)))
+    truth = GroundingResult("", spans=(Span(0, 1), Span(10, 12), Span(20, 30)))
+    scores = DefaultProtocol().score("tvg_several", GroundingResult("", spans=said), truth, CoordinateVocabulary())
+    assert scores["first_tiou"] == 0
+    assert scores["span_ap"] == pytest.approx((2 / 3 + 2 / 3) / 3)
+    assert scores["event_f1"] == pytest.approx(2 / 3)
+
+
+def test_dense_captions_are_a_story():
+    def tell(*events):
+        captions = tuple(Caption(text, Span(start, end)) for start, end, text in events)
+        return GroundingResult("told", spans=tuple(caption.span for caption in captions), captions=captions)
+
+    truth = tell((0, 5, "a man opens the old door"), (5, 9, "he walks into the kitchen"))
+    protocol, vocabulary = DefaultProtocol(), CoordinateVocabulary()
+    right = protocol.score("dvc", truth, truth, vocabulary)
+    half = protocol.score("dvc", tell((0, 5, "a man opens the old door")), truth, vocabulary)
+    assert right["event_f1"] == 1.0 and right["soda"] > 0.9
+    assert half["event_f1"] == pytest.approx(2 / 3)
+    assert half["soda"] == pytest.approx(right["soda"] * 2 / 3, abs=0.02)
+    assert protocol.score("dvc", GroundingResult("nothing"), truth, vocabulary) == {"event_f1": 0.0, "soda": 0.0}

@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...data.samples import Sample
-from ...processing.media_llava_st import InputError
+from ...processing.grounding_results_llava_st import GroundingResult
+from ...processing.media_llava_st import InputError, MediaInfo
 from ..protocols import Protocol
+from ..questions import read_truth
 
 
 class Benchmark(ABC):
@@ -21,6 +23,7 @@ class Benchmark(ABC):
     Attributes:
         name (`str`): Name on the command line and in reports.
         protocols (`tuple[str, ...]`): Names of the protocols that apply, by default our own alone.
+        annotations (`str`): Format of its annotations, see `Protocol.for_benchmark`; none by default.
 
     Example:
 
@@ -33,6 +36,7 @@ class Benchmark(ABC):
 
     name: str
     protocols: tuple[str, ...] = ("default",)
+    annotations: str = ""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -46,6 +50,10 @@ class Benchmark(ABC):
     def get_task(self, index: int) -> str:
         """Return the task of an item without reading it."""
 
+    def get_medium(self, index: int) -> str | None:
+        """Return the name of the clip or image of an item without reading it, where several may be about one."""
+        return None
+
     @abstractmethod
     def read(self, index: int) -> Sample:
         """
@@ -54,6 +62,17 @@ class Benchmark(ABC):
         Raises:
             `RecordError`: If it cannot be used; it is then worth 0.
         """
+
+    def read_truth(
+        self, index: int, sample: Sample, media: tuple[MediaInfo, ...], protocol: Protocol
+    ) -> GroundingResult:
+        """
+        Return what is right about an item: the last message of its record, about the frames that the model saw.
+
+        Raises:
+            `InputError`: If it lacks what the task asks for.
+        """
+        return read_truth(sample, media)
 
     def get_training_samples(self, task: str) -> Iterable[Sample]:
         """Return records of a task that are not in the benchmark, to fit the blind baseline on; or none."""

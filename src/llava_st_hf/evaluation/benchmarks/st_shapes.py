@@ -71,10 +71,17 @@ class StShapes(Benchmark):
             )
         self.num_clips = num_clips
         self.seed = seed
+        self.num_frames = num_frames
         self._options: dict[str, Any] = {"num_frames": num_frames, "size": size, "difficulty": difficulty}
         self._datasets = {
             task: ShapesDataset({task: 1.0}, num_clips, seed=seed, **self._options) for task in self.tasks
         }
+
+    def fit(self, num_frames: int | None, size: int) -> "StShapes":
+        """Return the same benchmark for a model that sees so many frames of a clip, and of this size."""
+        return StShapes(
+            self.num_clips, self.tasks, self.seed, num_frames or DEFAULT_NUM_FRAMES, size, self._options["difficulty"]
+        )
 
     @classmethod
     def list_tasks(cls, protocol: str) -> list[str]:

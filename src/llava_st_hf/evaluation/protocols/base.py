@@ -113,7 +113,8 @@ def find_part(result: GroundingResult, part: str, takes_all: bool = False) -> An
 
     Args:
         result (`GroundingResult`): The answer or the truth.
-        part (`str`): `"span"`, `"box"`, `"tube"`, `"text"` (the words of the whole) or `"caption"`.
+        part (`str`): `"span"`, `"box"`, `"tube"`, `"text"` (the words of the whole), `"caption"` or
+            `"sentence"` (with its span).
         takes_all (`bool`, *optional*, defaults to `False`): Whether all spans, boxes or tubes, and not the first.
 
     Returns:
@@ -122,7 +123,14 @@ def find_part(result: GroundingResult, part: str, takes_all: bool = False) -> An
     if part == "text":
         return result.plain_text.strip() or None
     captions = [caption.text for caption in result.captions]
-    found = {"span": result.spans, "box": result.boxes, "tube": result.tubes, "caption": captions}[part]
+    sentences = [caption for caption in result.captions if caption.span is not None]
+    found = {
+        "span": result.spans,
+        "box": result.boxes,
+        "tube": result.tubes,
+        "caption": captions,
+        "sentence": sentences,
+    }[part]
     if not found:
         return None
     return found if takes_all else found[0]

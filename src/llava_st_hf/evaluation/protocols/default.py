@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...processing.grounding_results_llava_st import Box, GroundingResult, Span, Tube
+from ...processing.grounding_results_llava_st import Box, Caption, GroundingResult, Span, Tube
 from ...processing.media_llava_st import MediaInfo
 from ...processing.notation_llava_st import CoordinateVocabulary
 from ...processing.tasks_llava_st import Task, get_task
@@ -18,6 +18,8 @@ from ..metrics import (
     compute_union_iou,
     normalize_text,
 )
+from ..metrics.meteor import compute_meteor
+from ..metrics.sets import compute_best_iou, compute_event_f1, compute_mean_average_precision, compute_soda
 from ..metrics.tubes import join_tubes
 from .base import Protocol, find_part
 
@@ -102,12 +104,43 @@ def _compare_words(said: str, true: str, media: MediaInfo) -> float:
     return normalize_text(said) == normalize_text(true)
 
 
+def _compute_span_ious(said: Sequence[Span], true: Sequence[Span]) -> np.ndarray:
+    """Return the IoU of each answer, the surest first where all say how sure they are, with each truth."""
+    if all(span.confidence is not None for span in said):
+        said = sorted(said, key=lambda span: -span.confidence)
+    answers, truths = (np.array([(each.start_seconds, each.end_seconds) for each in spans]) for spans in (said, true))
+    return compute_temporal_iou(answers[:, None], truths[None])
+
+
+def _compare_first(said: Sequence[Span], true: Sequence[Span], media: MediaInfo) -> float:
+    return compute_best_iou(_compute_span_ious(said, true))
+
+
+def _compare_ranked(said: Sequence[Span], true: Sequence[Span], media: MediaInfo) -> float:
+    return compute_mean_average_precision(_compute_span_ious(said, true))
+
+
+def _compare_events(said: Sequence[Span], true: Sequence[Span], media: MediaInfo) -> float:
+    return compute_event_f1(_compute_span_ious(said, true))
+
+
+def _compare_sentences(said: Sequence[Caption], true: Sequence[Caption], media: MediaInfo) -> float:
+    said, true = (sorted(captions, key=lambda caption: caption.span.start_seconds) for captions in (said, true))
+    spans = [[(each.span.start_seconds, each.span.end_seconds) for each in captions] for captions in (said, true)]
+    ious = compute_temporal_iou(np.array(spans[0])[:, None], np.array(spans[1])[None])
+    return compute_soda(ious, [[compute_meteor(one.text, [other.text]) for other in true] for one in said])
+
+
 # By the names that the table of tasks has for them.
 MEASURES: Mapping[str, Measure] = {
     "temporal_iou": Measure("tiou", "span", _compare_spans, "m_tIoU", "tIoU@", _THRESHOLDS),
     "temporal_recall": Measure("tiou", "span", _compare_spans, "m_tIoU", "R@", _THRESHOLDS),
     "all_spans_iou": Measure("tiou", "span", _compare_all_spans, "m_tIoU", "tIoU@", _THRESHOLDS, takes_all=True),
     "all_spans_recall": Measure("tiou", "span", _compare_all_spans, "m_tIoU", "R@", _THRESHOLDS, takes_all=True),
+    "first_span_recall": Measure("first_tiou", "span", _compare_first, "m_R1", "R1@", (0.5, 0.7), takes_all=True),
+    "span_precision": Measure("span_ap", "span", _compare_ranked, "mAP", takes_all=True),
+    "event_f1": Measure("event_f1", "span", _compare_events, "EtF1", takes_all=True),
+    "story": Measure("soda", "sentence", _compare_sentences, "SODA_c", takes_all=True),
     "spatial_iou": Measure("siou", "tube", _compare_tubes, "m_sIoU", "sIoU@", _THRESHOLDS, "spatial"),
     "volume_iou": Measure("viou", "tube", _compare_tubes, "m_vIoU", "vIoU@", _THRESHOLDS, "volume"),
     "all_tubes_spatial_iou": Measure(
