@@ -93,8 +93,10 @@ def test_a_real_end_lies_behind_the_clip(real_media_dir, tmp_path):
     span = parse_answer(sample.messages[1]["content"], info, answer_format="span").spans[0]
     assert span.start_seconds == pytest.approx(start, abs=1e-6)
     assert span.end_seconds == info.end_seconds < end - 1
+    assert dict(sample.notes)["cut_end"].startswith(f"start, end is [{start}, {end}], of a clip that ends at ")
     (sample,) = CharadesStaReader(tmp_path / "a.json", "charades", real_media_dir)
     assert sample.messages[1]["content"] == "{<t=0.7><t=1.0>}"
+    assert [kind for kind, _ in sample.notes] == ["cut_end"]
 
 
 def test_every_real_line_is_read(real_annotations_dir, tmp_path):
