@@ -139,8 +139,7 @@ def evaluate(
     from llava_st_hf.evaluation.runner import evaluate as run_evaluation
     from llava_st_hf.utils.public_names import write_public_command
 
-    asked = tasks or StShapes.list_tasks(protocol)
-    make_benchmark = partial(StShapes, num_clips, asked, seed, difficulty=difficulty)
+    make_benchmark = partial(StShapes, num_clips, tasks or StShapes.list_tasks(protocol), seed, difficulty=difficulty)
     # What can be wrong without the model is found before it is loaded.
     make_benchmark().check_protocol(PROTOCOLS[protocol])
     if quiet:
