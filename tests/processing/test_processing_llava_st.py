@@ -545,6 +545,9 @@ def test_an_argument_that_nothing_comes_of_is_refused(processor, name, value, fi
     frames = np.zeros((4, 8, 8, 3), np.uint8)
     with pytest.raises(InputError, match=re.escape(found)):
         processor(text="<video>\nWhat?", videos=[frames], **{name: value})
+    for kind in ("videos_kwargs", "text_kwargs"):
+        with pytest.raises(InputError, match=f"{name} is .*, which is no argument of the processor: "):
+            processor(text="<video>\nWhat?", videos=[frames], **{kind: {name: value}})
     messages = processor.build_messages("video_qa", video=frames, query="What?")
     with pytest.raises(InputError, match=re.escape(found)):
         processor.apply_chat_template(messages, tokenize=True, return_dict=True, processor_kwargs={name: value})

@@ -1,5 +1,6 @@
 """The first half of the processor: texts with placeholders, media and coordinates in, tensors for the model out."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -210,8 +211,11 @@ class ModelInputsProcessor(ProcessorMixin):
         if kwargs.pop("audio", None) is not None:  # transformers' chat templates always pass it
             raise InputError("audio is given, which this model does not hear: leave it out.")
         kinds = self.valid_processor_kwargs.__annotations__
-        names = (name for kind in kinds.values() for name in getattr(kind, "__annotations__", ()))
-        refuse_unknown_arguments(kwargs, [*kinds, "common_kwargs", *names])
+        known = {name: list(getattr(kind, "__annotations__", ())) for name, kind in kinds.items()}
+        refuse_unknown_arguments(kwargs, [*known, "common_kwargs", *itertools.chain(*known.values())])
+        for name, names in known.items():
+            if isinstance(kwargs.get(name), Mapping):
+                refuse_unknown_arguments(kwargs[name], names)
 
     def validate_inputs(
         self, images: Any = None, text: str | Sequence[str] | None = None, videos: Any = None, **kwargs
