@@ -27,6 +27,7 @@ MAY_USE = {
 # Beside the floors, by the module that is used.
 EXCEPTIONS = {
     ("data", "hub.cards"),  # the cards of data sets
+    ("data", "hub.results"),  # `eval.yaml` beside the card, where a data set is a benchmark
     ("inference", "push_methods"),  # `push_to_hub` of model and processor, where the classes are registered
 }
 

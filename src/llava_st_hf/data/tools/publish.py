@@ -172,10 +172,14 @@ def publish_dataset(
         report.check_total(report.num_skipped, len(records))
         published = _finish(output_dir, shards)
         if is_benchmark:
-            tasks = [task for _, task in published.counts]
-            write_text_whole(output_dir / BENCHMARK_FILE, write_benchmark_yaml(title, tasks))
+            _write_benchmark(published, title)
         _write_card(published, shards, title, sources or {}, repository)
     return published
+
+
+def _write_benchmark(published: PublishedDataset, title: str) -> None:
+    tasks = [task for _, task in published.counts]
+    write_text_whole(published.path / BENCHMARK_FILE, write_benchmark_yaml(title, tasks))
 
 
 def _write_card(
