@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 LIMIT_SECONDS = 0.8
-COMMANDS = ["ground", "info", "demo", "convert", "init", "evaluate"]
+COMMANDS = ["ground", "info", "demo", "convert", "init", "merge", "evaluate", "push"]
 COMMANDS += [f"data {name}" for name in ("check", "show", "stats", "convert", "publish")]
 LINES = [
     "--version",

@@ -252,6 +252,9 @@ def test_publish_and_read_back_with_every_command(data, shapes, tmp_path):
     code, out, _ = data("check", folder, "--decode", "full", "--workers", 0)
     assert code == 0 and "0 of 12 records skipped" in out
     assert data("show", folder, 3, "--output", tmp_path / "record.png")[0] == 0
+    (tmp_path / "mixture.yaml").write_text("datasets: [{json_path: published, sampling_strategy: 'first:50%'}]")
+    code, out, _ = data("check", tmp_path / "mixture.yaml")
+    assert code == 0 and "0 of 6 records skipped" in out
 
 
 def test_publish_of_a_mixture_takes_each_record_once_and_its_licence(data, shapes, tmp_path):

@@ -2,6 +2,7 @@ import math
 from pathlib import Path
 
 import pytest
+from video_files import encode
 
 from llava_st_hf.data.annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from llava_st_hf.data.sample_writing import (
@@ -181,13 +182,33 @@ def test_the_end_and_one_frame_more_is_the_last_frame_of_counted_ones_too(clip: 
 
 def test_what_lies_behind_the_clip_is_cut_off_or_refused(clip: Path):
     fields = {"task": "tvg", "media": (Media(path=str(clip)),), "frame_count": None}
-    assert answer(spans=(AnnotatedSpan((0.0, 99.0)),), **fields) == "{<t=0.0><t=1.0>}"
+    assert answer(spans=(AnnotatedSpan((0.0, 99.0), cut_end=True),), **fields) == "{<t=0.0><t=1.0>}"
     with pytest.raises(RecordError, match=r"the time 99\.0 s is outside the clip"):
-        answer(spans=(AnnotatedSpan((1.95, 99.0)),), cut_overhang=False, **fields)
+        answer(spans=(AnnotatedSpan((1.95, 99.0)),), **fields)
     with pytest.raises(RecordError, match=r"span is \[98.0, 99.0\]"):
-        answer(spans=(AnnotatedSpan((98.0, 99.0)),), **fields)
+        answer(spans=(AnnotatedSpan((98.0, 99.0), cut_end=True),), **fields)
     with pytest.raises(RecordError, match="frame 101 is outside of the clip"):
         answer(spans=(AnnotatedSpan((50, 101), "frames"),), task="tvg")
+
+
+def test_what_is_cut_off_is_noted(clip: Path, tmp_path):
+    media = (Media(path=str(clip)),)  # 40 frames, 4 s
+    spans = (AnnotatedSpan((0.0, 99.0), cut_end=True),)
+    fields = {"task": "tvg", "media_type": "video", "media": media, "query": "it"}
+    assert dict(make_sample(Annotation(**fields, spans=spans), "1", "a").notes) == {
+        "cut_end": "span is [0.0, 99.0], of a clip that ends at 3.9 seconds, which counts as its end"
+    }
+    # A file that fits its annotations to a percent: what ends with them ends with it.
+    fields["media"] = (Media(path=str(encode(tmp_path / "a.mkv", num_frames=300))),)  # 12 s
+    for end, notes in ((12.0, []), (12.1, ["cut_end"])):
+        sample = make_sample(Annotation(**fields, spans=(AnnotatedSpan((0.0, end)),), duration_seconds=12.1), "1", "a")
+        assert (sample.messages[1]["content"], list(dict(sample.notes))) == ("{<t=0.0><t=1.0>}", notes)
+    with pytest.raises(RecordError, match=r"the time 12\.2 s is outside the clip"):
+        answer(spans=(AnnotatedSpan((0.0, 12.2)),), **fields, duration_seconds=12.1, frame_count=None, size=None)
+    picture = {"task": "rec", "media_type": "image", "media": media, "query": "it", "size": (100, 50)}
+    for box, notes in (([0, 0, 50, 52], []), ([0, 0, 50, 80], ["cut_box"])):
+        sample = make_sample(Annotation(**picture, boxes=(AnnotatedBox(box),)), "1", "a")
+        assert (sample.messages[1]["content"][-8:], list(dict(sample.notes))) == ("<y=1.0>]", notes)
 
 
 def test_a_box_in_fractions_needs_no_size():

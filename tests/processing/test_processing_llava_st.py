@@ -532,6 +532,27 @@ def test_options_of_videos_need_a_video(processor, image, options):
     processor(text="<image>", images=image, num_frames=None)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "fix"),
+    [
+        ("num_frame", 3, "give num_frames, as it is called here"),
+        ("video_start", 1.0, "give time_range, in seconds, as it is called here"),
+        ("zzz", "a", "leave it out"),
+    ],
+)
+def test_an_argument_that_nothing_comes_of_is_refused(processor, name, value, fix):
+    found = f"{name} is {value!r}, which is no argument of the processor: {fix}"
+    frames = np.zeros((4, 8, 8, 3), np.uint8)
+    with pytest.raises(InputError, match=re.escape(found)):
+        processor(text="<video>\nWhat?", videos=[frames], **{name: value})
+    for kind in ("videos_kwargs", "text_kwargs"):
+        with pytest.raises(InputError, match=f"{name} is .*, which is no argument of the processor: "):
+            processor(text="<video>\nWhat?", videos=[frames], **{kind: {name: value}})
+    messages = processor.build_messages("video_qa", video=frames, query="What?")
+    with pytest.raises(InputError, match=re.escape(found)):
+        processor.apply_chat_template(messages, tokenize=True, return_dict=True, processor_kwargs={name: value})
+
+
 def test_truncation_never_cuts_media(processor, video):
     inputs = processor(
         text="<video>" + "a" * 100 + "<t=0.5>", videos=video, truncation=True, max_length=60, return_tensors="pt"

@@ -14,6 +14,8 @@ from .skips import make_error
 # How far a box may reach over the edge of the frame, as hand-drawn ones do: the larger of the two counts.
 MAX_OVERHANG_PIXELS = 2.0
 MAX_OVERHANG_SHARE = 0.01
+# How large an end in fractions may be that is cut off; a larger one is in seconds, or wrong.
+MAX_END_FRACTION = 1.1
 
 TimeUnit = Literal["seconds", "frames", "fraction"]
 BoxForm = Literal["xyxy", "xywh"]
@@ -35,6 +37,8 @@ class AnnotatedSpan:
             `"seconds"` of the file; `"frames"`, counted from 0, the last one included; or `"fraction"` of the clip.
         caption (`str`, *optional*): What happens then, where each span has words of its own.
         field (`str`, *optional*, defaults to `"span"`): Field of the file, for messages.
+        cut_end (`bool`, *optional*, defaults to `False`):
+            Whether an end behind the clip, as some data sets have them, is cut off, and noted, and not refused.
 
     Raises:
         `RecordError`: For anything but two numbers in order.
@@ -44,13 +48,16 @@ class AnnotatedSpan:
     unit: TimeUnit = "seconds"
     caption: str | None = None
     field: str = "span"
+    cut_end: bool = False
 
     def __post_init__(self):
         expected = f"[start, end] in {self.unit}" if self.unit != "fraction" else "[start, end] as fractions, 0 to 1"
         times = check_numbers(self.times, 2, self.field, expected)
         if times[0] > times[1]:
             raise make_error(self.field, list(times), f"it ends before it starts; give {expected}")
-        if self.unit == "fraction" and not (times[0] >= 0 and times[1] <= 1):
+        if self.unit == "fraction" and not (
+            0 <= times[0] <= 1 and times[1] <= (MAX_END_FRACTION if self.cut_end else 1)
+        ):
             raise make_error(self.field, list(times), f"give {expected}")
         object.__setattr__(self, "times", times)
 
@@ -182,8 +189,8 @@ class Annotation:
         frame_seconds (`tuple[float, ...]`, *optional*): The time of each of those pictures, instead.
         duration_seconds (`float`, *optional*): Length of the video, as the annotations have it.
         cut_overhang (`bool`, *optional*, defaults to `True`):
-            Whether a box that reaches over the frame by any length, and an end in seconds behind the clip, as data
-            sets have them, are cut off and not refused.
+            Whether a box that reaches over the frame by any length, as data sets have them, is cut off, and noted,
+            and not refused.
     """
 
     task: str
@@ -208,6 +215,7 @@ class Annotation:
 
 
 __all__ = [
+    "MAX_END_FRACTION",
     "MAX_OVERHANG_PIXELS",
     "MAX_OVERHANG_SHARE",
     "AnnotatedBox",

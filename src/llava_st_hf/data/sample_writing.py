@@ -92,6 +92,7 @@ def make_sample(
         frame_range=conversation.frame_range,
         video_fps=conversation.video_fps,
         frame_seconds=annotation.frame_seconds,
+        notes=tuple(conversation.notes.items()),
     )
 
 
@@ -191,6 +192,7 @@ class _Conversation:
         self.annotation = annotation
         self.num_frames = num_frames
         self.task = get_task(annotation.task)
+        self.notes: dict[str, str] = {}  # what is put right, by its kind
         # Start and end of each span, checked also where the texts have none.
         self.spans = [self._compute_span(span) for span in annotation.spans]
 
@@ -312,19 +314,43 @@ class _Conversation:
             raise RecordError("invalid_field", field, f"{field} is {show(value)}: {error}") from error
 
     def _compute_span(self, span: AnnotatedSpan) -> tuple[float, float]:
-        if span.unit == "fraction":
-            return float(span.times[0]), float(span.times[1])
-        start, end = (self._convert_time(time, span.unit, span.field) for time in span.times)
-        if self.annotation.cut_overhang and self.clip.unit == "seconds":
-            end = min(end, self.clip.end)
         value = list(span.times)
-        return self._compute_time(start, span.field, value), self._compute_time(end, span.field, value)
+        if span.unit == "fraction":
+            start, end = map(float, value)
+            if end > 1:
+                self._note_cut_end(span, 1)
+            return start, min(end, 1.0)
+        start, end = (self._convert_time(time, span.unit, span.field) for time in value)
+        start = self._compute_time(start, span.field, value)
+        try:
+            return start, self._compute_time(end, span.field, value)
+        except RecordError:
+            # A file fits that is a little shorter than what was annotated: the end of that one is its end.
+            length = self.annotation.duration_seconds or 0.0
+            if not (span.cut_end or (span.unit == "seconds" and value[1] <= length)) or end < self.clip.end:
+                raise
+        self._note_cut_end(span, f"{self.clip.end:g} {self.clip.unit}")
+        return start, 1.0
+
+    def _note_cut_end(self, span: AnnotatedSpan, end: Any) -> None:
+        self.notes["cut_end"] = (
+            f"{span.field} is {list(span.times)}, of a clip that ends at {end}, which counts as its end"
+        )
 
     def _compute_box(self, box: AnnotatedBox) -> BoxValues:
         size = self.annotation.size
         if size is None:
             size = (1, 1) if box.unit == "fraction" else (self.info.width, self.info.height)
-        return box.compute_fractions(size, self.annotation.cut_overhang)
+        try:
+            return box.compute_fractions(size)
+        except RecordError:
+            if not self.annotation.cut_overhang:
+                raise
+            fractions = box.compute_fractions(size, cut_overhang=True)
+        self.notes["cut_box"] = (
+            f"{box.field} is {list(box.xyxy)}, far over the edge of the frame, and is cut off there"
+        )
+        return fractions
 
     def _compute_tube(self, tube: AnnotatedTube, span: tuple[float, float], is_part: bool = False) -> TubeEntries:
         """Return the entries of a tube; where it `is_part` of one with more spans, those of this span only."""

@@ -226,7 +226,7 @@ def _place_span(span: AnnotatedSpan, annotation: Annotation, duration: float | N
         if duration is None:
             raise RecordError("invalid_field", "duration", "duration is missing: fractions have no seconds.")
         start, end = start * duration, end * duration
-    elif duration is not None and annotation.cut_overhang:
+    if duration is not None and span.cut_end:
         end = max(min(end, duration), start)
     return Span(float(start), float(end))
 

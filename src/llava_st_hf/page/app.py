@@ -25,6 +25,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing leaves the
 
 _USUAL_TASK = "the usual one (when and where in a clip, where in an image)"
 _CSS = ".status { min-height: 1.6em } .status .error { color: var(--error-text-color, #b91c1c) }"
+_SHOWN = ("view", "table", "json", "files")  # of an answer, in the order of the outputs
 _KEPT_SECONDS = 3600  # of an upload whose visitor does not come back
 
 
@@ -195,18 +196,7 @@ def build_page(
                 with gr.Row():
                     ask = gr.Button("Ask", variant="primary", elem_id="ask")
                     stop = gr.Button("Stop", elem_id="stop")
-                status = gr.HTML(
-                    {"status": "", "is_error": False},
-                    html_template=(
-                        '<div class="status" role="status" aria-live="polite"><span class='
-                        "\"${value.is_error ? 'error' : ''}\"></span></div>"
-                    ),
-                    js_on_load=(
-                        "const tell = () => { element.querySelector('span').textContent = props.value.status || ''; };"
-                        "watch('value', tell); tell();"
-                    ),
-                    elem_id="status",
-                )
+                status = _make_status(gr)
             with gr.Column(scale=3, min_width=320):
                 outputs = _make_outputs(gr)
 
@@ -215,9 +205,7 @@ def build_page(
             for item in page.answer(path, task, queries, frames, start, end, span, box, request):
                 told = {"status": item["status"], "is_error": item.get("is_error", False)}
                 done = item.get("finished")
-                shown = (
-                    [gr.skip()] * 4 if done is None else [done[name] for name in ("view", "table", "json", "files")]
-                )
+                shown = [gr.skip()] * len(_SHOWN) if done is None else [done[name] for name in _SHOWN]
                 yield [told, *shown]
 
         def choose(event: gr.SelectData) -> tuple[str, str]:
@@ -275,6 +263,21 @@ def _make_inputs(gr: Any, page: _Page, limits: PageLimits) -> tuple[dict[str, An
         box = gr.Textbox(label="Box for rc and elc: left, top, right, bottom in pixels", max_lines=1)
     names = {"media": media, "task": task, "queries": queries, "frames": frames}
     return {**names, "start": start, "end": end, "span": span, "box": box}, gallery
+
+
+def _make_status(gr: Any) -> Any:
+    return gr.HTML(
+        {"status": "", "is_error": False},
+        html_template=(
+            '<div class="status" role="status" aria-live="polite"><span class='
+            "\"${value.is_error ? 'error' : ''}\"></span></div>"
+        ),
+        js_on_load=(
+            "const tell = () => { element.querySelector('span').textContent = props.value.status || ''; };"
+            "watch('value', tell); tell();"
+        ),
+        elem_id="status",
+    )
 
 
 def _make_outputs(gr: Any) -> list[Any]:

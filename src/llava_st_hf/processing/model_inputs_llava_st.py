@@ -1,5 +1,6 @@
 """The first half of the processor: texts with placeholders, media and coordinates in, tensors for the model out."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from .prompt_expansion_llava_st import (
     choose_padding,
 )
 from .tokenization_llava_st import read_coordinate_vocabulary, require_token
-from .video_requests_llava_st import refuse_video_options
+from .video_requests_llava_st import refuse_unknown_arguments, refuse_video_options
 
 CHAT_TEMPLATE_FILE = "chat_template_llava_st.jinja"
 
@@ -163,12 +164,12 @@ class ModelInputsProcessor(ProcessorMixin):
             width), `video_num_frames` (videos,) where videos differ in length; `.media` beside them.
 
         Raises:
+            `InputError`: For an argument that is none of these.
             `PromptError`: For a bad coordinate, a placeholder without medium or the reverse, or too many tokens.
             `MediaError`: For media that cannot be read, or lie on the network without `allow_url`; for a rate (`fps`)
                 that means more frames than the context holds; for an option of videos where there is no video.
         """
-        if kwargs.pop("audio", None) is not None:  # transformers' chat templates always pass it
-            raise InputError("audio is given, which this model does not hear: leave it out.")
+        self._check_arguments(kwargs)
         texts = [text] if isinstance(text, str) else list(text) if text is not None else None
         self.validate_inputs(images=images, text=texts, videos=videos)
         merged_kwargs = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
@@ -204,6 +205,17 @@ class ModelInputsProcessor(ProcessorMixin):
             media=media,
             contexts=[GroundingContext()] * len(media),
         )
+
+    def _check_arguments(self, kwargs: dict[str, Any]) -> None:
+        """Raise `InputError` for an argument beside texts and media that nothing would come of."""
+        if kwargs.pop("audio", None) is not None:  # transformers' chat templates always pass it
+            raise InputError("audio is given, which this model does not hear: leave it out.")
+        kinds = self.valid_processor_kwargs.__annotations__
+        known = {name: list(getattr(kind, "__annotations__", ())) for name, kind in kinds.items()}
+        refuse_unknown_arguments(kwargs, [*known, "common_kwargs", *itertools.chain(*known.values())])
+        for name, names in known.items():
+            if isinstance(kwargs.get(name), Mapping):
+                refuse_unknown_arguments(kwargs[name], names)
 
     def validate_inputs(
         self, images: Any = None, text: str | Sequence[str] | None = None, videos: Any = None, **kwargs

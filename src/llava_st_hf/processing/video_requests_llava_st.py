@@ -1,11 +1,12 @@
 """What is said of each video of a call: which of its frames are meant, and when they are where no file says it."""
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .media_llava_st import MediaError
+from .media_llava_st import InputError, MediaError
 
 REQUEST_FIELDS = ("num_frames", "fps", "frame_range", "time_range")
 # Of frames that are given without a file: when they are.
@@ -106,6 +107,16 @@ def _check_block(block: Mapping[str, Any]) -> None:
         raise MediaError(f"the chat has a block of type {kind!r} with {key}={value!r:.60}: {fix}.", field=key)
 
 
+def refuse_unknown_arguments(kwargs: Mapping[str, Any], known: Collection[str]) -> None:
+    """Raise `InputError` for an argument that nothing would come of."""
+    for name, value in kwargs.items():
+        if value is None or name in known:
+            continue
+        near = _NAMES_HERE.get(name) or next(iter(difflib.get_close_matches(name, known, 1)), None)
+        fix = f"give {near}, as it is called here" if near else "leave it out"
+        raise InputError(f"{name} is {value!r:.60}, which is no argument of the processor: {fix}.", field=name)
+
+
 def refuse_video_options(kwargs: Mapping[str, Any]) -> None:
     """Raise `MediaError` for an option that chooses frames, where a call has no video to choose them from."""
     given = {**(kwargs.get("videos_kwargs") or {}), **kwargs}
@@ -122,5 +133,6 @@ __all__ = [
     "list_block_requests",
     "list_requests",
     "list_times",
+    "refuse_unknown_arguments",
     "refuse_video_options",
 ]

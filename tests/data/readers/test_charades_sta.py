@@ -7,7 +7,7 @@ from llava_st_hf.data.media_probe import probe_video
 from llava_st_hf.data.readers.charades_sta import CharadesStaReader
 from llava_st_hf.data.samples import Sample
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
-from llava_st_hf.processing.media_llava_st import InputError
+from llava_st_hf.processing.media_llava_st import InputError, MediaInfo
 
 
 def test_gives_the_items_of_the_published_code(parity_dir, tmp_path):
@@ -93,14 +93,35 @@ def test_a_real_end_lies_behind_the_clip(real_media_dir, tmp_path):
     span = parse_answer(sample.messages[1]["content"], info, answer_format="span").spans[0]
     assert span.start_seconds == pytest.approx(start, abs=1e-6)
     assert span.end_seconds == info.end_seconds < end - 1
+    assert dict(sample.notes)["cut_end"].startswith(f"start, end is [{start}, {end}], of a clip that ends at ")
     (sample,) = CharadesStaReader(tmp_path / "a.json", "charades", real_media_dir)
     assert sample.messages[1]["content"] == "{<t=0.7><t=1.0>}"
+    assert [kind for kind, _ in sample.notes] == ["cut_end"]
 
 
 def test_every_real_line_is_read(real_annotations_dir, tmp_path):
     reader = CharadesStaReader(real_annotations_dir / "charades_sta_test_excerpt.txt", "charades", tmp_path)
     assert len(reader) == 500
     assert {record.reason for record in reader} == {"missing_media"}
+
+
+def test_every_real_line_has_its_seconds(real_annotations_dir, tmp_path, monkeypatch):
+    path = real_annotations_dir / "charades_sta_test_excerpt.txt"
+    lines = [line.split("##") for line in path.read_text().splitlines()]
+    for where, _ in lines:
+        (tmp_path / f"{where.split()[0]}.mp4").touch()
+    media = MediaInfo("video", 64, 64, tuple(range(1001)), tuple(number / 5 for number in range(1001)))
+    monkeypatch.setattr("llava_st_hf.data.sample_writing.probe_video", lambda *arguments: media)
+    for (where, caption), record in zip(lines, CharadesStaReader(path, "charades", tmp_path), strict=True):
+        assert f"'{caption.strip('.').strip().lower()}'" in record.messages[0]["content"]
+        (span,) = parse_answer(record.messages[1]["content"], media).spans
+        assert (span.start_seconds, span.end_seconds) == pytest.approx([float(time) for time in where.split()[1:]])
+        assert record.notes == ()
+    # Clips that end at 30 s: the first line's event, 24.3 to 30.4 s, ends there, and that is noted.
+    media = MediaInfo("video", 64, 64, tuple(range(301)), tuple(number / 10 for number in range(301)))
+    first = CharadesStaReader(path, "charades", tmp_path)[0]
+    assert first.messages[1]["content"] == f"{{<t={24.3 / 30!r}><t=1.0>}}"
+    assert first.notes[0][0] == "cut_end"
 
 
 def test_refuses_a_file_that_is_no_text(tmp_path):

@@ -235,6 +235,15 @@ def test_fractions_are_the_published_ones(real_records):
     assert round(start, 3) == 0.591 and (start, end) == (152 / 257, 246 / 257)
 
 
+def test_fractions_of_the_published_demo(tmp_path):
+    # 4591061010, whose segment is 346 to 743, the last one included.
+    segment, event = {"begin_fid": 346, "end_fid": 743}, {"begin_fid": 444, "end_fid": 480}
+    entry = {**ENTRY, "frame_count": 744, "used_segment": segment, "temporal_gt": event, "questions": []}
+    (record,) = open_vidstg(tmp_path, [entry], task="tvg")
+    start, end = (coordinate.value for coordinate in record.find_coordinates()[1])
+    assert (round(start, 4), round(end, 4)) == (0.2469, 0.3350)
+
+
 def test_real_spans_are_those_of_st_align(real_records, real_annotations_dir):
     entries, records = real_records
     derived = json.loads((real_annotations_dir / "st_align_stvg_truth_excerpt.json").read_text())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ...processing.media_llava_st import InputError
-from ..annotation_checks import check_numbers, require, require_object, require_positive, require_text
+from ..annotation_checks import require, require_object, require_positive, require_text
 from ..annotations import AnnotatedSpan, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..skips import make_error
@@ -31,7 +31,7 @@ class ActivityNetCaptionsReader(FileReader):
     `"tr"` (the same, the sentence is the answer) or `"dvc"` (a record for each video, with all of its sentences).
 
     The video is the name, with any ending, in `data_folder` or in a folder right below it; one of another `duration`
-    is skipped. An end behind the video means its end.
+    is skipped. An end behind the video means its end, and is noted.
 
     Example:
 
@@ -74,7 +74,7 @@ class ActivityNetCaptionsReader(FileReader):
         spans = []
         for place in places:
             text = require_text({"text": sentences[place]}, "text", f"sentences[{place}].").strip()
-            spans.append(self.read_span(times[place], clip, text, f"timestamps[{place}]"))
+            spans.append(self.read_span(times[place], text, f"timestamps[{place}]"))
         return Annotation(
             task=self.task,
             media_type="video",
@@ -89,15 +89,9 @@ class ActivityNetCaptionsReader(FileReader):
         """Return what an entry says of its video, as arguments of `Annotation`."""
         return {"duration_seconds": require_positive(raw, "duration")}
 
-    def read_span(self, times: Any, clip: Mapping[str, Any], caption: str, field: str) -> AnnotatedSpan:
+    def read_span(self, times: Any, caption: str, field: str) -> AnnotatedSpan:
         """Return an event with its sentence."""
-        start, end = check_numbers(times, 2, field, "[start, end] in seconds")
-        return AnnotatedSpan((start, cut_end(start, end, clip["duration_seconds"])), caption=caption, field=field)
+        return AnnotatedSpan(times, caption=caption, field=field, cut_end=True)
 
 
-def cut_end(start: float, end: float, limit: float) -> float:
-    """Return the end of an event, or that of its video where it lies behind it."""
-    return end if end <= limit else max(start, limit)
-
-
-__all__ = ["ActivityNetCaptionsReader", "cut_end"]
+__all__ = ["ActivityNetCaptionsReader"]

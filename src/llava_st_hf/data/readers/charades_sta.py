@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..annotation_checks import check_numbers, require, require_object, require_text
+from ..annotation_checks import require, require_object, require_text
 from ..annotations import AnnotatedSpan, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..samples import Media
@@ -14,8 +14,6 @@ from .base import FileReader
 from .tables import read_lines
 
 _LINE = re.compile(r"(?P<video>\S+)\s+(?P<start>\S+)\s+(?P<end>[^\s#]+)\s*##(?P<caption>.*)")
-# A larger end is in seconds, or wrong.
-MAX_END_FRACTION = 1.1
 _ENDINGS = (".mp4", ".avi", ".mkv", ".webm")
 
 
@@ -26,10 +24,10 @@ class CharadesStaReader(FileReader):
 
     The form of the release is a text file (`.txt`) with a line `VIDEO start end##sentence` for each record, times in
     seconds. They become fractions by the time stamps of the video, which must be there. An end after the last frame
-    means the last frame: some ends of the release lie a second or more behind the video.
+    means the last frame, and is noted: some ends of the release lie a second or more behind the video.
 
     The JSON form is a list of {`image_id`, `caption`, `timestamp`} with `timestamp` = [start, end] as fractions of
-    the video; for the same reason an end up to `MAX_END_FRACTION` means 1. A prefix `v_` of `image_id` is no part of
+    the video; for the same reason an end up to 1.1 means 1. A prefix `v_` of `image_id` is no part of
     the file's name, unless a file has it.
 
     The sentence is written as in the published evaluation: in lower case, without the full stop.
@@ -76,17 +74,15 @@ class CharadesStaReader(FileReader):
                 raise make_error(name, match[name], "give a number of seconds") from error
         names = [match["video"] + ending for ending in ("", *_ENDINGS)]
         media = self.folder.find_media(names, "video", "video")
-        return media, AnnotatedSpan(times, field="start, end"), match["caption"]
+        return media, AnnotatedSpan(times, field="start, end", cut_end=True), match["caption"]
 
     def _read_object(self, raw: Any) -> tuple[tuple[Media, ...], AnnotatedSpan, str]:
         raw = require_object(raw)
-        times = require(raw, "timestamp")
-        start, end = check_numbers(times, 2, "timestamp", "[start, end] as fractions of the video, from 0 to 1")
-        span = AnnotatedSpan([start, min(end, 1) if end <= MAX_END_FRACTION else end], "fraction", field="timestamp")
+        span = AnnotatedSpan(require(raw, "timestamp"), "fraction", field="timestamp", cut_end=True)
         name = require_text(raw, "image_id")
         names = [name, name.removeprefix("v_")]
         names += [part + ending for part in names for ending in _ENDINGS]
         return self.folder.find_media(names, "video", "image_id"), span, require_text(raw, "caption")
 
 
-__all__ = ["MAX_END_FRACTION", "CharadesStaReader"]
+__all__ = ["CharadesStaReader"]

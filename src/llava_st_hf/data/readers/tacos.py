@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..annotation_checks import check_numbers, require_frame, require_positive
+from ..annotation_checks import require_frame, require_positive
 from ..annotations import AnnotatedSpan
-from .activitynet_captions import ActivityNetCaptionsReader, cut_end
+from .activitynet_captions import ActivityNetCaptionsReader
 
 
 @dataclass(eq=False)
@@ -32,10 +32,9 @@ class TacosReader(ActivityNetCaptionsReader):
         """Return the frames of the video and their rate."""
         return {"frame_count": require_frame(raw, "num_frames"), "frame_rate": require_positive(raw, "fps")}
 
-    def read_span(self, times: Any, clip: Mapping[str, Any], caption: str, field: str) -> AnnotatedSpan:
+    def read_span(self, times: Any, caption: str, field: str) -> AnnotatedSpan:
         """Return an event with its sentence; an end behind the last frame means that frame."""
-        start, end = check_numbers(times, 2, field, "[start, end] in frames")
-        return AnnotatedSpan((start, cut_end(start, end, clip["frame_count"] - 1)), "frames", caption, field)
+        return AnnotatedSpan(times, "frames", caption, field, cut_end=True)
 
 
 __all__ = ["TacosReader"]

@@ -171,19 +171,30 @@ def publish_dataset(
             raise InputError(f"none of the {len(records)} records can be used: see {output_dir / REPORT_FILE}.")
         report.check_total(report.num_skipped, len(records))
         published = _finish(output_dir, shards)
-        media_types = sum((Counter(shard.media_types) for shard in shards), Counter())
-        kinds = {kind for shard in shards for kind in shard.kinds}
-        # A column has one type, so a data set with clips and pictures keeps plain {bytes, path}.
-        features = get_features(kinds.pop()) if len(kinds) == 1 else None
-        card = render_dataset_card(
-            title, sources or {}, published.counts, published.skips, media_types, repository, features
-        )
         if is_benchmark:
-            write_text_whole(
-                output_dir / BENCHMARK_FILE, write_benchmark_yaml(title, [task for _, task in published.counts])
-            )
-        write_text_whole(output_dir / "README.md", card)
+            _write_benchmark(published, title)
+        _write_card(published, shards, title, sources or {}, repository)
     return published
+
+
+def _write_benchmark(published: PublishedDataset, title: str) -> None:
+    tasks = [task for _, task in published.counts]
+    write_text_whole(published.path / BENCHMARK_FILE, write_benchmark_yaml(title, tasks))
+
+
+def _write_card(
+    published: PublishedDataset,
+    shards: list[_Shard],
+    title: str,
+    sources: Mapping[str, SourceFacts],
+    repository: str | None,
+) -> None:
+    media_types = sum((Counter(shard.media_types) for shard in shards), Counter())
+    kinds = {kind for shard in shards for kind in shard.kinds}
+    # A column has one type, so a data set with clips and pictures keeps plain {bytes, path}.
+    features = get_features(kinds.pop()) if len(kinds) == 1 else None
+    card = render_dataset_card(title, sources, published.counts, published.skips, media_types, repository, features)
+    write_text_whole(published.path / "README.md", card)
 
 
 def find_unlicensed(names: Collection[str], sources: Mapping[str, SourceFacts]) -> list[str]:

@@ -1,0 +1,93 @@
+"""The rules of the house that can be counted: lengths, and which folder may use which."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCES = Path(__file__).parents[1] / "src"
+LIBRARY = SOURCES / "llava_st_hf"
+MAX_LINES = {"function": 70, "file": 550, "__init__.py": 70}
+LONG_FILES = {"modeling_llava_st.py"}
+# What the files of a folder, or a file beside the folders, may use besides themselves: CONTRIBUTING.md has the map.
+TRAVELLING = {"processing", "modeling"}
+SHARED = {"data", "inference", "visualization"}
+DOING = {"training", "evaluation", "hub", "checkpoints", "page"}
+MAY_USE = {
+    "modeling": set(),
+    "processing": set(),
+    "utils": {"processing"},
+    **{name: {*TRAVELLING, "utils", *SHARED} for name in SHARED},
+    **{name: {*TRAVELLING, "utils", *SHARED, *DOING} for name in DOING},
+    "demo": {*TRAVELLING, "utils", *SHARED},
+    "push_methods": {*TRAVELLING, "utils", *DOING},
+    "__init__": {*TRAVELLING, *SHARED, "evaluation"},
+}
+# Beside the floors, by the module that is used.
+EXCEPTIONS = {
+    ("data", "hub.cards"),  # the cards of data sets
+    ("data", "hub.results"),  # `eval.yaml` beside the card, where a data set is a benchmark
+    ("inference", "push_methods"),  # `push_to_hub` of model and processor, where the classes are registered
+}
+
+
+def list_files(folder: Path = SOURCES) -> list[Path]:
+    """Return the files of the sources; a template is code of somebody else's."""
+    return sorted(path for path in folder.rglob("*.py") if "card_templates" not in path.parts)
+
+
+def list_imports(path: Path) -> Iterator[str]:
+    """Yield the modules of the library that a file imports, from its root on."""
+    package = path.relative_to(SOURCES).parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[2] for alias in node.names if alias.name.startswith("llava_st_hf"))
+        elif isinstance(node, ast.ImportFrom):
+            parts = [*package[: len(package) - node.level + 1]] if node.level else []
+            parts += node.module.split(".") if node.module else []
+            if parts[:1] == ["llava_st_hf"]:
+                # `from . import name` may be of a module.
+                yield from {".".join([*parts[1:], *([alias.name] if len(parts) == 1 else [])]) for alias in node.names}
+            elif parts[:1] == ["llava_st_cli"]:
+                yield "llava_st_cli"
+
+
+@pytest.mark.parametrize("path", list_files(), ids=lambda path: str(path.relative_to(SOURCES)))
+def test_nothing_is_long(path):
+    text = path.read_text(encoding="utf-8")
+    if path.name not in LONG_FILES:
+        assert text.count("\n") <= MAX_LINES.get(path.name, MAX_LINES["file"])
+    lengths = {
+        node.name: node.end_lineno - node.lineno + 1
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    }
+    assert {name: length for name, length in lengths.items() if length > MAX_LINES["function"]} == {}
+
+
+def test_each_floor_uses_those_below_it():
+    found = set()
+    for path in list_files(LIBRARY):
+        home = path.relative_to(LIBRARY).parts[0].removesuffix(".py")
+        for module in list_imports(path):
+            floor = module.partition(".")[0]
+            if floor != home and floor not in MAY_USE[home]:
+                found.add((home, module))
+    assert found == EXCEPTIONS
+
+
+def test_what_travels_imports_siblings_only():
+    for name in TRAVELLING:
+        files = list_files(LIBRARY / name)
+        assert {path.parent for path in files} == {LIBRARY / name}
+        for path in files:
+            imported = {module for module in list_imports(path) if module.partition(".")[0] != name}
+            assert imported == set(), path
+
+
+def test_the_map_names_every_folder():
+    text = (SOURCES.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    folders = {path.parent.relative_to(LIBRARY).parts[0] for path in list_files(LIBRARY) if path.parent != LIBRARY}
+    assert [name for name in sorted(folders) if f"`{name}/" not in text] == []
+    assert folders <= MAY_USE.keys()
