@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from .options import argument, expand_dataclasses, option
-from .running import Command, CommandError, check_exists
+from .running import Command, CommandError, check_exists, show
 
 app = typer.Typer()
 
@@ -72,5 +72,5 @@ def compare(
         options = (form.protocol or "default", form.predictions_format or "jsonl", form.unit)
         runs = [score_file(path, truths, *options) for path in (first, second)]
     differences = write_comparison(*runs, output_dir)
-    print(format_table(*list_rows(differences, Pair(*runs).names)))
-    print(output_dir / "report.html")
+    show(format_table(*list_rows(differences, Pair(*runs).names)))
+    show(output_dir / "report.html")

@@ -1,6 +1,5 @@
 """`llava-st evaluate`: what a model reaches on a benchmark, and what the answers of any system are worth."""
 
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .options import MaxNewTokens, ModelChoice, Quiet, argument, expand_dataclasses, flag, option
-from .running import Command, CommandError, show, silence_transformers
+from .running import Command, CommandError, say, show, silence_transformers
 
 if TYPE_CHECKING:
     from llava_st_hf import SpatialTemporalGroundingPipeline
@@ -208,9 +207,9 @@ class Asking:
 
 def _say_first(absent: str, model: ModelChoice) -> None:
     if absent:
-        print(absent, file=sys.stderr)
+        say(absent)
     if model.model is None:
-        print("without --model the small one that ships answers, which knows shapes only", file=sys.stderr)
+        say("without --model the small one that ships answers, which knows shapes only")
 
 
 def _load(model: ModelChoice, processes: "Processes") -> "SpatialTemporalGroundingPipeline":

@@ -37,7 +37,7 @@ def export_answers(
     answers = exports.read_answers(file)
     summary = exports.export_answers(answers, to, output, every_frame=every_frame, media_folder=media_folder)
     for path in summary.paths:
-        print(running.clean(str(path)))
+        running.show(path)
     if summary.num_left_out:
         text = f"{summary.num_left_out} of {len(answers)} answers are not in it: they have nothing that {to} holds."
         running.say(text)

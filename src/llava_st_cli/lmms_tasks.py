@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .options import expand_dataclasses, option, task_option
-from .running import Command, CommandError, check_exists, say
+from .running import Command, CommandError, check_exists, say, show
 
 app = typer.Typer()
 
@@ -73,4 +73,4 @@ def write_lmms_tasks(
         if skipped:
             say(f"{len(skipped):,} of {len(records):,} records are in no task; the first: {skipped[0].detail}")
     say(f"tasks: {','.join(names)}")
-    print(output_dir.resolve())
+    show(output_dir.resolve())

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .options import Quiet, argument, flag, option
-from .running import Command, clean, say
+from .running import Command, say, show
 
 app = typer.Typer()
 
@@ -59,14 +59,14 @@ def push(
     if not dry_run:
         if quiet or not sys.stderr.isatty():
             disable_progress_bars()
-        print(push_folder(path, options, public, message))
+        show(push_folder(path, options, public, message))
         return
     check_repository(repository)
     with collect_contents(path, options) as contents:
         sizes = contents.list_sizes()
         rows = [*sizes, ("total", sum(size for _, size in sizes))]
         say(f"{contents.kind}, {'public' if public else 'private'}, to {contents.repo_type} repository {repository}")
-        print(clean(f"{format_table(('file', 'bytes'), rows)}\n\n{contents.card}"), end="")
+        show(f"{format_table(('file', 'bytes'), rows)}\n\n{contents.card}")
 
 
 __all__ = ["app"]
