@@ -394,6 +394,53 @@ def publish(
         say(f"The licence of {', '.join(unlicensed)} is unknown: say it with --license SOURCE=SPDX.", quiet)
 
 
+@app.command(cls=DataCommand)
+def prepare(
+    dataset: Annotated[Literal["st-align"], argument(None, "st-align: what LLaVA-ST was trained on")],
+    to: Annotated[Path, option("DIR", "folder to write to: shards by source, a mixture for each stage")],
+    media: Annotated[Path, option("DIR", "folder of the media that the sources have themselves")],
+    release: Annotated[str | None, option("DIR_OR_ID", "the release of the annotations (that of the Hub)")] = None,
+    stage: Annotated[list[int] | None, option("N", "1, 2 or 3; several times (all)")] = None,
+    sources: Annotated[list[str] | None, option("NAME", "one of the sources; several times (all)")] = None,
+    license: Annotated[list[str] | None, option("SOURCE=SPDX", "licence of a source: clips=CC-BY-4.0")] = None,
+    max_shard_size: ShardSize = "500MB",
+    dry_run: Annotated[
+        bool, flag("--dry-run", "count what is there, by source and by task, and write nothing")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """
+    Make shards that stream into the recipes of the three stages.
+
+    Source by source: what is there is published, what is missing is named, and the next run goes on. The exit code is
+    1 while something is missing.
+
+    \b
+    examples:
+      llava-st data prepare st-align --to st_align --media media --dry-run
+      llava-st data prepare st-align --to st_align --media media --stage 2 --sources charades
+      llava-st train recipes/stage2_coordinate_alignment/sft.yaml --mixture st_align/stage2.yaml
+    """
+    from llava_st_hf.data.tools.prepare import RELEASE, Preparation, fetch_release, format_sources, format_tasks
+
+    licenses = {source: facts.license for source, facts in read_licenses(license or [], {}).items()}
+    preparation = Preparation(fetch_release(release or RELEASE), media, stage, sources, licenses)
+    with running.show_progress("Looking", None, quiet=quiet) as bar:
+        found = list(
+            preparation.survey(bar.update)
+            if dry_run
+            else preparation.prepare(to, max_shard_size, bar.update, quiet=quiet)
+        )
+    running.show(f"{format_sources(found)}\n\n{format_tasks(found)}")
+    missing = [each for each in found if each.missing is not None]
+    for each in missing:
+        say(f"stage {each.stage}, {each.name}: {each.missing}")
+    if missing and not dry_run:
+        raise CommandError(
+            f"{len(missing)} of {len(found)} sources are missing: run the same again when they are there."
+        )
+
+
 def read_licenses(given: Sequence[str], known: "dict[str, SourceFacts]") -> "dict[str, SourceFacts]":
     """Return the sources that licences are given for."""
     from llava_st_hf.hub import SourceFacts

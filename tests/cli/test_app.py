@@ -24,7 +24,7 @@ COMMANDS = [
     "merge",
     "push",
 ]
-COMMANDS += [f"data {name}" for name in ("check", "show", "stats", "convert", "publish")]
+COMMANDS += [f"data {name}" for name in ("check", "show", "stats", "convert", "publish", "prepare")]
 
 
 def test_there_is_every_command(capsys):
@@ -68,7 +68,7 @@ def test_debug_shows_the_traceback(capsys):
     ("words", "expected"),
     [
         ("llava-st gr", ["ground"]),
-        ("llava-st data p", ["publish"]),
+        ("llava-st data p", ["publish", "prepare"]),
         ("llava-st ground clip.mp4 --task sv", ["svg"]),
         ("llava-st ground clip.mp4 --time", ["--time-range"]),
         ("llava-st evaluate st-shapes --dtype b", ["bfloat16"]),

@@ -112,7 +112,8 @@ class Mixture(Dataset):
     reader touches blocks of its own, apart from those at the borders between lanes. The order depends on `batch_size`
     and `num_readers`: keep both when a run is resumed.
 
-    Each process holds 4 bytes per record of an epoch, and about 28 for the second in which it computes an order.
+    Each process holds 4 bytes per record of an epoch, and for the second in which it computes an order about 28, or 48
+    of a source that is read in blocks.
 
     Args:
         spec (`MixtureSpec`, `str` or `Path`): The mixture, or its YAML file.

@@ -74,6 +74,15 @@ class StAlignReader(FileReader):
         )
         return self.time_frames(sample)
 
+    def read_task(self, index: int) -> str:
+        """Return the task of a record whose media need not be there; raises `RecordError` for texts without sense."""
+        record = require_object(self.entries[index])
+        media_type = next((name for name in ("video", "image") if record.get(name) is not None), "text")
+        names = record.get(media_type)
+        num_media = len(names) if isinstance(names, list) else 1
+        messages = _read_messages(record, _Variables(record.get("variables")), media_type, num_media)
+        return infer_task(messages, media_type) if self.task is None else self.task
+
     def _read_media(self, record: Mapping[str, Any]) -> tuple[str, tuple[Media, ...]]:
         given = [name for name in ("video", "image") if record.get(name) is not None]
         if not given:

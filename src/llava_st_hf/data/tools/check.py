@@ -11,7 +11,7 @@ import math
 import signal
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ from ..media_loading import MAX_FILE_BYTES, check_file, load_media
 from ..media_probe import check_headers, probe_media
 from ..mixture import open_sources
 from ..mixture_spec import MixtureSpec
+from ..readers.base import Reader
 from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..samples import Sample
 from ..skips import RecordError, SkippedRecord, SkipReport
@@ -390,6 +391,12 @@ class ChosenRecords:
 
     def __len__(self) -> int:
         return self._ends[-1]
+
+    def iterate(self) -> Iterator[tuple[Sample | SkippedRecord, Reader, int]]:
+        """Yield each record with the reader that it comes from, and its number there."""
+        for reader, chosen in self._sources:
+            for number in chosen:
+                yield reader[int(number)], reader, int(number)
 
     def __getitem__(self, index: int) -> Sample | SkippedRecord:
         if not 0 <= index < len(self):
