@@ -84,7 +84,7 @@ def encode_mask(mask: np.ndarray) -> dict[str, Any]:
 def decode_mask(rle: Mapping[str, Any]) -> np.ndarray:
     """Return a mask, `bool` of shape (height, width); `InputError` for what is no mask as COCO writes it."""
     (height, width), counts = rle["size"], rle["counts"]
-    if not isinstance(counts, str) or not 0 <= height * width <= MAX_FRAME_PIXELS:
+    if not isinstance(counts, str) or min(height, width) < 0 or height * width > MAX_FRAME_PIXELS:
         raise InputError(f"a mask has the size {height}x{width}, or no counts as a text: give COCO's compressed form.")
     runs, number, shift = [], 0, 0
     for letter in counts:
