@@ -21,15 +21,17 @@ from .processing import (
     parse_answer,
 )
 from .processing.grounding_streamer_llava_st import GroundingStreamer
+from .processing.tube_masks_llava_st import TubeMasks
 
 if TYPE_CHECKING:
     from .data import Mixture, open_reader
     from .evaluation import evaluate
+    from .inference.masks import segment_tubes
 
 register_classes()  # with the Auto classes and `pipeline`
 
 # Imported when they are asked for: answering questions does without.
-_MODULES = {"Mixture": "data", "evaluate": "evaluation", "open_reader": "data"}
+_MODULES = {"Mixture": "data", "evaluate": "evaluation", "open_reader": "data", "segment_tubes": "inference.masks"}
 
 
 def __getattr__(name: str) -> object:
@@ -57,8 +59,10 @@ __all__ = [
     "Span",
     "SpatialTemporalGroundingPipeline",
     "Tube",
+    "TubeMasks",
     "evaluate",
     "load_pipeline",
     "open_reader",
     "parse_answer",
+    "segment_tubes",
 ]

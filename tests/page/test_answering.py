@@ -1,9 +1,11 @@
+import errno
+
 import pytest
 from PIL import Image
 
 from llava_st_hf import InputError, load_pipeline
 from llava_st_hf.demo import DEMO_QUERY, SHIPPED_CHECKPOINT, write_demo_clip
-from llava_st_hf.page.answering import Answerer, Cancelled, PageLimits
+from llava_st_hf.page.answering import Answerer, Cancelled, PageLimits, describe_error
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,9 @@ def test_what_a_visitor_may_not_ask(pipeline, clip, tmp_path):
     letter.write_text("no clip")
     with pytest.raises(InputError, match="no clip or image that can be read") as caught:
         answerer.check_media(str(letter))
-    assert str(tmp_path) not in str(caught.value)
+    told = describe_error(caught.value)
+    assert "letter.mp4" in told
+    assert str(tmp_path) not in told
     with pytest.raises(InputError, match="query"):
         answerer.ask(clip, "video", "tvg", [""], ignore)
 
@@ -79,3 +83,14 @@ def test_stopped_in_the_middle(pipeline, clip):
         answerer.ask(clip, "video", None, [DEMO_QUERY], stop, num_frames=20)
     (result,) = answerer.ask(clip, "video", None, [DEMO_QUERY], ignore, num_frames=20)
     assert result.spans
+
+
+def test_errors_are_told_in_one_sentence(caplog):
+    written = describe_error(OSError(errno.ENOSPC, "No space left on device", "/home/me/page/answer.json"))
+    assert "No space left on device" in written
+    unknown = describe_error(RuntimeError("expected\nat /home/me/model.py"))
+    assert "RuntimeError" in unknown
+    for told in (written, unknown):
+        assert "/home" not in told
+        assert "\n" not in told
+    assert "/home/me/model.py" in caplog.text  # the owner finds it

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -230,7 +231,9 @@ def test_server_stopped_in_the_middle(browser, tmp_path):
     page.wait_for_selector("text=/connection|lost|error/i", timeout=60 * SECONDS)
 
 
-def test_the_space_is_the_same_page(browser, tmp_path, clip):
+def test_the_space_is_the_same_page(browser, tmp_path, clip, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as free:  # the usual one may be that of the other page
+        monkeypatch.setenv("GRADIO_SERVER_PORT", str(free.getsockname()[1]))
     process, address = serve(tmp_path / "log.txt", str(SPACE))
     page = open_page(browser, address.replace("0.0.0.0", "127.0.0.1"))
     ask(page, clip, DEMO_QUERY)

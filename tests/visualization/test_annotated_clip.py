@@ -20,6 +20,7 @@ from llava_st_hf.processing import (
     parse_answer,
     read_video,
 )
+from llava_st_hf.processing.tube_masks_llava_st import TubeMasks, encode_mask
 from llava_st_hf.visualization import (
     PALETTE,
     draw_contact_sheet,
@@ -46,6 +47,18 @@ def test_the_box_is_drawn_where_and_when_the_tube_says(clip_path, result, tmp_pa
         assert columns.max() == pytest.approx(120 + shift, abs=3)
         inside = image[100:140, round(60 + shift) : round(100 + shift)]
         assert np.abs(inside - GRAY).max() < 12
+
+
+def test_masks_are_drawn_where_they_are(clip_path, result, tmp_path):
+    mask = np.zeros((240, 320), dtype=bool)
+    mask[100:140, 250:300] = True
+    masks = TubeMasks(tuple(range(8, 16)), tuple(index / 25 for index in range(8, 16)), (encode_mask(mask),) * 8)
+    write_annotated_video(clip_path, replace(result, masks=(masks,)), tmp_path / "out.mp4")
+    frames = decode_pictures(tmp_path / "out.mp4", clip_path)[1]
+    for index, image in enumerate(frames):
+        change = np.abs(image - GRAY).max(axis=-1)
+        assert (change[105:135, 255:295] > 20).all() == (index in range(8, 16))
+        assert change[105:135, 305:].max() < 12
 
 
 def test_the_time_line_shows_the_span_and_the_position(clip_path, result, tmp_path):

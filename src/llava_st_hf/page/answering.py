@@ -1,11 +1,11 @@
 """Who answers the page: one model for all visitors, one question at a time, a clip that was read stays read."""
 
 import hashlib
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +18,9 @@ from ..processing.image_loading_llava_st import open_image
 from ..processing.media_llava_st import InputError, MediaError
 from ..processing.tasks_llava_st import get_task
 from ..processing.video_decoding_llava_st import probe_video
+from ..utils.public_names import hide_folders
+
+logger = logging.getLogger(__name__)
 
 _KEPT_SESSIONS = 2  # each holds the cache of a clip
 
@@ -54,6 +57,16 @@ class Cancelled(Exception):
     """The visitor asked to stop."""
 
 
+def describe_error(error: Exception) -> str:
+    """Return what a visitor is told, in one sentence without folders of this machine; the rest goes to the log."""
+    if isinstance(error, InputError):
+        return hide_folders(" ".join(str(error).split()))
+    logger.error("an answer failed", exc_info=error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"the answer could not be written on this machine ({error.strerror}): try again later."
+    return f"the answer failed ({type(error).__name__}): try another clip or question, or again later."
+
+
 class Answerer:
     """
     Answers the questions of the page.
@@ -79,9 +92,7 @@ class Answerer:
                 return media_type
             video = probe_video(path)
         except MediaError as error:
-            raise InputError(
-                f"this is no clip or image that can be read: {error}".replace(path, Path(path).name)
-            ) from error
+            raise InputError(f"this is no clip or image that can be read: {error}") from error
         length = video.timeline.end_seconds - float(video.timeline.seconds[0])
         if length > self.limits.max_seconds:
             raise InputError(
@@ -166,4 +177,4 @@ class _Progress:
         pass
 
 
-__all__ = ["Answerer", "Cancelled", "PageLimits"]
+__all__ = ["Answerer", "Cancelled", "PageLimits", "describe_error"]

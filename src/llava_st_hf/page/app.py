@@ -1,13 +1,13 @@
 """The page: clips to choose, questions, the answer over the clip, tables and files."""
 
-import json
+import hashlib
 import os
 import queue
 import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from ..inference import SpatialTemporalGroundingPipeline
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError
 from ..processing.tasks_llava_st import TASKS
-from ..visualization import draw_result
+from ..utils.atomic_files import write_json_whole
+from ..utils.markdown import escape_markdown
+from ..utils.public_names import hide_folders
 from .answer_view import TABLE_HEADERS, VIEW_CSS, VIEW_HTML, VIEW_SCRIPT, list_rows, make_view
-from .answering import Answerer, Cancelled, PageLimits
+from .answering import Answerer, Cancelled, PageLimits, describe_error
 from .examples import ExampleClip, make_thumbnail, write_example_clips
 from .preview import write_preview
 
@@ -56,14 +58,12 @@ class _Page:
         request: Any,
     ) -> Iterator[dict[str, Any]]:
         """Answer, saying how far it is; `stop` ends it."""
-        folder = self.folder / str(request.session_hash)
-        folder.mkdir(exist_ok=True)
         stopped = self.stops[request.session_hash] = threading.Event()
         try:
             media_type = self.answerer.check_media(path)
             options = self._read_options(media_type, num_frames, start, end, span, box)
-        except InputError as error:
-            yield {"status": str(error), "is_error": True}
+        except Exception as error:  # noqa: BLE001 - as below
+            yield {"status": describe_error(error), "is_error": True}
             return
         asked = [line.strip() for line in (queries or "").splitlines() if line.strip()] or [""]
         task_name = None if task == _USUAL_TASK else task
@@ -78,13 +78,12 @@ class _Page:
             try:
                 results = self.answerer.ask(path, media_type, task_name, asked, on_token, **options)
                 news.put({"status": "drawing"})
-                news.put({"finished": self._present(results, path, media_type, folder), "status": "done"})
+                finished = self._present(results, path, media_type, self._find_folder(request))
+                news.put({"finished": finished, "status": "done"})
             except Cancelled:
                 news.put({"status": "stopped", "is_error": True})
-            except InputError as error:
-                news.put({"status": str(error), "is_error": True})
             except Exception as error:  # noqa: BLE001 - a visitor gets a sentence, the log the rest
-                news.put({"status": f"the answer failed ({type(error).__name__}): {error}", "is_error": True})
+                news.put({"status": describe_error(error), "is_error": True})
             news.put(None)
 
         worker = threading.Thread(target=work, daemon=True)
@@ -131,25 +130,25 @@ class _Page:
                 options[name] = numbers
         return options
 
-    def _present(self, results: Sequence[GroundingResult], path: str, media_type: str, folder: Path) -> dict[str, Any]:
-        preview = write_preview(path, media_type, folder)
-        answer_file = folder / "answer.json"
-        values = [result.to_dict() for result in results]
-        answer_file.write_text(json.dumps(values, indent=2), encoding="utf-8")
-        files = [answer_file]
-        for number, result in enumerate(results, start=1):
-            picture = folder / f"answer_{number}.png"
-            draw_result(result, path).save(picture)
-            files.append(picture)
-            if media_type == "video":
-                result.save(folder / f"answer_{number}.mp4", path)
-                files.append(folder / f"answer_{number}.mp4")
-        return {
-            "view": make_view(results, preview, media_type),
-            "table": list_rows(results),
-            "json": values,
-            "files": [str(file) for file in files],
-        }
+    def _find_folder(self, request: Any) -> Path:
+        """Return the folder of a visitor, whose hash is what the browser says: it may be the name of any folder."""
+        return self.folder / hashlib.sha256(str(request.session_hash).encode()).hexdigest()
+
+    def _present(
+        self, results: Sequence[GroundingResult], path: str, media_type: str, visitor: Path
+    ) -> dict[str, Any]:
+        """Write what the page shows, in a folder of this answer; those of the visitor's earlier ones are removed."""
+        visitor.mkdir(exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=visitor))
+        try:
+            presented = _write_files([_without_folder(result) for result in results], path, media_type, folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        for earlier in visitor.iterdir():
+            if earlier != folder:
+                shutil.rmtree(earlier, ignore_errors=True)
+        return presented
 
     def stop(self, request: Any) -> str:
         if request.session_hash in self.stops:
@@ -160,7 +159,32 @@ class _Page:
         """Remove what a visitor has left behind."""
         self.stop(request)
         self.stops.pop(request.session_hash, None)
-        shutil.rmtree(self.folder / str(request.session_hash), ignore_errors=True)
+        shutil.rmtree(self._find_folder(request), ignore_errors=True)
+
+
+def _without_folder(result: GroundingResult) -> GroundingResult:
+    """Return an answer that names its clip without the folder on this machine."""
+    media = result.media
+    if media is None or media.source is None:
+        return result
+    return replace(result, media=replace(media, source=Path(media.source).name))
+
+
+def _write_files(results: Sequence[GroundingResult], path: str, media_type: str, folder: Path) -> dict[str, Any]:
+    preview = write_preview(path, media_type, folder)
+    values = [result.to_dict() for result in results]
+    files = [folder / "answer.json"]
+    write_json_whole(files[0], values)
+    for number, result in enumerate(results, start=1):
+        for ending in ("png", "mp4") if media_type == "video" else ("png",):
+            files.append(folder / f"answer_{number}.{ending}")
+            result.save(files[-1], path)
+    return {
+        "view": make_view(results, preview, media_type),
+        "table": list_rows(results),
+        "json": values,
+        "files": [str(file) for file in files],
+    }
 
 
 def build_page(
@@ -178,7 +202,7 @@ def build_page(
         pipeline (`SpatialTemporalGroundingPipeline`): Who answers.
         folder (`Path`): Where previews and answers lie while a visitor is there.
         examples (`Sequence[ExampleClip]`, *optional*): Clips to choose from.
-        notice (`str`, *optional*): What is said about the model above everything, in Markdown.
+        notice (`str`, *optional*): What is said about the model above everything, as plain text.
         default_frames (`int`, *optional*, defaults to 100): Frames of a clip where the visitor does not say.
         limits (`PageLimits`, *optional*): What a visitor may ask for.
 
@@ -189,7 +213,7 @@ def build_page(
     limits = limits or PageLimits()
     page = _Page(Answerer(pipeline, limits), folder, examples, default_frames)
     with gr.Blocks(title="LLaVA-ST: when and where", delete_cache=(600, _KEPT_SECONDS)) as blocks:
-        gr.Markdown(f"# When and where\n\n{notice}")
+        gr.Markdown(f"# When and where\n\n{escape_markdown(hide_folders(notice))}")
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300):
                 inputs, examples_gallery = _make_inputs(gr, page, limits)
@@ -308,7 +332,7 @@ def launch_page(
     Args:
         pipeline (`SpatialTemporalGroundingPipeline`): Who answers.
         examples (`Sequence[ExampleClip]`, *optional*): Clips to choose from; of ST-Shapes where it is left out.
-        notice (`str`, *optional*): What is said about the model, in Markdown.
+        notice (`str`, *optional*): What is said about the model, as plain text.
         default_frames (`int`, *optional*, defaults to 100): Frames of a clip where the visitor does not say.
         limits (`PageLimits`, *optional*): What a visitor may ask for.
         host (`str`, *optional*, defaults to `"127.0.0.1"`): Address to listen on; `"0.0.0.0"` for all.

@@ -1,6 +1,6 @@
 """A `GroundingResult` in the forms that other tools read: JSON, COCO, tables and `supervision.Detections`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +29,14 @@ TABLE_COLUMNS = (
 def convert_to_plain(value: Any) -> Any:
     """Return dataclasses as dictionaries, tuples as lists and numpy's numbers as Python's, all the way down."""
     if is_dataclass(value):
-        saved = (item.name for item in fields(value) if item.metadata.get("is_saved", True))
-        return {name: convert_to_plain(getattr(value, name)) for name in saved}
-    if isinstance(value, dict):
+        saved = (item for item in fields(value) if item.metadata.get("is_saved", True))
+        values = ((item, getattr(value, item.name)) for item in saved)
+        return {
+            item.name: convert_to_plain(content)
+            for item, content in values
+            if item.metadata.get("is_saved_empty", True) or content
+        }
+    if isinstance(value, Mapping):
         return {key: convert_to_plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
         return [convert_to_plain(item) for item in value]
@@ -47,6 +52,7 @@ def convert_to_coco(result: "GroundingResult") -> dict[str, Any]:
     is_video = media.media_type == "video"
     rows = list(result.labelled_boxes())
     categories = {label: number for number, label in enumerate(dict.fromkeys(row.label for row in rows), start=1)}
+    masks = dict(enumerate(result.masks, start=1))
     images, annotations = {}, []
     if not is_video:
         images[None] = {"id": 1, **picture}
@@ -68,6 +74,8 @@ def convert_to_coco(result: "GroundingResult") -> dict[str, Any]:
         if is_video:
             moment = {"track_id": row.track, "frame_index": row.frame_index, "seconds": row.seconds}
             annotation |= {"video_id": 1, **moment}
+            rle = masks[row.track].find_rle(row.frame_index) if row.track in masks else None
+            annotation |= {} if rle is None else {"segmentation": rle}
         annotations.append(annotation)
     coco = {
         "images": list(images.values()),

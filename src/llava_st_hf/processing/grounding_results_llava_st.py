@@ -15,7 +15,7 @@ import os
 from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ from .grounding_export_llava_st import convert_to_coco, convert_to_dataframe, co
 from .grounding_summary_llava_st import abbreviate, describe_tube, summarize
 from .media_llava_st import InputError, MediaInfo, PromptError
 from .notation_llava_st import NOTATION, BoxFractions, write_box, write_span, write_tube
+from .tube_masks_llava_st import TubeMasks
 
 
 def _require_finite(**values: float) -> None:
@@ -313,6 +314,7 @@ class GroundingResult:
         query (`str`, *optional*): What was asked for, in words; used as a label.
         media (`MediaInfo`, *optional*): The clip or image that the answer is about.
         notes (`tuple[str, ...]`): What is to be known of the numbers, such as that no scores refined them.
+        masks (`tuple[TubeMasks, ...]`): One for each tube, where `segment_tubes` was asked; saved if there are any.
 
     Example:
 
@@ -333,6 +335,7 @@ class GroundingResult:
     query: str | None = None
     media: MediaInfo | None = None
     notes: tuple[str, ...] = ()
+    masks: tuple[TubeMasks, ...] = field(default=(), metadata={"is_saved_empty": False})
 
     def __repr__(self) -> str:
         return abbreviate(self)
@@ -387,8 +390,9 @@ class GroundingResult:
         Return the boxes in the form of a COCO annotation file, for a video in that of COCO-VID.
 
         Boxes are `[left, top, width, height]` in pixels. For a video each frame with a box is an image with its
-        `frame_index`, `seconds` and `video_id`, each annotation has the `track_id` of its tube, and the entry of the
-        video holds the spans in seconds. A box outside any tube belongs to an image without `frame_index`.
+        `frame_index`, `seconds` and `video_id`, each annotation has the `track_id` of its tube and, where there are
+        `masks`, its `segmentation`, and the entry of the video holds the spans in seconds. A box outside any tube
+        belongs to an image without `frame_index`.
 
         Raises:
             `InputError`: If the result has no `media`: the size of the picture is not known.
@@ -515,6 +519,9 @@ def _result_from_dict(values: Mapping[str, Any]) -> GroundingResult:
         query=values.get("query"),
         media=media,
         notes=tuple(values.get("notes", ())),
+        masks=tuple(
+            TubeMasks(*(tuple(masks[each.name]) for each in fields(TubeMasks))) for masks in values.get("masks", ())
+        ),
     )
 
 

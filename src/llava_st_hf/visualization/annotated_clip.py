@@ -9,7 +9,7 @@ from PIL import Image
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.video_decoding_llava_st import VideoFrame, VideoProbe, iterate_frames, probe_video
 from .clip_writer import ClipWriter
-from .drawing import PAPER, Style, draw_box
+from .drawing import PAPER, Style, draw_box, tint_mask
 from .fonts import describe_missing_fonts
 from .marks import Mark, Schedule, as_results, compute_sampling_step, list_marks
 from .output_files import writing_beside
@@ -30,9 +30,9 @@ def write_annotated_video(
     Write the clip with the boxes drawn onto it, what was asked above it and the time line below.
 
     The output is an MP4 that browsers play (H.264, yuv420p, index at the front, even size), upright, in square pixels,
-    with the time stamps and the sound of the source. The picture keeps its size and nothing but boxes is drawn onto
-    it: the strips are beside it. Where time stamps start below 0 they are moved to start at 0, because players leave
-    out what is earlier; the times that are written beside the picture stay those of the source. The file appears
+    with the time stamps and the sound of the source. The picture keeps its size, and only boxes and masks are drawn
+    onto it: the strips are beside it. Where time stamps start below 0 they are moved to start at 0, because players
+    leave out what is earlier; the times that are written beside the picture stay those of the source. The file appears
     under its name only when it is complete.
 
     Args:
@@ -97,6 +97,9 @@ class _Annotator:
         if picture.size != (self.video.width, self.video.height):
             picture = picture.resize((self.video.width, self.video.height))
         for box, mark in self.schedule.find_boxes(frame.index):
+            mask = mark.masks.decode(frame.index) if mark.masks is not None else None
+            if mask is not None:
+                tint_mask(picture, mask, mark.color)
             draw_box(picture, box, mark.color, self.style, self.scale, mark.number if self.has_numbers else None)
         active = self.schedule.find_active(frame.index)
         canvas = Image.new("RGB", self.size, PAPER)

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from ..processing.grounding_results_llava_st import Box, GroundingResult
@@ -19,6 +20,7 @@ FAINT_INK: Color = (160, 166, 176)
 PAPER: Color = (20, 22, 27)
 RAIL: Color = (70, 75, 84)
 MIN_FONT_SIZE = 14  # pixels
+_VEIL_OPACITY = 112  # of 255
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,12 @@ def draw_box(
     draw.rectangle(outer, outline=color, width=style.line)
     if number is not None:
         draw_chip(draw, (outer[0], outer[1]), number, color, style)
+
+
+def tint_mask(canvas: Image.Image, mask: np.ndarray, color: Color) -> None:
+    """Lay a colour over the pixels of a mask of the whole picture, `bool` of shape (height, width), in place."""
+    veil = Image.fromarray(mask.astype(np.uint8) * _VEIL_OPACITY).resize(canvas.size)
+    canvas.paste(color, (0, 0, *canvas.size), veil)
 
 
 def _place_box(canvas: Image.Image, box: Box, style: Style, scale: tuple[float, float]) -> tuple[int, int, int, int]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..processing.grounding_results_llava_st import Box, GroundingResult, Span, Tube
+from ..processing.tube_masks_llava_st import TubeMasks
 
 Color = tuple[int, int, int]
 
@@ -41,6 +42,7 @@ class Mark:
         boxes (`list[Box]`): Where it is, whenever it is there.
         within (`list[Span]`): The spans in which its boxes are drawn: its own, or all of the answer. Always if empty.
         tube (`Tube`, *optional*): Where it is at which moment.
+        masks (`TubeMasks`, *optional*): Which pixels it covers.
     """
 
     number: int
@@ -50,6 +52,7 @@ class Mark:
     boxes: list[Box] = field(default_factory=list)
     within: list[Span] = field(default_factory=list)
     tube: Tube | None = None
+    masks: TubeMasks | None = None
 
     @property
     def color(self) -> Color:
@@ -96,6 +99,7 @@ def list_marks(results: GroundingResult | Sequence[GroundingResult]) -> list[Mar
         for track, tube in enumerate(result.tubes):
             mark = get(part, name or NO_WORDS, result, track)
             mark.tube = tube
+            mark.masks = result.masks[track] if track < len(result.masks) else None
             mark.spans += [result.spans[track]] if is_paired else []
         for span in () if is_paired else result.spans:
             label = captions.get(span) or result.query or NO_WORDS
