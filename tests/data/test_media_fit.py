@@ -113,7 +113,7 @@ def test_pictures_are_counted(tmp_path):
     counted = Annotation(spans=(AnnotatedSpan((1, 2), "frames"),), **fields)
     assert fit_to_file(counted) == MediaFit((0, 3), by_frames=True)
     # Of a clip whose length is known, seconds are shares of it.
-    timed = Annotation(spans=(AnnotatedSpan((1.0, 9.0)),), duration_seconds=8.0, **fields)
+    timed = Annotation(spans=(AnnotatedSpan((1.0, 8.0)),), duration_seconds=8.0, **fields)
     assert make_sample(timed, "1", "made up").messages[1]["content"] == "{<t=0.125><t=1.0>}"
 
 

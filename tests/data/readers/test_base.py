@@ -34,7 +34,7 @@ class DescriptionsReader(FileReader):
         name, raw = entry
         sentences = [require_text({"sentence": text}, "sentence") for text in require(raw, "sentences")]
         spans = [
-            AnnotatedSpan(times, caption=sentence, field=f"timestamps[{number}]")
+            AnnotatedSpan(times, caption=sentence, field=f"timestamps[{number}]", cut_end=True)
             for number, (times, sentence) in enumerate(zip(require(raw, "timestamps"), sentences, strict=True))
         ]
         media = self.folder.find_media([name + self.ending], "video", "video")

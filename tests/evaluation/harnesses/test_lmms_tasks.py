@@ -26,7 +26,7 @@ def read_docs(folder):
 def test_metrics_are_those_of_evaluate(make_model, processor, output_dir, tmp_path, tell_truths, few_training_samples):
     benchmark = StShapes(3)
     texts = [text if index % 3 else "{<t_3><t_60>} cut [<x_1>" for index, text in enumerate(tell_truths(benchmark))]
-    metrics = evaluate(make_model(texts), processor, benchmark, output_dir, quiet=True)
+    metrics = evaluate(make_model(texts, benchmark=benchmark), processor, benchmark, output_dir, quiet=True)
     answers = dict(zip((benchmark.get_id(index) for index in range(len(benchmark))), texts, strict=True))
     names = write_shapes_tasks(tmp_path / "tasks", benchmark, 20)
     docs = read_docs(tmp_path / "tasks")
