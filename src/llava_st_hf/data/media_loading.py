@@ -76,7 +76,7 @@ def load_media(
         max_frames (`int`, *optional*): Most frames to sample of a clip; more are refused before any is decoded.
         max_pixels (`int`, *optional*, defaults to 134,217,728):
             Most pixels of the images of the record together, or of one picture that is a frame of a clip. (A frame of
-            a video file has a limit of its own, `MAX_FRAME_PIXELS` of `video_timeline_llava_st`.)
+            a video file has a limit of its own, `MAX_FRAME_PIXELS` of `media_llava_st`.)
         max_file_bytes (`int`, *optional*, defaults to 4,294,967,296): Most bytes of one file.
 
     Returns:

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .media_llava_st import InputError
-from .video_timeline_llava_st import MAX_FRAME_PIXELS
+from .media_llava_st import MAX_FRAME_PIXELS, InputError
 
 _FIRST_LETTER = 48  # of the 64 that hold 5 bits of a number, and whether more of it follow
 

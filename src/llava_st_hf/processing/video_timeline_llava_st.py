@@ -28,7 +28,7 @@ from .image_loading_llava_st import (
     read_data_uri,
 )
 from .media_fetching_llava_st import fetch_media
-from .media_llava_st import EmptyMediaError, MediaError, OversizedMediaError
+from .media_llava_st import MAX_FRAME_PIXELS, EmptyMediaError, MediaError, OversizedMediaError
 from .video_index_llava_st import MAX_SAMPLES, check_index
 
 try:
@@ -37,8 +37,6 @@ except ImportError:  # the remote-code check of transformers passes over imports
     av = None
 
 
-# A frame above this many pixels (8K is 33 million) is refused: a file of a few kilobytes can claim 2**31 of them.
-MAX_FRAME_PIXELS = 64 * 2**20
 # Pixels that claim to be so many times as wide as high, or the other way round, count as square.
 MAX_PIXEL_ASPECT = 16
 # Pixels this near to square are: files that were scaled to a whole number of pixels note the rest of the rounding.
