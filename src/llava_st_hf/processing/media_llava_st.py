@@ -68,9 +68,9 @@ class PromptLengthError(PromptError):
     """Raised when a prompt with its media has more tokens than it may have."""
 
 
-# How the note begins that a clip has of frames whose times nobody knows.
 # A frame above this many pixels (8K is 33 million) is refused: a file of a few kilobytes can claim 2**31 of them.
 MAX_FRAME_PIXELS = 64 * 2**20
+# How the note begins that a clip has of frames whose times nobody knows.
 UNKNOWN_RATE = "unknown_rate"
 
 
