@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from video_files import encode
 
 from llava_st_hf.processing.image_loading_llava_st import (
     describe_source,
@@ -151,6 +152,17 @@ def test_a_data_uri_of_another_kind_is_refused_by_its_name(read, source, words):
     with pytest.raises(MediaError) as error:
         read(source)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv", "webm", "avi", "ts"])
+def test_a_video_is_refused_as_one_where_an_image_is_asked_for(tmp_path, ending):
+    path = encode(tmp_path / f"a.{ending}", codec="libvpx" if ending == "webm" else "libx264", params="", num_frames=3)
+    for source in (str(path), path, path.read_bytes()):
+        with pytest.raises(MediaError, match="is a video: give it as video="):
+            open_image(source)
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x1cftypheic" + bytes(300))
+    with pytest.raises(MediaError, match="cannot be read as an image"):
+        open_image(tmp_path / "a.jpg")
 
 
 def test_a_video_in_a_data_uri_is_no_image(clip):

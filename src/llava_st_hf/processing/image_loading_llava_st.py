@@ -46,6 +46,11 @@ _MAX_SEARCHED_BYTES = 2**26
 _EXIF_ORIENTATION = 0x0112
 _TIFF_WIDTH, _TIFF_HEIGHT = 0x0100, 0x0101
 _TURNED = (5, 6, 7, 8)
+# MP4 and MOV (not HEIF, which begins alike), Matroska and WebM, AVI, MPEG-TS.
+_VIDEO_START = re.compile(
+    rb"....ftyp(?!avi[fs]|hei|hev|mif1|msf1)|\x1aE\xdf\xa3|RIFF....AVI |\x47.{187}\x47", re.DOTALL
+)
+_VIDEO_FIX = "is a video: give it as video=..., or save the one frame that is meant."
 # The decoders of Pillow that a file may be given to: others start programs (EPS), or read what else a file names.
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 # A picture of more pixels is refused before they are read: its header alone can claim any number of them.
@@ -366,7 +371,7 @@ def open_picture(source: Any, allow_url: bool | Mapping = False, may_move: bool 
         check_source(source, allow_url)
         source = fetch_media(source, allow_url) if is_url(source) else source
         if isinstance(source, str) and source.startswith("data:video/"):
-            raise MediaError(f"{name} is a video: give it as video=..., or save the one frame that is meant.")
+            raise MediaError(f"{name} {_VIDEO_FIX}")
         if not may_move:
             _refuse_animation(source)
         with _open_file(source) if isinstance(source, FILE_TYPES) else nullcontext(_open_file(source)) as picture:
@@ -377,10 +382,22 @@ def open_picture(source: Any, allow_url: bool | Mapping = False, may_move: bool 
         reason = str(error) or type(error).__name__
         raise OversizedMediaError(f"{name} is larger than Pillow opens ({reason}): scale it down first.") from error
     except DECODER_ERRORS as error:
+        if _starts_like_video(source):
+            raise MediaError(f"{name} {_VIDEO_FIX}") from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise MediaError(
             f"{name} cannot be read as an image ({reason:.200}): give a file of {', '.join(PICTURE_FORMATS)}."
         ) from error
+
+
+def _starts_like_video(source: Any) -> bool:
+    """Tell by the first bytes; a file is not opened as a video that may be none."""
+    if isinstance(source, BYTES_TYPES):
+        return _VIDEO_START.match(source) is not None
+    if not isinstance(source, (str, os.PathLike)) or not os.path.isfile(source):
+        return False
+    with open(source, "rb") as file:
+        return _VIDEO_START.match(file.read(256)) is not None
 
 
 def _count_further_jpegs(source: Any) -> int:
