@@ -233,11 +233,12 @@ def _get_media_type(raw: Mapping[str, Any]) -> str:
 
 def describe_slips(keys: Collection[Any]) -> str:
     """Say how what stands under the keys of others is to be written."""
-    known = HINTS if {"video", "image"} & set(keys) else {**HINTS, **MEDIA_HINTS}
+    known = HINTS if {"video", "image"} & set(keys) else {**MEDIA_HINTS, **HINTS}
+    given = {str(key).lower(): str(key) for key in keys}
     hints: dict[str, list[str]] = {}
-    for key in keys:
-        if hint := known.get(str(key).lower()):
-            hints.setdefault(hint, []).append(str(key))
+    for name, hint in known.items():  # in the order of the table: that of a set differs from run to run
+        if name in given:
+            hints.setdefault(hint, []).append(given[name])
     return "".join(f" Write {', '.join(keys)} as {hint}." for hint, keys in hints.items())
 
 
