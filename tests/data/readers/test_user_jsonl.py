@@ -479,7 +479,8 @@ def test_boxes_of_another_unit_are_told_which_key_says_so(folder):
 def test_a_file_whose_keys_are_those_of_others_is_told_how_to_write_them(folder):
     (record,) = read_all(folder, {"video": "a.mp4", "question": "it", "start": 1, "end": 2}, name="keys.jsonl")
     assert guess_format(folder / "keys.jsonl") == "user_jsonl"
-    assert "fits no task. Write start, end as span_seconds: [start, end] in seconds. Write question as query" in record.detail
+    found = "fits no task. Write start, end as span_seconds: [start, end] in seconds. Write question as query"
+    assert found in record.detail
 
 
 def test_keys_of_others_are_left_alone_where_the_record_says_it_or_names_its_task(folder):
