@@ -268,7 +268,7 @@ def test_decoding_is_greedy_even_where_the_checkpoint_samples(ground, clip):
         (({"video": "clip", "image": "clip", "text": "one"},), {}, "a question has video and image"),
         (({"video": "clip", "text": "one", "query": "one"},), {}, "a question has text and query"),
         (({"video": "missing.mp4", "text": "one"},), {}, "missing.mp4"),
-        (({"image": "clip", "text": "one"},), {}, "cannot be read as an image"),
+        (({"image": "clip", "text": "one"},), {}, "is a video: give it as video="),
         (({"path": None}, "one"), {}, "a dictionary with the keys"),
         ((CHAT, "one"), {}, "query is given beside chat messages"),
         ((CHAT,), {"span": (0, 1)}, "span is given beside chat messages"),
