@@ -24,9 +24,6 @@ from .running import CommandError
 from .tasks import load_tasks
 
 if TYPE_CHECKING:
-    import torch
-    from tqdm import tqdm
-
     from llava_st_hf import GroundingResult
 
 app = typer.Typer()
@@ -189,6 +186,7 @@ def answer(
     """
     from llava_st_hf.demo import SHIPPED_MODEL, SHIPPED_MODEL_NOTICE
     from llava_st_hf.inference.options import check_medium, check_questions
+    from llava_st_hf.inference.token_progress import TokenProgress
     from llava_st_hf.processing import guess_media_type
     from llava_st_hf.processing.grounding_streamer_llava_st import GroundingStreamer
     from llava_st_hf.processing.grounding_summary_llava_st import describe_found
@@ -206,22 +204,8 @@ def answer(
     ground = model.load()
     running.say(f"Reading {media}", quiet)
     with running.show_progress("Answering", None, "token", quiet or stream) as bar:
-        streamer = GroundingStreamer(lambda found: running.say(describe_found(found))) if stream else TokenCounter(bar)
+        counter = TokenProgress(lambda new, total: bar.update(new))
+        streamer = GroundingStreamer(lambda found: running.say(describe_found(found))) if stream else counter
         results = ground(media, queries, media_type=media_type, streamer=streamer, **asked, **manner)
     running.show("\n\n".join(str(result) for result in results))
     outputs.write(results, media, media_type, model.model or SHIPPED_MODEL, quiet)
-
-
-class TokenCounter:
-    """Moves a bar by the tokens of an answer, which `generate` hands over as they come."""
-
-    def __init__(self, bar: "tqdm"):
-        self.bar = bar
-
-    def put(self, value: "torch.Tensor") -> None:
-        """Count tokens; plain `generate` hands over the prompt first, as a row."""
-        if value.ndim == 1:
-            self.bar.update(value.numel())
-
-    def end(self) -> None:
-        """Do nothing: another answer may follow."""

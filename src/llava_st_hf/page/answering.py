@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from ..inference import GroundingSession, SpatialTemporalGroundingPipeline
 from ..inference.options import DEFAULT_TASKS, check_questions
+from ..inference.token_progress import TokenProgress
 from ..processing import guess_media_type
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.image_loading_llava_st import open_image
@@ -134,6 +133,7 @@ class Answerer:
         reading = {name: value for name, value in reading.items() if value is not None}
         about = {name: reading.pop(name) for name in ("span", "box", "start_seconds") if name in reading}
         check_questions(path, asked, media_type, task=task, **about, **reading)
+        progress = [TokenProgress(lambda new, total, number=n: on_token(number, total)) for n in range(len(asked))]
         with self._lock:
             session = self._get_session(path, media_type, reading)
             return [
@@ -142,9 +142,9 @@ class Answerer:
                     query=query,
                     **about,
                     max_new_tokens=self.limits.max_new_tokens,
-                    generate={"streamer": _Progress(number, on_token)},
+                    generate={"streamer": streamer},
                 )
-                for number, query in enumerate(asked)
+                for query, streamer in zip(asked, progress, strict=True)
             ]
 
     def _get_session(self, path: str, media_type: str, reading: dict[str, Any]) -> GroundingSession:
@@ -160,21 +160,6 @@ class Answerer:
                 self._sessions.popitem(last=False)
         self._sessions.move_to_end(key)
         return self._sessions[key]
-
-
-class _Progress:
-    """Counts the tokens of an answer as `generate` hands them over."""
-
-    def __init__(self, number: int, on_token: Callable[[int, int], None]):
-        self.number, self.on_token, self.num_tokens = number, on_token, 0
-
-    def put(self, value: torch.Tensor) -> None:
-        if value.ndim == 1:  # the prompt is a row
-            self.num_tokens += value.numel()
-        self.on_token(self.number, self.num_tokens)
-
-    def end(self) -> None:
-        pass
 
 
 __all__ = ["Answerer", "Cancelled", "PageLimits", "describe_error"]
