@@ -60,6 +60,19 @@ def test_the_image_of_coco_that_an_annotation_names_is_none_of_the_file(tmp_path
     assert sample.messages[1]["content"] == "[<x=0.0><y=0.0><x=0.25><y=0.5>]"
 
 
+def test_one_key_names_the_images_of_a_whole_file(tmp_path):
+    # Ids of COCO, two of which are ids of other images here.
+    images = [{**IMAGE, "id": number} for number in range(4)]
+    annotations = [
+        {"id": number, "image_id": image, "bbox": [0, 0, 50 * (number + 1), 50]}
+        for number, image in enumerate((2, 0, 581857, 9))
+    ]
+    samples = list(RefCocoReader(write_refcoco(tmp_path, images, annotations), "r", tmp_path))
+    assert [sample.messages[1]["content"] for sample in samples] == [
+        f"[<x=0.0><y=0.0><x={share}><y=0.5>]" for share in (0.25, 0.5, 0.75, 1.0)
+    ]
+
+
 def test_varies_prompts_by_name(tmp_path):
     images = [{**IMAGE, "id": number} for number in range(40)]
     path = write_refcoco(tmp_path, images, [{"id": number, "bbox": [0, 0, 50, 50]} for number in range(40)])

@@ -20,7 +20,8 @@ class RefCocoReader(FileReader):
 
     The file is `{"images": [...], "annotations": [...]}`; it is held in memory. Of an image `id`, `file_name`,
     `width`, `height` (pixels) and `caption` (the phrase) are read. Of an annotation `bbox` ([left, top, width, height]
-    in pixels) and `image_id`, or where no image has that, `id`, which names the image. Each image has one annotation.
+    in pixels) and `image_id`, or `id` in a file where that pairs more of them, which names the image. Each image has
+    one annotation.
     A box is clipped to the image. A caption that holds `<image>` is the whole question.
 
     Args:
@@ -48,14 +49,11 @@ class RefCocoReader(FileReader):
             raise InputError(f"prompt_variant is {show(self.prompt_variant)}: give a number from 0 to {last}.")
         content = load_json(self.path)
         images = get_list(content, "images", self.path)
-        known = {_get_name(image, "id") for image in images}
-        annotations: dict[Any, list[Any]] = {}
-        for annotation in get_list(content, "annotations", self.path):
-            # The published files pair equal ids; an `image_id` that they may have, too, is that of COCO.
-            name = _get_name(annotation, "image_id")
-            name = name if name in known else _get_name(annotation, "id")
-            annotations.setdefault(name, []).append(annotation)
-        return [(image, annotations.get(_get_name(image, "id"), [])) for image in images]
+        annotations = get_list(content, "annotations", self.path)
+        # The published files pair equal ids; an `image_id` that they may have, too, is that of COCO, and some of
+        # those are also ids of other images here. So one key is meant in all of the file: that which pairs more.
+        by_image, by_id = (_pair(images, annotations, key) for key in ("image_id", "id"))
+        return by_image if _count_pairs(by_image) >= _count_pairs(by_id) else by_id
 
     def get_entry_id(self, entry: Any) -> Any:
         """Return the `id` of the image."""
@@ -81,6 +79,19 @@ class RefCocoReader(FileReader):
     def choose_variant(self, record_id: str) -> int:
         """Return which of the published prompts a record gets."""
         return super().choose_variant(record_id) if self.prompt_variant is None else self.prompt_variant
+
+
+def _pair(images: list[Any], annotations: list[Any], key: str) -> list[tuple[Any, list[Any]]]:
+    """Return each image with the annotations that name it by a key."""
+    found: dict[Any, list[Any]] = {}
+    for annotation in annotations:
+        found.setdefault(_get_name(annotation, key), []).append(annotation)
+    return [(image, found.get(_get_name(image, "id"), [])) for image in images]
+
+
+def _count_pairs(pairs: list[tuple[Any, list[Any]]]) -> tuple[int, int]:
+    """Return how many images have one annotation, and how many have any."""
+    return sum(len(found) == 1 for _, found in pairs), sum(bool(found) for _, found in pairs)
 
 
 def _get_name(raw: Any, field: str) -> int | str | None:
