@@ -81,6 +81,16 @@ def test_a_video_has_the_frames_between(tmp_path, clip):
     assert times == pytest.approx([*range(11), 30])  # at frame 20 it is not there
 
 
+def test_frames_may_be_counted_from_1(tmp_path, clip):
+    # As files that are made of MOT are; the video has its name as file_name.
+    content = make_coco_vid("frame_id", "track_id")
+    content["images"] = [{**image, "frame_id": image["frame_id"] + 1} for image in content["images"]]
+    content["videos"] = [{"id": 1, "file_name": "a", **SIZE}]
+    (record,) = open_file(tmp_path, content, clip, num_frames=40)
+    times = [lexeme.value * 39 for lexeme in record.find_coordinates()[1] if lexeme.kind == "t"]
+    assert times == pytest.approx([*range(11), 30])
+
+
 @pytest.mark.parametrize("first", [0, 1])
 def test_names_of_pictures_tell_the_frames_of_a_video(tmp_path, clip, first):
     names = [f"a/img_{f + first:05d}.jpg" for f in FRAMES]
@@ -118,6 +128,11 @@ def test_phrases_name_what_a_kind_does_not(tmp_path, clip):
     ("changes", "found"),
     [
         ({"categories": []}, "label is None"),
+        (
+            {"annotations": [{"id": 5, "video_id": 1, "category_id": 1, "segmentations": [None]}]},
+            "the track has no box",
+        ),
+        ({"annotations": [{**YOUTUBE_VIS["annotations"][0], "bboxes": [None]}]}, "the track has no box"),
         ({"videos": [{"id": 1, "name": "b", **SIZE}]}, "video is 'b', which does not exist"),
     ],
 )

@@ -79,3 +79,10 @@ def test_labels_are_not_taken_for_the_video(tmp_path, clip):
     labels = "<labels><label><name>circle</name></label></labels>"
     text = write().replace("<name>clips</name>", labels + "<name>a.mp4</name>").replace("<source>a.mp4</source>", "")
     assert open_tracks(tmp_path, clip, text)[0].id == "a.mp4 track 0"
+
+
+def test_a_file_that_names_no_video_says_so(tmp_path, clip):
+    # As the export of a job.
+    text = write().replace("<name>clips</name>", "").replace("<source>a.mp4</source>", "")
+    (record,) = open_tracks(tmp_path, clip, text)
+    assert record.id.endswith(" track 0") and record.detail.startswith("the file names no video")

@@ -76,14 +76,26 @@ def test_a_video_beside_its_text(tmp_path, clip):
     assert times == pytest.approx(range(10, 21))
 
 
-def test_says_what_is_wrong(tmp_path, clip, sequence):
-    for text, found in (("1,2,3\n", "line 1: '1,2,3' is no line of MOT"), ("\n1,1,a,0,9,9", "line 2: '1,1,a,0,9,9'")):
+@pytest.mark.parametrize("rest", ["3.2,4.5,0", "-3.2,4.5,0", "4,0,0", "-1,-1,-1"])
+def test_the_eighth_of_ten_numbers_is_no_kind(tmp_path, clip, rest):
+    # A place in the world in MOT15, a kind of another table in VisDrone, and nothing in what trackers write.
+    (tmp_path / "a.mp4").write_bytes(clip.read_bytes())
+    (tmp_path / "a.txt").write_text(f"11,1,10,20,40,40,1,{rest}\n12,1,50,20,40,40,1,7,4,0\n")
+    (record,) = MotReader(tmp_path / "a.txt", "mine", tmp_path)
+    assert "where is the object?" in record.messages[0]["content"]
+    assert len([lexeme for lexeme in record.find_coordinates()[1] if lexeme.kind == "t"]) == 2
+
+
+def test_says_what_is_wrong(tmp_path, sequence):
+    for text, found in (
+        ("1,2,3\n", "line 1: '1,2,3' is no line of MOT"),
+        ("\n1,1,a,0,9,9", "line 2: '1,1,a,0,9,9'"),
+        ("5,1,10,20,40,40\n0,1,10,20,40,40\n", "line 2: '0,1,10,20,40,40' is before the first frame: count frames fr"),
+        ("1,-1,10,20,40,40,0.9,-1,-1,-1\n", r"has the id -1, as detections \(det.txt\) have: give a file with an id"),
+    ):
         (tmp_path / "a.txt").write_text(text)
         with pytest.raises(InputError, match=found):
             MotReader(tmp_path / "a.txt", "mine", tmp_path)
-    (tmp_path / "a.txt").write_text("0,1,10,20,40,40\n")
-    (tmp_path / "a.mp4").write_bytes(clip.read_bytes())
-    assert MotReader(tmp_path / "a.txt", "mine", tmp_path)[0].detail.startswith("frame is -1")
     (sequence / "seqinfo.ini").write_text("name=1")
     with pytest.raises(InputError, match=r"seqinfo\.ini cannot be read"):
         MotReader(sequence / "gt/gt.txt", "mot", sequence)

@@ -24,11 +24,11 @@ class CocoVideoReader(TracksReader):
     The tracks of a COCO-style file with `videos`, `annotations` and `categories`; it is held in memory.
 
     In the form of COCO-VID and TAO an image of `images` has `id`, `video_id`, `file_name` and its frame (`frame_id` or
-    `frame_index`, from 0), and an annotation has `image_id`, `bbox` ([left, top, width, height] in pixels),
-    `category_id` and the object (`instance_id` or `track_id`). In the form of YouTube-VIS a video has `file_names`,
-    and an annotation has `video_id`, `category_id` and `bboxes`, one for each of these or `null`; the number in the
-    name of a file is that of its frame. A frame of `images` without a box of an object says that the object is not to
-    be seen there.
+    `frame_index`, from 0, or from 1 where every video begins so), and an annotation has `image_id`, `bbox` ([left,
+    top, width, height] in pixels), `category_id` and the object (`instance_id` or `track_id`). In the form of
+    YouTube-VIS a video has `file_names`, and an annotation has `video_id`, `category_id` and `bboxes`, one for each of
+    these or `null`; the number in the name of a file is that of its frame. A frame of `images` without a box of an
+    object says that the object is not to be seen there.
 
     The media are a video file named as the video (`name`), or else the pictures that the file lists. A `caption` or
     `phrase` of an annotation describes its object in words. The tasks are those of `TracksReader`.
@@ -48,7 +48,7 @@ class CocoVideoReader(TracksReader):
         self._videos = index_by_id(get_list(content, "videos", self.path))
         annotations = [one for one in get_list(content, "annotations", self.path) if isinstance(one, Mapping)]
         self._categories = index_by_id(get_list({"categories": [], **content}, "categories", self.path))
-        if any("bboxes" in one for one in annotations):
+        if any({"bboxes", "segmentations"} & one.keys() for one in annotations):
             return [self._read_listed(one, number) for number, one in enumerate(annotations)]
         return self._collect(get_list(content, "images", self.path), annotations)
 
@@ -71,6 +71,8 @@ class CocoVideoReader(TracksReader):
         for image in images:
             if isinstance(image, Mapping) and image.get("video_id") in self._videos:
                 frames.setdefault(image["video_id"], []).append((self._read_frame(image), image))
+        # Files that are made of MOT count from 1: no video of theirs begins at 0.
+        first = int(bool(frames) and {min(frame for frame, _ in items) for items in frames.values()} == {1})
         owners = {image["id"]: video for video, items in frames.items() for _, image in items if "id" in image}
         groups: dict[tuple[Any, Any], list[Mapping[str, Any]]] = {}
         for number, one in enumerate(annotations):
@@ -81,9 +83,9 @@ class CocoVideoReader(TracksReader):
         for (video, track), group in groups.items():
             items = sorted(frames.get(video, ()), key=lambda item: item[0])
             boxes = {one.get("image_id"): one.get("bbox", ()) for one in group}
-            rows = [(frame, place, boxes.get(image.get("id"))) for place, (frame, image) in enumerate(items)]
+            rows = [(frame - first, place, boxes.get(image.get("id"))) for place, (frame, image) in enumerate(items)]
             names = tuple(str(image.get("file_name")) for _, image in items)
-            entry = {**(items[0][1] if items else {}), **self._videos.get(video, {})}
+            entry = {**(items[0][1] if items else {}), "file_name": None, **self._videos.get(video, {})}
             folder = names[0].rpartition("/")[0] if names else ""
             tracks.append(self._make_track(f"{entry.get('name', video)} {track}", entry, names, folder, group, rows))
         return tracks
@@ -108,7 +110,7 @@ class CocoVideoReader(TracksReader):
         size = (video.get("width"), video.get("height"))
         rate = video.get("fps")
         tracked = TrackedVideo(
-            str(video.get("name") or folder or name),
+            str(video.get("name") or video.get("file_name") or folder or name),
             names,
             size=size if all(isinstance(side, int) for side in size) else None,
             frame_count=frame_count,

@@ -55,7 +55,7 @@ class CvatVideoReader(TracksReader):
                 rows.append((frame, frame, None if box.get("outside") == "1" else _read_sides(box)))
             words = [part for part in track.iter("attribute") if part.get("name") in _PHRASE_NAMES]
             phrase = next((part.text.strip() for part in words if part.text and part.text.strip()), None)
-            name = f"{video.name} track {track.get('id', number)}"
+            name = f"{video.name or Path(self.path).stem} track {track.get('id', number)}"
             tracks.append(Track(name, video, track.get("label"), rows, "xyxy", phrase))
         return tracks
 
@@ -107,7 +107,7 @@ def _read_video(part: Element) -> TrackedVideo:
     # A task that leaves frames out, or begins later, counts its own frames, but its boxes have those of the video.
     is_whole = part.findtext(".//start_frame") in (None, "0") and not part.findtext(".//frame_filter")
     return TrackedVideo(
-        (name or "").strip() or "the video",
+        (name or "").strip(),
         size=(int(size[0]), int(size[1])) if all(isinstance(side, float) and side >= 1 for side in size) else None,
         frame_count=int(count) if isinstance(count, float) and count >= 1 and is_whole else None,
     )

@@ -26,6 +26,7 @@ _CLASSES = {
     12: "reflection",
 }
 _NUM_COLUMNS = 6  # that every line has
+_NUM_COLUMNS_OF_KINDS = 9  # of ten the eighth is a place in the world, or a kind of another data set
 
 
 @dataclass(eq=False)
@@ -34,7 +35,9 @@ class MotReader(TracksReader):
     The tracks of a text file of MOT Challenge (`gt.txt`), or of a tracker; it is held in memory.
 
     A line is `frame, id, left, top, width, height, confidence, class, visibility`, frames from 1, the box in pixels;
-    the last three may be left out. A line whose confidence is 0 does not count. Kinds are those of MOT16.
+    the last three may be left out. A line whose confidence is 0 does not count. Kinds are those of MOT16; where there
+    are ten numbers, as in MOT15 and in what trackers write, the eighth is none. Detections, which have no ids, are
+    refused.
 
     The video is named in `seqinfo.ini` beside the folder of the file, as are its frames, rate and size; without that,
     it has the name of the file, or of the folder of the sequence. It is a video file, or a folder of pictures. The
@@ -63,7 +66,7 @@ class MotReader(TracksReader):
         for values in self._read_lines():
             if len(values) > _NUM_COLUMNS and values[6] == 0:
                 continue  # the benchmark ignores it
-            kind = _CLASSES.get(int(values[7])) if len(values) > 7 and values[7] > 0 else None
+            kind = _CLASSES.get(values[7]) if 7 < len(values) <= _NUM_COLUMNS_OF_KINDS else None
             groups.setdefault((int(values[1]), kind or "object"), []).append((values[0] - 1, values[2:6]))
         # A frame that others have and this object has not is one where it is not to be seen.
         frames = sorted({frame for group in groups.values() for frame, _ in group})
@@ -86,6 +89,11 @@ class MotReader(TracksReader):
                     f"{self.path}, line {number}: {line[:80]!r} is no line of MOT: give frame, id, left, top, width, "
                     "height, and perhaps confidence, class and visibility."
                 )
+            if values[0] < 1 or values[1] < 0:
+                fix = "is before the first frame: count frames from 1"
+                if values[1] < 0:
+                    fix = "has the id -1, as detections (det.txt) have: give a file with an id for each object, gt.txt"
+                raise InputError(f"{self.path}, line {number}: {line[:80]!r} {fix}.")
             rows.append(values)
         return rows
 

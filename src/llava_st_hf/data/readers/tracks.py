@@ -153,6 +153,8 @@ class TracksReader(FileReader):
 
     def _find_media(self, video: TrackedVideo) -> tuple[Media, ...]:
         """Return the video file, or the folder of its frames, or else the pictures that are listed."""
+        if not video.name:
+            raise RecordError("missing_media", "video", "the file names no video: write its name into it.")
         try:
             found = self.folder.find_video(video.name, places=video.places)
         except RecordError as error:
