@@ -1,14 +1,15 @@
 """Annotations of one file on another: a copy at another rate, a part of it, and none at all."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from video_files import encode
+from video_files import encode, rotate_mp4
 
 from llava_st_hf.data.annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
-from llava_st_hf.data.media_fit import MediaFit, fit_to_file
+from llava_st_hf.data.media_fit import MediaFit, find_other_shape, fit_to_file
 from llava_st_hf.data.sample_writing import make_sample
 from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.skips import RecordError
@@ -127,3 +128,39 @@ def test_a_length_alone_is_compared(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"")
     sample = make_sample(Annotation(media=media, duration_seconds=4.0, **fields), "1", "made up")
     assert list_values(sample, "t") == pytest.approx([0.25, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("size", "is_noted"),
+    [((64, 48), False), ((640, 480), False), ((1280, 962), False), ((48, 64), True), ((640, 360), True)],
+)
+def test_a_file_of_another_shape_is_noted(tmp_path, size, is_noted):
+    encode_at(tmp_path / "a.mp4", 30, 120)
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
+    box = AnnotatedBox([0, 0, 10, 10])
+    image = Annotation(
+        task="rec", media_type="image", media=(Media(str(tmp_path / "a.png")),), query="it", boxes=(box,), size=size
+    )
+    clip = Annotation(
+        task="svg",
+        media_type="video",
+        media=(Media(path=str(tmp_path / "a.mp4")),),
+        query="it",
+        spans=(AnnotatedSpan((30, 60), "frames"),),
+        tubes=(AnnotatedTube({30: box}, "frames"),),
+        size=size,
+        frame_count=120,
+    )
+    for annotation in (image, clip):
+        notes = dict(make_sample(annotation, "1", "made up").notes)
+        assert (list(notes) == ["other_shape"]) == is_noted
+        if is_noted:
+            text = f"width and height are {size[0]} x {size[1]}, but the file's are 64 x 48, another shape"
+            assert notes["other_shape"].startswith(text)
+
+
+def test_a_turned_file_has_the_shape_that_is_seen(tmp_path):
+    path = rotate_mp4(encode_at(tmp_path / "a.mp4", 30, 12))
+    annotation = Annotation(task="svg", media_type="video", media=(Media(path=str(path)),), size=(48, 64))
+    assert find_other_shape(annotation) is None
+    assert find_other_shape(replace(annotation, size=(640, 360))) == (48, 64)

@@ -1,4 +1,4 @@
-"""Whether a video file is the one that was annotated: its frames and its length, compared with what the file says.
+"""Whether a file is the one that was annotated: its frames, length and shape, compared with what annotations say.
 
 A copy at another frame rate has the same seconds, but other numbers of frames. What is given in frames is then put
 onto the file by its seconds; a file of another length is refused, never read at shifted times.
@@ -11,11 +11,13 @@ import numpy as np
 
 from ..processing.video_timeline_llava_st import Timeline
 from .annotations import Annotation
-from .media_probe import probe_header, probe_timeline
+from .media_probe import probe_header, probe_image, probe_timeline, probe_video
 from .skips import RecordError
 
 # How far two lengths of the same clip may differ: this share, or one frame.
 MAX_DURATION_SHARE = 0.01
+# How far the height of a copy of another size may be from that by its width: pixels, or this share.
+MAX_HEIGHT_DIFFERENCE, MAX_HEIGHT_SHARE = 2, 0.01
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,33 @@ def fit_to_file(annotation: Annotation) -> MediaFit:
     return MediaFit(frame_range, frame_rate=rate, start_seconds=start)
 
 
+def find_other_shape(annotation: Annotation) -> tuple[int, int] | None:
+    """
+    Return width and height of a file whose frames have another shape than annotations say; `None` for any other.
+
+    A copy of another size has the same shape, and one that cannot be opened is not compared.
+    """
+    first, size = annotation.media[0], annotation.size
+    if size is None or min(size) <= 0 or first.path is None:
+        return None
+    try:
+        if annotation.media_type == "image" or len(annotation.media) > 1:
+            found = probe_image(first.path)
+        else:
+            found = probe_header(first)
+            if not _has_shape((found.width, found.height), size):
+                found = probe_video(first.path, num_frames=1)  # turned, and with square pixels
+    except RecordError:
+        return None
+    found = found.width, found.height
+    return None if _has_shape(found, size) else found
+
+
+def _has_shape(found: tuple[int, int], size: tuple[int, int]) -> bool:
+    height = found[0] * size[1] / size[0]
+    return abs(found[1] - height) <= max(MAX_HEIGHT_DIFFERENCE, MAX_HEIGHT_SHARE * found[1])
+
+
 def _counts_frames(annotation: Annotation) -> bool:
     return annotation.frame_range is not None or annotation.frame_count is not None
 
@@ -133,4 +162,4 @@ def _make_mismatch(
     )
 
 
-__all__ = ["MAX_DURATION_SHARE", "MediaFit", "fit_to_file"]
+__all__ = ["MAX_DURATION_SHARE", "MediaFit", "find_other_shape", "fit_to_file"]

@@ -17,7 +17,7 @@ from ..processing.notation_llava_st import NOTATION, Lexeme, write_box, write_sp
 from ..processing.prompt_coordinates_llava_st import compute_fraction
 from ..processing.tasks_llava_st import TASKS, get_task
 from .annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation, BoxValues
-from .media_fit import MediaFit, fit_to_file
+from .media_fit import MediaFit, find_other_shape, fit_to_file
 from .media_loading import TIMES_FIX
 from .media_probe import probe_frames, probe_image, probe_video
 from .samples import Sample, check_frame_times
@@ -244,6 +244,17 @@ class _Conversation:
                 raise
             return SampledClip.of_duration(duration, self.num_frames)
 
+    @cached_property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height as the annotations have them; it is noted where the file has another shape."""
+        size, found = self.annotation.size, find_other_shape(self.annotation)
+        if found is not None:
+            self.notes["other_shape"] = (
+                f"width and height are {size[0]} x {size[1]}, but the file's are {found[0]} x {found[1]}, another "
+                "shape: look at the boxes with `data show`"
+            )
+        return size
+
     @property
     def span(self) -> tuple[float, float]:
         """Start and end of the one span."""
@@ -338,9 +349,7 @@ class _Conversation:
         )
 
     def _compute_box(self, box: AnnotatedBox) -> BoxValues:
-        size = self.annotation.size
-        if size is None:
-            size = (1, 1) if box.unit == "fraction" else (self.info.width, self.info.height)
+        size = self.size or ((1, 1) if box.unit == "fraction" else (self.info.width, self.info.height))
         try:
             return box.compute_fractions(size)
         except RecordError:
