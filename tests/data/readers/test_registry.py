@@ -1,3 +1,4 @@
+import gzip
 import json
 import pickle
 from pathlib import Path
@@ -179,7 +180,7 @@ def test_lines_of_text_are_told(tmp_path, line, format):
             "video|query\na|b\n",
             "A table's first line names its columns, parted by commas, semicolons",
         ),
-        ("a.csv", "", "it has no columns. If it is your own"),
+        ("a.csv", "\n", "it has no columns. If it is your own"),
         (
             "a.jsonl",
             {"query": "a", "span_seconds": [1, 2], "file": "a.mp4", "start": 1},
@@ -202,6 +203,87 @@ def test_a_format_without_a_reader_is_named_with_the_nearest(tmp_path, name, con
     (tmp_path / name).write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(InputError, match=found):
         guess_format(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        (
+            "a.json",
+            {"videos": [{"video_id": 0}], "trajectories": {}},
+            "looks like VidSTG as TubeDETR prepares it, .* write it as vidstg",
+        ),
+        ("a.json", {"sequences": [{"annotated_image_paths": []}]}, "looks like BURST, .* write it as coco_video"),
+        ("a.json", {"videos": {"v": {"expressions": {}}}}, "looks like expressions of Ref-YouTube-VOS or MeViS"),
+        ("groundtruth.txt", "10,20.5,30,40\n11,20,30,40\n", "looks like LaSOT or GOT-10k, .* write it as mot"),
+        # Splits without what is true.
+        (
+            "a.json",
+            {"v.mp4": {"English": "A man.", "img_num": 9}},
+            r"nearest is hc_stvg \(.*\), without st_frame, bbox",
+        ),
+        (
+            "a.json",
+            {"videos": [{"id": 1}], "categories": [{"id": 1}], "annotations": None},
+            r"The nearest is coco_video \(.*\), without annotations",
+        ),
+        # Records in another place.
+        (
+            "a.json",
+            {"v": {**VIDSTG, "fps": 10, "questions": [{}]}},
+            r"vidstg \(.*\), whose keys it has in another place",
+        ),
+        ("a.json", {"v": [VIDSTG]}, "its 'v' is a list that looks like vidstg: save that list alone as a file"),
+    ],
+)
+def test_other_forms_of_known_data_sets_are_named(tmp_path, name, content, found):
+    (tmp_path / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(InputError, match=found):
+        guess_format(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "format"),
+    [
+        ("a.jsonl", [None, FILES["user_jsonl"][1]], "user_jsonl"),
+        ("a.jsonl", [{"qid": 0, "query": "a", "vid": "b", "duration": 3}, FILES["qvhighlights"][1]], "qvhighlights"),
+        ("a.json", {"u": None, **FILES["activitynet_captions"][1]}, "activitynet_captions"),
+        ("a.json", {"u": {"bbox": None}, **FILES["hc_stvg"][1]}, "hc_stvg"),
+        ("a.txt", ["# VIDEO start end", "a 0.0 1.0##a dog."], "charades_sta"),
+    ],
+)
+def test_a_first_record_of_no_use_leaves_it_to_the_next(tmp_path, name, content, format):
+    if isinstance(content, list):
+        content = [line if isinstance(line, str) else json.dumps(line) for line in content]
+    (tmp_path / name).write_text("\n".join(content) if isinstance(content, list) else json.dumps(content))
+    assert guess_format(tmp_path / name) == format
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("a.json", b"", r"a\.json is empty: it holds no record\."),
+        ("a.jsonl", b"", "is empty"),
+        ("a.csv", b"", "is empty"),
+        ("a.txt", b"", "is empty"),
+        ("a.jsonl.gz", gzip.compress(b"{}"), r"is packed \(gzip\): unpack it"),
+        ("a.json", b"PK\x03\x04", r"is packed \(zip\)"),
+        ("a.jsonl.zst", b"\x28\xb5\x2f\xfd", r"is packed \(zstd\)"),
+        ("a.xlsx", b"PK\x03\x04", r"is a file of a spreadsheet: save the table as \.csv"),
+    ],
+)
+def test_what_holds_no_records_as_it_is_says_so(tmp_path, name, content, found):
+    (tmp_path / name).write_bytes(content)
+    for ask in (guess_format, lambda path: open_reader("user_jsonl", path, "mine")):
+        with pytest.raises(InputError, match=found):
+            ask(tmp_path / name)
+
+
+def test_records_by_line_of_a_format_that_is_one_object_are_named(tmp_path):
+    (tmp_path / "a.jsonl").write_text(f"{json.dumps(VIDSTG)}\n" * 2)
+    assert guess_format(tmp_path / "a.jsonl") == "vidstg"
+    with pytest.raises(InputError, match=r"This format is one JSON list or object.*name it \.json"):
+        open_reader("vidstg", tmp_path / "a.jsonl", "mine")
 
 
 class Trap:

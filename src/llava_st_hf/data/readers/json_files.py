@@ -338,6 +338,8 @@ def load_json(path: str | Path) -> Any:
         # Of a file that is named so already, another format is meant.
         is_lines = getattr(error, "msg", "") == "Extra data" and Path(path).suffix.lower() == ".json"
         fix = " Name a file with one record per line .jsonl." if is_lines else ""
+        if Path(path).suffix.lower() in LINE_SUFFIXES:
+            fix = " This format is one JSON list or object, not a record per line: write it so, and name it .json."
         raise InputError(f"{path} cannot be read as a JSON file: {error}.{fix}") from error
 
 

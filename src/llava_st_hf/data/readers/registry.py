@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from .charades_sta import CharadesStaReader
 from .coco import CocoReader
 from .coco_video import CocoVideoReader
 from .cvat_video import CvatVideoReader
-from .first_record import read_first_record, refuse_pickle
+from .first_record import read_first_records, refuse_unreadable
 from .hc_stvg import HcStvgReader
 from .mot import MotReader
 from .qvhighlights import QvHighlightsReader
@@ -73,6 +73,9 @@ class UnreadFormat(NamedTuple):
     is_meant: Callable[[Mapping[str, Any]], bool]
 
 
+_NUM_VALUES = 8  # of an object by the names of videos, of which the first may be empty
+
+
 def _has(*keys: str, **parts: set[str]) -> Callable[[Mapping[str, Any]], bool]:
     """Tell a format by keys, and by those of the first element of a list, or of an object, that stands under a key."""
 
@@ -87,8 +90,8 @@ def _has(*keys: str, **parts: set[str]) -> Callable[[Mapping[str, Any]], bool]:
 
 
 def _has_values(*keys: str) -> Callable[[Mapping[str, Any]], bool]:
-    """Tell a format, an object by the names of videos, by the keys of its first value."""
-    return lambda first: bool(first) and _has(**{next(iter(first)): set(keys)})(first)
+    """Tell a format, an object by the names of videos, by the keys of one of its first values."""
+    return lambda first: any(_has(**{name: set(keys)})(first) for name in islice(first, _NUM_VALUES))
 
 
 def _has_line(pattern: str) -> Callable[[Mapping[str, Any]], bool]:
@@ -141,7 +144,7 @@ _FORMATS = (
         "tracks of COCO-VID, TAO and YouTube-VIS (JSON)",
         CocoVideoReader,
         _has("videos", "annotations", annotations={"category_id"}),
-        keys=("videos", "images", "annotations", "tracks", "categories"),
+        keys=("videos", "annotations", "categories"),
     ),
     Format(
         "refcoco",
@@ -210,7 +213,8 @@ _FORMATS = (
         "hc_stvg",
         "HC-STVG annotations, version 1 and 2 (JSON)",
         HcStvgReader,
-        lambda first: bool(first) and _has(**{min(first): {"bbox", "st_frame"}})(first),
+        _has_values("bbox", "st_frame"),
+        keys=("img_num", "st_frame", "bbox", "English"),
     ),
     Format(
         "user_jsonl",
@@ -240,6 +244,14 @@ _UNREAD_FORMATS = (
     UnreadFormat("DiDeMo", "qvhighlights", _has("description", "times", "num_segments")),
     UnreadFormat("Ego4D NLQ", "qvhighlights", _has("videos", videos={"clips"})),
     UnreadFormat("ActivityNet", "activitynet_captions", _has("database", "taxonomy")),
+    UnreadFormat("VidSTG as TubeDETR prepares it", "vidstg", _has("videos", "trajectories")),
+    UnreadFormat("BURST", "coco_video", _has("sequences", sequences={"annotated_image_paths"})),
+    UnreadFormat(
+        "expressions of Ref-YouTube-VOS or MeViS",
+        "coco_video",
+        lambda first: isinstance(first.get("videos"), Mapping) and _has_values("expressions")(first["videos"]),
+    ),
+    UnreadFormat("LaSOT or GOT-10k", "mot", _has_line(r"-?[\d.]+([,\s]+-?[\d.]+){3}\s*$")),
 )
 FORMATS: Mapping[str, Format] = MappingProxyType({format.name: format for format in _FORMATS})
 _COMMON_OPTIONS = {field.name for field in fields(FileReader)} - {"video_fps"}
@@ -282,7 +294,7 @@ def open_reader(
         near = difflib.get_close_matches(str(format).lower(), FORMATS, n=1, cutoff=0.5)
         hint = f" The nearest is {near[0]}." if near else ""
         raise InputError(f"format is {show(format)}: choose one of {', '.join(FORMATS)}.{hint}", field="format")
-    refuse_pickle(path)
+    refuse_unreadable(path)
     known = list_options(format)
     if unknown := [name for name in options if name not in known]:
         raise InputError(
@@ -322,16 +334,17 @@ def guess_format(path: str | Path) -> str:
     if "://" in str(path):
         return "canonical"
     path = Path(path)
-    first = {} if path.suffix.lower() == ".parquet" else read_first_record(path)
-    for format in FORMATS.values():
-        if format.is_meant(first):
-            return format.name
+    records = [{}] if path.suffix.lower() == ".parquet" else read_first_records(path)
+    for first in records:
+        for format in FORMATS.values():
+            if format.is_meant(first):
+                return format.name
     for format in FORMATS.values():
         if path.suffix.lower() in format.endings:
             return format.name
     if path.is_dir():
         return "canonical"
-    raise InputError(f"the format of {path} cannot be told; {_describe_unknown(first)}", field="format")
+    raise InputError(f"the format of {path} cannot be told; {_describe_unknown(records[0])}", field="format")
 
 
 def _describe_unknown(first: Mapping[str, Any]) -> str:
@@ -347,16 +360,26 @@ def _describe_unknown(first: Mapping[str, Any]) -> str:
             f"it looks like {known.name}, which has no reader: write it as {known.nearest} "
             f"({FORMATS[known.nearest].description}), which is nearest. {choice}"
         )
-    values = next(iter(first.values()), None) if len(first) else None
-    keys = set(first) | (set(values) if isinstance(values, Mapping) else set())
+    for name, part in first.items():
+        part = part[0] if isinstance(part, list) and part else None
+        if wrapped := next((one.name for one in FORMATS.values() if part and one.is_meant(_as_object(part))), None):
+            return f"its {show(name)} is a list that looks like {wrapped}: save that list alone as a file. {choice}"
+    # What is there, but empty, is as good as missing.
+    values = _as_object(next(iter(first.values()), None))
+    keys = {key for key, value in chain(first.items(), values.items()) if value not in (None, [], {})}
     nearest = max(FORMATS.values(), key=lambda format: len(keys.intersection(format.keys)))
     missing = [key for key in nearest.keys if key not in keys]
     hint = ""
     if "columns" in first or nearest.reader is UserJsonlReader:
         hint = _describe_own(first.get("columns") or keys, "user_csv" if "columns" in first else "user_jsonl")
     elif len(missing) < len(nearest.keys):
-        hint = f" The nearest is {nearest.name} ({nearest.description}), without {', '.join(missing) or 'nothing'}."
+        lacks = f"without {', '.join(missing)}" if missing else "whose keys it has in another place"
+        hint = f" The nearest is {nearest.name} ({nearest.description}), {lacks}."
     return f"{seen}{hint} {choice}"
+
+
+def _as_object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _describe_own(keys: Collection[str], name: str) -> str:
