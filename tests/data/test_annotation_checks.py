@@ -55,6 +55,7 @@ def test_times_are_read_in_many_forms(value, seconds):
 
 def test_a_number_above_0():
     assert require_positive({"fps": 29.97}, "fps") == 29.97
-    for raw in ({"fps": 0}, {"fps": "25"}, {"fps": float("nan")}, {}):
+    assert require_positive({"fps": "25"}, "fps") == 25
+    for raw in ({"fps": 0}, {"fps": "fast"}, {"fps": True}, {"fps": float("nan")}, {}):
         with pytest.raises(RecordError, match="fps"):
             require_positive(raw, "fps")

@@ -56,9 +56,10 @@ def require_frame(raw: Mapping[str, Any], name: str, where: str = "") -> int:
 
 
 def require_positive(raw: Mapping[str, Any], name: str) -> float:
-    """Return a field that is a number above 0, such as seconds or frames a second; else raise `RecordError`."""
-    (value,) = check_numbers([require(raw, name)], 1, name, "above 0")
-    if value <= 0:
+    """Return a field that is a number above 0, also as text, such as frames a second; else raise `RecordError`."""
+    value = read_number(require(raw, name))
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not (is_number and 0 < value < 1e15):  # NaN too is not above
         raise make_error(name, value, "give a number above 0")
     return value
 

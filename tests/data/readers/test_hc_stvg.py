@@ -57,6 +57,11 @@ def test_reads_both_versions(tmp_path, entry, task):
         ]
 
 
+def test_a_sentence_of_either_version_is_read(tmp_path):
+    (sample,) = open_hc_stvg(tmp_path, {**V1, "English": None}, task="tvg")
+    assert isinstance(sample, Sample), sample
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [

@@ -25,6 +25,12 @@ def test_all_windows_are_the_answer(tmp_path, clip):
     assert open_highlights(tmp_path, clip, one, task="tvg")[0].messages[1]["content"] == f"{{<t=0.0><t={10 / 39!r}>}}"
 
 
+def test_a_last_window_over_the_end_is_cut(tmp_path, clip):
+    (record,) = open_highlights(tmp_path, clip, {**LINE, "relevant_windows": [[2, 5]]})
+    assert record.messages[1]["content"] == f"{{<t={20 / 39!r}><t=1.0>}}"
+    assert record.notes[0][0] == "cut_end" and "relevant_windows[0] is [2, 5]" in record.notes[0][1]
+
+
 @pytest.mark.parametrize(
     ("changes", "found"),
     [

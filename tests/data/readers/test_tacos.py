@@ -34,7 +34,7 @@ def test_frames_become_times_by_the_rate_of_the_file(tmp_path, clip):
     ("changes", "found"),
     [
         ({"fps": None}, "fps is missing"),
-        ({"fps": "fast"}, "fps is ['fast']"),
+        ({"fps": "fast"}, "fps is 'fast': give a number above 0"),
         ({"num_frames": 0.5}, "num_frames is 0.5"),
         ({"timestamps": [[90, 95], [0, 1]]}, "timestamps[0] is [90, 95]: the time"),
         ({"fps": 29.4}, "video is 's1.mp4' with 40 frames and 4.000 s, but the annotations are of one with 80 frames"),

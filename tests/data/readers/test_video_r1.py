@@ -48,6 +48,12 @@ def test_the_task_follows_from_the_solution(tmp_path, clip):
     assert box.messages[0]["content"] == QUESTION
 
 
+def test_an_end_behind_the_clip_is_cut(tmp_path, clip):
+    (record,) = open_questions(tmp_path, clip, wrap({"time": [1.0, 5.5]}))
+    assert record.messages[1]["content"] == f"{{<t={10 / 39!r}><t=1.0>}}"
+    assert record.notes[0][0] == "cut_end"
+
+
 @pytest.mark.parametrize(
     ("solution", "found"),
     [

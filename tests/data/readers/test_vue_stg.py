@@ -56,6 +56,7 @@ def test_other_tasks(tmp_path, clip):
     ("rows", "found"),
     [
         ([], "query_id is 'q': tubes.csv has no box of it with an area"),
+        (["q,1000,0,0,640,480"], "tubes.csv is [0.0, 0.0, 640.0, 480.0]: give x0, y0, x1 and y1 as fractions of the"),
         (["q,x,0,0,1,1"], "tubes.csv is {'query_id': 'q', 'time_ms': 'x'"),
         (["q,1000,0,0,1"], "tubes.csv is {"),
         (["q,9000,0,0,1,1"], "time_ms is [9.0, 9.0]"),

@@ -70,10 +70,10 @@ class HcStvgReader(FileReader):
             raise make_error(
                 "st_frame",
                 first + 1,
-                f"with {len(boxes)} boxes it does not lie in the {frame_count} frames of img_num",
+                f"counted from 1, its {len(boxes)} boxes do not lie in the {frame_count} frames of img_num",
             )
         tube = {first + number: AnnotatedBox(box, "xywh", field=f"bbox[{number}]") for number, box in enumerate(boxes)}
-        sentence = require_text(raw, "English" if "English" in raw else "caption")
+        sentence = require_text(raw, "caption" if raw.get("English") is None else "English")
         return Annotation(
             task=self.task,
             media_type="video",

@@ -17,7 +17,8 @@ class QvHighlightsReader(FileReader):
 
     Read are, of a query: `qid`, `query`, `vid`, `duration`, and `relevant_windows`, a list of [start, end] in seconds.
     The video is `vid`, with any ending, in `data_folder` or in a folder right below it; one of another `duration` is
-    skipped. The sentence is asked after in lower case and without the full stop.
+    skipped. An end behind the video means its end, and is noted. The sentence is asked after in lower case and
+    without the full stop.
 
     The task is `"tvg_several"`: all windows of a query are its answer, in the order of time. As `"tvg"` only queries
     with one window can be read.
@@ -45,7 +46,11 @@ class QvHighlightsReader(FileReader):
         windows = require(raw, "relevant_windows")
         if not isinstance(windows, list) or not windows:
             raise make_error("relevant_windows", windows, "give a list of [start, end] in seconds")
-        spans = [AnnotatedSpan(window, field=f"relevant_windows[{place}]") for place, window in enumerate(windows)]
+        # Windows are made of clips of 2 s, of which the last one may reach over the end.
+        spans = [
+            AnnotatedSpan(window, field=f"relevant_windows[{place}]", cut_end=True)
+            for place, window in enumerate(windows)
+        ]
         return Annotation(
             task=self.task,
             media_type="video",

@@ -26,10 +26,10 @@ class VideoR1Reader(FileReader):
     - {`time`: [start, end]} is `"tvg"`;
     - {`boxes`: [left, top, right, bottom]}, of an image, is `"rec"`.
 
-    Boxes at whole seconds are interpolated to the sampled frames. A record of stvg without any box, as an event
-    shorter than a second has, is skipped; with `task="tvg"` it is read, as all records with times are. The question
-    is that of the file; to one of stvg the published request is appended, from one of tvg the question after the
-    place is taken.
+    An end behind the video means its end, and is noted. Boxes at whole seconds are interpolated to the sampled
+    frames. A record of stvg without any box, as an event shorter than a second has, is skipped; with `task="tvg"` it
+    is read, as all records with times are. The question is that of the file; to one of stvg the published request is
+    appended, from one of tvg the question after the place is taken.
 
     Example:
 
@@ -62,7 +62,8 @@ class VideoR1Reader(FileReader):
         if task == "rec":
             images = (AnnotatedBox(require(solution, "boxes", "solution."), field="solution.boxes"),)
         else:
-            spans = (AnnotatedSpan(require(solution, "time", "solution."), field="solution.time"),)
+            # As in the data sets that the questions are made of, such as Charades-STA.
+            spans = (AnnotatedSpan(require(solution, "time", "solution."), field="solution.time", cut_end=True),)
         if task == "stvg":
             tubes = (_read_tube(boxes),)
             problem += ANSWER_REQUESTS["stvg"] if problem.endswith(("?", ".")) else f" {ANSWER_REQUESTS['stvg']}"

@@ -16,6 +16,8 @@ from .base import FileReader, name_event
 from .tables import read_csv
 
 _SIDES = ("x0", "y0", "x1", "y1")
+# What is clamped to the frame, and is no number of pixels.
+_MAX_FRACTION = 2
 
 
 @dataclass(eq=False)
@@ -94,6 +96,8 @@ def _read_boxes(rows: Sequence[Mapping[str, str]]) -> dict[float, AnnotatedBox]:
         values = [read_number(row.get(name)) for name in ("time_ms", *_SIDES)]
         if not all(isinstance(value, float) for value in values):
             raise make_error("tubes.csv", dict(row), "give numbers for time_ms, x0, y0, x1 and y1")
+        if max(abs(value) for value in values[1:]) > _MAX_FRACTION:
+            raise make_error("tubes.csv", values[1:], "give x0, y0, x1 and y1 as fractions of the frame, from 0 to 1")
         second = float((2 * int(values[0]) + 1000) // 2000)
         x1, y1, x2, y2 = (min(max(value, 0.0), 1.0) for value in values[1:])
         box = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
