@@ -82,7 +82,7 @@ def test_a_tube_needs_a_sampled_frame():
     spans = (AnnotatedSpan((10, 10), "frames"),)
     tube = AnnotatedTube({7: BOX, 10: BOX}, "frames", interpolate=False)
     assert answer(spans=spans, tubes=(tube,)) == "{<t=0.1><t=0.1>} <t=0.1>:[<x=0.0><y=0.0><x=0.5><y=0.5>]"
-    with pytest.raises(RecordError, match="boxes has 1 boxes, none of them at or near a sampled frame"):
+    with pytest.raises(RecordError, match="boxes has 1 box, none of them at or near a sampled frame"):
         answer(spans=spans, tubes=(AnnotatedTube({7: BOX}, "frames", interpolate=False),))
 
 
@@ -137,7 +137,7 @@ def test_several_spans_and_tubes_of_one_query_stay_several():
     ]
     with pytest.raises(RecordError, match="2 spans: task 'tvg' needs one; tvg_several takes more"):
         answer(task="tvg", spans=spans)
-    with pytest.raises(RecordError, match="there are 3 tubes and 2 spans: give one each"):
+    with pytest.raises(RecordError, match="there are 3 tubes for 2 spans: give one each"):
         answer(task="stvg_several", spans=spans, tubes=(AnnotatedTube(boxes, "frames"),) * 3)
     with pytest.raises(RecordError, match="spans is empty"):
         answer(task="tvg_several")

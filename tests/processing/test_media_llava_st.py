@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from llava_st_hf import InputError, MediaInfo
-from llava_st_hf.processing.media_llava_st import MediaError
+from llava_st_hf.processing.media_llava_st import MediaError, format_count
 
 STEADY = MediaInfo("video", 640, 360, (0, 10, 20), (1.0, 2.0, 3.0))
 VARIABLE = MediaInfo("video", 640, 360, (0, 10, 20), (0.0, 4.0, 5.0))
@@ -91,3 +91,11 @@ def test_a_time_before_a_late_first_frame_is_the_first_frame():
     assert replace(STEADY, stated_end_seconds=3.1).fraction_at(0.0) == 0.0
     with pytest.raises(MediaError, match="outside the clip"):
         replace(PART, stated_end_seconds=5.1).fraction_at(0.0)  # a part of a file has frames before it
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "expected"),
+    [(1, "box", "1 box"), (0, "box", "0 boxes"), (2000, "frame", "2,000 frames"), (2, "process", "2 processes")],
+)
+def test_a_count_has_its_noun_as_many(count, noun, expected):
+    assert format_count(count, noun) == expected

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from ..processing.media_llava_st import InputError, PromptLengthError
+from ..processing.media_llava_st import InputError, PromptLengthError, format_count
 from ..processing.notation_llava_st import NOTATION
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.prompt_expansion_llava_st import RAW_FAST_TOKENS
@@ -190,8 +190,8 @@ class LlavaSTDataCollator:
             raise RecordError(
                 "too_long",
                 "media",
-                f"media take {num_tokens:,} tokens, but a sample may have {self._limit:,} (max_length, or the "
-                "tokenizer's model_max_length): give fewer images or frames (num_frames), or raise max_length.",
+                f"media take {format_count(num_tokens, 'token')}, but a sample may have {self._limit:,} (max_length, "
+                "or the tokenizer's model_max_length): give fewer images or frames (num_frames), or raise max_length.",
             )
 
     def _find_cut(self, input_ids: torch.Tensor, labels: torch.Tensor, is_media: torch.Tensor) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..processing.media_llava_st import format_count
 from ..processing.video_timeline_llava_st import Timeline
 from .annotations import Annotation
 from .media_probe import probe_header, probe_image, probe_timeline, probe_video
@@ -150,8 +151,8 @@ def _is_near(seconds: float, duration: float, rate: float | None, timeline: Time
 def _make_mismatch(
     annotation: Annotation, num_frames: int, seconds: float | None, duration: float | None
 ) -> RecordError:
-    has = [f"{num_frames} frames"] + ([f"{seconds:.3f} s"] if seconds is not None else [])
-    said = [f"{annotation.frame_count} frames"] if annotation.frame_count is not None else []
+    has = [f"{format_count(num_frames, 'frame')}"] + ([f"{seconds:.3f} s"] if seconds is not None else [])
+    said = [f"{format_count(annotation.frame_count, 'frame')}"] if annotation.frame_count is not None else []
     said += [f"{duration:.3f} s"] if duration is not None else []
     name = os.path.basename(annotation.media[0].path)
     return RecordError(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..processing.media_llava_st import format_count
 from .samples import Media
 from .skips import RecordError, make_error
 
@@ -88,8 +89,8 @@ class MediaFolder:
             raise RecordError(
                 "empty_media" if media_type == "video" else "invalid_field",
                 field,
-                f"{field} is the folder {str(name)[:200]!r} with {len(frames)} pictures: give a file, or for a video "
-                "a folder with its frames as pictures.",
+                f"{field} is the folder {str(name)[:200]!r} with {format_count(len(frames), 'picture')}: give a file, "
+                "or for a video a folder with its frames as pictures.",
             )
         return tuple(Media(path=self.resolve(os.path.join(path, frame), field)) for frame in frames)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..processing.answer_parsing_llava_st import parse_answer
 from ..processing.frame_sampling_llava_st import compute_frame_indices
-from ..processing.media_llava_st import InputError, MediaError, MediaInfo, PromptError
+from ..processing.media_llava_st import InputError, MediaError, MediaInfo, PromptError, format_count
 from ..processing.notation_llava_st import NOTATION, Lexeme, write_box, write_span, write_time, write_tube
 from ..processing.prompt_coordinates_llava_st import compute_fraction
 from ..processing.tasks_llava_st import TASKS, get_task
@@ -212,7 +212,7 @@ class _Conversation:
     def _probe_pictures(self) -> MediaInfo:
         annotation, num_pictures = self.annotation, len(self.annotation.media)
         if annotation.video_fps is None and annotation.frame_seconds is None:
-            pictures = f"a folder of {num_pictures} pictures"
+            pictures = f"a folder of {format_count(num_pictures, 'picture')}"
             raise make_error("video", pictures, f"it has no seconds; {TIMES_FIX}, or a video file")
         check_frame_times(num_pictures, annotation.video_fps, annotation.frame_seconds)
         return probe_frames(annotation, self.num_frames)
@@ -270,7 +270,8 @@ class _Conversation:
             raise RecordError(
                 "invalid_field",
                 "tubes",
-                f"there are {len(annotated)} tubes and {len(self.spans)} spans: give one each.",
+                f"there are {format_count(len(annotated), 'tube')} for {format_count(len(self.spans), 'span')}: give "
+                "one each.",
             )
         annotated = annotated * len(self.spans) if len(annotated) == 1 else annotated
         return [self._compute_tube(tube, span, is_part=True) for tube, span in zip(annotated, self.spans, strict=True)]
@@ -373,8 +374,8 @@ class _Conversation:
             raise RecordError(
                 "invalid_field",
                 tube.field,
-                f"{tube.field} has {len(given)} boxes, none of them at or near a sampled frame of the event: give "
-                "more boxes, or a larger num_frames.",
+                f"{tube.field} has {format_count(len(given), 'box')}, none of them at or near a sampled frame of the "
+                "event: give more boxes, or a larger num_frames.",
             )
         return entries
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..processing.media_llava_st import InputError
+from ..processing.media_llava_st import InputError, format_count
 from ..utils.tables import format_table
 
 logger = logging.getLogger(__name__)
@@ -245,7 +245,10 @@ def count_notes(path: str | Path) -> Counter[tuple[str, str]]:
 
 def describe_notes(counts: Mapping[tuple[str, str], int]) -> list[str]:
     """Return a line for each source and kind of what was put right."""
-    return [f"{count} records of {source} used with {kind}" for (source, kind), count in sorted(counts.items())]
+    return [
+        f"{format_count(count, 'record')} of {source} used with {kind}"
+        for (source, kind), count in sorted(counts.items())
+    ]
 
 
 def _read_lines(path: str | Path, names: Sequence[str]) -> list[tuple[str, ...]]:

@@ -19,7 +19,7 @@ from transformers.image_utils import (
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 from ..processing.grounding_results_llava_st import GroundingResult, Tube
-from ..processing.media_llava_st import InputError, MediaError, MediaInfo
+from ..processing.media_llava_st import InputError, MediaError, MediaInfo, format_count
 from ..processing.tube_masks_llava_st import TubeMasks, encode_mask
 from ..processing.video_decoding_llava_st import FrameDecoder, VideoFrame, resize_frames
 from ..processing.video_timeline_llava_st import Timeline, VideoFile, open_video, read_timeline
@@ -94,8 +94,8 @@ def _find_frames(tube: Tube, result: GroundingResult, timeline: Timeline) -> ran
     first, last = min(entry.frame_index for entry in tube.boxes), max(entry.frame_index for entry in tube.boxes)
     if first < 0 or last >= len(timeline):
         raise InputError(
-            f"the clip has {len(timeline)} frames, but the answer has a box in frame {first if first < 0 else last}: "
-            "give the file that was asked about.",
+            f"the clip has {format_count(len(timeline), 'frame')}, but the answer has a box in frame "
+            f"{first if first < 0 else last}: give the file that was asked about.",
             field="source",
         )
     ends = [s.end_seconds for s in result.spans if s.start_seconds <= tube.end_seconds <= s.end_seconds]

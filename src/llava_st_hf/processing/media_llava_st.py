@@ -30,6 +30,12 @@ def make_printable(text: str, kept: str = "") -> str:
     return "".join(c if c.isprintable() or c in kept else " " if c.isspace() else "?" for c in text)
 
 
+def format_count(count: int, noun: str) -> str:
+    """Return a number with a noun as many: `1 box`, `2,000 boxes`."""
+    ending = "" if count == 1 else "es" if noun.endswith(("x", "s", "ch")) else "s"
+    return f"{count:,} {noun}{ending}"
+
+
 class InputError(ValueError):
     """
     Raised for input that the user can fix; the message names the field, its value and the fix.
@@ -130,7 +136,8 @@ class MediaInfo:
         parts = [f"{self.media_type} of {self.width}x{self.height} pixels"]
         if self.frame_indices:
             parts.append(
-                f"{len(self.frame_indices)} frames from {self.start_seconds:.2f} s to {self.end_seconds:.2f} s"
+                f"{format_count(len(self.frame_indices), 'frame')} from {self.start_seconds:.2f} s to "
+                f"{self.end_seconds:.2f} s"
             )
         parts += [
             f"{name}={value!r}" for name, value in (("source", self.source), ("problems", self.problems)) if value

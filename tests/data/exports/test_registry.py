@@ -52,7 +52,7 @@ def test_several_clips_need_a_folder(answers, tmp_path):
 def test_answers_without_what_is_held_or_without_media_are_said(answers, tmp_path):
     with pytest.raises(InputError, match="mot holds tubes: none of 2 answers has any"):
         export_answers(answers[2:], "mot", tmp_path / "out")
-    with pytest.raises(InputError, match="media is not set in 1 answers"):
+    with pytest.raises(InputError, match="media is not set in 1 answer:"):
         export_answers([replace(answers[0], media=None)], "mot", tmp_path / "out")
 
 

@@ -120,7 +120,7 @@ def test_media_in_memory_become_files_of_the_same_picture(array_clip, tmp_path):
         seconds = [index / 4 for index in range(6)] if name == "video_fps" else times
         assert read_video(row["media"][0]["bytes"]).frame_seconds == pytest.approx(seconds)
         assert row["video_fps"] is row["frame_seconds"] is None  # the file says it
-    with pytest.raises(InputError, match="none of the 1 records can be used"):
+    with pytest.raises(InputError, match="of 1 record none is of use"):
         run([sample], tmp_path / "out")
     (skipped,) = read_skip_report(tmp_path / "out/skipped.jsonl")
     assert "nothing says when they are, as a file does: give video_fps" in skipped.detail
@@ -281,9 +281,9 @@ def test_skips_are_listed_once_and_stop_the_run(records, tmp_path):
 
 
 def test_no_record_at_all_is_an_error(records, tmp_path):
-    with pytest.raises(InputError, match="none of the 1 records"):
+    with pytest.raises(InputError, match="of 1 record none is of use"):
         run(records[1:2], tmp_path / "out")
-    with pytest.raises(InputError, match="none of the 0 records"):
+    with pytest.raises(InputError, match="of 0 records none is of use"):
         run([], tmp_path / "none")
 
 

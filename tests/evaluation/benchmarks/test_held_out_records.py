@@ -41,7 +41,7 @@ def test_settings_tell_other_records_from_the_same():
 def test_no_record_that_can_be_scored_is_refused_with_the_reason():
     gone = SkippedRecord("x", "mine", "missing_media", "media is 'x', which does not exist")
     for records, message in (
-        (make_records("video_captioning"), "none of the 1 records has a task that can be scored: give some of tvg, "),
+        (make_records("video_captioning"), "none of 1 record has a task that can be scored: give some of tvg, "),
         ([gone, gone], "2 of 2 records cannot be read, .*; the first: media is 'x', which does not exist"),
     ):
         with pytest.raises(InputError, match=message):

@@ -73,7 +73,7 @@ def test_nothing_to_ask(tmp_path):
     with pytest.raises(InputError, match="no record has a task that can be scored"):
         write_tasks(tmp_path / "tasks", "mine", [], 20)
     gone = SkippedRecord("x", "mine", "missing_media", "video is 'x', which does not exist")
-    with pytest.raises(InputError, match="none of the 1 records can be asked; the first: video is 'x'"):
+    with pytest.raises(InputError, match="none of 1 record can be asked; the first: video is 'x'"):
         write_tasks(tmp_path / "tasks", "mine", [gone], 20)
 
 

@@ -36,7 +36,7 @@ def test_parts(write_run):
             "reliability of confidences, ECE 0.",
             "risk by coverage, area 0.",
             "missing_span",
-            "1 items could not be used and are worth 0",
+            "1 item could not be used, worth 0",
             "blind baseline",
             "tvg: best, median and worst by tiou",
         ):

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ...processing.grounding_results_llava_st import GroundingResult
-from ...processing.media_llava_st import InputError
+from ...processing.media_llava_st import InputError, format_count
 from ...utils.atomic_files import write_text_whole, writing_whole
 from .clips import AnsweredClip, collect_clips
 from .coco_video import write_coco_video
@@ -127,10 +127,12 @@ def export_answers(
     used = [result for result in results if any(_has_part(result, part) for part in chosen.parts)]
     if not used:
         parts = " or ".join(part if part != "boxes" else "boxes of images" for part in chosen.parts)
-        raise InputError(f"{format} holds {parts}: none of {len(results)} answers has any.")
+        raise InputError(f"{format} holds {parts}: none of {format_count(len(results), 'answer')} has any.")
     pictures = [result for result in used if result.media is not None and result.media.media_type == "image"]
     if nameless := [result for result in used if result.media is None]:
-        raise InputError(f"media is not set in {len(nameless)} answers: say what they are about; ask about a file.")
+        raise InputError(
+            f"media is not set in {format_count(len(nameless), 'answer')}: say what they are about; ask about a file."
+        )
     files = chosen.write(collect_clips(used, every_frame, media_folder), pictures)
     paths = _write(files, chosen, output)
     return ExportSummary(paths, len(used), len(results) - len(used))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...processing.media_llava_st import InputError
+from ...processing.media_llava_st import InputError, format_count
 from ..annotation_checks import check_frame, check_numbers, require, require_frame, require_object, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES
@@ -70,7 +70,8 @@ class HcStvgReader(FileReader):
             raise make_error(
                 "st_frame",
                 first + 1,
-                f"counted from 1, its {len(boxes)} boxes do not lie in the {frame_count} frames of img_num",
+                f"counted from 1, with {format_count(len(boxes), 'box')} it does not lie in the {frame_count} frames "
+                "of img_num",
             )
         tube = {first + number: AnnotatedBox(box, "xywh", field=f"bbox[{number}]") for number, box in enumerate(boxes)}
         sentence = require_text(raw, "caption" if raw.get("English") is None else "English")

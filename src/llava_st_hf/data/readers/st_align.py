@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from ...processing.media_llava_st import PromptError
+from ...processing.media_llava_st import PromptError, format_count
 from ...processing.notation_llava_st import NOTATION
 from ..annotation_checks import check_frame, check_numbers, require_object
 from ..samples import MEDIA_PLACEHOLDER, Media, Sample
@@ -203,7 +203,7 @@ class _Variables:
                 raise RecordError(
                     "invalid_field",
                     f"variables.{name}",
-                    f"variables.{name} has {num_values} value{'s' * (num_values != 1)}, but the text has {num_places} "
+                    f"variables.{name} has {format_count(num_values, 'value')}, but the text has {num_places} "
                     f"<{axis}-{direction}>: give one value for each.",
                 )
 

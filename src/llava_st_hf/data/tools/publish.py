@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ...hub.cards import UNKNOWN_LICENSE, SourceFacts, render_dataset_card
 from ...hub.results import BENCHMARK_FILE, write_benchmark_yaml
-from ...processing.media_llava_st import InputError
+from ...processing.media_llava_st import InputError, format_count
 from ...utils.atomic_files import (
     is_leftover,
     move_whole,
@@ -168,7 +168,7 @@ def publish_dataset(
         with tqdm(total=len(records), desc="Publishing", unit="record", disable=True if quiet else None) as bar:
             shards = writer.write(bar)
         if not report.num_used:
-            raise InputError(f"none of the {len(records)} records can be used: see {output_dir / REPORT_FILE}.")
+            raise InputError(f"of {format_count(len(records), 'record')} none is of use: see {report.path}.")
         report.check_total(report.num_skipped, len(records))
         published = _finish(output_dir, shards)
         if is_benchmark:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...data.samples import Sample
 from ...data.skips import SkippedRecord
-from ...processing.media_llava_st import InputError
+from ...processing.media_llava_st import InputError, format_count
 from ..protocols import PROTOCOLS
 from .base import Benchmark
 
@@ -65,7 +65,7 @@ class HeldOutRecords(Benchmark):
                     f"scored; the first: {skipped[0].detail}"
                 )
             raise InputError(
-                f"none of the {len(records):,} records has a task that can be scored: give some of "
+                f"none of {format_count(len(records), 'record')} has a task that can be scored: give some of "
                 f"{', '.join(scored)}."
             )
         self._names = list(self._items)

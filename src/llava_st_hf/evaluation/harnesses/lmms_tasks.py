@@ -17,7 +17,7 @@ from ...data.samples import Sample
 from ...data.shapes.encoding import encode_sample
 from ...data.skips import RecordError, SkippedRecord
 from ...processing.answer_parsing_llava_st import parse_answer
-from ...processing.media_llava_st import InputError
+from ...processing.media_llava_st import InputError, format_count
 from ...processing.notation_llava_st import CoordinateVocabulary
 from ...processing.tasks_llava_st import get_task
 from ...utils.atomic_files import write_text_whole
@@ -107,7 +107,9 @@ def write_tasks(
 
     lines = list(make_lines())
     if not lines and skipped:
-        raise InputError(f"none of the {len(records):,} records can be asked; the first: {skipped[0].detail}")
+        raise InputError(
+            f"none of {format_count(len(records), 'record')} can be asked; the first: {skipped[0].detail}"
+        )
     return _write(Path(folder), name, lines), skipped
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...processing.media_llava_st import InputError
+from ...processing.media_llava_st import InputError, format_count
 from ...utils.atomic_files import write_text_whole
 from ..metrics.uncertainty import Interval, compute_interval, compute_reliability, compute_risk_coverage
 from .charts import Axis, Chart
@@ -69,7 +69,7 @@ def make_report(run: Run, metrics: Mapping[str, Any]) -> Iterator[Block]:
         yield Heading(task)
         yield from _describe_task(run, metrics, items, intervals[task])
     if unusable := metrics["unusable"]:
-        yield Heading(f"{len(unusable):,} items could not be used and are worth 0")
+        yield Heading(f"{format_count(len(unusable), 'item')} could not be used, worth 0")
         rows = [(item["id"], item["reason"], item["detail"]) for item in unusable[:_MAX_LISTED]]
         yield Table(("item", "reason", "what is wrong"), rows)
         if len(unusable) > _MAX_LISTED:
@@ -115,7 +115,7 @@ def _warn(run: Run, metrics: Mapping[str, Any], intervals: Mapping[str, dict[str
             width = 0.0 if found is None else (found.high - found.low) / 2
             # Of items that are all alike the bootstrap knows no spread: the rule of three does.
             known = f"{name} to {width:.3f}" if width else f"{name}, all alike, to {3 / len(items.lines):.3f}"
-            few.append(f"{task} ({len(items.lines)} items: {known})")
+            few.append(f"{task} ({format_count(len(items.lines), 'item')}: {known})")
     if few:
         yield Text(f"Few items, so that smaller differences than these mean nothing: {', '.join(few)}.", True)
     if unreadable := metrics["settings"].get("unreadable_records"):
@@ -244,7 +244,8 @@ def _write_latex(run: Run, metrics: Mapping[str, Any], intervals: Mapping[str, d
     """Write a row for each task, in percent, with half the width of the 95 % interval."""
     for task in run.by_task:
         names = metrics["tasks"][task]["headline"]
-        yield f"% {task}, {len(run.by_task[task].lines)} items, {run.protocol.name} protocol: {', '.join(names)}"
+        count = format_count(len(run.by_task[task].lines), "item")
+        yield f"% {task}, {count}, {run.protocol.name} protocol: {', '.join(names)}"
         cells = []
         for name in names:
             one = intervals[task].get(name)
