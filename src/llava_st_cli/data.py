@@ -15,7 +15,7 @@ from .running import CommandError, say
 
 if TYPE_CHECKING:
     from llava_st_hf import LlavaSTProcessor
-    from llava_st_hf.data.tools.check import CheckSummary
+    from llava_st_hf.data.tools.check import CheckSummary, TokenCounter
     from llava_st_hf.data.tools.opening import OpenedRecords
     from llava_st_hf.hub import SourceFacts
 
@@ -65,17 +65,38 @@ def start(ctx: typer.Context) -> None:
     running.show_help_without_command(ctx)
 
 
-def open_data(path: str, remarks: Remarks, max_skip_share: float | None = None) -> "OpenedRecords":
+def open_data(
+    path: str, remarks: Remarks, max_skip_share: float | None = None, sampled: int | None = None
+) -> "OpenedRecords":
     """Open records; a share of them that may be skipped takes the place of the mixture's."""
-    if path != "st-shapes":
-        running.check_exists(path, "file or folder")
+    check_data(path)
     from llava_st_hf.data.skips import check_share
     from llava_st_hf.data.tools.opening import open_records
 
-    opened = open_records(path, **vars(remarks))
+    opened = open_records(path, sampled, **vars(remarks))
     share = opened.max_skip_share if max_skip_share is None else max_skip_share
     check_share(share)
     return replace(opened, max_skip_share=share)
+
+
+def check_data(path: str) -> None:
+    """Refuse a name that is no file or folder, before anything is imported."""
+    if path != "st-shapes":
+        running.check_exists(path, "file or folder")
+
+
+def open_counted(
+    path: str, remarks: Remarks, max_skip_share: float | None, processor: str | None
+) -> "tuple[OpenedRecords, TokenCounter | None]":
+    """Open records for the frames that the processor samples, if one is named, and make what counts its tokens."""
+    check_data(path)
+    loaded = load_processor(processor)
+    if loaded is None:
+        return open_data(path, remarks, max_skip_share), None
+    from llava_st_hf.data.tools.check import TokenCounter
+
+    opened = open_data(path, remarks, max_skip_share, loaded.video_processor.num_frames)
+    return opened, TokenCounter(loaded, opened.num_frames)
 
 
 def load_processor(name: str | None) -> "LlavaSTProcessor | None":
@@ -121,12 +142,11 @@ def check(
         said = {**vars(remarks), "processor": processor, "report": report, "max_skip_share": max_skip_share}
         check_recipe(data, [name for name, value in said.items() if value is not None])
         return
-    opened = open_data(data, remarks, max_skip_share)
+    opened, counter = open_counted(data, remarks, max_skip_share, processor)
     from llava_st_hf.data.skips import SkipReport, check_report
     from llava_st_hf.data.tools.check import CheckSummary, check_records
-    from llava_st_hf.data.tools.describe import describe_check
+    from llava_st_hf.data.tools.describe import describe_check, describe_num_frames
 
-    counter = load_processor(processor)
     if report is not None:
         check_report(report)
         report.unlink(missing_ok=True)  # what an earlier check found may be corrected by now
@@ -140,7 +160,8 @@ def check(
             running.show(json.dumps({"num_records": total, "num_checked": num_seen, **summary.to_dict()}, indent=2))
             return
         stop = [] if num_seen == total else [f"interrupted after {num_seen:,} of {total:,} records"]
-        parts = [*stop, *describe_check(summary, report), f"next: {advise(summary, data, report, processor)}"]
+        frames = describe_num_frames(summary, opened.num_frames, counter)
+        parts = [*stop, *describe_check(summary, report), *frames, f"next: {advise(summary, data, report, processor)}"]
         running.show("\n\n".join(parts))
 
     try:
@@ -320,7 +341,9 @@ def convert(
         counts = convert_annotations(reader, output, skips, folder, lambda done: bar.update(done - bar.n))
     if counts.num_skipped:
         say(skips.format_table())
-    running.show(f"{counts.num_written} records written to {output}")
+    from llava_st_hf.processing.media_llava_st import format_count
+
+    running.show(f"{format_count(counts.num_written, 'record')} written to {output}")
 
 
 @app.command(cls=DataCommand)
@@ -354,6 +377,7 @@ def publish(
     from llava_st_hf.data.tools.publish import find_unlicensed, publish_dataset
     from llava_st_hf.hub import CardOptions, push_folder
     from llava_st_hf.hub.push import prepare_repository
+    from llava_st_hf.processing.media_llava_st import format_count
 
     licensed = read_licenses(license or [], opened.facts)
     facts = {**opened.facts, **licensed}
@@ -378,18 +402,16 @@ def publish(
         raise
     if published.skips:
         say(format_skip_table(published.skips, len(opened.records)))
-    num_files, megabytes = len(published.shards), published.num_bytes / 1e6
-    files = f"{num_files} Parquet file{'s' * (num_files != 1)}"
-    say(f"{published.num_records:,} records in {files}, {megabytes:,.1f} MB", quiet)
+    files, megabytes = format_count(len(published.shards), "Parquet file"), published.num_bytes / 1e6
+    say(f"{format_count(published.num_records, 'record')} in {files}, {megabytes:,.1f} MB", quiet)
     if unused := sorted(set(licensed) - set(published.sources)):
         say(f"--license names {unused[0]!r}, of which there is no record.", quiet)
     running.show(published.path)
     unlicensed = find_unlicensed(published.sources, facts)  # now all sources are known
     if push_to is not None:
         refuse_unlicensed(unlicensed)
-        running.show(
-            push_folder(published.path, CardOptions(push_to), public, f"Publish {published.num_records} records")
-        )
+        message = f"Publish {format_count(published.num_records, 'record')}"
+        running.show(push_folder(published.path, CardOptions(push_to), public, message))
     elif unlicensed:
         say(f"The licence of {', '.join(unlicensed)} is unknown: say it with --license SOURCE=SPDX.", quiet)
 

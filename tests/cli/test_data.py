@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import pytest
 from PIL import Image
+from transformers import AutoProcessor
 
 from llava_st_cli import main
 from llava_st_hf.data.readers.registry import FORMATS, open_reader
@@ -100,6 +101,36 @@ def test_check_of_a_mixture_follows_its_rules(data, broken):
     mixture.write_text(mixture.read_text().replace("weight: 3", "required: true"))
     code, _, err = data("check", mixture, "--workers", 0)
     assert code == 1 and "required source" in err
+
+
+def test_check_says_how_many_frames_it_counts_with(data, tmp_path, clip, checkpoint):
+    (tmp_path / "a.mp4").write_bytes(clip.read_bytes())
+    record = {
+        "video": "a.mp4",
+        "query": "it",
+        "span_seconds": [1, 3],
+        "boxes": {"1": [10, 10, 50, 50], "3": [9, 9, 40, 40]},
+    }
+    (tmp_path / "mine.jsonl").write_text(json.dumps(record))
+    source = "datasets: [{json_path: mine.jsonl, data_folder: .}]\n"
+    (tmp_path / "mixture.yaml").write_text(source)
+    (tmp_path / "five.yaml").write_text(f"num_frames: 5\n{source}")
+    sampled = AutoProcessor.from_pretrained(checkpoint).video_processor.num_frames
+    boxes, tokens = {}, {}
+    for name, more, number, why in (
+        ("mine.jsonl", [], 100, "(the default: a model that samples another number gets others, see --processor"),
+        ("mixture.yaml", [], 100, "(the default"),
+        ("mine.jsonl", ["--num-frames", "7"], 7, "(as is said)"),
+        ("mine.jsonl", ["--processor", checkpoint], sampled, "(as the processor samples)"),
+        ("mixture.yaml", ["--processor", checkpoint], sampled, "(as the processor samples)"),
+        ("five.yaml", ["--processor", checkpoint], 5, "(as is said)"),
+    ):
+        code, out, _ = data("check", tmp_path / name, "--decode", "full", "--workers", "0", "--quiet", *more)
+        assert code == 0 and f"boxes and tokens are counted for: {number} {why}" in out
+        boxes[number] = int(re.search(r"^width \(fraction\) +(\d+)", out, re.MULTILINE)[1])
+        tokens[number] = re.search(r"^stvg +(\d+)", out, re.MULTILINE)[1] if "--processor" in more else None
+    assert boxes[5] < boxes[100] > boxes[sampled] and boxes[7] < boxes[100]
+    assert int(tokens[5]) < int(tokens[sampled])
 
 
 def test_check_as_json_is_the_same_with_processes(data, shapes, checkpoint):
@@ -230,7 +261,7 @@ def test_convert_writes_canonical_records(data, tmp_path):
     assert f"see {tmp_path / 's.jsonl'}" in err
     code, out, err = data(*convert, "--max-skip-share", 0.5)
     assert code == 0, err
-    assert out == f"1 records written to {output}\n"
+    assert out == f"1 record written to {output}\n"
     assert "missing_media" in err
     (record,) = open_reader("canonical", output, "mine", data_folder=tmp_path)
     assert isinstance(record, Sample) and record.task == "rec"
@@ -325,7 +356,7 @@ def test_publish_sends_nothing_without_a_licence(data, shapes, tmp_path, hub):
 def test_bad_input_is_one_line_and_exit_code_1(data, shapes, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     Path("mine.txt").write_text("mine")
-    Path("empty.jsonl").write_text("")
+    Path("empty.jsonl").write_text("\n")
     Path("strange.jsonl").write_text('{"a": 1}\n')
     Path("wrong.yaml").write_text("datasets:\n  - {json_path: a.jsonl, weights: 1}\n")
     code, out, err = data(*[str(shapes) if argument == "SHAPES" else argument for argument in arguments], "--quiet")

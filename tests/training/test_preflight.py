@@ -68,12 +68,33 @@ def test_a_dry_run_reads_numbers_and_headers_of_all_records(write):
     assert "tokens of task" in text
 
 
+@pytest.mark.parametrize(
+    ("held_out", "changes", "found"),
+    [
+        (None, {}, "All is well: 2 steps of 1 record, up to "),
+        (
+            [GOOD | {"query": "a dog"}],
+            {"eval_steps": 1},
+            "All is well: 2 steps of 1 record, evaluated 2 times, up to ",
+        ),
+        (
+            [GOOD | {"query": "a dog"}],
+            {"eval_steps": 0.5, "max_steps": -1, "num_train_epochs": 8, "gradient_accumulation_steps": 2},
+            "All is well: 8 steps of 2 records, evaluated 2 times, up to ",
+        ),
+    ],
+)
+def test_a_dry_run_that_finds_nothing_ends_with_what_the_run_does(write, held_out, changes, found):
+    last = dry_run(write([GOOD, GOOD | {"query": "a cat"}], held_out, **changes)).splitlines()[-1]
+    assert last.startswith(found) and last.endswith("run.")
+
+
 @pytest.mark.parametrize("name", ["mixture", "eval_mixture"])
 @pytest.mark.parametrize("is_dry", [True, False])
 def test_records_none_of_which_can_be_used_end_a_run_before_it_begins(write, tmp_path, name, is_dry):
     records = {"mixture": [GOOD], "eval_mixture": [GOOD], name: [PAST_THE_END]}
     recipe = read_recipe(write(records["mixture"], records["eval_mixture"]))
-    with pytest.raises(InputError, match=rf"^{name}: none of 1 records can be used; .* 900\.0 s is outside"):
+    with pytest.raises(InputError, match=rf"^{name}: none of 1 record can be used; .* 900\.0 s is outside"):
         run_recipe(recipe, report=len, dry_run=is_dry)
     assert not (tmp_path / "run").exists()
 
@@ -81,7 +102,7 @@ def test_records_none_of_which_can_be_used_end_a_run_before_it_begins(write, tmp
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"max_length": 40}, r"none of 1 records can be used; .* \(too_long\)"),
+        ({"max_length": 40}, r"none of 1 record can be used; .* \(too_long\)"),
         ({"model_name_or_path": "./nowhere"}, "model_name_or_path is .*nowhere: there is no such folder"),
         ({"dtype": "bfloat16"}, "the weights are bfloat16, float32, and neither bf16 nor fp16 is on"),
         ({"dtype": "half"}, "dtype is 'half': choose one of auto"),
@@ -117,10 +138,11 @@ def test_data_check_looks_at_a_recipe(write, capsys):
     assert main(["data", "check", str(path)]) == 0
     out = capsys.readouterr().out
     assert "1 of 2 records skipped" in out and "stage custom_grounding_lora" in out
+    assert out.splitlines()[-2].startswith("All is well: 2 steps of 1 record, up to ")
     assert main(["data", "check", str(path), "--num-frames", "9"]) == 1
     assert "--num-frames is given, but" in capsys.readouterr().err
     assert main(["data", "check", str(write([PAST_THE_END]))]) == 1
-    assert "none of 1 records can be used" in capsys.readouterr().err
+    assert "none of 1 record can be used" in capsys.readouterr().err
 
 
 def test_precision_follows_the_device(write):

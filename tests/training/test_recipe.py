@@ -261,6 +261,12 @@ def test_boxes_are_for_the_frames_that_are_sampled(tmp_path, checkpoint):
     (tmp_path / "mixture.yaml").write_text("num_frames: 4\ndatasets: [{json_path: a.jsonl}]\n")
     with pytest.raises(InputError, match=r"num_frames is 4 in \S*mixture.yaml, but 8 in \S*held_out.yaml"):
         read_mixtures(read_recipe(write(tmp_path, **held_out)).data)
+    # What a mixture says holds though the processor samples another number.
+    (tmp_path / "mixture.yaml").write_text("num_frames: 5\ndatasets: [{json_path: a.jsonl}]\n")
+    recipe = read_recipe(write(tmp_path, st_shapes=None, mixture="mixture.yaml", model_name_or_path=str(checkpoint)))
+    settle_num_frames(recipe)
+    assert [spec.num_frames for spec in read_mixtures(recipe.data) if spec is not None] == [5]
+    (tmp_path / "mixture.yaml").write_text("datasets: [{json_path: a.jsonl}]\n")
     # Where nobody says it, what the processor samples holds.
     recipe = read_recipe(write(tmp_path, st_shapes=None, mixture="mixture.yaml", model_name_or_path=str(checkpoint)))
     settle_num_frames(recipe)
@@ -345,5 +351,5 @@ def test_the_end_of_a_run_says_what_was_put_right(tmp_path):
     report.use("1", "kitchen", [("clamped_coordinate", "a[0] is 1.02, which counts as the edge")])
     assert describe_skips(report.path).splitlines() == [
         "no record was skipped",
-        "1 records of kitchen used with clamped_coordinate",
+        "1 record of kitchen used with clamped_coordinate",
     ]

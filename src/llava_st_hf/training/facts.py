@@ -14,6 +14,7 @@ from transformers import TrainerState, TrainingArguments
 from ..data.mixture import Mixture
 from ..hub.cards import UNKNOWN_LICENSE
 from ..hub.training_facts import TrainedSource, TrainingFacts
+from ..processing.media_llava_st import format_count
 
 if TYPE_CHECKING:
     from .trainer import LlavaSTTrainer
@@ -128,7 +129,7 @@ def _name_hardware(num_processes: int) -> str:
     if torch.cuda.is_available():
         return f"{num_processes} x {torch.cuda.get_device_name(0)}"
     threads = torch.get_num_threads()
-    return f"CPU, {num_processes} process{'es' * (num_processes > 1)} of {threads} thread{'s' * (threads > 1)}"
+    return f"CPU, {format_count(num_processes, 'process')} of {format_count(threads, 'thread')}"
 
 
 __all__ = ["collect_facts", "find_held_out"]

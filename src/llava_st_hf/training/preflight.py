@@ -1,5 +1,6 @@
 """What would end a run, found before any weight is read: model, precision, disk, and the records themselves."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from ..data.skips import SkippedRecord, SkipReport
 from ..data.tools.check import CheckSummary, ChosenRecords, TokenCounter, check_records
 from ..data.tools.describe import describe_check
 from ..inference.loading import find_model_folder, find_source, make_meta_model
-from ..processing.media_llava_st import InputError
+from ..processing.media_llava_st import InputError, format_count
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..utils.checked_settings import input_errors
 from ..utils.sizes import check_space
@@ -72,7 +73,7 @@ def check_run(
         with noting():
             check_precision(model, recipe.training)
         with noting():
-            check_disk(model, recipe, plan)
+            check_space(recipe.training.output_dir, count_disk_bytes(model, recipe, plan))
         counter = make_counter(recipe)
         check_num_frames(recipe.data, counter.processor)
     for name, some in records.items():
@@ -81,11 +82,27 @@ def check_run(
                 _check_all(name, some, counter, recipe.data.max_skip_share, show)
             else:
                 _check_some(name, some, counter)
+    if all_records and not problems:
+        disk_bytes = count_disk_bytes(model, recipe, plan)
+        show(describe_plan(recipe, len(next(iter(records.values()))), len(records) > 1, disk_bytes))
     if problems:
         numbered = [f"({number}) {problem}" for number, problem in enumerate(problems, 1)]
         raise InputError(
             problems[0] if len(problems) == 1 else f"{len(problems)} things would end this run: {' '.join(numbered)}"
         )
+
+
+def describe_plan(recipe: Recipe, num_records: int, holds_out: bool, disk_bytes: int) -> str:
+    """Say in one line that all is well, and what a run would do; how long it takes, only its first steps tell."""
+    args = recipe.training
+    batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    num_steps = args.max_steps if args.max_steps > 0 else math.ceil(num_records * args.num_train_epochs / batch)
+    parts = [f"{format_count(num_steps, 'step')} of {format_count(batch, 'record')}"]
+    if holds_out:
+        every = num_steps if args.eval_strategy == "epoch" else args.eval_steps or args.logging_steps
+        every = math.ceil(every * num_steps) if every < 1 else every
+        parts.append(f"evaluated {format_count(int(num_steps // every), 'time')}")
+    return f"All is well: {', '.join(parts)}, up to {disk_bytes / 1e6:,.0f} MB in {args.output_dir}."
 
 
 def make_planned_model(recipe: Recipe) -> nn.Module:
@@ -138,8 +155,8 @@ def check_folder(folder: Path) -> None:
         raise InputError(f"output_dir is {folder}, but {existing} {problem}: name another.", field="output_dir")
 
 
-def check_disk(model: nn.Module, recipe: Recipe, plan: StagePlan) -> None:
-    """Raise `InputError` where the disk has no room for the checkpoints of a run."""
+def count_disk_bytes(model: nn.Module, recipe: Recipe, plan: StagePlan) -> int:
+    """Return how many bytes the checkpoints of a run take on the disk at most."""
     args = recipe.training
     sizes = {"trained": 0, "all": 0}
     for parameter in model.parameters():
@@ -152,7 +169,7 @@ def check_disk(model: nn.Module, recipe: Recipe, plan: StagePlan) -> None:
     num_bytes = saved + saves * checkpoint * ((args.save_total_limit or 1) + 1)  # the next before the oldest goes
     if find_source(recipe.model.model_name_or_path, recipe.model.model_revision).adapter is not None:
         num_bytes += sizes["all"]  # merged into its base first
-    check_space(args.output_dir, num_bytes)
+    return num_bytes
 
 
 def _check_all(
@@ -189,8 +206,8 @@ def _check_usable(name: str, summary: CheckSummary) -> None:
     if not summary.num_used:
         key = next(iter(summary.skips))
         raise InputError(
-            f"{name}: none of {summary.num_skipped} records can be used; the first is left out ({key[1]}): "
-            f"{summary.examples[key]}"
+            f"{name}: none of {format_count(summary.num_skipped, 'record')} can be used; the first is left out "
+            f"({key[1]}): {summary.examples[key]}"
         )
 
 

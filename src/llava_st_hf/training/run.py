@@ -29,7 +29,7 @@ from ..evaluation.benchmarks.st_shapes import StShapes
 from ..evaluation.protocols import PROTOCOLS
 from ..evaluation.runner import Processes, evaluate
 from ..inference.loading import load_model, prepare_base
-from ..processing.media_llava_st import InputError
+from ..processing.media_llava_st import InputError, format_count
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..utils.atomic_files import move_whole
 from ..utils.folder_locks import locking_folder
@@ -159,8 +159,11 @@ def name_records(data: DataArguments, train_records: Records, eval_records: Reco
 
 def settle_num_frames(recipe: Recipe) -> None:
     """Let annotations in seconds have boxes for the frames that the processor samples, where the recipe says none."""
+    paths = [path for path in (recipe.data.mixture, recipe.data.eval_mixture) if path is not None]
     if recipe.data.num_frames is None and recipe.data.mixture is not None:
-        with suppress(InputError):  # a model that cannot be loaded is reported with all else
+        with suppress(InputError):  # a model or a mixture that cannot be loaded is reported with all else
+            if any(MixtureSpec.from_yaml(path).num_frames is not None for path in paths):
+                return
             recipe.data.num_frames = make_counter(recipe).processor.video_processor.num_frames
 
 
@@ -269,12 +272,14 @@ def describe_records(train_records: Records, eval_records: Records | None) -> st
     for name, records in (("train", train_records), ("held out", eval_records)):
         if isinstance(records, Mixture):
             passes = f" in {records.num_epochs} epochs" if records.num_epochs > 1 else ""
-            lines += [f"{name}: {len(records):,} records{passes}", records.format_table()]
+            lines += [f"{name}: {format_count(len(records), 'record')}{passes}", records.format_table()]
         elif isinstance(records, ShapesDataset):
             weights = ", ".join(f"{task} {weight:g}" for task, weight in records.task_weights.items())
-            lines.append(f"{name}: {len(records):,} samples of ST-Shapes, seed {records.seed}: {weights}")
+            lines.append(
+                f"{name}: {format_count(len(records), 'sample')} of ST-Shapes, seed {records.seed}: {weights}"
+            )
         elif records is not None:
-            lines.append(f"{name}: {len(records):,} records")
+            lines.append(f"{name}: {format_count(len(records), 'record')}")
     return "\n".join(lines)
 
 
@@ -366,7 +371,7 @@ def describe_skips(path: Path) -> str:
     counts = Counter((note.source, note.reason) for note in skipped)
     rows = [(source, reason, count) for (source, reason), count in sorted(counts.items())]
     table = format_table(("source", "reason", "records"), rows)
-    return "\n".join([table, f"{len(skipped)} records skipped; see {path}", *notes])
+    return "\n".join([table, f"{format_count(len(skipped), 'record')} skipped; see {path}", *notes])
 
 
 def open_benchmark(data: DataArguments, args: LlavaSTTrainingConfig, eval_records: Records | None) -> Benchmark | None:

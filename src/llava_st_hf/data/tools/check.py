@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ...processing.media_llava_st import InputError, MediaInfo, PromptError
+from ...processing.media_llava_st import InputError, MediaInfo, PromptError, format_count
 from ...processing.notation_llava_st import NOTATION, CoordinateVocabulary
 from ...processing.processing_llava_st import LlavaSTProcessor
 from ...processing.video_processing_llava_st import LlavaSTVideoProcessor
@@ -269,15 +269,18 @@ class TokenCounter:
             raise RecordError(
                 "too_long",
                 "messages",
-                f"the record has {num_tokens} tokens with its media, and {self.max_length} are allowed (max_length "
-                "of the run, model_max_length of the tokenizer): shorten it, or give fewer frames (num_frames) or "
-                "images.",
+                f"the record has {format_count(num_tokens, 'token')} with its media, and {self.max_length} are "
+                "allowed (max_length of the run, model_max_length of the tokenizer): shorten it, or give fewer frames "
+                "(num_frames) or images.",
             )
         return num_tokens
 
 
 def check_media(
-    sample: Sample, decode: str = "header", video_processor: LlavaSTVideoProcessor | None = None
+    sample: Sample,
+    decode: str = "header",
+    video_processor: LlavaSTVideoProcessor | None = None,
+    num_frames: int | None = None,
 ) -> tuple[MediaInfo, ...]:
     """
     Check that the media of a record can be used.
@@ -288,6 +291,7 @@ def check_media(
             `"none"`: the files exist and are not empty; `"header"`: they also open, and their pictures are not too
             large; `"full"`: every image, and of every clip the frames that training would sample, are decoded.
         video_processor (`LlavaSTVideoProcessor`, *optional*): Samples the frames with `"full"`, 100 by default.
+        num_frames (`int`, *optional*): How many frames it samples, where those are not its own.
 
     Returns:
         `tuple[MediaInfo, ...]`: Size and time line of each medium with `"full"`; else those of `make_stand_in`.
@@ -296,7 +300,8 @@ def check_media(
         `RecordError`: For media that are missing, empty, too large or not readable.
     """
     if decode == "full":
-        num_frames = DEFAULT_NUM_FRAMES if video_processor is None else None
+        if num_frames is None and video_processor is None:
+            num_frames = DEFAULT_NUM_FRAMES
         return load_media(sample, video_processor or LlavaSTVideoProcessor(size=_SMALL), num_frames).get_infos()
     for index, item in enumerate(sample.media):
         if item.frames is None:
@@ -434,7 +439,8 @@ class _Chunks(Dataset):
         return summary, skipped
 
     def _check(self, sample: Sample, summary: CheckSummary) -> None:
-        media = check_media(sample, self.decode, self.video_processor)
+        num_frames = None if self.counter is None else self.counter.num_frames
+        media = check_media(sample, self.decode, self.video_processor, num_frames)
         turns = read_turns(sample, media)
         num_tokens = None
         if self.counter is not None:

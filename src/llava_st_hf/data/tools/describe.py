@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...processing.grounding_results_llava_st import Box, GroundingResult
-from ...processing.media_llava_st import InputError
+from ...processing.media_llava_st import InputError, format_count
+from ...processing.tasks_llava_st import TASKS
 from ...utils.tables import format_table
+from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..samples import Sample
 from ..skips import SkippedRecord, format_skip_table
 from ..turns import Turn
-from .check import CheckSummary, Records
+from .check import CheckSummary, Records, TokenCounter
 
 _DECIMALS = re.compile(r"(?<=[txy]=)\d*\.\d+")
 _AXES = {"t": "time", "x": "width", "y": "height"}
@@ -81,7 +83,9 @@ def _list_groups(result: GroundingResult) -> list[str]:
     lines += [f"box: {_format_box(box)} {text}" for text, box in phrases]
     lines += [f"box: {_format_box(box)}" for box in result.boxes if box not in named]
     for tube in result.tubes:
-        lines.append(f"tube: {len(tube.boxes)} boxes, {tube.start_seconds:.2f} s to {tube.end_seconds:.2f} s")
+        lines.append(
+            f"tube: {format_count(len(tube.boxes), 'box')}, {tube.start_seconds:.2f} s to {tube.end_seconds:.2f} s"
+        )
         shown = [*tube.boxes[:2], *tube.boxes[2:][-1:]]
         lines += [f"  at {moment.seconds:.2f} s: {_format_box(moment.box)}" for moment in shown]
     return lines
@@ -130,4 +134,27 @@ def describe_check(summary: CheckSummary, report: Path | None = None) -> list[st
     return tables
 
 
-__all__ = ["describe_check", "describe_record", "find_record"]
+def describe_num_frames(summary: CheckSummary, said: int | None, counter: TokenCounter | None) -> list[str]:
+    """
+    Say how many frames of a clip were counted with, where that matters.
+
+    Args:
+        summary (`CheckSummary`): What was found.
+        said (`int`, *optional*): Frames of a clip as the mixture or who asked has them.
+        counter (`TokenCounter`, *optional*): What counted tokens, by a processor that samples some number.
+
+    Returns:
+        `list[str]`: One line; none for records without tubes whose tokens were not counted.
+    """
+    tasks = [TASKS[task] for _, task in summary.counts if task in TASKS and TASKS[task].media_type != "image"]
+    if not any("tube" in task.answer_format.fields or summary.num_tokens for task in tasks):
+        return []
+    sampled = None if counter is None else counter.processor.video_processor.num_frames
+    number = said or sampled or DEFAULT_NUM_FRAMES
+    why = "as is said" if said else "as the processor samples"
+    if not said and not sampled:
+        why = "the default: a model that samples another number gets others, see --processor, or check its recipe"
+    return [f"frames of a clip that boxes and tokens are counted for: {number} ({why})"]
+
+
+__all__ = ["describe_check", "describe_num_frames", "describe_record", "find_record"]

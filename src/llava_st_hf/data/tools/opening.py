@@ -1,6 +1,6 @@
 """Opens what the tools for data look at: a mixture, annotations of any format, or the built-in ST-Shapes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,17 @@ class OpenedRecords:
         facts (`dict[str, SourceFacts]`, *optional*): Licence and origin by source, as far as they are known.
         required_sources (`frozenset[str]`, *optional*): Sources of which no record may be skipped.
         max_skip_share (`float`, *optional*, defaults to 0.05): Share of the records that may be skipped.
+        num_frames (`int`, *optional*): Frames of a clip, where the mixture or who opened them says so.
     """
 
     records: Records
     facts: dict[str, SourceFacts] = field(default_factory=dict)
     required_sources: frozenset[str] = frozenset()
     max_skip_share: float = 0.05
+    num_frames: int | None = None
 
 
-def open_records(path: str | Path, **said: Any) -> OpenedRecords:
+def open_records(path: str | Path, sampled: int | None = None, **said: Any) -> OpenedRecords:
     """
     Open a mixture, annotations or ST-Shapes.
 
@@ -43,6 +45,9 @@ def open_records(path: str | Path, **said: Any) -> OpenedRecords:
         path (`str` or `Path`):
             A mixture (`.yaml`), of which the records are those that it chooses; a file of annotations or a folder of
             Parquet files; or `"st-shapes"`.
+        sampled (`int`, *optional*):
+            Frames that a processor samples of a clip: of so many annotations in seconds have a box, where nothing else
+            is said.
         said: What is said about annotations, see `open_annotations`; a mixture and ST-Shapes say it themselves.
 
     Returns:
@@ -59,10 +64,16 @@ def open_records(path: str | Path, **said: Any) -> OpenedRecords:
         return OpenedRecords(ShapesDataset(SHAPES_TASKS, num_samples=_NUM_SHAPES))
     if not Path(path).exists():
         raise InputError(f"{path}: no such file or folder; check the path.")
-    return _open_mixture(path) if is_mixture else OpenedRecords(open_annotations(path, **said))
+    if is_mixture:
+        return _open_mixture(path, sampled)
+    records = open_annotations(path, **said)
+    is_said = said.get("num_frames") is not None
+    if not is_said and sampled is not None and "num_frames" in {part.name for part in fields(records)}:
+        records = open_annotations(path, **{**said, "num_frames": sampled})
+    return OpenedRecords(records, num_frames=said.get("num_frames"))
 
 
-def _open_mixture(path: str | Path) -> OpenedRecords:
+def _open_mixture(path: str | Path, sampled: int | None) -> OpenedRecords:
     spec, known = MixtureSpec.from_yaml(path), {}
     for source in spec.datasets:
         facts = SourceFacts(source.name, source.license or UNKNOWN_LICENSE, source.origin)
@@ -71,7 +82,8 @@ def _open_mixture(path: str | Path) -> OpenedRecords:
                 f"{path}: two entries are named {source.name!r}, and differ in license or origin: give each a source "
                 "of its own."
             )
-    return OpenedRecords(ChosenRecords(spec), known, frozenset(spec.required_sources), spec.max_skip_share)
+    records = ChosenRecords(replace(spec, num_frames=spec.num_frames or sampled))
+    return OpenedRecords(records, known, frozenset(spec.required_sources), spec.max_skip_share, spec.num_frames)
 
 
 def open_annotations(
