@@ -286,7 +286,7 @@ def format_skip_table(counts: Counter[tuple[str, str]], num_seen: int, path: Pat
     rows = [(source, reason, count) for (source, reason), count in sorted(counts.items())]
     lines = [format_table(("source", "reason", "records"), rows)] if rows else []
     where = f"; see {path}" if path is not None and rows else ""
-    return "\n".join([*lines, f"{sum(counts.values())} of {num_seen} records skipped{where}"])
+    return "\n".join([*lines, f"{sum(counts.values())} of {format_count(num_seen, 'record')} skipped{where}"])
 
 
 __all__ = [
