@@ -187,9 +187,11 @@ def refuse_too_many_skips(summary: "CheckSummary", opened: "OpenedRecords") -> N
     if lost := sorted({source for source, _ in summary.skips} & opened.required_sources):
         raise CommandError(f"the required source {lost[0]!r} has records that cannot be used.")
     if summary.skip_share > opened.max_skip_share:
+        from llava_st_hf.processing.media_llava_st import format_count
+
         raise CommandError(
-            f"{summary.num_skipped} of {len(opened.records)} records cannot be used, more than the share of "
-            f"{opened.max_skip_share:g}."
+            f"{summary.num_skipped} of {format_count(len(opened.records), 'record')} cannot be used, more than the "
+            f"share of {opened.max_skip_share:g}."
         )
 
 
@@ -207,11 +209,10 @@ def check_recipe(path: str, said: Sequence[str]) -> None:
     """Do what `llava-st train --dry-run` does; what a recipe says itself cannot be said beside it."""
     if said:
         raise CommandError(f"--{said[0].replace('_', '-')} is given, but {path} is a recipe, which says that itself.")
+    running.check_model_of_recipe(path)
     from llava_st_hf.training import read_recipe, run_recipe
 
-    recipe = read_recipe(path)
-    running.check_repository("model_name_or_path", recipe.model.model_name_or_path)
-    run_recipe(recipe, report=running.show, dry_run=True)
+    run_recipe(read_recipe(path), report=running.show, dry_run=True)
     running.show(f"next: llava-st train {path}")
 
 

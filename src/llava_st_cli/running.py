@@ -7,8 +7,8 @@ import threading
 import traceback
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -216,6 +216,27 @@ def check_repository(flag: str, name: str) -> None:
             f"{flag} is {name}: no such folder, and the Hub cannot be reached: check the name, or the network."
         )
     constants.HF_HUB_OFFLINE = True
+
+
+def check_model_of_recipe(recipe: str | Path, words: Sequence[str] = ()) -> None:
+    """
+    Look for the model of a run as `check_repository` does, before what reads recipes is imported.
+
+    Args:
+        recipe (`str` or `Path`): The recipe; one that cannot be read is left to who reads it.
+        words (`Sequence[str]`, *optional*): Keys and values that replace those of the recipe.
+    """
+    flag = "--model_name_or_path"
+    following = zip(words, [*words[1:], ""], strict=False)
+    said = [word.partition("=")[2] or then for word, then in following if word.partition("=")[0] == flag]
+    if not said and Path(recipe).is_file():
+        import yaml
+
+        with suppress(OSError, ValueError, yaml.YAMLError):
+            content = yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))
+            said = [content.get(flag[2:])] if isinstance(content, dict) else []
+    if said and isinstance(said[-1], str) and said[-1] and not (Path(recipe).parent / said[-1]).exists():
+        check_repository(flag[2:], said[-1])
 
 
 def _answers(address: str) -> bool:

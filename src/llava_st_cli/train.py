@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .options import argument, flag
-from .running import Command, CommandError, check_exists, check_repository, say, show
+from .running import Command, CommandError, check_exists, check_model_of_recipe, say, show
 
 app = typer.Typer()
 
@@ -49,10 +49,10 @@ def train(
     if str(recipe).startswith("-"):
         raise CommandError(f"RECIPE is {recipe}: name the recipe before its keys.")
     check_exists(recipe, "recipe")
+    check_model_of_recipe(recipe, ctx.args)
     from llava_st_hf.training import read_recipe, run_recipe
 
     content = read_recipe(recipe, ctx.args)
-    check_repository("model_name_or_path", content.model.model_name_or_path)
     run_recipe(content, report=say, dry_run=dry_run)
     if not dry_run and content.training.process_index == 0:
         show(os.path.abspath(content.training.output_dir))

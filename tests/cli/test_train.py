@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from huggingface_hub import constants
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import llava_st_hf  # noqa: F401
@@ -143,6 +144,31 @@ def test_errors_are_one_line(recipe, capsys):
     assert main(["train", "--max_steps", "3", str(recipe)]) == 1
     assert "name the recipe before its keys" in capsys.readouterr().err
     assert main(["train"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["train"], []),
+        (["train", "--dry-run"], ["--model_name_or_path", "no/one"]),
+        (["train"], ["--model_name_or_path=no/one"]),
+        (["data", "check"], []),
+    ],
+)
+def test_a_wrong_name_without_network_is_said_before_much_is_imported(
+    recipe, monkeypatch, tmp_path, capsys, command, words
+):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setitem(sys.modules, "llava_st_hf.training", None)  # an import of it fails
+    content = yaml.safe_load(recipe.read_text())
+    recipe.write_text(yaml.safe_dump({**content, "model_name_or_path": "no/other" if words else "no/one"}))
+    assert main([*command, str(recipe), *words]) == 1
+    assert capsys.readouterr().err == (
+        "llava-st: error: model_name_or_path is no/one: no such folder, and the Hub cannot be reached: check the "
+        "name, or the network.\n"
+    )
 
 
 def test_keys_are_handed_on_as_they_are(recipe, monkeypatch):
