@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from llava_st_hf.evaluation.metrics.uncertainty import (
+    Statistic,
     compute_interval,
+    compute_intervals,
     compute_reliability,
     compute_risk_coverage,
-    compute_statistic_interval,
 )
 from llava_st_hf.processing.media_llava_st import InputError
 
@@ -43,9 +44,14 @@ def test_paired_difference():
 
 def test_interval_of_what_is_no_mean():
     values = np.arange(100.0)
-    interval = compute_statistic_interval(lambda rows: float(np.median(values[rows])), 100)
-    assert interval.value == 49.5
-    assert interval.low < 49.5 < interval.high
+    ratio = Statistic(np.column_stack([values, values**2]), lambda sums: sums[0] ** 2 / sums[1])
+    found = compute_intervals({"mean": values, "nothing": np.full(100, np.nan)}, {"ratio": ratio})
+    assert [*found] == ["mean", "ratio"]
+    assert found["ratio"].value == ratio.value == pytest.approx(4950**2 / (values**2).sum())
+    assert found["ratio"].low < found["ratio"].value < found["ratio"].high
+    assert found["mean"] == compute_interval(values)
+    whole = compute_intervals({}, {"ratio": ratio}, groups=[0] * 100)["ratio"]
+    assert whole.low == whole.high == pytest.approx(ratio.value)
 
 
 def test_reliability():

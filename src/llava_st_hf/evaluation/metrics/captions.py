@@ -72,19 +72,30 @@ def compute_bleu(captions: Sequence[str], references: Sequence[Sequence[str]]) -
     Raises:
         `InputError`: Without items, or for an item without a reference.
     """
-    correct, guessed = np.zeros(_MAX_ORDER), np.zeros(_MAX_ORDER)
-    length = reference_length = 0
+    means = finish_bleu(count_bleu(captions, references).sum(0))
+    return {f"Bleu_{order}": float(mean) for order, mean in enumerate(means, start=1)}
+
+
+def count_bleu(captions: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
+    """Return what BLEU sums, of shape (items, 10): n-grams that are right, all n-grams, and both lengths."""
+    rows = []
     for words, others in _tokenize_all(captions, references):
+        correct = np.zeros(_MAX_ORDER)
         grams, references_grams = _count_grams(words), [_count_grams(other) for other in others]
         for gram, count in grams.items():
             correct[len(gram) - 1] += min(count, max(other[gram] for other in references_grams))
-        guessed += [max(len(words) - order, 0) for order in range(_MAX_ORDER)]
-        length += len(words)
-        reference_length += min((abs(len(other) - len(words)), len(other)) for other in others)[1]
+        guessed = [max(len(words) - order, 0) for order in range(_MAX_ORDER)]
+        nearest = min((abs(len(other) - len(words)), len(other)) for other in others)[1]
+        rows.append([*correct, *guessed, len(words), nearest])
+    return np.array(rows, dtype=np.float64)
+
+
+def finish_bleu(sums: np.ndarray) -> np.ndarray:
+    """Return BLEU-1 to BLEU-4 of the sums of `count_bleu`."""
+    correct, guessed, (length, reference_length) = np.split(sums, [_MAX_ORDER, 2 * _MAX_ORDER])
     means = np.cumprod((correct + _TINY) / (guessed + _SMALL)) ** (1 / np.arange(1, _MAX_ORDER + 1))
     ratio = (length + _TINY) / (reference_length + _SMALL)
-    means *= np.exp(1 - 1 / ratio) if ratio < 1 else 1.0
-    return {f"Bleu_{order}": float(mean) for order, mean in enumerate(means, start=1)}
+    return means * (np.exp(1 - 1 / ratio) if ratio < 1 else 1.0)
 
 
 def compute_rouge_l(captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
@@ -190,4 +201,12 @@ def _measure_common(words: Sequence[str], others: Sequence[str]) -> int:
     return int(row[-1])
 
 
-__all__ = ["compute_bleu", "compute_cider", "compute_rouge_l", "normalize_text", "tokenize_caption"]
+__all__ = [
+    "compute_bleu",
+    "compute_cider",
+    "compute_rouge_l",
+    "count_bleu",
+    "finish_bleu",
+    "normalize_text",
+    "tokenize_caption",
+]

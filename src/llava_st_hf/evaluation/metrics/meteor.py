@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
+
 from .captions import tokenize_caption
 
 _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
@@ -79,8 +81,17 @@ def compute_corpus_meteor(captions: Sequence[str], references: Sequence[Sequence
     Returns:
         `float`: From 0 to 1.
     """
-    counts = [_count_best(caption, group) for caption, group in zip(captions, references, strict=True)]
-    return _Counts(*map(sum, zip(*counts, strict=True))).score() if counts else 0.0
+    return finish_meteor(count_meteor(captions, references).sum(0)) if len(captions) else 0.0
+
+
+def count_meteor(captions: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
+    """Return what METEOR of a data set sums, of shape (items, 6)."""
+    return np.array([_count_best(*pair) for pair in zip(captions, references, strict=True)], dtype=np.float64)
+
+
+def finish_meteor(sums: np.ndarray) -> float:
+    """Return METEOR of the sums of `count_meteor`."""
+    return float(_Counts(*sums.tolist()).score())
 
 
 def _count_best(caption: str, references: Sequence[str]) -> _Counts:
@@ -146,4 +157,4 @@ def _stem(word: str) -> str:
     return re.sub(r"(?<=\w\w)[ey]$", lambda match: "i" if match[0] == "y" else "", word)
 
 
-__all__ = ["compute_corpus_meteor", "compute_meteor"]
+__all__ = ["compute_corpus_meteor", "compute_meteor", "count_meteor", "finish_meteor"]

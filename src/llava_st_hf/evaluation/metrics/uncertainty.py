@@ -1,6 +1,6 @@
 """How sure a figure is, and whether confidences tell which answers are right."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -62,49 +62,78 @@ def compute_interval(
     """
     array = np.asarray(values, dtype=np.float64)
     array = array if others is None else array - np.asarray(others, dtype=np.float64)
-    counted = ~np.isnan(array)
-    if array.ndim != 1 or not counted.any():
+    if array.ndim != 1 or not np.isfinite(array).any():
         raise InputError(f"values has the shape {array.shape}: give one value for each item, at least one.")
-    places = np.arange(len(array)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    sums = np.bincount(places, np.where(counted, array, 0.0))
-    counts = np.bincount(places, counted)
-    generator = np.random.default_rng(seed)
-    means = np.empty(num_resamples)
-    step = max(1, _MAX_DRAWN // len(sums))
-    for first in range(0, num_resamples, step):
-        shape = (min(step, num_resamples - first), len(sums))
-        drawn = generator.integers(len(sums), size=shape)
-        with np.errstate(invalid="ignore"):
-            means[first : first + step] = sums[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(sums.sum() / counts.sum()), float(low), float(high))
+    options = {"level": level, "num_resamples": num_resamples, "seed": seed}
+    return compute_intervals({"value": array}, groups=groups, **options)["value"]
 
 
-def compute_statistic_interval(
-    compute: Callable[[np.ndarray], float],
-    num_items: int,
-    level: float = 0.95,
-    num_resamples: int = 200,
-    seed: int = 0,
-) -> Interval:
+class Statistic(NamedTuple):
     """
-    Compute the bootstrap interval of a figure that is no mean, such as CIDEr.
+    A metric that is no mean of values of items, but a function of sums over them, such as BLEU.
 
     Args:
-        compute (`Callable`): Takes the numbers of the items, some repeated, and returns the figure.
-        num_items (`int`): How many items there are.
-        level (`float`, *optional*, defaults to 0.95): Share of the distribution inside the interval.
-        num_resamples (`int`, *optional*, defaults to 200): How many data sets are drawn.
-        seed (`int`, *optional*, defaults to 0): Seed of the draws.
+        counts (`np.ndarray`): What is summed, of shape (items, counts).
+        compute (`Callable`): Takes sums of shape (counts,) and returns the metric.
+    """
+
+    counts: np.ndarray
+    compute: Callable[[np.ndarray], float]
+
+    @property
+    def value(self) -> float:
+        """The metric of all items."""
+        return float(self.compute(self.counts.sum(0)))
+
+
+def compute_intervals(
+    values: Mapping[str, np.ndarray],
+    statistics: Mapping[str, Statistic] | None = None,
+    *,
+    groups: Sequence[object] | None = None,
+    level: float = 0.95,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """
+    Compute the bootstrap intervals of several metrics of the same items, see `compute_interval`, from the same draws.
+
+    Args:
+        values (`Mapping[str, np.ndarray]`): By the names of metrics what each is the mean of, of shape (items,).
+        statistics (`Mapping[str, Statistic]`, *optional*): Metrics that are no means.
+        groups (`Sequence`, *optional*): As for `compute_interval`, as all that follow.
 
     Returns:
-        `Interval`: The figure and the ends.
+        `dict[str, Interval]`: By the names of metrics; one without any item that counts is left out.
     """
-    if num_items < 1:
-        raise InputError(f"num_items is {num_items}: give at least 1.")
-    drawn = np.random.default_rng(seed).integers(num_items, size=(num_resamples, num_items))
-    low, high = np.quantile([compute(rows) for rows in drawn], [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(compute(np.arange(num_items))), float(low), float(high))
+    statistics = statistics or {}
+    means = {name: array for name, array in values.items() if np.isfinite(array).any()}
+    columns = [np.nan_to_num(array) for array in means.values()] + [np.isfinite(array) for array in means.values()]
+    columns += [column for statistic in statistics.values() for column in statistic.counts.T]
+    if not columns:
+        return {}
+    places = np.arange(len(columns[0])) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    sums = np.stack([np.bincount(places, column) for column in columns], axis=1)
+    generator = np.random.default_rng(seed)
+    totals = np.empty((num_resamples, len(columns)))
+    step = max(1, _MAX_DRAWN // len(sums))
+    for first in range(0, num_resamples, step):
+        drawn = generator.integers(len(sums), size=(min(step, num_resamples - first), len(sums)))
+        weights = np.stack([np.bincount(row, minlength=len(sums)) for row in drawn])
+        totals[first : first + step] = weights @ sums
+    totals = np.concatenate([sums.sum(0)[None], totals])
+    with np.errstate(invalid="ignore"):
+        ratios = totals[:, : len(means)] / totals[:, len(means) : 2 * len(means)]
+    found = dict(zip(means, ratios.T, strict=True))
+    place = 2 * len(means)
+    for name, statistic in statistics.items():
+        width = statistic.counts.shape[1]
+        found[name] = np.array([statistic.compute(row) for row in totals[:, place : place + width]])
+        place += width
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    return {
+        name: Interval(float(draws[0]), *map(float, np.nanquantile(draws[1:], ends))) for name, draws in found.items()
+    }
 
 
 class Reliability(NamedTuple):
@@ -209,8 +238,9 @@ __all__ = [
     "Interval",
     "Reliability",
     "RiskCoverage",
+    "Statistic",
     "compute_interval",
+    "compute_intervals",
     "compute_reliability",
     "compute_risk_coverage",
-    "compute_statistic_interval",
 ]
