@@ -2,6 +2,8 @@
 
 import pytest
 
+from llava_st_hf.data.readers.registry import FORMATS
+from llava_st_hf.evaluation.benchmarks.catalogue import KNOWN_BENCHMARKS
 from llava_st_hf.evaluation.protocols import get_protocol
 from llava_st_hf.evaluation.reports import published
 from llava_st_hf.evaluation.reports.published import find_percent, find_published
@@ -28,6 +30,23 @@ def test_first_row(benchmark, task, metric, value):
 @pytest.mark.parametrize(("benchmark", "task"), [("st-shapes", "stvg"), ("hc-stvg-v1", "tvg"), ("refcoco", "rec")])
 def test_nothing_is_known(benchmark, task):
     assert find_published(benchmark, task) is None
+
+
+def test_each_table_is_that_of_one_known_benchmark_and_its_task():
+    found = {}
+    for known in KNOWN_BENCHMARKS.values():
+        task = known.task or FORMATS[known.format].reader.default_task
+        if (entry := find_published(known.name, task)) is not None:
+            found[known.name] = entry.rows
+    assert len(found) == len(published._PUBLISHED)
+    assert all(entry.rows in found.values() for entry in published._PUBLISHED.values())
+
+
+def test_a_part_of_a_benchmark_is_compared_with_a_warning():
+    whole = find_published("vue-stg", "stvg_several")
+    part = find_published("vue-stg (partial: 49 of 1,600 items)", "stvg_several")
+    assert (part.rows, part.warnings[:-1]) == (whole.rows, whole.warnings)
+    assert part.warnings[-1].startswith("What is published is of all items")
 
 
 def test_names_are_those_of_our_protocols():
