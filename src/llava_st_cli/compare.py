@@ -23,7 +23,7 @@ class AnswerForm:
         Literal["default", "community", "vue"] | None, option(None, "of --annotations: how to score (default)")
     ] = None
     predictions_format: Annotated[
-        Literal["jsonl", "vue_csv", "video_r1", "qwen", "v_star"] | None,
+        Literal["jsonl", "vue_csv", "video_r1", "qwen", "v_star", "activitynet", "qvhighlights", "judged"] | None,
         option(None, "of --annotations: how the answers are written (jsonl)"),
     ] = None
     unit: Annotated[

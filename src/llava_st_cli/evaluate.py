@@ -20,8 +20,11 @@ BenchmarkName = Annotated[
     str, argument("BENCHMARK", "a name that --list shows, or a file of annotations in any format that is read")
 ]
 ProtocolName = Annotated[
-    Literal["default", "reference", "community", "vue"],
-    option(None, "reference: as the published code scores; community: VidSTG and HC-STVG; vue: VUE-STG"),
+    Literal["default", "reference", "community", "vue", "v_star", "judge"],
+    option(
+        None,
+        "reference: as the published code scores; community: VidSTG and HC-STVG; vue: VUE-STG; v_star; judge: VCG",
+    ),
 ]
 
 
@@ -85,7 +88,8 @@ class AnswerFile:
         Path | None, option("FILE", "the same, scored by the rules of other scorers beside ours, with made answers")
     ] = None
     predictions_format: Annotated[
-        Literal["jsonl", "vue_csv", "video_r1", "qwen", "v_star"], option(None, "how the answers are written")
+        Literal["jsonl", "vue_csv", "video_r1", "qwen", "v_star", "activitynet", "qvhighlights", "judged"],
+        option(None, "how the answers are written"),
     ] = "jsonl"
     unit: Annotated[
         Literal["pixels", "fraction", "thousandth"] | None, option(None, "of their boxes (the format's own)")

@@ -74,7 +74,7 @@ def test_seconds_of_vue_stg(tmp_path):
     assert second.name == "b"
 
 
-@pytest.mark.parametrize("form", [name for name in FORMS if name != "vue_csv"])
+@pytest.mark.parametrize("form", [name for name in FORMS if name not in ("vue_csv", "activitynet", "judged")])
 @pytest.mark.parametrize(
     "text",
     [
@@ -96,6 +96,37 @@ def test_hostile_texts_raise_nothing(tmp_path, form, text):
         **dict.fromkeys(("answer", "answer_temporal_pre", "answer_spatial_pre", "span", "tube"), text),
     }
     assert read_one(tmp_path, form, record).name == "a"
+
+
+def test_dense_captions_of_activitynet(tmp_path):
+    path = tmp_path / "answers.json"
+    event = {"sentence": "A dog runs.", "timestamp": [1, 2]}
+    results = {"v_1": [event, {"sentence": 3, "timestamp": [1, 2]}, "x"], "v_2": [], "v_3": "x"}
+    path.write_text(json.dumps({"version": "VERSION 1.0", "results": results, "external_data": {}}))
+    entries = {entry.name: entry for entry in read_entries(path, "activitynet")}
+    assert entries["v_1"].captions == [([1, 2], "A dog runs.")]
+    assert [entry.problems for entry in entries.values()] == [
+        ["unreadable_answer"] * 2,
+        ["no_answer"],
+        ["unreadable_answer"],
+    ]
+
+
+def test_windows_of_qvhighlights(tmp_path):
+    entry = read_one(tmp_path, "qvhighlights", {"qid": 3, "pred_relevant_windows": [[0, 2, 0.9], [4, 6], "x"]})
+    assert (entry.name, entry.spans, entry.problems) == (3, [[0, 2], [4, 6], "x"], [])
+    assert read_one(tmp_path, "qvhighlights", {"qid": 3}).problems == ["no_answer"]
+    record = {"qid": 3, "pred_relevant_windows": "x"}
+    assert read_one(tmp_path, "qvhighlights", record).problems == ["unreadable_pred_relevant_windows", "no_answer"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{" * 5000, "\0", "[" * 100_000])
+@pytest.mark.parametrize("form", ["activitynet", "judged"])
+def test_a_file_of_another_form_altogether_is_refused(tmp_path, form, text):
+    path = tmp_path / "answers.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=f"declare another form than {form}"):
+        list(read_entries(path, form))
 
 
 def test_files_of_another_form_are_named(tmp_path):

@@ -1,5 +1,7 @@
 """What a run found, and its table."""
 
+import pytest
+
 from llava_st_hf.evaluation.protocols import DefaultProtocol
 from llava_st_hf.evaluation.report import format_metrics_table, summarize_predictions
 
@@ -24,7 +26,29 @@ def test_metrics_failures_and_unusable_items():
     assert tvg["metrics"]["R@0.5"] == 1 / 3
     assert tvg["baseline"]["m_tIoU"] == 0.25
     assert tvg["failures"] == {"missing_span": 1, "missing_media": 1}
+    assert (tvg["counted"]["R@0.5"], tvg["groups"], tvg["calibration"]) == (3, {}, None)
+    low, high = tvg["intervals"]["m_tIoU"]
+    assert 0 <= low < tvg["metrics"]["m_tIoU"] < high < 0.81
     assert metrics["unusable"] == [{"id": "tvg-2", "reason": "missing_media", "detail": "a.mp4 does not exist"}]
+
+
+def test_groups_and_confidences():
+    def answer(confidence: float) -> dict:
+        return {"spans": [{"confidence": confidence}], "boxes": [], "tubes": [], "media": None}
+
+    lines = [
+        make_prediction(0, "tvg", {"tiou": 0.9}, groups={"length": "short"}, result=answer(0.9)),
+        make_prediction(1, "tvg", {"tiou": 0.1}, groups={"length": "long"}, result=answer(0.3)),
+        make_prediction(2, "tvg", {"tiou": 0.5}, groups={"length": "long"}),
+    ]
+    found = summarize_predictions(lines, DefaultProtocol())["tasks"]["tvg"]
+    assert found["groups"]["length"] == {
+        "long": {"items": 2, "metrics": {"R@0.5": 0.5, "m_tIoU": 0.3}},
+        "short": {"items": 1, "metrics": {"R@0.5": 1.0, "m_tIoU": 0.9}},
+    }
+    assert found["calibration"] == pytest.approx(
+        {"ece": 0.1, "risk_coverage_area": 0.3, "value": "tiou", "answers": 2}
+    )
 
 
 def test_table():

@@ -210,13 +210,13 @@ def test_results_are_those_of_huggingface_hub():
 
 
 def test_a_benchmark_has_the_tasks_of_the_results_of_models():
-    content = yaml.safe_load(write_benchmark_yaml("ST: Shapes", ["tvg", "rec", "tvg", "video_qa"]))
+    content = yaml.safe_load(write_benchmark_yaml("ST: Shapes", ["tvg", "rec", "tvg", "conversation"]))
     assert [*content] == ["name", "description", "evaluation_framework", "tasks"]
     assert [task["id"] for task in content["tasks"]] == ["rec_acc@0.5", "tvg_R@0.5", "tvg_m_tIoU"]
     entries = parse_eval_result_entries(yaml.safe_load(make_run().write_yaml()))
     assert entries[0].task_id in {task["id"] for task in content["tasks"]}
     with pytest.raises(InputError, match="has a metric: it is no benchmark"):
-        write_benchmark_yaml("x", ["video_qa"])
+        write_benchmark_yaml("x", ["conversation"])
 
 
 def test_a_card_that_is_there_gets_its_place_and_its_metrics():

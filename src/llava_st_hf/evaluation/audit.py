@@ -10,7 +10,7 @@ from ..processing.grounding_results_llava_st import Box, GroundingResult, Span, 
 from ..processing.media_llava_st import InputError
 from ..utils.tables import format_table
 from .metrics import compute_box_iou, compute_temporal_iou
-from .metrics.tubes import compute_second_values, join_tubes, take_seconds
+from .metrics.tubes import compute_best_ious, compute_second_values, join_tubes, take_seconds
 from .predictions import Predictions
 from .protocols import PROTOCOLS
 from .scoring import score_answer
@@ -59,16 +59,8 @@ def _score_shared_seconds(answer: GroundingResult, truth: Truth) -> float:
 
 
 def _score_best_of_boxes(answer: GroundingResult, truth: Truth) -> float:
-    true, true_boxes = take_seconds(_take_tubes(truth.result))
-    if not answer.tubes or not len(true):
-        return 0.0
-    arrays = _take_tubes(answer).arrays
-    seconds = np.floor(arrays.seconds + 0.5).astype(np.int64)
-    places = np.searchsorted(true, seconds)
-    is_true = (places < len(true)) & (true[np.minimum(places, len(true) - 1)] == seconds)
-    best = np.zeros(len(true))
-    np.maximum.at(best, places[is_true], compute_box_iou(arrays.boxes_pixels[is_true], true_boxes[places[is_true]]))
-    return float(best.mean())
+    ious = compute_best_ious(_take_tubes(answer), _take_tubes(truth.result))
+    return float(ious.mean()) if len(ious) else 0.0
 
 
 def _score_where_defined(answer: GroundingResult, truth: Truth) -> float | None:

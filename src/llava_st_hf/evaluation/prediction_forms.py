@@ -6,7 +6,10 @@
 | `vue_csv` | VUE-STG: `query_id, time_ms, x0, y0, x1, y1` | a line for each second: of several the first counts |
 | `video_r1` | VideoR1, OneThinker: records with a text | {"time": [start, end], "boxes": {second: box} or box} |
 | `qwen` | records with a text | a list of {"bbox_2d": box, "time": seconds}, {"start", "end"} or boxes |
-| `v_star` | V-STaR: `answer_temporal_pre`, `answer_spatial_pre` | [start, end] and {second: box or boxes} |
+| `v_star` | V-STaR: `answer_temporal`, `answer_spatial` | [start, end] and {second: box or boxes}, or `_pre`: texts |
+| `activitynet` | {"results": {video: list}} | {"timestamp": [start, end], "sentence": text} of each event |
+| `qvhighlights` | JSON lines: `qid`, `pred_relevant_windows` | [[start, end, score]], the surest first |
+| `judged` | the public judge of VCG: {name: [{"score": 0 to 5}, {"q", "a", "pred"}]} | the score |
 
 An answer of `jsonl` may have a `confidence` from 0 to 1, and a `box_unit` of its own.
 The text of a record is its `answer`, `output`, `prediction`, `response`, `solution` or `text`; JSON is looked for in
@@ -18,12 +21,14 @@ import csv
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..processing.media_llava_st import InputError
+from .protocols.judge import HIGHEST_SCORE
 
 _NAMES = ("id", "problem_id", "question_id", "qid", "query_id", "vid")
 _TEXTS = ("answer", "output", "prediction", "response", "solution", "text")
@@ -47,6 +52,9 @@ class Entry:
         confidence (`Any`, *optional*): From 0 to 1.
         problems (`list[str]`): Why something could not be read.
         box_unit (`str`, *optional*): Unit of the boxes, where the entry itself declares it.
+        captions (`list[tuple[Any, str]]`): Span and sentence of each event.
+        judge_score (`float`, *optional*): What a judge gave, from 0 to 5.
+        other_name (`str`, *optional*): Name of the item where there is none of the first name.
     """
 
     name: Any
@@ -57,6 +65,9 @@ class Entry:
     confidence: Any = None
     problems: list[str] = field(default_factory=list)
     box_unit: str | None = None
+    captions: list[tuple[Any, str]] = field(default_factory=list)
+    judge_score: float | None = None
+    other_name: str | None = None
 
 
 def read_entries(path: str | Path, form: str) -> Iterator[Entry]:
@@ -78,9 +89,10 @@ def read_entries(path: str | Path, form: str) -> Iterator[Entry]:
         text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
         raise InputError(f"predictions is {str(path)!r}, which cannot be read: {error.strerror}.") from error
-    if form == "vue_csv":
-        yield from _read_vue_csv(text, path)
+    if (read := _WHOLE_FILES.get(form)) is not None:
+        yield from read(text, path)
         return
+    counts: Counter[str] = Counter()
     for record in _read_records(text):
         if not isinstance(record, Mapping):
             yield Entry(None, problems=["unreadable_line"])
@@ -90,7 +102,10 @@ def read_entries(path: str | Path, form: str) -> Iterator[Entry]:
             FORMS[form](record, entry)
         except RecursionError:
             entry.problems.append("unreadable_answer")
-        yield entry
+        if form == "v_star" and isinstance(record.get("vid"), str) and entry.name == record["vid"]:
+            yield from _part_v_star(entry, counts)
+        else:
+            yield entry
 
 
 def _read_records(text: str) -> Iterator[Any]:
@@ -148,6 +163,45 @@ def _read_vue_csv(text: str, path: str | Path) -> Iterator[Entry]:
         seen.add((name, second))
         entry.tube.append((second, [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]))
     yield from entries.values()
+
+
+def _read_activitynet(text: str, path: str | Path) -> Iterator[Entry]:
+    content = _load(text)
+    results = content.get("results") if isinstance(content, Mapping) else None
+    if not isinstance(results, Mapping):
+        raise InputError(f"{path} has no results of videos: declare another form than activitynet.")
+    for name, events in results.items():
+        entry = Entry(name)
+        for event in events if isinstance(events, list) else [None]:
+            if (
+                not isinstance(event, Mapping)
+                or not isinstance(event.get("sentence"), str)
+                or "timestamp" not in event
+            ):
+                entry.problems.append("unreadable_answer")
+            else:
+                entry.captions.append((event["timestamp"], event["sentence"][:_MAX_TEXT]))
+        if not entry.captions and not entry.problems:
+            entry.problems.append("no_answer")
+        yield entry
+
+
+def _read_judged(text: str, path: str | Path) -> Iterator[Entry]:
+    content = _load(text)
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path} holds no object of scores by name: declare another form than judged.")
+    for name, judged in content.items():
+        verdict = judged[0] if isinstance(judged, list) and judged else judged
+        said = judged[1] if isinstance(judged, list) and len(judged) > 1 and isinstance(judged[1], Mapping) else {}
+        score = _to_number(verdict.get("score") if isinstance(verdict, Mapping) else None)
+        is_score = 0 <= score <= HIGHEST_SCORE
+        for key in (" Q1", " Q2") if "pred1" in said else ("",):
+            entry = Entry(name + key, judge_score=score if is_score else None)
+            # The public script puts a number behind each name that it finds.
+            entry.other_name = name.removesuffix("_0") + key
+            entry.text = str(said.get(f"pred{key[-1:]}", ""))[:_MAX_TEXT]
+            entry.problems += [] if is_score else ["unreadable_score"]
+            yield entry
 
 
 def _split(line: str) -> list[str]:
@@ -255,22 +309,51 @@ def _read_qwen(record: Mapping[str, Any], entry: Entry) -> None:
 
 
 def _read_v_star(record: Mapping[str, Any], entry: Entry) -> None:
-    times = next((record[name] for name in ("answer_temporal_pre", "answer_temporal") if name in record), None)
+    # What was read of a text counts, as in the public scorer, and the text where nothing was.
+    times = next((record[name] for name in ("answer_temporal", "answer_temporal_pre") if record.get(name)), None)
     if isinstance(times, str):
         match = _SPAN.search(times[:_MAX_TEXT])
         times = [float(match[1]), float(match[2])] if match else None
         if match is None:
             entry.problems.append("unreadable_spans")
     entry.spans = _wrap(times)
-    entry.tube = _list_tube(_find_json(record, entry, ("answer_spatial_pre", "answer_spatial")), entry)
+    boxes = {name: record[name] for name in ("answer_spatial", "answer_spatial_pre") if record.get(name)}
+    entry.tube = _list_tube(_find_json(boxes, entry, tuple(boxes)), entry)
 
 
+def _part_v_star(entry: Entry, counts: Counter[str]) -> Iterator[Entry]:
+    """Yield the answers to the two questions of an element, named as its reader names them."""
+    name = str(entry.name)
+    counts[name] += 1
+    name = name if counts[name] == 1 else f"{name} {counts[name]}"
+    problems = [problem for problem in entry.problems if problem != "unreadable_spans"]
+    when = ["unreadable_spans"] if len(problems) < len(entry.problems) else [] if entry.spans else ["no_answer"]
+    yield Entry(f"{name} when", spans=entry.spans, problems=when)
+    yield Entry(f"{name} where", tube=entry.tube, problems=problems)
+
+
+def _read_qvhighlights(record: Mapping[str, Any], entry: Entry) -> None:
+    windows = _list("pred_relevant_windows", record, entry) if "pred_relevant_windows" in record else []
+    entry.spans = [window[:2] if isinstance(window, list) else window for window in windows]
+    if not windows:
+        entry.problems.append("no_answer")
+
+
+# Forms of which an answer is not one record.
+_WHOLE_FILES: Mapping[str, Callable[[str, str | Path], Iterator[Entry]]] = {
+    "activitynet": _read_activitynet,
+    "judged": _read_judged,
+    "vue_csv": _read_vue_csv,
+}
 FORMS: Mapping[str, Callable[[Mapping[str, Any], Entry], None] | None] = {
     "jsonl": _read_own,
     "vue_csv": None,
     "video_r1": _read_video_r1,
     "qwen": _read_qwen,
     "v_star": _read_v_star,
+    "activitynet": None,
+    "qvhighlights": _read_qvhighlights,
+    "judged": None,
 }
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from ..processing.grounding_results_llava_st import Box, Caption, GroundingResul
 from ..processing.media_llava_st import InputError
 from .metrics.tubes import interpolate_tube, join_tubes
 from .prediction_forms import Entry, read_entries
+from .protocols.judge import JudgedAnswer
 from .truths import Truth, find_frames
 
 # Why something of a file does not count.
@@ -24,6 +26,8 @@ PROBLEMS: Mapping[str, str] = {
     "unreadable_line": "the line is no JSON object, or lacks cells",
     "unreadable_answer": "the answer is not of the declared form",
     "unreadable_spans": "no pair of times",
+    "unreadable_pred_relevant_windows": "no list of windows",
+    "unreadable_score": "the score of the judge is no number from 0 to 5",
     "unreadable_boxes": "no list of boxes",
     "unreadable_tube": "no boxes by time",
     "no_answer": "the record holds no answer",
@@ -37,7 +41,13 @@ PROBLEMS: Mapping[str, str] = {
 BOX_UNITS = ("pixels", "fraction", "thousandth")
 TIME_UNITS = ("seconds", "fraction")
 BOX_FORMS = ("xyxy", "xywh")
-_DEFAULT_UNITS: Mapping[str, str] = {"jsonl": "pixels", "video_r1": "pixels", "vue_csv": "fraction"}
+_DEFAULT_UNITS: Mapping[str, str] = {
+    "jsonl": "pixels",
+    "video_r1": "pixels",
+    "vue_csv": "fraction",
+    # They have no boxes.
+    **dict.fromkeys(("activitynet", "qvhighlights", "judged"), "pixels"),
+}
 
 
 class PredictionProblem(NamedTuple):
@@ -143,6 +153,7 @@ def read_predictions(
     counts: Counter[tuple[str, str]] = Counter()
     for number, entry in enumerate(read_entries(path, form)):
         name = str(entry.name)
+        name = entry.other_name if name not in truths and entry.other_name in truths else name
         if entry.name is None or not isinstance(entry.name, (str, int)):
             counts[(f"answer {number}", (entry.problems or ["missing_id"])[0])] += 1
         elif name not in truths:
@@ -192,12 +203,19 @@ def make_result(entry: Entry, truth: Truth, units: Units) -> tuple[GroundingResu
     rows, is_good = _read_numbers(entry.boxes, 4, problems)
     placed, _ = _place_boxes(rows, is_good, scale, units.box_form, problems)
     confidence = entry.confidence if _is_share(entry.confidence) else None
-    result = GroundingResult(
-        entry.text,
+    captions = (Caption(entry.text),) if entry.text else ()
+    for times, sentence in entry.captions:
+        placed_spans = _place_spans([times], units, truth, problems)
+        spans += placed_spans
+        captions += tuple(Caption(sentence, span=span) for span in placed_spans)
+    make = GroundingResult if entry.judge_score is None else partial(JudgedAnswer, judge_score=entry.judge_score)
+    result = make(
+        entry.text or " ".join(sentence for _, sentence in entry.captions),
+        query=truth.result.query,
         spans=tuple(replace(span, confidence=confidence) for span in spans),
         boxes=tuple(Box(*box, confidence=confidence) for box in placed.tolist()),
         tubes=tubes,
-        captions=(Caption(entry.text),) if entry.text else (),
+        captions=captions,
         media=media,
     )
     return result, problems

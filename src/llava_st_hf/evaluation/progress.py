@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from .protocols import Protocol
@@ -51,7 +52,8 @@ class Progress(tqdm):
         """Return when it will be done, and the first metric of a task over its items so far."""
         left = (time.time() - self.start_t) / num_done * (self.total - num_done)
         name, scores = self._protocol.get_headline(task)[0], self._scores[task]
-        value = self._protocol.compute_metrics(task, scores)[name]
+        values = self._protocol.list_values(task, scores)[name]
+        value = 0.0 if np.isnan(values).all() else float(np.nanmean(values))
         end = datetime.now() + timedelta(seconds=left)
         return f"done at {end:%H:%M}, {task} {name} {value:.3f} of {len(scores)}"
 

@@ -98,6 +98,8 @@ def write_messages(sample: Sample, loaded: LoadedMedia, vocabulary: CoordinateVo
         sample.task,
         start_fraction=question.start if question else None,
         span_fractions=question.span if question else None,
+        # The choices, of which an answer may have the words.
+        query=sample.messages[-2]["content"] if "choice_match" in get_task(sample.task).measures else None,
     )
     return [*messages[:-1], {**messages[-1], **context.to_entry()}]
 

@@ -29,6 +29,7 @@ from .answering import Answered, Answerer
 from .asking_order import split_into_batches, split_into_windows
 from .benchmarks.base import Benchmark
 from .blind_baseline import BlindBaseline, fit_blind_baseline
+from .judging import write_judge_file
 from .memory import MemoryBudget, choose_batch_size, is_out_of_memory
 from .progress import Progress
 from .protocols import find_failure, get_protocol
@@ -193,10 +194,11 @@ class _Runner:
         }
 
     def summarize(self, folder: RunFolder, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what `metrics.json` holds, facts about the run included."""
-        ids = [self.benchmark.get_id(index) for index in range(len(self.benchmark))]
+        """Return what `metrics.json` holds, facts about the run included; write open answers down for a judge."""
+        lines = folder.merge([self.benchmark.get_id(index) for index in range(len(self.benchmark))])
+        write_judge_file(folder.path, lines)
         return {
-            **summarize_predictions(folder.merge(ids), self.protocol),
+            **summarize_predictions(lines, self.protocol),
             **facts,
             "versions": {name: version(name) for name in ("llava-st-hf", "torch", "transformers", "numpy", "av")},
             "device": str(self.answerer.model.device),
@@ -270,7 +272,8 @@ class _Runner:
 
     def _write_line(self, index: int, sample: Sample, answer: Answered | RecordError) -> dict[str, Any]:
         task = self.benchmark.get_task(index)
-        return {"id": self.benchmark.get_id(index), "task": task, **self._score(index, task, sample, answer)}
+        line = {"id": self.benchmark.get_id(index), "task": task, "groups": self.benchmark.get_groups(index)}
+        return line | self._score(index, task, sample, answer)
 
     def _read(self, index: int) -> Sample | RecordError:
         try:
@@ -308,6 +311,7 @@ class _Runner:
             "answer": answered.result.text,
             "result": answered.result.to_dict(),
             "truth": truth_values,
+            "groups": {**self.benchmark.get_groups(index), **self.protocol.find_groups(truth)},
             "scores": scores,
             "baseline": self._score_baseline(question, truth),
             "failure": find_failure(task, answered.result),

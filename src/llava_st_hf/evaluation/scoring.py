@@ -3,17 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError
 from ..processing.notation_llava_st import CoordinateVocabulary
-from ..processing.tasks_llava_st import get_task
 from ..utils.tables import format_table
-from .metrics.uncertainty import compute_interval
 from .predictions import PROBLEMS, Predictions, resample_answer
 from .protocols import Protocol
-from .protocols.base import find_part
+from .protocols.base import list_missing
 from .report import summarize_predictions
 from .truths import Truth, Truths
 
@@ -50,6 +46,7 @@ def score_predictions(
             {
                 "id": name,
                 "task": truth.task,
+                "groups": {**truth.groups, **protocol.find_groups(truth.result)},
                 "result": True,
                 "scores": score_answer(answer, truth, protocol),
                 "baseline": None,
@@ -73,7 +70,7 @@ def score_answer(answer: GroundingResult | None, truth: Truth, protocol: Protoco
         `dict[str, float | None]`: As `Protocol.score`.
     """
     if answer is None:
-        return protocol.score_nothing(truth.task)
+        return protocol.score_nothing(truth.task, truth.result)
     if protocol.name == "default":
         answer = resample_answer(answer, truth)
     return protocol.score(truth.task, answer, truth.result, CoordinateVocabulary())
@@ -100,16 +97,22 @@ def format_scores(
     if not lines:
         raise InputError(f"protocol is {protocol.name!r}, which scores none of the items: choose another.")
     rows = []
-    for task, found in summarize_predictions(lines, protocol)["tasks"].items():
+    summary = summarize_predictions(lines, protocol)["tasks"]
+    for task, found in summary.items():
         failures = ", ".join(f"{count:,} {reason}" for reason, count in found["failures"].items()) or "none"
-        values = protocol.list_values(task, [line["scores"] for line in lines if line["task"] == task])
         for name in found["headline"]:
-            counted = int(np.isfinite(values[name]).sum())
-            interval = compute_interval(values[name]) if counted else None
-            between = "" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
-            rows.append((task, name, f"{found['metrics'][name]:.3f}", between, counted, failures))
+            low, high = found["intervals"].get(name, (None, None))
+            between = "" if low is None else f"{low:.3f} to {high:.3f}"
+            rows.append((task, name, f"{found['metrics'][name]:.3f}", between, found["counted"][name], failures))
     header = ("task", "metric", "value", "95 % between", "items", "failures")
     text = [format_table(header, rows, markdown=True), ""]
+    for task, found in summary.items():
+        for kind, groups in found["groups"].items():
+            cells = [
+                (name, *(f"{group['metrics'][metric]:.3f}" for metric in found["headline"]), group["items"])
+                for name, group in groups.items()
+            ]
+            text += [format_table((f"{task} by {kind}", *found["headline"], "items"), cells, markdown=True), ""]
     text.append(protocol.explanation)
     return "\n".join([*text, *describe_problems(truths, predictions)])
 
@@ -130,8 +133,7 @@ def describe_problems(truths: Truths, predictions: Predictions) -> list[str]:
 def _find_failure(answer: GroundingResult | None, truth: Truth) -> str | None:
     if answer is None:
         return "no_answer"
-    missing = (part for part in get_task(truth.task).answer_format.parts if find_part(answer, part) is None)
-    return next((f"missing_{part}" for part in missing), None)
+    return next((f"missing_{part}" for part in list_missing(truth.task, answer)), None)
 
 
 __all__ = ["describe_problems", "format_scores", "score_answer", "score_predictions"]

@@ -4,8 +4,8 @@ Answers of other systems are scored against it, and so is every protocol that lo
 """
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ class Truth:
         result (`GroundingResult`): Spans, boxes, tubes and captions; its media have every frame, or every second.
         box_units (`tuple[str, ...]`): Units in which boxes of an answer can be compared with it.
         has_duration (`bool`): Whether the length of the clip is known, so that times as fractions can be read.
+        groups (`Mapping[str, str]`): The groups that it is in, by their kind.
 
     Example:
 
@@ -54,6 +55,7 @@ class Truth:
     result: GroundingResult
     box_units: tuple[str, ...] = ("pixels", "fraction", "thousandth")
     has_duration: bool = True
+    groups: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,8 @@ def read_truths(
         try:
             if name in truths:
                 raise make_error("id", name, "another item has this name; give each its own")
-            truths[name] = make_truth(reader.annotate(reader.entries[index]))
+            truth = make_truth(reader.annotate(reader.entries[index]))
+            truths[name] = replace(truth, groups=reader.get_groups(index))
         except InputError as error:
             unusable.append((name, str(error)))
     return Truths(format, truths, tuple(unusable))
@@ -163,12 +166,15 @@ def make_truth(annotation: Annotation) -> Truth:
         np.array(box.compute_fractions(size, annotation.cut_overhang)) * [*size, *size] for box in annotation.boxes
     ]
     words = annotation.answer or ""
+    pairs = zip(annotation.spans, spans, strict=True)
+    captions = tuple(Caption(given.caption, span=span) for given, span in pairs if given.caption)
     result = GroundingResult(
         words,
+        query=annotation.query,
         spans=spans,
         boxes=tuple(Box(*map(float, box)) for box in boxes),
         tubes=tubes,
-        captions=(Caption(words),) if words else (),
+        captions=(Caption(words),) if words else captions,
         media=media,
     )
     if (failure := find_failure(annotation.task, result)) is not None:

@@ -201,8 +201,8 @@ _TASKS = (
         ),
         answer_format=ANSWER_FORMATS["sentences_with_spans"],
         example_answer="{<t_0><t_31>}, a man opens the door. {<t_32><t_99>}, he walks into the kitchen.",
-        measures=("event_f1", "story"),
-        headline=("SODA_c", "EtF1"),
+        measures=("event_f1", "story", "dense_captions"),
+        headline=("SODA_c_no_synonyms", "EtF1", "CIDEr", "METEOR_no_synonyms"),
     ),
     Task(
         name="tr",
@@ -323,7 +323,7 @@ _TASKS = (
             "Ends in <t_81>, the adult plays the guitar. Object bounding box: "
             "<t_33>:[<x_35><y_44><x_50><y_82>], <t_81>:[<x_36><y_44><x_51><y_82>]"
         ),
-        measures=("temporal_iou", "spatial_iou", "volume_iou", "caption_match"),
+        measures=("temporal_iou", "spatial_iou", "volume_iou", "caption_match", "captions"),
         headline=("m_tIoU", "caption_exact_match"),
     ),
     Task(
@@ -361,6 +361,8 @@ _TASKS = (
         prompts=("{query}",),
         answer_format=ANSWER_FORMATS["text"],
         example_answer="In the kitchen.",
+        measures=("common_words", "captions"),
+        headline=("ROUGE_L", "CIDEr"),
     ),
     Task(
         name="classification",
@@ -402,8 +404,20 @@ _TASKS = (
             "{<t_10><t_12>}, {<t_40><t_41>} <t_10>:[<x_1><y_2><x_30><y_40>], <t_12>:[<x_3><y_2><x_32><y_40>]; "
             "another: <t_40>:[<x_5><y_2><x_34><y_40>]"
         ),
-        measures=("all_spans_iou", "all_tubes_spatial_iou", "all_tubes_volume_iou"),
-        headline=("m_tIoU", "m_sIoU", "m_vIoU"),
+        measures=("all_spans_iou", "event_f1", "all_tubes_spatial_iou", "all_tubes_volume_iou"),
+        headline=("m_tIoU", "m_sIoU", "m_vIoU", "EtF1"),
+    ),
+    Task(
+        name="multiple_choice",
+        title="multiple choice",
+        description="Choose one of several answers to a question about a video, by its letter.",
+        media_type="video",
+        needs=("query",),
+        prompts=("{query}",),
+        answer_format=ANSWER_FORMATS["text"],
+        example_answer="(B) the door",
+        measures=("choice_match",),
+        headline=("accuracy",),
     ),
 )
 

@@ -91,6 +91,24 @@ FILES = {
         '<annotations><track id="0" label="dog"><box frame="1" outside="0" xtl="0" ytl="0" xbr="9" ybr="9"/></track>'
         "<meta><task><source>a.mp4</source></task></meta></annotations>",
     ),
+    "v_star": (
+        "a.json",
+        [
+            {
+                "vid": "a",
+                "fps": 10.0,
+                "width": 320,
+                "height": 240,
+                "frame_count": 40,
+                "temporal_question": "When?",
+                "timestamps": [0, 1],
+                "spatial_question": "Where?",
+                "bboxes": [{"timestamp": 0, "xmin": 0, "ymin": 0, "xmax": 9, "ymax": 9}],
+            }
+        ],
+    ),
+    "mvbench": ("a.json", [{"video": "a.mp4", "question": "What?", "candidates": ["a", "b"], "answer": "a"}]),
+    "vcg": ("a.json", [{"video_name": "a", "Q": "What?", "A": "A dog."}]),
     "vue_stg": ("query.csv", "query_id,query_text,video_id\nq,A dog.,a\n"),
 }
 
@@ -116,9 +134,9 @@ def test_every_format_is_told_and_read(folder, format):
     path = write_file(folder, format)
     assert guess_format(path) == format
     reader = open_reader(format, path, "mine", data_folder=folder)
-    (sample,) = reader
+    sample, *others = reader
     assert isinstance(sample, Sample), sample
-    assert (sample.source, len(reader)) == ("mine", 1)
+    assert (sample.source, len(reader), len(others)) == ("mine", 1 + len(others), format == "v_star")
     assert pickle.loads(pickle.dumps(reader))[0] == sample
 
 

@@ -41,6 +41,11 @@ RECORDS = {
         "span_seconds": [SPAN, [3.5, 3.9]],
         "boxes": BOXES | {"3.7": [0, 0, 9, 9]},
     },
+    "multiple_choice": {
+        "query": "What is it?\nOptions:\n(A) a bar\n(B) a circle",
+        "answer": "(B) a circle",
+        "task": "multiple_choice",
+    },
 }
 IMAGE_TASKS = ("rec", "dgc", "rc", "igc")
 

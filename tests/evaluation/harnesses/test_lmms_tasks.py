@@ -33,9 +33,9 @@ def test_metrics_are_those_of_evaluate(make_model, processor, output_dir, tmp_pa
     assert sorted(names) == sorted(docs) and len(docs) == 7
     for task, lines in ((members[0]["task"], members) for members in docs.values()):
         found = [process_results(doc, [answers[doc["id"]]]) for doc in lines]
-        assert {name: take_mean([one[name] for one in found]) for name in found[0]} == metrics["tasks"][task][
-            "metrics"
-        ]
+        expected = metrics["tasks"][task]["metrics"]
+        assert {name: take_mean([one[name] for one in found]) for name in found[0]}.items() <= expected.items()
+        assert {*metrics["tasks"][task]["headline"]} <= {*found[0]}
 
 
 @pytest.fixture

@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from llava_st_hf.evaluation.protocols import MEASURES, PROTOCOLS, DefaultProtocol, find_failure, get_protocol
+from llava_st_hf.evaluation.protocols.default import CAPTION_MEASURES
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.grounding_results_llava_st import Caption, GroundingResult, Span
 from llava_st_hf.processing.media_llava_st import InputError, MediaInfo
@@ -23,6 +25,9 @@ TRUE_ANSWERS = {
     "rec": BOX,
     "tr": "the red ring grows.",
     "rc": "a red ring.",
+    "dvc": "{<t_0><t_31>}, a man opens the door. {<t_32><t_99>}, he walks into the kitchen.",
+    "video_qa": "in the kitchen.",
+    "multiple_choice": "(B) the door",
     "tvg_several": "{<t_10><t_20>}, {<t_40><t_50>}",
     "stvg_several": f"{{<t_10><t_11>}}, {{<t_40><t_40>}} <t_10>:{BOX}, <t_11>:{BOX}; another: <t_40>:{BOX}",
 }
@@ -40,20 +45,24 @@ def score(task: str, text: str, protocol: str = "default") -> dict[str, float | 
 
 @pytest.mark.parametrize("task", TRUE_ANSWERS)
 def test_the_truth_is_worth_1(task):
-    scores = score(task, TRUE_ANSWERS[task])
-    assert set(scores) == set(PROTOCOLS["default"].get_measure_names(task))
-    assert set(scores.values()) == {1.0}
-    metrics = PROTOCOLS["default"].compute_metrics(task, [scores, scores])
-    assert set(metrics.values()) == {1.0}
+    protocol, scores = PROTOCOLS["default"], score(task, TRUE_ANSWERS[task])
+    assert {name: scores[name] for name in scores if name != "texts"} == dict.fromkeys(
+        protocol.get_measure_names(task), 1.0
+    )
+    assert {float(values.mean()) for values in protocol.list_values(task, [scores, scores]).values()} == {1.0}
+    statistics = protocol.list_statistics(task, [scores, scores])
+    for name in {"Bleu_1", "METEOR_no_synonyms", "ROUGE_L"} & statistics.keys():
+        assert statistics[name].value == pytest.approx(1), name
     assert find_failure(task, read(task, TRUE_ANSWERS[task])) is None
 
 
 @pytest.mark.parametrize("task", TRUE_ANSWERS)
 def test_an_empty_answer_is_worth_0(task):
-    scores = score(task, "")
-    assert set(scores.values()) == {0.0}
-    metrics = PROTOCOLS["default"].compute_metrics(task, [scores, score(task, TRUE_ANSWERS[task])])
-    assert set(metrics.values()) == {0.5}
+    protocol, scores = PROTOCOLS["default"], score(task, "")
+    assert {value for name, value in scores.items() if name != "texts"} == {0.0}
+    values = protocol.list_values(task, [scores, score(task, TRUE_ANSWERS[task])])
+    assert {float(each.mean()) for each in values.values()} == {0.5}
+    assert all(statistic.value < 1e-6 for statistic in protocol.list_statistics(task, [scores]).values())
     assert find_failure(task, read(task, "")) == "empty_answer"
 
 
@@ -116,12 +125,16 @@ def test_names_of_metrics():
 
 def test_what_the_table_of_tasks_names_exists():
     for task in TASKS.values():
-        parts = {MEASURES[name].part.replace("sentence", "caption") for name in task.measures}
-        assert parts <= set(task.answer_format.parts)
+        assert {*task.measures} <= {*MEASURES, *CAPTION_MEASURES}
+        parts = {MEASURES[name].part.replace("sentence", "caption") for name in task.measures if name in MEASURES}
+        assert parts <= {*task.answer_format.parts, *(("choice",) if task.name == "multiple_choice" else ())}
     for protocol in PROTOCOLS.values():
         for task in protocol.list_tasks():
             nothing = [protocol.score_nothing(task)] * 2
-            assert set(protocol.list_values(task, nothing)) == set(protocol.compute_metrics(task, nothing))
+            means, others = protocol.list_values(task, nothing), protocol.list_statistics(task, nothing)
+            assert {*means, *others} == set(protocol.compute_metrics(task, nothing))
+            counted = {name for name, values in means.items() if np.isfinite(values).any()}
+            assert {*counted, *others} == {*protocol.compute_intervals(task, nothing)}
             assert set(protocol.get_headline(task)) <= set(
                 protocol.compute_metrics(task, [protocol.score_nothing(task)])
             )
@@ -131,7 +144,10 @@ def test_reference_protocol_has_the_published_faults():
     assert score("tvg", "{<t_10><t_20>}", "reference")["tiou"] == pytest.approx(1, abs=1e-4)
     assert score("tvg", "none", "reference") == {"tiou": None}
     assert score("rec", "none", "reference") == {"iou": None}
-    assert score("elc", TRUE_ANSWERS["elc"], "reference") == {"tiou": 0, "siou": 1, "viou": 1}  # "Ends in"
+    scores = score("elc", TRUE_ANSWERS["elc"], "reference")
+    assert (scores["tiou"], scores["siou"], scores["viou"]) == (0, 1, 1)  # "Ends in"
+    # It takes for the caption what stands before the first full stop, behind its last comma.
+    assert scores["texts"] == {"": [(" the red ring grows", ["the red ring grows."])]}
     assert score("svg", TRUE_ANSWERS["svg"], "reference") == {"tiou": 0, "siou": 1, "viou": 1}
     metrics = PROTOCOLS["reference"].compute_metrics("rec", [{"iou": None}, {"iou": 0.8}])
     assert metrics == {"miou": 0.8, "R1@(0.5)": 100}
@@ -175,4 +191,5 @@ def test_dense_captions_are_a_story():
     assert right["event_f1"] == 1.0 and right["soda"] > 0.9
     assert half["event_f1"] == pytest.approx(2 / 3)
     assert half["soda"] == pytest.approx(right["soda"] * 2 / 3, abs=0.02)
-    assert protocol.score("dvc", GroundingResult("nothing"), truth, vocabulary) == {"event_f1": 0.0, "soda": 0.0}
+    nothing = protocol.score("dvc", GroundingResult("nothing"), truth, vocabulary)
+    assert (nothing["event_f1"], nothing["soda"]) == (0, 0)

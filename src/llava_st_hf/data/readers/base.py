@@ -54,6 +54,10 @@ class Reader(ABC):
         """Return the name under which a record is reported that has none, or cannot be read."""
         return f"record {index}"
 
+    def get_groups(self, index: int) -> dict[str, str]:
+        """Return the groups that a record is in by their kind, such as its sub-task, where the file has some."""
+        return {}
+
     @property
     def source_names(self) -> tuple[str, ...]:
         """Names of the sources that the records come from, as far as they are known without reading them."""

@@ -22,6 +22,7 @@ from .cvat_video import CvatVideoReader
 from .first_record import read_first_records, refuse_unreadable
 from .hc_stvg import HcStvgReader
 from .mot import MotReader
+from .mvbench import MvBenchReader
 from .qvhighlights import QvHighlightsReader
 from .refcoco import RefCocoReader
 from .shikra_rec import ShikraRecReader
@@ -30,6 +31,8 @@ from .st_align_benchmark import StAlignBenchmarkReader
 from .tacos import TacosReader
 from .user_csv import UserCsvReader
 from .user_jsonl import HINTS, MEDIA_HINTS, UserJsonlReader, describe_slips
+from .v_star import VStarReader
+from .vcg import VcgReader
 from .video_r1 import VideoR1Reader
 from .vidstg import VidStgReader
 from .vue_stg import VueStgReader
@@ -188,6 +191,27 @@ _FORMATS = (
             {"query_id", "query_text", "video_id"} <= set(first.get("columns", ()))
             or {"query.csv", "tubes.csv"} <= set(first.get("folder", ()))
         ),
+    ),
+    Format(
+        "v_star",
+        "V-STaR: when and where something happens (JSON)",
+        VStarReader,
+        _has("vid", "temporal_question", "timestamps", "bboxes"),
+        keys=("vid", "temporal_question", "timestamps", "spatial_question", "bboxes", "fps", "frame_count"),
+    ),
+    Format(
+        "mvbench",
+        "MVBench and its kin: questions with candidates, one of which is the answer (JSON, or a folder of such)",
+        MvBenchReader,
+        _has("video", "question", "candidates", "answer"),
+        keys=("question", "candidates", "answer"),
+    ),
+    Format(
+        "vcg",
+        "VCG, the benchmark of Video-ChatGPT: video_name, Q and A (JSON)",
+        VcgReader,
+        lambda first: _has("video_name", "A")(first) and bool({"Q", "Q1"} & first.keys()),
+        keys=("video_name", "Q", "Q1", "Q2", "A"),
     ),
     Format(
         "video_r1",

@@ -20,9 +20,14 @@ from .base import Benchmark
 from .catalogue import KNOWN_BENCHMARKS, check_name
 
 # Who else scores a format, beside our own protocol and the published one.
-_PROTOCOLS: Mapping[str, tuple[str, ...]] = {"hc_stvg": ("community",), "vidstg": ("community",), "vue_stg": ("vue",)}
+_PROTOCOLS: Mapping[str, tuple[str, ...]] = {
+    "hc_stvg": ("community",),
+    "v_star": ("v_star",),
+    "vidstg": ("community",),
+    "vue_stg": ("vue",),
+}
 # Protocols that score every frame or second of a clip, and not those that the model saw.
-_WHOLE_CLIPS = ("community", "vue")
+_WHOLE_CLIPS = ("community", "v_star", "vue")
 
 
 class AbsentMedium(NamedTuple):
@@ -166,6 +171,10 @@ class AnnotationFile(Benchmark):
         """Return the task of an item."""
         return self._items[self._names[index]].task
 
+    def get_groups(self, index: int) -> dict[str, str]:
+        """Return the groups of an item, as its reader knows them."""
+        return self._reader.get_groups(self._items[self._names[index]].place)
+
     def get_medium(self, index: int) -> str | None:
         """Return the path of the clip or image of an item."""
         return self._items[self._names[index]].medium
@@ -258,6 +267,8 @@ def find_source(
     check_name(name)
     known = KNOWN_BENCHMARKS.get(name)
     path = Path(name) if known is None else known.find_file(data)
+    if known is not None and known.takes_folder:
+        path = path.parent
     format = format or (known and known.format) or guess_format(path)
     if known is not None and format == "vidstg":
         vidor_folder = vidor_folder or data

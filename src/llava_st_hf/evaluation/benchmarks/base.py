@@ -54,6 +54,10 @@ class Benchmark(ABC):
         """Return the name of the clip or image of an item without reading it, where several may be about one."""
         return None
 
+    def get_groups(self, index: int) -> dict[str, str]:
+        """Return the groups of an item by their kind, whose metrics a report shows apart, such as its sub-task."""
+        return {}
+
     @abstractmethod
     def read(self, index: int) -> Sample:
         """

@@ -21,23 +21,25 @@ class KnownBenchmark(NamedTuple):
         name (`str`): Name on the command line.
         format (`str`, *optional*): Format of its annotations; told from the file where it has several.
         files (`tuple[str, ...]`): Names that its file of annotations may have, anywhere in the folder of the data.
-        items (`int`): Items of the published file.
+        items (`int`, *optional*): Items of the published file; `None` where nobody says.
         task (`str`, *optional*): What they are read as; the format's own task by default.
         part (`str`, *optional*, defaults to `""`): What names of its items have in them, of a part of a file.
         media (`str`, *optional*, defaults to `"its clips"`): What else the folder has to hold.
         licence (`str`): Of the annotations; the media have their own.
         homepage (`str`): Where both are to be had.
+        takes_folder (`bool`, *optional*, defaults to `False`): Whether all files beside that one belong to it.
     """
 
     name: str
     format: str | None
     files: tuple[str, ...]
-    items: int
+    items: int | None
     licence: str
     homepage: str
     task: str | None = None
     part: str = ""
     media: str = "its clips"
+    takes_folder: bool = False
 
     def find_file(self, data: str | Path | None) -> Path:
         """
@@ -84,6 +86,7 @@ _ST_ALIGN = "https://huggingface.co/datasets/appletea2333/ST-Align-Benchmark"
 _VIDSTG = "https://github.com/Guaranteer/VidSTG-Dataset"
 _HC_STVG = "https://github.com/tzhhhh123/HC-STVG"
 _V_STAR = "https://huggingface.co/datasets/V-STaR-Bench/V-STaR"
+_VCG = "https://github.com/mbzuai-oryx/Video-ChatGPT"
 _VIDOR = "the clips and the annotations of VidOR"
 _ASK = "see there"
 _KNOWN = (
@@ -131,6 +134,20 @@ _KNOWN = (
         "https://github.com/jayleicn/moment_detr",
         "tvg_several",
     ),
+    KnownBenchmark("v-star", "v_star", ("V_STaR_test.json",), 2 * 2094, _ASK, _V_STAR),
+    KnownBenchmark(
+        "mvbench",
+        "mvbench",
+        ("action_sequence.json",),
+        4000,
+        "MIT",
+        "https://huggingface.co/datasets/OpenGVLab/MVBench",
+        takes_folder=True,
+    ),
+    *(
+        KnownBenchmark(f"vcg-{name}", "vcg", (f"{name}_qa.json",), None, _ASK, _VCG, media="the clips of ActivityNet")
+        for name in ("generic", "temporal", "consistency")
+    ),
     *_list_refcoco(),
 )
 KNOWN_BENCHMARKS: Mapping[str, KnownBenchmark] = MappingProxyType({known.name: known for known in _KNOWN})
@@ -154,8 +171,8 @@ def list_benchmarks() -> str:
     ]
     for known in KNOWN_BENCHMARKS.values():
         needs = f"{' or '.join(known.files)}; {known.media}"
-        hours = f"{known.items / _SECONDS:.1f} h"
-        rows.append((known.name, f"{known.items:,}", hours, needs, known.licence, known.homepage))
+        counts = ("", "") if known.items is None else (f"{known.items:,}", f"{known.items / _SECONDS:.1f} h")
+        rows.append((known.name, *counts, needs, known.licence, known.homepage))
     table = format_table(
         ("benchmark", "items", "at 1 s each", "needs in --data", "licence", "where it is to be had"), rows
     )

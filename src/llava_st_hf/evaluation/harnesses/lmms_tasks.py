@@ -137,7 +137,8 @@ def _write(folder: Path, name: str, lines: Iterable[Mapping[str, Any]]) -> list[
         names.append(f"llava_st_{name}_{task}")
         questions = (folder / f"{names[-1]}.jsonl").resolve()
         write_text_whole(questions, "".join(members))
-        nothing = _PROTOCOL.compute_metrics(task, [_PROTOCOL.score_nothing(task)])
+        # Metrics of captions are no means of what each answer adds.
+        nothing = _PROTOCOL.list_values(task, [_PROTOCOL.score_nothing(task)])
         metrics = "\n".join(_METRIC.format(name=json.dumps(metric)) for metric in nothing)
         text = _TASK_FILE.format(name=names[-1], questions=json.dumps(str(questions)), metrics=metrics)
         write_text_whole(folder / f"{names[-1]}.yaml", text)

@@ -218,11 +218,38 @@ def take_seconds(tube: Tube | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the seconds of a tube that have a box with area, in order, and the first box of each."""
     if tube is None:
         return np.zeros(0, dtype=np.int64), np.zeros((0, 4))
-    milliseconds = np.rint(tube.arrays.seconds * 1000).astype(np.int64)
-    seconds, places = np.unique((2 * milliseconds + 1000) // 2000, return_index=True)
+    seconds, places = np.unique(round_seconds(tube.arrays.seconds), return_index=True)
     boxes = tube.arrays.boxes_pixels[places]
     has_area = (boxes[:, 2:] > boxes[:, :2]).all(-1)
     return seconds[has_area], boxes[has_area]
+
+
+def compute_best_ious(answer: Tube | None, truth: Tube) -> np.ndarray:
+    """
+    Return the largest IoU of all boxes of an answer, at each second that the truth has a box at.
+
+    Args:
+        answer (`Tube`, *optional*): Any number of boxes a second, rounded to it; `None` for no answer.
+        truth (`Tube`): The true boxes; of several in a second the first counts.
+
+    Returns:
+        `np.ndarray`: float64 of shape (seconds,), 0 where the answer has no box.
+    """
+    true, true_boxes = take_seconds(truth)
+    best = np.zeros(len(true))
+    if answer is None or not len(true):
+        return best
+    seconds = round_seconds(answer.arrays.seconds)
+    places = np.minimum(np.searchsorted(true, seconds), len(true) - 1)
+    is_true = true[places] == seconds
+    ious = compute_box_iou(answer.arrays.boxes_pixels[is_true], true_boxes[places[is_true]])
+    np.maximum.at(best, places[is_true], ious)
+    return best
+
+
+def round_seconds(seconds: np.ndarray) -> np.ndarray:
+    """Round times to the second, halves up, of whole milliseconds."""
+    return (2 * np.rint(seconds * 1000).astype(np.int64) + 1000) // 2000
 
 
 def _take_last(tube: Tube) -> tuple[np.ndarray, np.ndarray]:
@@ -235,10 +262,12 @@ def _take_last(tube: Tube) -> tuple[np.ndarray, np.ndarray]:
 __all__ = [
     "SecondValues",
     "TubeIoU",
+    "compute_best_ious",
     "compute_frame_tube_iou",
     "compute_second_values",
     "compute_tube_iou",
     "interpolate_tube",
     "join_tubes",
+    "round_seconds",
     "take_seconds",
 ]

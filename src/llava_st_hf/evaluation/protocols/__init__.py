@@ -11,12 +11,21 @@ from ...processing.media_llava_st import InputError
 from .base import Protocol, find_failure
 from .community import CommunityProtocol
 from .default import MEASURES, DefaultProtocol, Measure
+from .judge import JudgeProtocol
 from .reference import ReferenceProtocol
+from .v_star import VStarProtocol
 from .vue import VueProtocol
 
 PROTOCOLS: Mapping[str, Protocol] = {
     protocol.name: protocol
-    for protocol in (DefaultProtocol(), ReferenceProtocol(), CommunityProtocol(), VueProtocol())
+    for protocol in (
+        DefaultProtocol(),
+        ReferenceProtocol(),
+        CommunityProtocol(),
+        VueProtocol(),
+        VStarProtocol(),
+        JudgeProtocol(),
+    )
 }
 
 
@@ -32,9 +41,11 @@ __all__ = [
     "PROTOCOLS",
     "CommunityProtocol",
     "DefaultProtocol",
+    "JudgeProtocol",
     "Measure",
     "Protocol",
     "ReferenceProtocol",
+    "VStarProtocol",
     "VueProtocol",
     "find_failure",
     "get_protocol",

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from ...data.choices import read_choice
 from ...processing.answer_problems_llava_st import ProblemKind
 from ...processing.grounding_results_llava_st import GroundingResult
 from ...processing.media_llava_st import InputError
 from ...processing.notation_llava_st import CoordinateVocabulary
 from ...processing.tasks_llava_st import TASKS, Task, get_task
+from ..metrics.uncertainty import Interval, Statistic, compute_intervals
 
 # Problems for which a value was left out; they say more than that it is missing.
 _LOSING_PROBLEMS: frozenset[ProblemKind] = frozenset(
@@ -72,11 +74,15 @@ class Protocol(ABC):
 
         Returns:
             `dict[str, float | None]`: The value of each of `get_measure_names`; `None` for an item that the protocol
-            leaves out.
+            leaves out. `"texts"` beside them are captions, which are scored all together, see `list_statistics`.
 
         Raises:
             `InputError`: For a truth that the protocol cannot score.
         """
+
+    def find_groups(self, truth: GroundingResult) -> dict[str, str]:
+        """Return the groups of an item by their kind, whose metrics a report shows apart; none by default."""
+        return {}
 
     @abstractmethod
     def list_values(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, np.ndarray]:
@@ -91,19 +97,31 @@ class Protocol(ABC):
             `dict[str, np.ndarray]`: By the names of the metrics a value per item, NaN where the metric leaves it out.
         """
 
-    def compute_metrics(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
+    def list_statistics(self, task: str, scores: Sequence[Mapping[str, Any]]) -> dict[str, Statistic]:
+        """Return the metrics that are no means of values of items, such as BLEU; none by default."""
+        return {}
+
+    def compute_metrics(self, task: str, scores: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Compute the metrics of all items of a task; no items at all is an `InputError`."""
         if not len(scores):
             raise InputError("there are no items to score: give at least one.")
         values = self.list_values(task, scores)
-        return {name: 0.0 if np.isnan(array).all() else float(np.nanmean(array)) for name, array in values.items()}
+        means = {name: 0.0 if np.isnan(array).all() else float(np.nanmean(array)) for name, array in values.items()}
+        return means | {name: statistic.value for name, statistic in self.list_statistics(task, scores).items()}
+
+    def compute_intervals(
+        self, task: str, scores: Sequence[Mapping[str, Any]], groups: Sequence[object] | None = None
+    ) -> dict[str, Interval]:
+        """Compute the bootstrap intervals of all metrics; `groups` are the clips, see `compute_interval`."""
+        values, statistics = self.list_values(task, scores), self.list_statistics(task, scores)
+        return compute_intervals(values, statistics, groups=groups)
 
     def list_tasks(self) -> list[str]:
         """Return the tasks that are scored."""
         return [task for task in TASKS if self.get_measure_names(task)]
 
-    def score_nothing(self, task: str) -> dict[str, float | None]:
-        """Return the values of an item that could not be used: 0 each."""
+    def score_nothing(self, task: str, truth: GroundingResult | None = None) -> dict[str, Any]:
+        """Return the values of an item that could not be used, of which the truth may be known: 0 each."""
         return dict.fromkeys(self.get_measure_names(task), 0.0)
 
 
@@ -114,7 +132,7 @@ def find_part(result: GroundingResult, part: str, takes_all: bool = False) -> An
     Args:
         result (`GroundingResult`): The answer or the truth.
         part (`str`): `"span"`, `"box"`, `"tube"`, `"text"` (the words of the whole), `"caption"` or
-            `"sentence"` (with its span).
+            `"sentence"` (with its span), or `"choice"` (the letter of the one that is named).
         takes_all (`bool`, *optional*, defaults to `False`): Whether all spans, boxes or tubes, and not the first.
 
     Returns:
@@ -122,6 +140,8 @@ def find_part(result: GroundingResult, part: str, takes_all: bool = False) -> An
     """
     if part == "text":
         return result.plain_text.strip() or None
+    if part == "choice":
+        return read_choice(result.plain_text, result.query)
     captions = [caption.text for caption in result.captions]
     sentences = [caption for caption in result.captions if caption.span is not None]
     found = {
@@ -136,6 +156,13 @@ def find_part(result: GroundingResult, part: str, takes_all: bool = False) -> An
     return found if takes_all else found[0]
 
 
+def list_missing(task: str, answer: GroundingResult) -> list[str]:
+    """Return what a task asks for and an answer lacks, as parts of `find_part`."""
+    entry = get_task(task)
+    parts = (*entry.answer_format.parts, *(("choice",) if "choice_match" in entry.measures else ()))
+    return [part for part in parts if find_part(answer, part) is None]
+
+
 def find_failure(task: str, answer: GroundingResult) -> str | None:
     """
     Say why an answer lacks something that its task asks for.
@@ -147,7 +174,7 @@ def find_failure(task: str, answer: GroundingResult) -> str | None:
     Returns:
         `str` or `None`: A kind of problem of `PROBLEM_KINDS` or `"empty_answer"`; `None` for an answer that has all.
     """
-    missing = [part for part in get_task(task).answer_format.parts if find_part(answer, part) is None]
+    missing = list_missing(task, answer)
     if not missing:
         return None
     if not answer.text.strip() or missing[0] == "text":
@@ -156,4 +183,4 @@ def find_failure(task: str, answer: GroundingResult) -> str | None:
     return next(causes, f"missing_{missing[0]}")
 
 
-__all__ = ["Protocol", "find_failure", "find_part"]
+__all__ = ["Protocol", "find_failure", "find_part", "list_missing"]

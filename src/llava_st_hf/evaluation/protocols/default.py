@@ -18,9 +18,12 @@ from ..metrics import (
     compute_union_iou,
     normalize_text,
 )
+from ..metrics.caption_sets import NO_SYNONYMS, CaptionPairs, make_caption_statistics, pair_dense_captions
+from ..metrics.captions import compute_rouge_l
 from ..metrics.meteor import compute_meteor
 from ..metrics.sets import compute_best_iou, compute_event_f1, compute_mean_average_precision, compute_soda
 from ..metrics.tubes import join_tubes
+from ..metrics.uncertainty import Statistic
 from .base import Protocol, find_part
 
 _THRESHOLDS = (0.3, 0.5, 0.7)
@@ -124,14 +127,41 @@ def _compare_events(said: Sequence[Span], true: Sequence[Span], media: MediaInfo
     return compute_event_f1(_compute_span_ious(said, true))
 
 
+def _compute_caption_ious(said: Sequence[Caption], true: Sequence[Caption]) -> np.ndarray:
+    spans = [[(each.span.start_seconds, each.span.end_seconds) for each in captions] for captions in (said, true)]
+    answers, truths = (np.array(each, dtype=np.float64).reshape(-1, 2) for each in spans)
+    return compute_temporal_iou(answers[:, None], truths[None])
+
+
 def _compare_sentences(said: Sequence[Caption], true: Sequence[Caption], media: MediaInfo) -> float:
     said, true = (sorted(captions, key=lambda caption: caption.span.start_seconds) for captions in (said, true))
-    spans = [[(each.span.start_seconds, each.span.end_seconds) for each in captions] for captions in (said, true)]
-    ious = compute_temporal_iou(np.array(spans[0])[:, None], np.array(spans[1])[None])
+    ious = _compute_caption_ious(said, true)
     return compute_soda(ious, [[compute_meteor(one.text, [other.text]) for other in true] for one in said])
 
 
-# By the names that the table of tasks has for them.
+def _compare_common_words(said: str, true: str, media: MediaInfo) -> float:
+    return compute_rouge_l([said], [[true]])[0]
+
+
+def _pair_captions(answer: GroundingResult, truth: GroundingResult) -> CaptionPairs:
+    """Pair the caption of an answer, or all its words where its task has no caption, with the true one."""
+    said, true = (result.captions[0].text if result.captions else result.plain_text for result in (answer, truth))
+    return {"": [(said, [true])]}
+
+
+def _pair_sentences(answer: GroundingResult, truth: GroundingResult) -> CaptionPairs:
+    said, true = (find_part(result, "sentence", takes_all=True) or [] for result in (answer, truth))
+    return pair_dense_captions(
+        [one.text for one in said], [one.text for one in true], _compute_caption_ious(said, true)
+    )
+
+
+# By the names that the table of tasks has for them: what pairs the captions of an answer with the true ones.
+CAPTION_MEASURES: Mapping[str, Callable[[GroundingResult, GroundingResult], CaptionPairs]] = {
+    "captions": _pair_captions,
+    "dense_captions": _pair_sentences,
+}
+# By the same names.
 MEASURES: Mapping[str, Measure] = {
     "temporal_iou": Measure("tiou", "span", _compare_spans, "m_tIoU", "tIoU@", _THRESHOLDS),
     "temporal_recall": Measure("tiou", "span", _compare_spans, "m_tIoU", "R@", _THRESHOLDS),
@@ -140,7 +170,7 @@ MEASURES: Mapping[str, Measure] = {
     "first_span_recall": Measure("first_tiou", "span", _compare_first, "m_R1", "R1@", (0.5, 0.7), takes_all=True),
     "span_precision": Measure("span_ap", "span", _compare_ranked, "mAP", takes_all=True),
     "event_f1": Measure("event_f1", "span", _compare_events, "EtF1", takes_all=True),
-    "story": Measure("soda", "sentence", _compare_sentences, "SODA_c", takes_all=True),
+    "story": Measure("soda", "sentence", _compare_sentences, f"SODA_c_{NO_SYNONYMS}", takes_all=True),
     "spatial_iou": Measure("siou", "tube", _compare_tubes, "m_sIoU", "sIoU@", _THRESHOLDS, "spatial"),
     "volume_iou": Measure("viou", "tube", _compare_tubes, "m_vIoU", "vIoU@", _THRESHOLDS, "volume"),
     "all_tubes_spatial_iou": Measure(
@@ -151,6 +181,8 @@ MEASURES: Mapping[str, Measure] = {
     ),
     "box_iou": Measure("iou", "box", _compare_boxes, "m_IoU", "acc@", (0.5,)),
     "exact_match": Measure("match", "text", _compare_words, "exact_match"),
+    "common_words": Measure("rouge_l", "text", _compare_common_words, "ROUGE_L"),
+    "choice_match": Measure("choice", "choice", _compare_words, "accuracy"),
     "caption_match": Measure("caption_match", "caption", _compare_words, "caption_exact_match"),
 }
 
@@ -175,19 +207,32 @@ class DefaultProtocol(Protocol):
     )
 
     def _list_names(self, task: Task) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        return tuple(MEASURES[name].name for name in task.measures), task.headline
+        return tuple(MEASURES[name].name for name in task.measures if name in MEASURES), task.headline
 
     def score(
         self, task: str, answer: GroundingResult, truth: GroundingResult, vocabulary: CoordinateVocabulary
-    ) -> dict[str, float | None]:
+    ) -> dict[str, Any]:
         """Score one answer, see `Protocol.score`; of several spans or boxes the first counts, if one is asked for."""
-        measures, compared = (MEASURES[name] for name in get_task(task).measures), {}
-        return {measure.name: measure.score(answer, truth, compared) for measure in measures}
+        names, compared = get_task(task).measures, {}
+        measures = (MEASURES[name] for name in names if name in MEASURES)
+        scores = {measure.name: measure.score(answer, truth, compared) for measure in measures}
+        pair = next((CAPTION_MEASURES[name] for name in names if name in CAPTION_MEASURES), None)
+        return scores if pair is None else {**scores, "texts": pair(answer, truth)}
+
+    def score_nothing(self, task: str, truth: GroundingResult | None = None) -> dict[str, Any]:
+        """Return the values of an item that could not be used; its true captions count where they are known."""
+        nothing = super().score_nothing(task)
+        return nothing if truth is None else self.score(task, GroundingResult(""), truth, CoordinateVocabulary())
+
+    def list_statistics(self, task: str, scores: Sequence[Mapping[str, Any]]) -> dict[str, Statistic]:
+        """Return the metrics of captions, of a task that has some."""
+        has_captions = not CAPTION_MEASURES.keys().isdisjoint(get_task(task).measures)
+        return make_caption_statistics([score.get("texts") for score in scores]) if has_captions else {}
 
     def list_values(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, np.ndarray]:
         """Return values and whether they reach the thresholds, see `Protocol.list_values`."""
         values: dict[str, np.ndarray] = {}
-        for measure in (MEASURES[name] for name in get_task(task).measures):
+        for measure in (MEASURES[name] for name in get_task(task).measures if name in MEASURES):
             values |= measure.list_values([score[measure.name] for score in scores])
         return values
 

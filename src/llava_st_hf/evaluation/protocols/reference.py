@@ -1,6 +1,7 @@
 """The published protocol of LLaVA-ST on results; the scorer itself, faults included, is `reference_protocol`."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -8,6 +9,8 @@ from ...processing.grounding_results_llava_st import GroundingResult
 from ...processing.notation_llava_st import CoordinateVocabulary
 from ...processing.tasks_llava_st import Task, get_task
 from .. import reference_protocol
+from ..metrics.caption_sets import make_caption_statistics
+from ..metrics.uncertainty import Statistic
 from .base import Protocol
 
 _TUBE_VALUES = ("tiou", "siou", "viou")
@@ -66,7 +69,15 @@ class ReferenceProtocol(Protocol):
             height=truth.media.height,
             span=span,
         )
-        return {**reference_protocol.score_tube(answer.text, published, num_times, num_places)}
+        scores = {**reference_protocol.score_tube(answer.text, published, num_times, num_places)}
+        if "caption" in parts:
+            scores["texts"] = {"": [(reference_protocol.parse_caption(answer.text), [truth.captions[0].text])]}
+        return scores
+
+    def list_statistics(self, task: str, scores: Sequence[Mapping[str, Any]]) -> dict[str, Statistic]:
+        """Return the metrics of captions, which the published code computes for ELC."""
+        has_captions = "caption" in get_task(task).answer_format.parts
+        return make_caption_statistics([score.get("texts") for score in scores]) if has_captions else {}
 
     def list_values(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, np.ndarray]:
         """Return values, and 100 for those that count at a threshold, see `Protocol.list_values`."""
@@ -88,7 +99,8 @@ class ReferenceProtocol(Protocol):
         """Compute the metrics under their published names: means from 0 to 1, shares in percent."""
         names = self.get_measure_names(task)
         if names == _TUBE_VALUES:
-            return reference_protocol.compute_tube_metrics(scores)
+            captions = {name: statistic.value for name, statistic in self.list_statistics(task, scores).items()}
+            return reference_protocol.compute_tube_metrics(scores) | captions
         compute = {"iou": reference_protocol.compute_box_metrics, "tiou": reference_protocol.compute_span_metrics}
         return compute[names[0]]([score[names[0]] for score in scores])
 

@@ -65,9 +65,13 @@ class VueProtocol(Protocol):
         said, true = (_cut(result.tubes, truth.media) for result in (answer, truth))
         return compute_second_values(said, true)._asdict()
 
-    def score_nothing(self, task: str) -> dict[str, float | None]:
+    def score_nothing(self, task: str, truth: GroundingResult | None = None) -> dict[str, float | None]:
         """Return the values of an item without an answer."""
         return {name: None if name in _MAY_LACK else 0.0 for name in SecondValues._fields}
+
+    def find_groups(self, truth: GroundingResult) -> dict[str, str]:
+        """Return the groups of an item, see `find_groups`."""
+        return find_groups(truth)
 
     def list_values(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, np.ndarray]:
         """Return the values, NaN where one is not defined, and 0 there under `NAME_all`."""

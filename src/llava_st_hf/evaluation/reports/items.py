@@ -1,7 +1,7 @@
 """The items of a run as columns of numbers, read from its folder or file."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 
 from ...processing.media_llava_st import InputError
 from ...utils.public_names import get_public_name
+from ..line_facts import find_decisive, has_result, list_clips, list_confidences
 from ..predictions import read_predictions
 from ..protocols import Protocol, get_protocol
 from ..run_folder import PREDICTIONS_FILE, RUN_FILE
@@ -18,8 +19,6 @@ from ..scoring import score_predictions
 from ..truths import Truths
 
 METRICS_FILE = "metrics.json"
-# The value that says most about an answer, the first that the protocol has.
-_DECISIVE = ("viou", "v_iou", "iou", "tiou", "siou")
 
 
 @dataclass(frozen=True)
@@ -90,15 +89,12 @@ class Items:
     @property
     def decisive(self) -> str:
         """Name of the value that says most about an answer."""
-        return next((name for name in _DECISIVE if name in self.values), next(iter(self.values)))
+        return find_decisive(self.values)
 
     @cached_property
     def clips(self) -> list[str]:
         """The clip of each item; one whose file is not known is its own."""
-        media = [(line["result"] or {}).get("media") if _has_result(line) else None for line in self.lines]
-        return [
-            str((medium or {}).get("source") or line["id"]) for medium, line in zip(media, self.lines, strict=True)
-        ]
+        return list_clips(self.lines)
 
     @cached_property
     def span_seconds(self) -> np.ndarray:
@@ -113,7 +109,7 @@ class Items:
     @cached_property
     def confidences(self) -> np.ndarray:
         """Confidence of each answer, that of its least sure part, shape (items,); NaN where there is none."""
-        return np.array([_find_confidence(line) for line in self.lines], dtype=np.float64)
+        return list_confidences(self.lines)
 
 
 def read_run(path: str | Path) -> Run:
@@ -178,10 +174,6 @@ def score_file(
     return Run({"benchmark": truths.format, "protocol": protocol, "model": get_public_name(path)}, lines)
 
 
-def _has_result(line: Mapping[str, Any]) -> bool:
-    return isinstance(line.get("result"), dict)
-
-
 def _measure_spans(line: Mapping[str, Any]) -> float:
     spans = (line.get("truth") or {}).get("spans") or []
     return sum(span["end_seconds"] - span["start_seconds"] for span in spans) if spans else np.nan
@@ -190,20 +182,11 @@ def _measure_spans(line: Mapping[str, Any]) -> float:
 def _measure_boxes(line: Mapping[str, Any]) -> float:
     truth = line.get("truth") or {}
     boxes = [*(truth.get("boxes") or []), *(e["box"] for tube in truth.get("tubes") or [] for e in tube["boxes"])]
-    if not boxes or not _has_result(line):
+    if not boxes or not has_result(line):
         return np.nan
     media = line["result"]["media"]
     areas = [(box["x2"] - box["x1"]) * (box["y2"] - box["y1"]) for box in boxes]
     return float(np.mean(areas)) / (media["width"] * media["height"])
-
-
-def _find_confidence(line: Mapping[str, Any]) -> float:
-    if not _has_result(line):
-        return np.nan
-    result = line["result"]
-    tubes: Sequence[Mapping[str, Any]] = result["tubes"]
-    parts = [*result["spans"], *result["boxes"], *(entry["box"] for tube in tubes for entry in tube["boxes"])]
-    return min((part["confidence"] for part in parts if part["confidence"] is not None), default=np.nan)
 
 
 __all__ = ["METRICS_FILE", "Items", "Run", "read_run", "score_file"]

@@ -24,7 +24,7 @@ _BASELINE = (
     "The blind baseline is the best answer that looks at the question only: one span and one box for all, the "
     "commonest words."
 )
-_WORDS = ("match", "caption_match")  # right or wrong: no histogram
+_WORDS = ("match", "caption_match", "choice")  # right or wrong: no histogram
 
 
 def write_report(folder: str | Path) -> None:
@@ -88,20 +88,19 @@ def make_report(run: Run, metrics: Mapping[str, Any]) -> Iterator[Block]:
 
 def compute_intervals(items: Items) -> dict[str, Interval]:
     """Return the metrics of a task with their bootstrap intervals; clips are drawn, with all their items."""
-    counted = {name: values for name, values in items.metrics.items() if np.isfinite(values).any()}
-    return {name: compute_interval(values, groups=items.clips) for name, values in counted.items()}
+    return items.protocol.compute_intervals(items.task, [line["scores"] for line in items.lines], items.clips)
 
 
 def _make_summary(run: Run, metrics: Mapping[str, Any], intervals: Mapping[str, dict[str, Interval]]) -> Table:
     rows = []
-    for task, items in run.by_task.items():
+    for task in run.by_task:
         found = metrics["tasks"][task]
         failures = ", ".join(f"{count:,} {reason}" for reason, count in found["failures"].items()) or "none"
         for name in found["headline"]:
             baseline = None if found["baseline"] is None else f"{found['baseline'][name]:.3f}"
-            counted = int(np.isfinite(items.metrics[name]).sum())
             interval = intervals[task].get(name)
             between = "" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
+            counted = found["counted"][name]
             rows.append((task, name, f"{found['metrics'][name]:.3f}", between, baseline, counted, failures))
     return Table(("task", "metric", "value", "95 % between", "blind baseline", "items", "failures"), rows)
 
@@ -133,10 +132,22 @@ def _describe_task(
     found = metrics["tasks"][items.task]
     baseline = found["baseline"] or {}
     rows = [
-        (name, f"{one.value:.3f}", f"{one.low:.3f} to {one.high:.3f}", _format(baseline.get(name)))
+        (
+            name,
+            f"{one.value:.3f}",
+            f"{one.low:.3f} to {one.high:.3f}",
+            _format(baseline.get(name)),
+            found["counted"][name],
+        )
         for name, one in intervals.items()
     ]
-    yield Table(("metric", "value", "95 % between", "blind baseline"), rows)
+    yield Table(("metric", "value", "95 % between", "blind baseline", "items"), rows)
+    for kind, groups in found["groups"].items():
+        rows = [
+            (name, *(f"{group['metrics'][metric]:.3f}" for metric in found["headline"]), group["items"])
+            for name, group in groups.items()
+        ]
+        yield Table((kind, *found["headline"], "items"), rows)
     yield from _compare_published(run, items.task, found["metrics"])
     if found["failures"]:
         rows = [(reason, count, f"{count / len(items.lines):.1%}") for reason, count in found["failures"].items()]

@@ -1,0 +1,136 @@
+"""Questions with choices in the form of MVBench."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...processing.media_llava_st import InputError
+from ..annotation_checks import check_numbers, require, require_object, require_text
+from ..annotations import Annotation
+from ..choices import LETTERS, write_choices
+from ..media_probe import probe_timeline
+from ..sample_writing import DEFAULT_NUM_FRAMES
+from ..samples import Sample
+from ..skips import make_error
+from .base import FileReader
+from .json_files import load_json
+
+_PICTURES_A_SECOND = 3.0  # of the folders of TVQA
+_STAR, _CLEVRER, _PERCEPTION = "star/Charades_v1_480", "clevrer/video_validation", "perception/videos"
+# Where the published videos of a file lie, below a folder `video`.
+_FOLDERS: Mapping[str, str] = {
+    **dict.fromkeys(("action_sequence", "action_prediction", "object_interaction"), _STAR),
+    **dict.fromkeys(
+        ("object_existence", "moving_direction", "moving_count", "moving_attribute", "counterfactual_inference"),
+        _CLEVRER,
+    ),
+    **dict.fromkeys(("object_shuffle", "action_count", "state_change", "character_order"), _PERCEPTION),
+    "action_antonym": "ssv2_video",
+    "action_localization": "sta/sta_video",
+    "egocentric_navigation": "vlnqa",
+    "episodic_reasoning": "tvqa/frames_fps3_hq",
+    "fine_grained_action": "Moments_in_Time_Raw/videos",
+    "fine_grained_pose": "nturgbd",
+    "scene_transition": "scene_qa/video",
+    "unexpected_action": "FunQA_test/test",
+}
+
+
+class _Question(NamedTuple):
+    """An element of a file, its number there, and the name of the file without its ending."""
+
+    raw: Any
+    number: int
+    file: str
+
+
+@dataclass(eq=False)
+class MvBenchReader(FileReader):
+    """
+    The questions of a file in the form of MVBench, or of all such files (JSON) of a folder.
+
+    Read are, of an element: `video`, `question`, `candidates` (texts), `answer`, which is one of them, and where it is
+    about a part of the video `start` and `end` in seconds. They are held in memory. The sub-task is the `task_type` of
+    an element, or else the name of its file.
+
+    The video is a file in `data_folder`, in a folder right below it or where the published one lies, or a folder of
+    pictures, three a second.
+
+    Example:
+
+    ```python
+    >>> reader = MvBenchReader("json/object_existence.json", "mvbench", data_folder="video/clevrer")
+    >>> reader[0].id, reader[0].messages[1]["content"]
+    ('object_existence 0', '(B) no')
+    ```
+    """
+
+    num_frames: int = DEFAULT_NUM_FRAMES
+    tasks = ("multiple_choice",)
+    default_task = "multiple_choice"
+
+    def list_entries(self) -> Sequence[_Question]:
+        """Return the questions of all files."""
+        path = Path(self.path)
+        questions = []
+        for file in sorted(path.glob("*.json")) if os.path.isdir(path) else [path]:
+            content = load_json(file)
+            if not isinstance(content, list):
+                raise InputError(f"{file} holds no list: give files of MVBench.")
+            questions += [_Question(raw, number, file.stem) for number, raw in enumerate(content)]
+        return questions
+
+    def get_entry_id(self, entry: _Question) -> str:
+        """Return the name of the file and the number of the question in it."""
+        return f"{entry.file} {entry.number}"
+
+    def get_groups(self, index: int) -> dict[str, str]:
+        """Return the sub-task of a question."""
+        raw = self.entries[index].raw
+        given = raw.get("task_type") if isinstance(raw, Mapping) else None
+        return {"sub-task": given if isinstance(given, str) and given.strip() else self.entries[index].file}
+
+    def annotate(self, entry: _Question) -> Annotation:
+        """Return what an element says."""
+        raw = require_object(entry.raw)
+        choices, answer = require(raw, "candidates"), require_text(raw, "answer")
+        if (
+            not isinstance(choices, list)
+            or not 2 <= len(choices) <= len(LETTERS)
+            or not all(isinstance(choice, str) and choice.strip() for choice in choices)
+        ):
+            raise make_error("candidates", choices, f"give 2 to {len(LETTERS)} texts")
+        if answer not in choices:
+            raise make_error("answer", answer, "give one of the candidates")
+        video, folder = require_text(raw, "video"), _FOLDERS.get(entry.file, ".")
+        media = self.folder.find_video(video, places=[f"{top}/{folder}/{video}" for top in ("video", ".")])
+        return Annotation(
+            task=self.task,
+            media_type="video",
+            media=media,
+            video_fps=_PICTURES_A_SECOND if len(media) > 1 and self.video_fps is None else self.video_fps,
+            query=write_choices(require_text(raw, "question"), choices),
+            answer=f"({LETTERS[choices.index(answer)]}) {answer}",
+        )
+
+    def read(self, index: int) -> Sample:
+        """Read one record, and which part of its video is meant."""
+        sample, raw = super().read(index), self.entries[index].raw
+        if raw.get("start") is None and raw.get("end") is None:
+            return sample
+        times = [raw.get("start") or 0.0, require(raw, "end")]
+        start, end = check_numbers(times, 2, "start, end", "[start, end] in seconds")
+        if len(sample.media) > 1:
+            seconds = np.arange(len(sample.media)) / sample.video_fps
+        else:
+            seconds = np.asarray(probe_timeline(sample.media[0].path).seconds)
+        if not start < end or start > seconds[-1]:
+            raise make_error("start, end", [start, end], f"give a part of a video of {seconds[-1]:.2f} s")
+        return replace(sample, frame_range=tuple(int(np.abs(seconds - time).argmin()) for time in (start, end)))
+
+
+__all__ = ["MvBenchReader"]

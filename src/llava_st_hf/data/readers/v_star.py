@@ -1,0 +1,118 @@
+"""V-STaR: when something happens in a video, and where, a question for each."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ...processing.media_llava_st import InputError
+from ..annotation_checks import read_number, require, require_object, require_positive, require_text
+from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
+from ..sample_writing import DEFAULT_NUM_FRAMES
+from ..skips import make_error
+from .base import FileReader
+from .json_files import load_json
+
+# The question of each task, and what its record is called behind the name of the video.
+QUESTIONS: Mapping[str, tuple[str, str]] = {"tvg": ("temporal_question", "when"), "svg": ("spatial_question", "where")}
+
+
+class _Asked(NamedTuple):
+    """A question of an element of the file, and its name."""
+
+    raw: Any
+    task: str
+    name: str | None
+
+
+@dataclass(eq=False)
+class VStarReader(FileReader):
+    """
+    The questions of V-STaR after time and place (JSON), two records for each element.
+
+    Read are, of an element: `vid`, `width`, `height`, `fps`, `frame_count`, `temporal_question`, `timestamps` (start
+    and end in seconds), `spatial_question` (that of the first chain, which is asked with the true times), and
+    `bboxes`, a list of {`timestamp` in whole seconds, `xmin`, `ymin`, `xmax`, `ymax` in pixels}. They are held in
+    memory. A record is called by its video, `when` or `where`, and of a further element of the same video its number.
+
+    The task is `"tvg"` for the questions after the time alone and `"svg"` for those after the place. The second chain,
+    which gives boxes to be told their time, and the questions in words, which need a judge, are not asked.
+
+    Example:
+
+    ```python
+    >>> reader = VStarReader("V_STaR_test.json", "v_star", data_folder="videos")
+    >>> reader[0].id, reader[1].task
+    ('3517110710 when', 'svg')
+    ```
+    """
+
+    num_frames: int = DEFAULT_NUM_FRAMES
+    vary_prompts: bool = True
+    tasks = tuple(QUESTIONS)
+
+    def list_entries(self) -> Sequence[_Asked]:
+        """Return the questions."""
+        content = load_json(self.path)
+        if not isinstance(content, list):
+            raise InputError(f"{self.path} holds no list: give the annotation file of V-STaR.")
+        names = name_elements(content)
+        tasks = self.tasks if self.task is None else (self.task,)
+        return [
+            _Asked(raw, task, name and f"{name} {QUESTIONS[task][1]}")
+            for raw, name in zip(content, names, strict=True)
+            for task in tasks
+        ]
+
+    def get_entry_id(self, entry: _Asked) -> str | None:
+        """Return the name of the video, and what is asked."""
+        return entry.name
+
+    def annotate(self, entry: _Asked) -> Annotation:
+        """Return what an element says about one of its questions."""
+        raw = require_object(entry.raw)
+        question = require_text(raw, QUESTIONS[entry.task][0]).strip()
+        return Annotation(
+            task=entry.task,
+            media_type="video",
+            media=self.folder.find_video(require_text(raw, "vid"), "vid"),
+            # Asked as it stands: it is no name of an event.
+            prompts=(f"{question} Please return the start and end timestamps.",) if entry.task == "tvg" else (),
+            query=question if question.endswith("?") else f"{question}?",
+            spans=(AnnotatedSpan(require(raw, "timestamps"), field="timestamps", cut_end=True),),
+            tubes=() if entry.task == "tvg" else (_read_boxes(require(raw, "bboxes")),),
+            size=(int(require_positive(raw, "width")), int(require_positive(raw, "height"))),
+            duration_seconds=require_positive(raw, "frame_count") / require_positive(raw, "fps"),
+        )
+
+
+def name_elements(content: Sequence[Any]) -> list[str | None]:
+    """Return the `vid` of each element of a file, of the second of a video and those behind it with their number."""
+    counts: Counter[str] = Counter()
+    names: list[str | None] = []
+    for raw in content:
+        vid = raw.get("vid") if isinstance(raw, Mapping) else None
+        if not isinstance(vid, str):
+            names.append(None)
+            continue
+        counts[vid] += 1
+        names.append(vid if counts[vid] == 1 else f"{vid} {counts[vid]}")
+    return names
+
+
+def _read_boxes(given: Any) -> AnnotatedTube:
+    if not isinstance(given, list) or not given:
+        raise make_error("bboxes", given, "give a list of {timestamp, xmin, ymin, xmax, ymax}")
+    boxes = {}
+    for place, entry in enumerate(given):
+        field = f"bboxes[{place}]"
+        entry = require_object(entry)
+        second = read_number(require(entry, "timestamp", f"{field}."))
+        if isinstance(second, bool) or not isinstance(second, (int, float)):
+            raise make_error(f"{field}.timestamp", second, "give seconds")
+        sides = [read_number(require(entry, side, f"{field}.")) for side in ("xmin", "ymin", "xmax", "ymax")]
+        boxes[float(second)] = AnnotatedBox(sides, field=field)
+    return AnnotatedTube(boxes, field="bboxes")
+
+
+__all__ = ["QUESTIONS", "VStarReader", "name_elements"]

@@ -1,0 +1,80 @@
+"""Open questions about videos in the form of the benchmark of Video-ChatGPT, whose answers a judge scores."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ...processing.media_llava_st import InputError
+from ..annotation_checks import require_object, require_text
+from ..annotations import Annotation
+from ..sample_writing import DEFAULT_NUM_FRAMES
+from .base import FileReader
+from .json_files import load_json
+
+
+class _Question(NamedTuple):
+    """An element of the file, the key of its question, and its name."""
+
+    raw: Any
+    key: str
+    name: str | None
+
+
+@dataclass(eq=False)
+class VcgReader(FileReader):
+    """
+    The questions of a file in the form of the benchmark of Video-ChatGPT (VCG).
+
+    Read are, of an element: `video_name`, `Q` and `A`; or, of the questions after consistency, `Q1`, `Q2` and `A`,
+    which are two records. They are held in memory. A record is called as the public judge calls it, by its video and
+    how many elements of the same video stand before it; where there are two, with `Q1` or `Q2` behind that.
+
+    The video is the name, with any ending, in `data_folder` or in a folder right below it. The task is `"video_qa"`.
+
+    Example:
+
+    ```python
+    >>> reader = VcgReader("generic_qa.json", "vcg", data_folder="Test_Videos")
+    >>> reader[0].id
+    'v_p1QGn0IzfW0_0'
+    ```
+    """
+
+    num_frames: int = DEFAULT_NUM_FRAMES
+    tasks = ("video_qa",)
+    default_task = "video_qa"
+
+    def list_entries(self) -> Sequence[_Question]:
+        """Return the questions."""
+        content = load_json(self.path)
+        if not isinstance(content, list):
+            raise InputError(f"{self.path} holds no list: give a file of questions of Video-ChatGPT.")
+        counts: Counter[str] = Counter()
+        questions = []
+        for raw in content:
+            video = raw.get("video_name") if isinstance(raw, Mapping) else None
+            name = f"{video}_{counts[video]}" if isinstance(video, str) else None
+            counts[video if isinstance(video, str) else ""] += 1
+            keys = ("Q1", "Q2") if isinstance(raw, Mapping) and "Q1" in raw else ("Q",)
+            questions += [_Question(raw, key, name and (name if key == "Q" else f"{name} {key}")) for key in keys]
+        return questions
+
+    def get_entry_id(self, entry: _Question) -> str | None:
+        """Return the name that the public judge gives it."""
+        return entry.name
+
+    def annotate(self, entry: _Question) -> Annotation:
+        """Return what an element says."""
+        raw = require_object(entry.raw)
+        return Annotation(
+            task=self.task,
+            media_type="video",
+            media=self.folder.find_video(require_text(raw, "video_name"), "video_name"),
+            query=require_text(raw, entry.key).strip(),
+            answer=require_text(raw, "A").strip(),
+            answer_field="A",
+        )
+
+
+__all__ = ["VcgReader"]
