@@ -115,6 +115,8 @@ def test_dense_captions_of_activitynet(tmp_path):
 def test_windows_of_qvhighlights(tmp_path):
     entry = read_one(tmp_path, "qvhighlights", {"qid": 3, "pred_relevant_windows": [[0, 2, 0.9], [4, 6], "x"]})
     assert (entry.name, entry.spans, entry.problems) == (3, [[0, 2], [4, 6], "x"], [])
+    ranked = {"qid": 3, "pred_relevant_windows": [[0, 2, 0.1], [4, 6, 0.9], [7, 8, 0.1]]}
+    assert read_one(tmp_path, "qvhighlights", ranked).spans == [[4, 6], [0, 2], [7, 8]]
     assert read_one(tmp_path, "qvhighlights", {"qid": 3}).problems == ["no_answer"]
     record = {"qid": 3, "pred_relevant_windows": "x"}
     assert read_one(tmp_path, "qvhighlights", record).problems == ["unreadable_pred_relevant_windows", "no_answer"]

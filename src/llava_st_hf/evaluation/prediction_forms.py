@@ -334,6 +334,9 @@ def _part_v_star(entry: Entry, counts: Counter[str]) -> Iterator[Entry]:
 
 def _read_qvhighlights(record: Mapping[str, Any], entry: Entry) -> None:
     windows = _list("pred_relevant_windows", record, entry) if "pred_relevant_windows" in record else []
+    scores = [window[2] if isinstance(window, list) and len(window) > 2 else None for window in windows]
+    if all(isinstance(score, (int, float)) for score in scores):
+        windows = [window for _, window in sorted(zip(scores, windows, strict=True), key=lambda pair: -pair[0])]
     entry.spans = [window[:2] if isinstance(window, list) else window for window in windows]
     if not windows:
         entry.problems.append("no_answer")

@@ -386,7 +386,14 @@ _TASKS = (
         ),
         answer_format=ANSWER_FORMATS["spans"],
         example_answer="{<t_12><t_47>}, {<t_60><t_71>}",
-        measures=("all_spans_recall", "first_span_recall", "span_precision", "event_f1"),
+        measures=(
+            "all_spans_recall",
+            "first_span_recall",
+            "span_precision",
+            "span_precision_half",
+            "span_precision_high",
+            "event_f1",
+        ),
         headline=("R@0.5", "m_tIoU", "R1@0.5", "mAP", "EtF1"),
     ),
     Task(

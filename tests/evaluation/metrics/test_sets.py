@@ -13,7 +13,7 @@ from llava_st_hf.evaluation.metrics.sets import (
     compute_average_precision,
     compute_best_iou,
     compute_event_f1,
-    compute_mean_average_precision,
+    compute_ranked_precision,
     compute_soda,
     match_one_to_one,
 )
@@ -66,7 +66,18 @@ def test_average_precision():
     # Right, false, right: precisions 1 and 2/3 at recalls 1/2 and 1.
     assert compute_average_precision([[0.9, 0.0], [0.9, 0.0], [0.0, 0.5]], 0.5) == pytest.approx((1 + 2 / 3) / 2)
     assert compute_average_precision(np.zeros((0, 2)), 0.5) == 0
-    assert compute_mean_average_precision([[0.72]]) == pytest.approx(0.5)  # 0.5, 0.55, 0.6, 0.65, 0.7
+    assert compute_ranked_precision([[0.72]]) == pytest.approx((0.5, 1, 0))  # 0.5, 0.55, 0.6, 0.65, 0.7
+
+
+def test_qvhighlights_by_hand():
+    # Three windows, the surest first, of two true ones. At .5 and .55 right, false, right: (1 + 2/3) / 2. From .6 to
+    # .9 right, false, false: 1/2. At .95 none.
+    ious = [[0.9, 0.0], [0.9, 0.0], [0.0, 0.55]]
+    expected = (2 * (1 + 2 / 3) / 2 + 7 * 0.5) / 10, (1 + 2 / 3) / 2, 0.5
+    assert compute_ranked_precision(ious) == pytest.approx(expected)
+    # The eleventh window does not count.
+    assert compute_ranked_precision([[0.0]] * 10 + [[1.0]]) == (0, 0, 0)
+    assert compute_ranked_precision([[0.0]] * 9 + [[1.0]]) == pytest.approx((0.1, 0.1, 0.1))
 
 
 def test_a_second_answer_takes_the_next_truth():
@@ -90,4 +101,4 @@ def test_a_perfect_answer_is_worth_one_in_any_order(spans):
     order = np.random.default_rng(0).permutation(len(spans))
     ious = compute_temporal_iou(spans[order][:, None], spans[None])
     assert compute_event_f1(ious) == pytest.approx(1)
-    assert compute_mean_average_precision(ious) == pytest.approx(1)
+    assert compute_ranked_precision(ious) == pytest.approx((1, 1, 1))

@@ -4,12 +4,14 @@ All take IoUs of shape (answers, truths), so that they serve spans, boxes and tu
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 AP_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 F1_THRESHOLDS = (0.1, 0.3, 0.5, 0.7)
+MAX_RANKED = 10  # answers to a query that the public scorer of QVHighlights takes
 
 
 def compute_best_iou(ious: ArrayLike, k: int = 1) -> float:
@@ -104,9 +106,34 @@ def compute_average_precision(ious: ArrayLike, threshold: float) -> float:
     return float((falling * is_right).sum() / matrix.shape[1])
 
 
-def compute_mean_average_precision(ious: ArrayLike) -> float:
-    """Return the mean of `compute_average_precision` over `AP_THRESHOLDS`, of one query."""
-    return float(np.mean([compute_average_precision(ious, threshold) for threshold in AP_THRESHOLDS]))
+class RankedPrecision(NamedTuple):
+    """
+    What QVHighlights reports of the answers to one query, see `compute_ranked_precision`.
+
+    Args:
+        mean (`float`): Mean of `compute_average_precision` over `AP_THRESHOLDS`.
+        at_half (`float`): That at 0.5.
+        at_three_quarters (`float`): That at 0.75.
+    """
+
+    mean: float
+    at_half: float
+    at_three_quarters: float
+
+
+def compute_ranked_precision(ious: ArrayLike) -> RankedPrecision:
+    """
+    Compute the average precision of one query of QVHighlights, of the first `MAX_RANKED` answers.
+
+    Args:
+        ious (`ArrayLike`): IoUs of shape (answers, truths), the surest answer first.
+
+    Returns:
+        `RankedPrecision`: Values from 0 to 1.
+    """
+    matrix = _as_matrix(ious)[:MAX_RANKED]
+    values = {threshold: compute_average_precision(matrix, threshold) for threshold in AP_THRESHOLDS}
+    return RankedPrecision(float(np.mean([*values.values()])), values[0.5], values[0.75])
 
 
 def compute_soda(ious: ArrayLike, similarities: ArrayLike) -> float:
@@ -180,10 +207,12 @@ def _as_matrix(values: ArrayLike) -> np.ndarray:
 __all__ = [
     "AP_THRESHOLDS",
     "F1_THRESHOLDS",
+    "MAX_RANKED",
+    "RankedPrecision",
     "compute_average_precision",
     "compute_best_iou",
     "compute_event_f1",
-    "compute_mean_average_precision",
+    "compute_ranked_precision",
     "compute_soda",
     "match_one_to_one",
 ]

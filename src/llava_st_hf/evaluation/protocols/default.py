@@ -21,7 +21,7 @@ from ..metrics import (
 from ..metrics.caption_sets import NO_SYNONYMS, CaptionPairs, make_caption_statistics, pair_dense_captions
 from ..metrics.captions import compute_rouge_l
 from ..metrics.meteor import compute_meteor
-from ..metrics.sets import compute_best_iou, compute_event_f1, compute_mean_average_precision, compute_soda
+from ..metrics.sets import RankedPrecision, compute_best_iou, compute_event_f1, compute_ranked_precision, compute_soda
 from ..metrics.tubes import join_tubes
 from ..metrics.uncertainty import Statistic
 from .base import Protocol, find_part
@@ -55,7 +55,7 @@ class Measure:
 
     name: str
     part: str
-    compare: Callable[[Any, Any, MediaInfo], float | TubeIoU]
+    compare: Callable[[Any, Any, MediaInfo], float | TubeIoU | RankedPrecision]
     mean_name: str
     threshold_name: str = ""
     thresholds: tuple[float, ...] = ()
@@ -119,8 +119,8 @@ def _compare_first(said: Sequence[Span], true: Sequence[Span], media: MediaInfo)
     return compute_best_iou(_compute_span_ious(said, true))
 
 
-def _compare_ranked(said: Sequence[Span], true: Sequence[Span], media: MediaInfo) -> float:
-    return compute_mean_average_precision(_compute_span_ious(said, true))
+def _compare_ranked(said: Sequence[Span], true: Sequence[Span], media: MediaInfo) -> RankedPrecision:
+    return compute_ranked_precision(_compute_span_ious(said, true))
 
 
 def _compare_events(said: Sequence[Span], true: Sequence[Span], media: MediaInfo) -> float:
@@ -168,7 +168,11 @@ MEASURES: Mapping[str, Measure] = {
     "all_spans_iou": Measure("tiou", "span", _compare_all_spans, "m_tIoU", "tIoU@", _THRESHOLDS, takes_all=True),
     "all_spans_recall": Measure("tiou", "span", _compare_all_spans, "m_tIoU", "R@", _THRESHOLDS, takes_all=True),
     "first_span_recall": Measure("first_tiou", "span", _compare_first, "m_R1", "R1@", (0.5, 0.7), takes_all=True),
-    "span_precision": Measure("span_ap", "span", _compare_ranked, "mAP", takes_all=True),
+    "span_precision": Measure("span_ap", "span", _compare_ranked, "mAP", field="mean", takes_all=True),
+    "span_precision_half": Measure("span_ap50", "span", _compare_ranked, "mAP@0.5", field="at_half", takes_all=True),
+    "span_precision_high": Measure(
+        "span_ap75", "span", _compare_ranked, "mAP@0.75", field="at_three_quarters", takes_all=True
+    ),
     "event_f1": Measure("event_f1", "span", _compare_events, "EtF1", takes_all=True),
     "story": Measure("soda", "sentence", _compare_sentences, f"SODA_c_{NO_SYNONYMS}", takes_all=True),
     "spatial_iou": Measure("siou", "tube", _compare_tubes, "m_sIoU", "sIoU@", _THRESHOLDS, "spatial"),
