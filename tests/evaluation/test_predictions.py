@@ -8,7 +8,7 @@ import pytest
 from llava_st_hf.evaluation.predictions import PROBLEMS, read_predictions, resample_answer
 from llava_st_hf.evaluation.protocols import get_protocol
 from llava_st_hf.evaluation.scoring import score_predictions
-from llava_st_hf.evaluation.truths import Truth
+from llava_st_hf.evaluation.truths import Truth, read_truths
 from llava_st_hf.processing.grounding_results_llava_st import Box, GroundingResult, Span, Tube, TubeArrays
 from llava_st_hf.processing.media_llava_st import InputError, MediaInfo
 
@@ -149,3 +149,24 @@ def test_boxes_of_images(tmp_path):
     assert predictions.results["a"].boxes == (Box(0, 0, 100, 50),)
     (line,) = score_predictions(truths, predictions, get_protocol("default"))
     assert line["scores"] == {"iou": 1}
+
+
+def test_dense_captions_in_the_form_of_activitynet(tmp_path):
+    truth_path, path = tmp_path / "val_1.json", tmp_path / "answers.json"
+    sentences = ["A red dog runs.", "Two men play."]
+    video = {"duration": 10.0, "timestamps": [[0, 4], [4, 11]], "sentences": sentences}
+    truth_path.write_text(json.dumps(dict.fromkeys(("v_1", "v_2", "v_3"), video)))
+    right = [{"sentence": text, "timestamp": times} for text, times in zip(sentences, [[0, 4], [4, 10]], strict=True)]
+    results = {"v_1": right[::-1], "v_2": [right[0], {"sentence": "x", "timestamp": [5, 3]}], "v_9": right}
+    path.write_text(json.dumps({"version": "VERSION 1.0", "results": results, "external_data": {}}))
+    truths = read_truths(truth_path, task="dvc")
+    predictions = read_predictions(path, truths.items, "activitynet")
+    assert predictions.count_problems() == {"reversed_span": 1, "unknown_id": 1}
+    lines = score_predictions(truths.items, predictions, get_protocol("default"))
+    # One of two events: 2 * 1 / 3 of precision 1 and recall 1/2.
+    assert [line["scores"]["soda"] for line in lines] == pytest.approx([1, 2 / 3, 0])
+    assert [line["failure"] for line in lines] == [None, None, "no_answer"]
+    # Three sentences that are right, and an empty one of the video without an answer.
+    found = get_protocol("default").compute_intervals("dvc", [line["scores"] for line in lines])
+    assert found["ROUGE_L"].value == pytest.approx(3 / 4)
+    assert found["CIDEr"].low < found["CIDEr"].value < 10

@@ -21,8 +21,8 @@ from .json_files import load_json
 
 _PICTURES_A_SECOND = 3.0  # of the folders of TVQA
 _STAR, _CLEVRER, _PERCEPTION = "star/Charades_v1_480", "clevrer/video_validation", "perception/videos"
-# Where the published videos of a file lie, below a folder `video`.
-_FOLDERS: Mapping[str, str] = {
+# The published files, and where the videos of each lie, below a folder `video`.
+SUB_TASKS: Mapping[str, str] = {
     **dict.fromkeys(("action_sequence", "action_prediction", "object_interaction"), _STAR),
     **dict.fromkeys(
         ("object_existence", "moving_direction", "moving_count", "moving_attribute", "counterfactual_inference"),
@@ -106,7 +106,7 @@ class MvBenchReader(FileReader):
             raise make_error("candidates", choices, f"give 2 to {len(LETTERS)} texts")
         if answer not in choices:
             raise make_error("answer", answer, "give one of the candidates")
-        video, folder = require_text(raw, "video"), _FOLDERS.get(entry.file, ".")
+        video, folder = require_text(raw, "video"), SUB_TASKS.get(entry.file, ".")
         media = self.folder.find_video(video, places=[f"{top}/{folder}/{video}" for top in ("video", ".")])
         return Annotation(
             task=self.task,
@@ -133,4 +133,4 @@ class MvBenchReader(FileReader):
         return replace(sample, frame_range=tuple(int(np.abs(seconds - time).argmin()) for time in (start, end)))
 
 
-__all__ = ["MvBenchReader"]
+__all__ = ["SUB_TASKS", "MvBenchReader"]

@@ -22,7 +22,7 @@ from .cvat_video import CvatVideoReader
 from .first_record import read_first_records, refuse_unreadable
 from .hc_stvg import HcStvgReader
 from .mot import MotReader
-from .mvbench import MvBenchReader
+from .mvbench import SUB_TASKS, MvBenchReader
 from .qvhighlights import QvHighlightsReader
 from .refcoco import RefCocoReader
 from .shikra_rec import ShikraRecReader
@@ -203,7 +203,10 @@ _FORMATS = (
         "mvbench",
         "MVBench and its kin: questions with candidates, one of which is the answer (JSON, or a folder of such)",
         MvBenchReader,
-        _has("video", "question", "candidates", "answer"),
+        lambda first: (
+            _has("video", "question", "candidates", "answer")(first)
+            or not {f"{name}.json" for name in SUB_TASKS}.isdisjoint(first.get("folder", ()))
+        ),
         keys=("question", "candidates", "answer"),
     ),
     Format(
