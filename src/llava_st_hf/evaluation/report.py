@@ -1,5 +1,7 @@
 """What a run found: the metrics of each task beside those of the blind baseline, and what failed."""
 
+import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -73,9 +75,17 @@ def _summarize_groups(
         for kind, name in (member.get("groups") or {}).items():
             kinds.setdefault(kind, {}).setdefault(name, []).append(member["scores"])
     return {
-        kind: {name: _summarize_group(task, scores, protocol) for name, scores in sorted(groups.items())}
+        kind: {
+            name: _summarize_group(task, scores, protocol) for name, scores in sorted(groups.items(), key=_sort_group)
+        }
         for kind, groups in kinds.items()
     }
+
+
+def _sort_group(item: tuple[str, Any]) -> tuple[float, str]:
+    """Put "3 to 10 s" before "10 to 60 s", and words behind numbers."""
+    number = re.match(r"\d+", item[0])
+    return (float(number[0]) if number else math.inf, item[0])
 
 
 def _summarize_group(task: str, scores: Sequence[Mapping[str, Any]], protocol: Protocol) -> dict[str, Any]:

@@ -61,9 +61,9 @@ def make_result(boxes: dict[float, tuple[float, float, float, float]], end: floa
 
 def test_groups():
     small = make_result({1.0: (0, 0, 0.1, 0.5), 2.0: (0, 0, 0.1, 0.5)}, end=59.0)
-    assert find_groups(small) == {"box": "below 10 %", "clip": "below 1 min", "truth": "below 3 s"}
+    assert find_groups(small) == {"box": "0 to 10 %", "clip": "0 to 1 min", "truth": "0 to 3 s"}
     large = make_result({float(second): (0, 0, 1, 0.31) for second in range(10)}, end=600.0)
-    assert find_groups(large) == {"box": "above 30 %", "clip": "10 to 30 min", "truth": "10 to 60 s"}
+    assert find_groups(large) == {"box": "30 to 100 %", "clip": "10 to 30 min", "truth": "10 to 60 s"}
 
 
 def test_boxes_are_cut_and_their_corners_put_in_order():

@@ -23,9 +23,9 @@ _METRICS: Mapping[str, str] = {
 _MAY_LACK = ("t_precision", "v_precision", "v_iou_shared")
 # Groups of items: what is measured, and the value that each group ends below.
 _GROUPS: Mapping[str, tuple[tuple[str, float], ...]] = {
-    "box": (("below 10 %", 0.1), ("10 to 30 %", 0.3), ("above 30 %", np.inf)),
-    "clip": (("below 1 min", 60), ("1 to 10 min", 600), ("10 to 30 min", 1800), ("above 30 min", np.inf)),
-    "truth": (("below 3 s", 3), ("3 to 10 s", 10), ("10 to 60 s", 60), ("above 60 s", np.inf)),
+    "box": (("0 to 10 %", 0.1), ("10 to 30 %", 0.3), ("30 to 100 %", np.inf)),
+    "clip": (("0 to 1 min", 60), ("1 to 10 min", 600), ("10 to 30 min", 1800), ("30 min and more", np.inf)),
+    "truth": (("0 to 3 s", 3), ("3 to 10 s", 10), ("10 to 60 s", 60), ("60 s and more", np.inf)),
 }
 
 

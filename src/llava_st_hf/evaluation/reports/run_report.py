@@ -61,7 +61,10 @@ def make_report(run: Run, metrics: Mapping[str, Any]) -> Iterator[Block]:
         run (`Run`): The run.
         metrics (`Mapping[str, Any]`): What `metrics.json` holds.
     """
-    intervals = {task: compute_intervals(items) for task, items in run.by_task.items()}
+    intervals = {
+        task: {name: Interval(found["metrics"][name], *ends) for name, ends in found["intervals"].items()}
+        for task, found in metrics["tasks"].items()
+    }
     yield _make_summary(run, metrics, intervals)
     yield Text(f"{run.protocol.explanation} {_BASELINE}")
     yield from _warn(run, metrics, intervals)
@@ -84,11 +87,6 @@ def make_report(run: Run, metrics: Mapping[str, Any]) -> Iterator[Block]:
         (name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)) for name, value in facts.items()
     ]
     yield Table(("setting", "value"), rows)
-
-
-def compute_intervals(items: Items) -> dict[str, Interval]:
-    """Return the metrics of a task with their bootstrap intervals; clips are drawn, with all their items."""
-    return items.protocol.compute_intervals(items.task, [line["scores"] for line in items.lines], items.clips)
 
 
 def _make_summary(run: Run, metrics: Mapping[str, Any], intervals: Mapping[str, dict[str, Interval]]) -> Table:
@@ -286,4 +284,4 @@ def _format(value: float | None, digits: int = 3) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-__all__ = ["compute_intervals", "escape_latex", "make_report", "make_title", "write_report"]
+__all__ = ["escape_latex", "make_report", "make_title", "write_report"]
