@@ -1,10 +1,13 @@
 """Questions are answered many at a time as they are one by one, and one that cannot be asked harms no other."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.skips import RecordError
+from llava_st_hf.evaluation import answering
 from llava_st_hf.evaluation.answering import Answered, Answerer
 from llava_st_hf.evaluation.benchmarks.st_shapes import StShapes
 from llava_st_hf.modeling.modeling_llava_st import LlavaSTForConditionalGeneration
@@ -153,3 +156,18 @@ def test_questions_about_one_clip_encode_it_once(model, processor, clip, monkeyp
     assert encoded == [1]
     assert list_texts(together) == list_texts(apart)
     assert [answer.media for answer in together] == [answer.media for answer in apart]
+
+
+@pytest.mark.parametrize(("task", "longest"), [("video_qa", 300), ("tr", 128), ("tvg", 64)])
+def test_only_open_answers_may_be_long(model, processor, monkeypatch, task, longest):
+    limits = []
+
+    def generate(model, processor, inputs, options, model_inputs):
+        limits.append(options.max_new_tokens)
+        return []
+
+    monkeypatch.setattr(answering, "generate_answers", generate)
+    sample = replace(StShapes(1, ("tvg",)).read(0), task=task)
+    with pytest.raises(ValueError, match="zip"):  # there is no answer
+        Answerer(model, processor, max_new_tokens=300).answer([sample])
+    assert limits == [longest]

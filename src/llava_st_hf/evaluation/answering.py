@@ -149,8 +149,9 @@ class Answerer:
             if len(questions) > 1:  # one of them is at fault, the others are not
                 return [answer for question in questions for answer in self._ask([question])]
             return [as_record_error(error, "messages")]
-        answer_format = get_task(questions[0][0].task).answer_format.name
-        longest = min(_MAX_TOKENS.get(answer_format, self.options.max_new_tokens), self.options.max_new_tokens)
+        task, longest = get_task(questions[0][0].task), self.options.max_new_tokens
+        if "common_words" not in task.measures:  # an open answer is judged as a whole
+            longest = min(_MAX_TOKENS.get(task.answer_format.name, longest), longest)
         options = replace(self.options, max_new_tokens=longest)
         if not options.constrained:
             model_inputs["past_key_values"] = make_growing_cache()

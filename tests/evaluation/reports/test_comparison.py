@@ -79,3 +79,24 @@ def test_a_folder_that_cannot_be_made(make_pair, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written to"):
         write_comparison(*make_pair([0.2], [0.8]), tmp_path / "file")
+
+
+def test_metrics_of_captions_are_compared_as_a_whole(write_run, tmp_path):
+    def write(name, *captions):
+        lines = [
+            make_line(
+                k, 0.5, task="video_qa", scores={"rouge_l": 0.5, "texts": {"": [[caption, [true]]]}}, baseline=None
+            )
+            for k, (caption, true) in enumerate(
+                zip(captions, ["a red dog runs fast", "two men play ball"] * 2, strict=True)
+            )
+        ]
+        return read_run(write_run(lines, name))
+
+    right, wrong = ["a red dog runs fast", "two men play ball"] * 2, ["a cat", "x"] * 2
+    runs = write("a", *wrong), write("b", *right)
+    found = {one.name: one for one in write_comparison(*runs, tmp_path / "out")}
+    one = found["Bleu_1"]
+    assert (one.second, one.counts) == (pytest.approx(1), (None, None, None))
+    assert one.change.value == pytest.approx(one.second - one.first) and one.is_clear
+    assert "| video_qa | Bleu_1 " in (tmp_path / "out" / "report.md").read_text()

@@ -13,6 +13,10 @@ as 0.
 | R@t, tIoU@t, sIoU@t, vIoU@t | whether the value is >= t; R@t is that of tIoU, with one answer per query | share |
 | acc@t | whether the IoU of two boxes is >= t (REC: t = 0.5) | share |
 | exact match | whether two texts are equal, see `normalize_text` | share |
+| accuracy | whether the choice that is named is the right one | share |
+| R1@t, mAP | QVHighlights: the first window with any true one; average precision of ten windows | share, mean |
+| EtF1, SODA_c | dense captions: F measure of events matched one to one; of captions in the order of time | mean |
+| Bleu_n, METEOR, ROUGE_L, CIDEr | words that captions share, see `caption_sets` | of sums over all items |
 
 Those of particular data sets are imported from their modules: vIoU over every frame and second by second (`tubes`),
 sets of spans and tubes (`sets`), captions (`captions`), confidence intervals and calibration (`uncertainty`).

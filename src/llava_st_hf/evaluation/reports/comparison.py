@@ -1,6 +1,6 @@
 """Two runs beside each other: what differs, by how much, and in which items."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from ...processing.media_llava_st import InputError
 from ...utils.atomic_files import write_text_whole
-from ..metrics.uncertainty import Interval, compute_interval
+from ..metrics.uncertainty import Interval, Statistic, compute_interval, compute_intervals
 from .charts import Axis, Chart
 from .document import Block, Figure, Heading, Table, Text, write_html, write_markdown
 from .gallery import Gallery
@@ -29,7 +29,8 @@ class Difference(NamedTuple):
         first (`float`): That of the first run.
         second (`float`): That of the second.
         change (`Interval`): Mean of second - first over the items that both count, with its paired bootstrap interval.
-        counts (`tuple[int, int, int]`): Items in which the second is better, equal and worse.
+        counts (`tuple[int | None, ...]`): Items in which the second is better, equal and worse; `None` for a metric
+            that is no mean of items.
     """
 
     task: str
@@ -37,7 +38,7 @@ class Difference(NamedTuple):
     first: float
     second: float
     change: Interval
-    counts: tuple[int, int, int]
+    counts: tuple[int | None, int | None, int | None]
 
     @property
     def is_clear(self) -> bool:
@@ -106,7 +107,26 @@ class Pair:
                 counts = tuple(int((signs == sign).sum()) for sign in (1, 0, -1))
                 means = (float(values[counted].mean()) for values in (before, after))
                 found.append(Difference(task, name, *means, change, counts))
+            found += _compare_statistics(task, first, second)
         return found
+
+
+def _compare_statistics(task: str, first: Items, second: Items) -> Iterator[Difference]:
+    """Yield the differences of metrics that are no means, such as BLEU: no item alone is better or worse in them."""
+    after = second.statistics
+    for name, (counts, compute) in first.statistics.items():
+
+        def subtract(
+            sums: np.ndarray,
+            before: Callable = compute,
+            then: Callable = after[name].compute,
+            width: int = counts.shape[1],
+        ) -> float:
+            return then(sums[width:]) - before(sums[:width])
+
+        both = Statistic(np.hstack([counts, after[name].counts]), subtract)
+        change = compute_intervals({}, {name: both}, groups=first.clips)[name]
+        yield Difference(task, name, first.statistics[name].value, after[name].value, change, (None, None, None))
 
 
 def write_comparison(first: Run, second: Run, output_dir: str | Path) -> list[Difference]:

@@ -12,6 +12,7 @@ import numpy as np
 from ...processing.media_llava_st import InputError
 from ...utils.public_names import get_public_name
 from ..line_facts import find_decisive, has_result, list_clips, list_confidences
+from ..metrics.uncertainty import Statistic
 from ..predictions import read_predictions
 from ..protocols import Protocol, get_protocol
 from ..run_folder import PREDICTIONS_FILE, RUN_FILE
@@ -85,6 +86,11 @@ class Items:
     def metrics(self) -> dict[str, np.ndarray]:
         """What each metric is the mean of, shape (items,)."""
         return self.protocol.list_values(self.task, [line["scores"] for line in self.lines])
+
+    @cached_property
+    def statistics(self) -> dict[str, Statistic]:
+        """The metrics that are no means, such as BLEU."""
+        return self.protocol.list_statistics(self.task, [line["scores"] for line in self.lines])
 
     @property
     def decisive(self) -> str:
