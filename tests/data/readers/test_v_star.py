@@ -41,6 +41,14 @@ def test_when_and_where(tmp_path, clip):
     assert [record.id for record in open_v_star(tmp_path, clip, ELEMENT, task="svg")] == ["a where"]
 
 
+def test_groups_are_those_of_the_public_scorer(tmp_path, clip):
+    lengths = [{"frame_count": count} for count in (599, 600, 1800)]
+    reader = open_v_star(tmp_path, clip, *(ELEMENT | {"domain": "Animals"} | length for length in lengths), {}, [])
+    names = ["0 to 60 s", "60 to 180 s", "180 s and more"]
+    expected = [{"domain": "Animals", "length": name} for name in names for _ in range(2)]
+    assert [reader.get_groups(index) for index in range(len(reader))] == [*expected, {}, {}, {}, {}]
+
+
 @pytest.mark.parametrize(
     ("change", "detail"),
     [

@@ -19,7 +19,7 @@ def make_records(*tasks: str) -> list[Sample]:
 
 
 def test_the_first_records_of_each_task_that_can_be_scored_are_asked_once():
-    records = make_records("video_captioning", "tvg", "rec", "tvg", "tvg", "rec")
+    records = make_records("video_captioning", "tvg", "rec", "tvg", "tvg", "rec", "video_qa")
     gone = SkippedRecord("x", "mine", "missing_media", "media is 'x': fix it.")
     records = [records[0], gone, records[1], *records[1:]]
     benchmark = HeldOutRecords(records, 2)

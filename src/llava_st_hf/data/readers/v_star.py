@@ -16,6 +16,8 @@ from .json_files import load_json
 # The question of each task, and what its record is called behind the name of the video.
 QUESTIONS: Mapping[str, tuple[str, str]] = {"tvg": ("temporal_question", "when"), "svg": ("spatial_question", "where")}
 
+_LENGTHS: Mapping[str, float] = {"0 to 60 s": 60, "60 to 180 s": 180}
+
 
 class _Asked(NamedTuple):
     """A question of an element of the file, and its name."""
@@ -36,7 +38,8 @@ class VStarReader(FileReader):
     memory. A record is called by its video, `when` or `where`, and of a further element of the same video its number.
 
     The task is `"tvg"` for the questions after the time alone and `"svg"` for those after the place. The second chain,
-    which gives boxes to be told their time, and the questions in words, which need a judge, are not asked.
+    which gives boxes to be told their time, and the questions in words, which need a judge, are not asked. `domain`
+    and the length of the video are the groups of an element.
 
     Example:
 
@@ -67,6 +70,16 @@ class VStarReader(FileReader):
     def get_entry_id(self, entry: _Asked) -> str | None:
         """Return the name of the video, and what is asked."""
         return entry.name
+
+    def get_groups(self, index: int) -> dict[str, str]:
+        """Return the groups that the public scorer reports: the domain, and the length of the video."""
+        raw = self.entries[index].raw
+        try:
+            seconds = float(raw["frame_count"]) / float(raw["fps"])
+            length = next((name for name, end in _LENGTHS.items() if seconds < end), "180 s and more")
+            return {"domain": str(raw["domain"]), "length": length}
+        except (KeyError, TypeError, ValueError, ZeroDivisionError):
+            return {}
 
     def annotate(self, entry: _Asked) -> Annotation:
         """Return what an element says about one of its questions."""

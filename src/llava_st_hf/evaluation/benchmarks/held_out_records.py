@@ -8,6 +8,7 @@ from typing import Any
 from ...data.samples import Sample
 from ...data.skips import SkippedRecord
 from ...processing.media_llava_st import InputError, format_count
+from ...processing.tasks_llava_st import get_task
 from ..protocols import PROTOCOLS
 from .base import Benchmark
 
@@ -17,7 +18,8 @@ class HeldOutRecords(Benchmark):
     The first records of each task that can be scored, such as those of a `Mixture`.
 
     All records are read once, to know their tasks. Those of other tasks, those that come again, and those that cannot
-    be read are left out; a record whose media or truth cannot be used counts as 0.
+    be read are left out; so are open questions, whose answers take long to write and need a judge. A record whose
+    media or truth cannot be used counts as 0.
 
     Args:
         records (`Sequence[Sample | SkippedRecord]`): The records.
@@ -40,7 +42,8 @@ class HeldOutRecords(Benchmark):
     def __init__(self, records: Sequence[Sample | SkippedRecord], num_records: int):
         if num_records < 1:
             raise InputError(f"num_records is {num_records}: give at least 1.")
-        scored = PROTOCOLS["default"].list_tasks()
+        tasks = PROTOCOLS["default"].list_tasks()
+        scored = [task for task in tasks if "common_words" not in get_task(task).measures]
         self._records = records
         self._items: dict[str, tuple[int, str]] = {}  # place and task, by name
         self._digest = hashlib.sha256()
