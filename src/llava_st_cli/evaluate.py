@@ -112,6 +112,8 @@ class AnswerFile:
         from llava_st_hf.evaluation.scoring import describe_problems, format_scores, score_predictions
         from llava_st_hf.evaluation.truths import draw_truths, read_truths
 
+        if protocol == "judge" and self.predictions_format != "judged":
+            raise CommandError("--protocol is judge, which needs the scores of one: give --predictions-format judged.")
         if source is None:
             truths = draw_truths(StShapes(**shapes))
         else:

@@ -145,6 +145,7 @@ def test_audit_of_answers(answers, capsys):
         (("HC", "--predictions", "FILE", "--audit", "FILE"), "exclude each other"),
         (("HC", "--predictions", "FILE", "--predictions-format", "qwen"), "unit is missing"),
         (("HC", "--predictions", "nowhere.jsonl"), "cannot be read"),
+        (("HC", "--predictions", "FILE", "--protocol", "judge"), "give --predictions-format judged"),
         (("HC", "--predictions", "FILE", "--task", "tvg", "--protocol", "vue"), "scores none of the items"),
     ],
 )

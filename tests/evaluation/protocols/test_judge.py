@@ -53,6 +53,7 @@ def test_from_questions_to_scores_and_back(questions, make_model, processor, out
         "The bar.",
         "A dog.",
     ]
+    assert "judge.json has the open answers for a judge" in (output_dir / "report.md").read_text()
     path = tmp_path / "judged.json"
     path.write_text(json.dumps(judge(output_dir / JUDGE_FILE, lambda said: 4 if "pred" in said else 2.5)))
     truths, protocol = read_truths(questions), get_protocol("judge")

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...processing.media_llava_st import InputError, format_count
 from ...utils.atomic_files import write_text_whole
+from ..judging import JUDGE_FILE
 from ..metrics.uncertainty import Interval, compute_interval, compute_reliability, compute_risk_coverage
 from .charts import Axis, Chart
 from .document import Block, Code, Figure, Heading, Table, Text, write_html, write_markdown
@@ -115,6 +116,12 @@ def _warn(run: Run, metrics: Mapping[str, Any], intervals: Mapping[str, dict[str
             few.append(f"{task} ({format_count(len(items.lines), 'item')}: {known})")
     if few:
         yield Text(f"Few items, so that smaller differences than these mean nothing: {', '.join(few)}.", True)
+    if "video_qa" in run.by_task:
+        yield Text(
+            f"{JUDGE_FILE} has the open answers for a judge, in the form of VCG; --predictions-format judged with "
+            "--protocol judge reads its scores.",
+            True,
+        )
     if unreadable := metrics["settings"].get("unreadable_records"):
         yield Text(
             f"{unreadable:,} records could not be read, so their tasks are not known: no metric has them.", True
