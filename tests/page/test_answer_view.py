@@ -17,7 +17,9 @@ def test_view_has_seconds_of_the_file_and_pixels_of_the_original():
     view = make_view([make_result(), make_result()], PREVIEW, "video")
     first, second = view["answers"]
     assert first["spans"] == [{"start": 1.0, "end": 1.5, "confidence": 0.9, "label": ""}]
-    assert first["tubes"] == [{"boxes": [[1.0, 1, 2, 30, 40, 0.5], [1.5, 3, 2, 32, 40, None]]}]
+    assert first["tubes"] == [
+        {"label": "<b>a dog</b>", "boxes": [[1.0, 1, 2, 30, 40, 0.5], [1.5, 3, 2, 32, 40, None]]}
+    ]
     assert first["color"] != second["color"]
     assert (view["width"], view["first"], view["last"]) == (640, -0.5, 9.5)
     assert json.loads(json.dumps(view)) == view

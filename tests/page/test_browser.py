@@ -31,7 +31,14 @@ SPACE = Path(__file__).parents[2] / "hub_cards" / "space" / "app.py"
 def serve(log: Path, *command: str) -> tuple[subprocess.Popen, str]:
     with log.open("w") as file:
         command = [sys.executable, *(command or ("-m", "llava_st_cli", "demo", "--page"))]
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=log.parent)
+        process = subprocess.Popen(
+            command,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            cwd=log.parent,
+            # What a shell runs in the background ignores Ctrl-C, and so does all that it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
     for _ in range(600):
         if address := re.search(r"^http://\S+", log.read_text(), flags=re.MULTILINE):
             return process, address[0]
@@ -81,9 +88,13 @@ def ask(page, path, queries, task=None):
     page.wait_for_selector(f"#media :text('{Path(path).stem}')", timeout=30 * SECONDS)
     page.locator("#queries textarea").fill(queries)
     if task is not None:
-        page.locator("#task input").click()
-        page.locator(f"#task [role=option]:has-text('{task}:')").first.click()
+        choose_task(page, task)
     page.click("#ask")
+
+
+def choose_task(page, task):
+    page.locator("#task input").click()
+    page.locator(f"#task [role=option]:has-text('{task}:')").first.click()
 
 
 def wait_for_answer(page):
@@ -218,6 +229,61 @@ def test_labels_and_keys(browser, address, clip):
     )
     assert page.get_by_role("button", name=re.compile(DEMO_QUERY)).count() >= 1
     assert page.get_by_label("Questions, one a line").count() == 1
+    rail.press("Home")
+    page.wait_for_function("document.querySelector('.llava-st-view').dataset.moment === '0.000'")
+    page.get_by_role("button", name="play").click()
+    page.wait_for_function("document.querySelector('.llava-st-view').dataset.moment > 0.2")
+    page.get_by_role("button", name="pause").click()
+    page.get_by_role("button", name="play").wait_for()
+    page.get_by_role("button", name="full screen").click()
+    page.wait_for_function("document.fullscreenElement?.querySelector('.rail .span') != null")
+    page.wait_for_function(  # or the boxes would be beside the picture
+        """() => ["canvas", "#view video"].map((name) => document.querySelector(name).getBoundingClientRect())
+            .reduce((one, other) => one.left === other.left && one.width === other.width && one.width > 600)"""
+    )
+    save_screenshot(page, "full_screen")
+
+
+def test_a_task_shows_the_fields_that_it_takes(browser, address, clip):
+    page = open_page(browser, address)
+    assert page.locator("#start, #box, #span").count() == 0
+    choose_task(page, "elc")
+    page.wait_for_selector("#start input")
+    assert page.locator("#box").count() == 1
+    assert page.locator("#span").count() == 0
+    assert page.locator("#queries textarea").is_disabled()
+    page.locator("#start input").fill("1.6")
+    page.get_by_label("Box: left").fill("0, 162, 95, 268")
+    page.locator("#media input[type=file]").set_input_files(str(clip))
+    page.wait_for_selector("#media :text('clip')", timeout=30 * SECONDS)
+    page.click("#ask")
+    wait_for_answer(page)
+    (answer,) = read_answers(page)
+    assert answer["task"] == "elc"
+    assert answer["tubes"]
+
+
+def test_names_and_questions_are_never_markup(browser, address, clip, tmp_path):
+    markup = "<img src=x onerror=document.body.dataset.ran=1>"
+    path = tmp_path / f"{markup}.mp4"
+    path.write_bytes(clip.read_bytes())
+    page = open_page(browser, address)
+    page.locator("#media input[type=file]").set_input_files(str(path))
+    page.wait_for_selector("#media :text('onerror')", timeout=30 * SECONDS)
+    page.locator("#queries textarea").fill(f"the purple square {markup}")
+    page.click("#ask")
+    wait_for_answer(page)
+    for name in ("Table", "JSON"):
+        page.get_by_role("button", name=name).first.click()
+    page.wait_for_timeout(SECONDS)
+    assert markup in page.locator("#view .answer strong").inner_text()
+    path.write_bytes(b"")
+    page.locator("#media [aria-label='Clear']").click()
+    page.locator("#media input[type=file]").set_input_files(str(path))
+    page.wait_for_timeout(2 * SECONDS)
+    page.click("#ask")
+    page.wait_for_selector("#status .error", timeout=60 * SECONDS)
+    assert page.evaluate("document.body.dataset.ran") is None
 
 
 def test_server_stopped_in_the_middle(browser, tmp_path):
@@ -231,7 +297,14 @@ def test_server_stopped_in_the_middle(browser, tmp_path):
     page.wait_for_selector("text=/connection|lost|error/i", timeout=60 * SECONDS)
 
 
-def test_the_space_is_the_same_page(browser, tmp_path, clip, monkeypatch):
+def list_files(folder):
+    return {path.name for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_space_is_the_same_page_and_keeps_nothing(browser, tmp_path, clip, monkeypatch):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
     with socket.create_server(("127.0.0.1", 0)) as free:  # the usual one may be that of the other page
         monkeypatch.setenv("GRADIO_SERVER_PORT", str(free.getsockname()[1]))
     process, address = serve(tmp_path / "log.txt", str(SPACE))
@@ -239,5 +312,16 @@ def test_the_space_is_the_same_page(browser, tmp_path, clip, monkeypatch):
     ask(page, clip, DEMO_QUERY)
     wait_for_answer(page)
     assert read_answers(page)[0]["spans"]
-    process.send_signal(signal.SIGINT)
+    assert {"clip.mp4", "answer.json"} <= list_files(scratch)
+    page.context.close()
+    for _ in range(60):
+        if not {"clip.mp4", "answer.json"} & list_files(scratch):
+            break
+        time.sleep(0.5)
+    assert not {"clip.mp4", "answer.json"} & list_files(scratch)
+    page = open_page(browser, address.replace("0.0.0.0", "127.0.0.1"))
+    ask(page, clip, DEMO_QUERY)
+    wait_for_answer(page)
+    process.send_signal(signal.SIGTERM)  # as a Space is stopped
     process.wait(60)
+    assert list_files(scratch) == set()

@@ -27,24 +27,39 @@ function boxesAt(tube, moment) {
   return nearest !== null && Math.abs(nearest[0] - moment) <= held ? nearest : null;
 }
 
+// A text cut with an ellipsis so that it fits into a width.
+function fit(pen, text, width) {
+  if (pen.measureText(text).width <= width) return text;
+  let letters = [...text];
+  while (letters.length && pen.measureText(letters.join("") + "…").width > width) letters = letters.slice(0, -1);
+  return letters.join("") + "…";
+}
+
 function show() {
   const view = element.querySelector(".llava-st-view");
   const value = props.value;
   view.replaceChildren();
-  if (!value || !value.file) return;
+  if (!value || !value.file) {
+    view.append(make("p", "empty", "Choose a clip or an image, ask, and the answer is drawn over it here."));
+    return;
+  }
 
   const hidden = new Set();
   const stage = make("div", "stage");
   const isVideo = value.kind === "video";
   const media = make(isVideo ? "video" : "img");
   media.src = value.file;
-  stage.style.width = `min(100%, calc(60vh * ${value.width / value.height}))`;
-  media.setAttribute("aria-label", isVideo ? "the clip that was asked about" : "the image that was asked about");
+  stage.style.setProperty("--ratio", value.width / value.height);
   if (isVideo) {
-    media.controls = true;
+    media.setAttribute("aria-label", "the clip that was asked about");
     media.playsInline = true;
     media.preload = "auto";
+  } else {
+    media.alt = "the image that was asked about";
   }
+  media.addEventListener("error", () => {
+    stage.replaceChildren(make("p", "problem", "This browser cannot show it; the files below have the answer."));
+  });
   const canvas = make("canvas");
   canvas.setAttribute("aria-hidden", "true");
   stage.append(media, canvas);
@@ -53,7 +68,9 @@ function show() {
   const timeline = make("div", "timeline");
   const list = make("ol", "boxes");
   list.setAttribute("aria-label", "boxes of this frame");
-  view.append(stage, timeline, legend, list);
+  const player = make("div", "player");
+  player.append(stage, timeline);
+  view.append(player, legend, list);
 
   const now = () => (isVideo ? media.currentTime + value.first : 0);
   const length = Math.max(value.last - value.first, 1e-6);
@@ -67,7 +84,7 @@ function show() {
       for (const item of answer.boxes) found.push([answer, item.label, item.box]);
       for (const tube of answer.tubes) {
         const entry = boxesAt(tube, now());
-        if (entry) found.push([answer, answer.query, entry.slice(1)]);
+        if (entry) found.push([answer, tube.label, entry.slice(1)]);
       }
     });
     return found;
@@ -96,14 +113,16 @@ function show() {
       pen.lineWidth = 3;
       pen.strokeStyle = answer.color;
       pen.strokeRect(left, top, right - left, bottom - top);
-      const words = label.slice(0, 40) + sure(box[4]);
+      const ending = sure(box[4]);
+      const words = fit(pen, label, width - 8 - pen.measureText(ending).width) + ending;
       const room = pen.measureText(words).width + 8;
       const x = Math.max(0, Math.min(left, width - room)), y = top >= 22 ? top - 22 : Math.min(bottom, height - 20);
       pen.fillStyle = "rgba(0, 0, 0, 0.8)";
       pen.fillRect(x, y, room, 20);
       pen.fillStyle = "white";
       pen.fillText(words, x + 4, y + 15);
-      const row = make("li", "", label + ": " + box.slice(0, 4).map((side) => Math.round(side)).join(", ") + sure(box[4]));
+      const sides = ["left", "top", "right", "bottom"].map((name, side) => name + " " + Math.round(box[side]));
+      const row = make("li", "", label + ": " + sides.join(", ") + " px" + sure(box[4]));
       row.style.setProperty("--color", answer.color);
       rows.push(row);
     }
@@ -112,8 +131,8 @@ function show() {
     view.dataset.boxes = JSON.stringify(visible().map(([, , box]) => box.slice(0, 4)));
     if (isVideo) {
       cursor.style.left = share(now());
-      rail.setAttribute("aria-valuenow", now().toFixed(2));
-      rail.setAttribute("aria-valuetext", seconds(now()));
+      slider.setAttribute("aria-valuenow", now().toFixed(2));
+      slider.setAttribute("aria-valuetext", seconds(now()));
     }
   }
 
@@ -121,35 +140,61 @@ function show() {
     media.currentTime = Math.max(0, moment - value.first);
   }
 
-  const rail = make("div", "rail");
+  // The spans are buttons beside the slider, not in it: what is in a slider is not read out.
+  const rail = make("div", "rail"), slider = make("div", "slider");
   if (isVideo) {
-    rail.tabIndex = 0;
-    rail.setAttribute("role", "slider");
-    rail.setAttribute("aria-label", "time in the clip");
-    rail.setAttribute("aria-valuemin", value.first.toFixed(2));
-    rail.setAttribute("aria-valuemax", value.last.toFixed(2));
-    const scrub = (event) => {
-      const edge = rail.getBoundingClientRect();
-      seek(value.first + (length * (event.clientX - edge.left)) / edge.width);
+    const play = make("button", "play");
+    play.type = "button";
+    const toggle = () => (media.paused ? media.play() : media.pause());
+    const name = () => {
+      play.setAttribute("aria-label", media.paused ? "play" : "pause");
+      play.classList.toggle("playing", !media.paused);
     };
-    rail.addEventListener("pointerdown", (event) => {
-      if (event.target.classList.contains("span")) return;
-      rail.setPointerCapture(event.pointerId);
+    for (const event of ["play", "pause", "ended"]) media.addEventListener(event, name);
+    name();
+    play.addEventListener("click", toggle);
+    media.addEventListener("click", toggle);
+
+    slider.tabIndex = 0;
+    slider.setAttribute("role", "slider");
+    slider.setAttribute("aria-label", "time in the clip");
+    slider.setAttribute("aria-valuemin", value.first.toFixed(2));
+    slider.setAttribute("aria-valuemax", value.last.toFixed(2));
+    const scrub = (event) => {
+      const edge = slider.getBoundingClientRect();
+      seek(value.first + (length * Math.min(Math.max(event.clientX - edge.left, 0), edge.width)) / edge.width);
+    };
+    slider.addEventListener("pointerdown", (event) => {
+      slider.setPointerCapture(event.pointerId);
       scrub(event);
     });
-    rail.addEventListener("pointermove", (event) => {
-      if (rail.hasPointerCapture(event.pointerId)) scrub(event);
+    slider.addEventListener("pointermove", (event) => {
+      if (slider.hasPointerCapture(event.pointerId)) scrub(event);
     });
-    rail.addEventListener("keydown", (event) => {
-      const step = { ArrowRight: 0.1, ArrowLeft: -0.1, PageUp: 1, PageDown: -1 }[event.key];
-      if (step === undefined) return;
+    slider.addEventListener("keydown", (event) => {
+      const moments = {
+        ArrowRight: now() + 0.1, ArrowLeft: now() - 0.1, PageUp: now() + 1, PageDown: now() - 1,
+        Home: value.first, End: value.last,
+      };
+      if (event.key === " ") toggle();
+      else if (event.key in moments) seek(Math.min(Math.max(moments[event.key], value.first), value.last));
+      else return;
       event.preventDefault();
-      seek(Math.min(Math.max(now() + step, value.first), value.last));
     });
     const ends = make("div", "ends");
-    ends.append(make("span", "", seconds(value.first)), make("span", "", seconds(value.last)));
-    timeline.append(rail, ends);
-    rail.append(cursor);
+    ends.append(make("span", "", seconds(value.first)));
+    if (document.fullscreenEnabled) {
+      const large = make("button", "large", "full screen");
+      large.type = "button";
+      large.addEventListener("click", () => {
+        if (document.fullscreenElement) document.exitFullscreen();
+        else player.requestFullscreen();
+      });
+      ends.append(large);
+    }
+    ends.append(make("span", "", seconds(value.last)));
+    rail.append(slider, cursor);
+    timeline.append(play, rail, ends);
   }
 
   value.answers.forEach((answer, number) => {
@@ -203,6 +248,8 @@ function show() {
   if (window.ResizeObserver) new ResizeObserver(draw).observe(media);
   const first = value.answers.flatMap((answer) => answer.spans)[0];
   if (isVideo && first) media.addEventListener("loadedmetadata", () => seek(first.start), { once: true });
+  // On a phone the answer is under the questions.
+  if (view.getBoundingClientRect().top > window.innerHeight * 0.8) view.scrollIntoView({ block: "start" });
 }
 
 watch("value", show);

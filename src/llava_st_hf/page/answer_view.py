@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..processing.grounding_results_llava_st import GroundingResult, Span
+from ..processing.tasks_llava_st import TASKS
 from ..visualization import PALETTE
 from .preview import Preview
 
@@ -42,9 +43,13 @@ def make_view(results: Sequence[GroundingResult], preview: Preview, media_type: 
 def _make_answer(number: int, result: GroundingResult) -> dict[str, Any]:
     color = "rgb({}, {}, {})".format(*PALETTE[number % len(PALETTE)])
     names = {caption.span: caption.text for caption in reversed(result.captions) if caption.span is not None}
+    question, labels = _name_question(result), {row.track: row.label for row in result.labelled_boxes()}
     tubes = [
-        {"boxes": [[entry.seconds, *entry.box.xyxy, entry.box.confidence] for entry in tube.boxes]}
-        for tube in result.tubes
+        {
+            "label": labels.get(track) or question,
+            "boxes": [[entry.seconds, *entry.box.xyxy, entry.box.confidence] for entry in tube.boxes],
+        }
+        for track, tube in enumerate(result.tubes, start=1)
     ]
     boxes = [
         {"label": row.label, "box": [*row.box.xyxy, row.box.confidence]}
@@ -53,7 +58,7 @@ def _make_answer(number: int, result: GroundingResult) -> dict[str, Any]:
     ]
     is_placed = bool(result.spans or tubes or boxes)  # the words then stand beside their spans and boxes
     return {
-        "query": result.query or result.task or "",
+        "query": question,
         "color": color,
         "text": result.plain_text if not is_placed or any(each.span is None for each in result.captions) else "",
         "spans": [_make_span(span, names.get(span, "")) for span in result.spans],
@@ -61,6 +66,10 @@ def _make_answer(number: int, result: GroundingResult) -> dict[str, Any]:
         "boxes": boxes,
         "problems": [problem.message for problem in result.problems],
     }
+
+
+def _name_question(result: GroundingResult) -> str:
+    return result.query or (TASKS[result.task].title if result.task in TASKS else result.task or "")
 
 
 def _make_span(span: Span, label: str) -> dict[str, Any]:
@@ -71,7 +80,7 @@ def list_rows(results: Sequence[GroundingResult]) -> list[list[Any]]:
     """List spans and boxes as the rows of a table, see `TABLE_HEADERS`."""
     rows = []
     for result in results:
-        asked = result.query or result.task or ""
+        asked = _name_question(result)
         for span in result.spans:
             times = [round(span.start_seconds, 3), round(span.end_seconds, 3)]
             rows.append([asked, "span", *times, *[None] * 4, _round(span.confidence)])

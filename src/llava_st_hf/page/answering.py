@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..inference import GroundingSession, SpatialTemporalGroundingPipeline
@@ -15,7 +16,7 @@ from ..processing import guess_media_type
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.image_loading_llava_st import open_image
 from ..processing.media_llava_st import InputError, MediaError
-from ..processing.tasks_llava_st import get_task
+from ..processing.tasks_llava_st import Task, get_task
 from ..processing.video_decoding_llava_st import probe_video
 from ..utils.public_names import hide_folders
 
@@ -99,6 +100,10 @@ class Answerer:
             )
         return media_type
 
+    def find_task(self, task: str | None, media_type: str) -> Task:
+        """Return a task by its name, or the usual one of a clip or an image."""
+        return get_task(task or DEFAULT_TASKS[media_type])
+
     def ask(
         self,
         path: str,
@@ -128,8 +133,9 @@ class Answerer:
         """
         if len(queries) > self.limits.max_queries:
             raise InputError(f"{len(queries)} questions are asked, and {self.limits.max_queries} allowed at once.")
-        task = task or DEFAULT_TASKS[media_type]
-        asked = [query or None for query in queries] if "query" in get_task(task).needs else [None]
+        chosen = self.find_task(task, media_type)
+        task = chosen.name
+        asked = [query or None for query in queries] if "query" in chosen.needs else [None]
         reading = {name: value for name, value in reading.items() if value is not None}
         about = {name: reading.pop(name) for name in ("span", "box", "start_seconds") if name in reading}
         check_questions(path, asked, media_type, task=task, **about, **reading)
@@ -152,7 +158,8 @@ class Answerer:
         with open(path, "rb") as file:
             while block := file.read(2**20):
                 digest.update(block)
-        key = (digest.hexdigest(), tuple(sorted(reading.items())))
+        # By its name as well: an answer names its clip, and a visitor's name is nobody else's business.
+        key = (digest.hexdigest(), Path(path).name, tuple(sorted(reading.items())))
         if key not in self._sessions:
             model, processor = self.pipeline.model, self.pipeline.processor
             self._sessions[key] = GroundingSession(model, processor, **{media_type: path}, **reading)

@@ -4,6 +4,7 @@ import hashlib
 import os
 import queue
 import shutil
+import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,19 +15,17 @@ from typing import Any
 from ..inference import SpatialTemporalGroundingPipeline
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError
-from ..processing.tasks_llava_st import TASKS
 from ..utils.atomic_files import write_json_whole
 from ..utils.markdown import escape_markdown
 from ..utils.public_names import hide_folders
-from .answer_view import TABLE_HEADERS, VIEW_CSS, VIEW_HTML, VIEW_SCRIPT, list_rows, make_view
+from .answer_view import list_rows, make_view
 from .answering import Answerer, Cancelled, PageLimits, describe_error
-from .examples import ExampleClip, make_thumbnail, write_example_clips
+from .examples import ExampleClip, write_example_clips
 from .preview import write_preview
+from .widgets import COLORS, PAGE_CSS, USUAL_TASK, make_inputs, make_outputs, make_status, show_needed
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing leaves the machine
 
-_USUAL_TASK = "the usual one (when and where in a clip, where in an image)"
-_CSS = ".status { min-height: 1.6em } .status .error { color: var(--error-text-color, #b91c1c) }"
 _SHOWN = ("view", "table", "json", "files")  # of an answer, in the order of the outputs
 _KEPT_SECONDS = 3600  # of an upload whose visitor does not come back
 
@@ -40,10 +39,16 @@ class _Page:
     examples: Sequence[ExampleClip]
     default_frames: int
     stops: dict[str, threading.Event] = field(default_factory=dict)
+    uploads: dict[str, set[Path]] = field(default_factory=dict)
 
     def choose_example(self, event: Any) -> tuple[str, str]:
         example = self.examples[event.index]
         return str(example.path), "\n".join(example.queries)
+
+    def remember(self, path: str | None, request: Any) -> None:
+        """Note what a visitor uploaded or chose: Gradio keeps it, one copy for all who have the same."""
+        if path:
+            self.uploads.setdefault(request.session_hash, set()).add(Path(path))
 
     def answer(
         self,
@@ -51,22 +56,26 @@ class _Page:
         task: str,
         queries: str,
         num_frames: float | None,
-        start: float | None,
-        end: float | None,
+        first: float | None,
+        last: float | None,
         span: str,
+        start: float | None,
         box: str,
         request: Any,
     ) -> Iterator[dict[str, Any]]:
         """Answer, saying how far it is; `stop` ends it."""
+        task_name = None if task == USUAL_TASK else task
         stopped = self.stops[request.session_hash] = threading.Event()
         try:
             media_type = self.answerer.check_media(path)
-            options = self._read_options(media_type, num_frames, start, end, span, box)
+            needs = self.answerer.find_task(task_name, media_type).needs
+            given = {name: value for name, value in {"span": span, "box": box}.items() if name in needs}
+            options = self._read_options(media_type, num_frames, first, last, given)
+            options["start_seconds"] = start if "start" in needs else None
         except Exception as error:  # noqa: BLE001 - as below
             yield {"status": describe_error(error), "is_error": True}
             return
         asked = [line.strip() for line in (queries or "").splitlines() if line.strip()] or [""]
-        task_name = None if task == _USUAL_TASK else task
         news: queue.Queue = queue.Queue()
 
         def on_token(number: int, num_tokens: int) -> None:
@@ -100,10 +109,9 @@ class _Page:
         self,
         media_type: str,
         num_frames: float | None,
-        start: float | None,
-        end: float | None,
-        span: str,
-        box: str,
+        first: float | None,
+        last: float | None,
+        given: dict[str, str],
     ) -> dict[str, Any]:
         limit = self.answerer.limits.max_frames
         options: dict[str, Any] = {}
@@ -111,23 +119,18 @@ class _Page:
             if not num_frames or not 1 <= num_frames <= limit:
                 raise InputError(f"frames is {num_frames}: give a number from 1 to {limit}.")
             options["num_frames"] = int(num_frames)
-            if (start is None) != (end is None):
+            if (first is None) != (last is None):
                 raise InputError("the part of the clip has only one end: give both seconds, or none.")
-            if start is not None:
-                options["time_range"] = (float(start), float(end))
-        for name, text, length in (("span", span, 2), ("box", box, 4)):
-            if not (text or "").strip():
-                continue
+            if first is not None:
+                options["time_range"] = (float(first), float(last))
+        for name, text in given.items():
+            length = {"span": 2, "box": 4}[name]
             try:
-                numbers = tuple(float(part) for part in text.replace(";", ",").split(","))
+                options[name] = tuple(float(part) for part in (text or "").replace(";", ",").split(","))
             except ValueError:
-                numbers = ()
-            if len(numbers) == 1 and name == "span":
-                options["start_seconds"] = numbers[0]
-            elif len(numbers) != length:
-                raise InputError(f"{name} is {text!r}: give {length} numbers with commas between them.")
-            else:
-                options[name] = numbers
+                options[name] = ()
+            if len(options[name]) != length:
+                raise InputError(f"{name} is {text or ''!r}: give {length} numbers with commas between them.")
         return options
 
     def _find_folder(self, request: Any) -> Path:
@@ -160,6 +163,9 @@ class _Page:
         self.stop(request)
         self.stops.pop(request.session_hash, None)
         shutil.rmtree(self._find_folder(request), ignore_errors=True)
+        for path in self.uploads.pop(request.session_hash, set()):
+            if path.is_relative_to(self.folder) and not any(path in kept for kept in self.uploads.values()):
+                path.unlink(missing_ok=True)
 
 
 def _without_folder(result: GroundingResult) -> GroundingResult:
@@ -216,104 +222,51 @@ def build_page(
         gr.Markdown(f"# When and where\n\n{escape_markdown(hide_folders(notice))}")
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300):
-                inputs, examples_gallery = _make_inputs(gr, page, limits)
-                with gr.Row():
-                    ask = gr.Button("Ask", variant="primary", elem_id="ask")
-                    stop = gr.Button("Stop", elem_id="stop")
-                status = _make_status(gr)
+                inputs, gallery = make_inputs(gr, examples, default_frames, limits)
+                with gr.Row(elem_id="buttons"):
+                    ask = gr.Button("Ask", variant="primary", elem_id="ask", min_width=80)
+                    stop = gr.Button("Stop", elem_id="stop", min_width=80)
+                status = make_status(gr)
             with gr.Column(scale=3, min_width=320):
-                outputs = _make_outputs(gr)
-
-        # Gradio counts parameters by their names and types, so all of them stand here.
-        def answer(path, task, queries, frames, start, end, span, box, request: gr.Request) -> Iterator[Any]:
-            for item in page.answer(path, task, queries, frames, start, end, span, box, request):
-                told = {"status": item["status"], "is_error": item.get("is_error", False)}
-                done = item.get("finished")
-                shown = [gr.skip()] * len(_SHOWN) if done is None else [done[name] for name in _SHOWN]
-                yield [told, *shown]
-
-        def choose(event: gr.SelectData) -> tuple[str, str]:
-            return page.choose_example(event)
-
-        def stop_answering(request: gr.Request) -> dict[str, Any]:
-            return {"status": page.stop(request), "is_error": False}
-
-        def forget(request: gr.Request) -> None:
-            page.forget(request)
-
-        values = [inputs[name] for name in ("media", "task", "queries", "frames", "start", "end", "span", "box")]
-        gr.on(
-            [ask.click, inputs["queries"].submit],
-            answer,
-            values,
-            [status, *outputs],
-            concurrency_limit=1,
-            show_progress="hidden",
-        )
-        stop.click(stop_answering, None, status, queue=False, show_progress="hidden")
-        if examples_gallery is not None:
-            examples_gallery.select(choose, None, [inputs["media"], inputs["queries"]], show_progress="hidden")
-        blocks.unload(forget)
+                outputs, details = make_outputs(gr)
+        handlers = _make_handlers(gr, page)
+        asked, shown = list(inputs.values()), [status, details, *outputs]
+        quiet = {"show_progress": "hidden"}
+        gr.on([ask.click, inputs["queries"].submit], handlers["answer"], asked, shown, concurrency_limit=1, **quiet)
+        stop.click(handlers["stop"], None, status, queue=False, **quiet)
+        inputs["media"].change(handlers["remember"], inputs["media"], None, queue=False, **quiet)
+        needed = [inputs[name] for name in ("queries", "span", "start", "box")]
+        inputs["task"].change(lambda task: show_needed(gr, task), inputs["task"], needed, queue=False, **quiet)
+        if gallery is not None:
+            gallery.select(handlers["choose"], None, [inputs["media"], inputs["queries"]], **quiet)
+        blocks.unload(handlers["forget"])
     blocks.queue(max_size=limits.max_waiting)
     return blocks
 
 
-def _make_inputs(gr: Any, page: _Page, limits: PageLimits) -> tuple[dict[str, Any], Any]:
-    gallery = None
-    if page.examples:
-        thumbnails = [(make_thumbnail(item, page.folder), item.path.stem) for item in page.examples]
-        gallery = gr.Gallery(
-            thumbnails, label="Clips to try", columns=4, height=130, allow_preview=False, buttons=[], elem_id="gallery"
-        )
-    media = gr.File(
-        label=f"Clip or image (at most {limits.max_megabytes} MB, {limits.max_seconds:.0f} s)",
-        file_types=["video", "image"],
-        type="filepath",
-        height=110,
-        elem_id="media",
-    )
-    with gr.Accordion("Take a picture", open=False):
-        camera = gr.Image(sources=["webcam"], type="filepath", label="Camera", elem_id="camera")
-        camera.change(lambda path: path, camera, media, show_progress="hidden")
-    queries = gr.Textbox(label="Questions, one a line", lines=3, elem_id="queries", placeholder="a child holds a bat")
-    tasks = [_USUAL_TASK, *((f"{task.name}: {task.title}", task.name) for task in TASKS.values())]
-    task = gr.Dropdown(tasks, value=_USUAL_TASK, label="Task", elem_id="task")
-    with gr.Accordion("Part of the clip, and what some tasks are given", open=False):
-        frames = gr.Number(page.default_frames, label=f"Frames (1 to {limits.max_frames})", precision=0)
-        with gr.Row():
-            start = gr.Number(None, label="From (seconds)")
-            end = gr.Number(None, label="To (seconds)")
-        span = gr.Textbox(label="Span for tr and svg: start, end in seconds; for elc the start", max_lines=1)
-        box = gr.Textbox(label="Box for rc and elc: left, top, right, bottom in pixels", max_lines=1)
-    names = {"media": media, "task": task, "queries": queries, "frames": frames}
-    return {**names, "start": start, "end": end, "span": span, "box": box}, gallery
+def _make_handlers(gr: Any, page: _Page) -> dict[str, Callable]:
+    """Return what answers the events of the page, as Gradio takes it: it counts parameters by names and types."""
 
+    def answer(path, task, queries, frames, first, last, span, start, box, request: gr.Request) -> Iterator[Any]:
+        for item in page.answer(path, task, queries, frames, first, last, span, start, box, request):
+            told = {"status": item["status"], "is_error": item.get("is_error", False)}
+            done = item.get("finished")
+            shown = [gr.skip()] * len(_SHOWN) if done is None else [done[name] for name in _SHOWN]
+            yield [told, gr.skip() if done is None else gr.Column(visible=True), *shown]
 
-def _make_status(gr: Any) -> Any:
-    return gr.HTML(
-        {"status": "", "is_error": False},
-        html_template=(
-            '<div class="status" role="status" aria-live="polite"><span class='
-            "\"${value.is_error ? 'error' : ''}\"></span></div>"
-        ),
-        js_on_load=(
-            "const tell = () => { element.querySelector('span').textContent = props.value.status || ''; };"
-            "watch('value', tell); tell();"
-        ),
-        elem_id="status",
-    )
+    def choose(event: gr.SelectData) -> tuple[str, str]:
+        return page.choose_example(event)
 
+    def remember(path, request: gr.Request) -> None:
+        page.remember(path, request)
 
-def _make_outputs(gr: Any) -> list[Any]:
-    view = gr.HTML(
-        None, html_template=VIEW_HTML, css_template=VIEW_CSS, js_on_load=VIEW_SCRIPT, elem_id="view", min_height=200
-    )
-    with gr.Accordion("Table", open=False):
-        table = gr.Dataframe(headers=TABLE_HEADERS, interactive=False, label="Spans and boxes", elem_id="table")
-    with gr.Accordion("JSON", open=False):
-        values = gr.JSON(label="Answer", elem_id="json")
-    files = gr.Files(label="Files", interactive=False, elem_id="files")
-    return [view, table, values, files]
+    def stop(request: gr.Request) -> dict[str, Any]:
+        return {"status": page.stop(request), "is_error": False}
+
+    def forget(request: gr.Request) -> None:
+        page.forget(request)
+
+    return {"answer": answer, "choose": choose, "remember": remember, "stop": stop, "forget": forget}
 
 
 def launch_page(
@@ -344,18 +297,25 @@ def launch_page(
     """
     gr = require_gradio()
     limits = limits or PageLimits()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # or `kill` would leave the uploads on the disk
     with tempfile.TemporaryDirectory(prefix="llava-st-page-") as name:
         folder = Path(name).resolve()
+        visits = folder / "visits"
+        visits.mkdir()
+        os.environ["GRADIO_TEMP_DIR"] = str(visits)  # or uploads would lie in a folder that outlives the page
         examples = write_example_clips(folder) if examples is None else examples
-        blocks = build_page(pipeline, folder, examples, notice, default_frames, limits)
+        blocks = build_page(pipeline, visits, examples, notice, default_frames, limits)
         try:
             _, address, _ = blocks.launch(
                 server_name=host,
                 server_port=port,
                 allowed_paths=[str(folder)],
                 max_file_size=limits.max_megabytes * 2**20,
-                theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-                css=_CSS,
+                theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]).set(
+                    **COLORS
+                ),
+                css=PAGE_CSS,
                 footer_links=[],
                 quiet=True,
                 ssr_mode=False,

@@ -46,13 +46,11 @@ def write_example_clips(folder: Path, number: int = 4) -> list[ExampleClip]:
     return examples
 
 
-def make_thumbnail(example: ExampleClip, folder: Path) -> str:
-    """Write the frame in the middle of a clip as a picture and return its path."""
+def make_thumbnail(example: ExampleClip) -> Image.Image:
+    """Return the frame in the middle of a clip."""
     timeline = probe_video(example.path).timeline
     frame = next(islice(iterate_frames(example.path, timeline), len(timeline) // 2, None))
-    path = folder / f"{example.path.stem}.png"
-    Image.fromarray(frame.image).save(path)
-    return str(path)
+    return Image.fromarray(frame.image)
 
 
 __all__ = ["ExampleClip", "make_thumbnail", "write_example_clips"]
