@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from llava_st_hf.data.exports import export_answers
 from llava_st_hf.data.readers.coco_video import CocoVideoReader
@@ -41,6 +42,7 @@ def test_clips_and_images_are_one_file(answers, tmp_path):
         assert [row["id"] for row in content[name]] == list(range(1, len(content[name]) + 1))
     frames = [(image["video_id"], image["frame_index"]) for image in content["images"][:-1]]
     assert len(set(frames)) == len(frames) == 5
+    assert [image["file_name"] for image in content["images"][:2]] == ["circle/000005.jpg", "circle/000008.jpg"]
     assert content["images"][-1] == {"id": 6, "file_name": "a.png", "width": 64, "height": 48}
     last = content["annotations"][-1]
     assert (last["image_id"], last["bbox"], last["caption"]) == (6, [1, 2, 29.5, 38], "a dog")
@@ -56,3 +58,26 @@ def test_pycocotools_reads_it(answers, tmp_path):
     (number,) = read.getCatIds(catNms=[CIRCLE_WORDS])
     assert len(read.getAnnIds(catIds=[number])) == 5
     assert len(read.getImgIds(catIds=[number])) == 5
+
+
+def test_datumaro_reads_it(answers, tmp_path):
+    dataset = pytest.importorskip("datumaro.components.dataset", reason="needs datumaro")
+    for name in ("annotations", "images"):
+        (tmp_path / name).mkdir()
+    export_answers(answers, "coco_video", tmp_path / "annotations" / "instances_all.json")
+    read = dataset.Dataset.import_from(str(tmp_path), "coco_instances")
+    names = [label.name for label in read.categories()[next(iter(read.categories()))]]
+    found = [(names[shape.label], tuple(shape.points)) for item in read for shape in item.annotations]
+    for box in CIRCLE.values():
+        assert any(name == CIRCLE_WORDS and points == pytest.approx(box, abs=0.01) for name, points in found)
+    assert len(found) == 5 + 3 + 1
+
+
+def test_supervision_reads_it(answers, tmp_path):
+    supervision = pytest.importorskip("supervision", reason="needs supervision")
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
+    (path,) = export_answers(answers[3:], "coco_video", tmp_path / "images.json").paths
+    read = supervision.DetectionDataset.from_coco(str(tmp_path), str(path))
+    ((_, _, detections),) = read
+    assert read.classes == ["a dog"]
+    assert detections.xyxy[0] == pytest.approx([1, 2, 30.5, 40])

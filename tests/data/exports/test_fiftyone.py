@@ -43,14 +43,21 @@ def test_eta_reads_it(answers, clip, tmp_path):
     assert [attribute.value for one in (first, second) for attribute in one.attrs] == [True, False]
 
 
-def test_fiftyone_imports_it(answers, clip, tmp_path):
-    fiftyone = pytest.importorskip("fiftyone", reason="needs fiftyone and a MongoDB server")
+def test_fiftyone_imports_it(answers, clip, tmp_path, monkeypatch):
+    """By the importer behind `Dataset.from_dir`, which needs no MongoDB server."""
+    monkeypatch.setenv("FIFTYONE_DO_NOT_TRACK", "true")
+    data = pytest.importorskip("fiftyone.utils.data", reason="needs fiftyone")
     export_answers(answers, "fiftyone", tmp_path / "set", every_frame=True)
-    dataset = fiftyone.Dataset.from_dir(
-        dataset_dir=str(tmp_path / "set"), dataset_type=fiftyone.types.FiftyOneVideoLabelsDataset
-    )
-    sample = dataset.first()
-    assert sample.filepath == str(clip)
-    assert [one.support for one in sample["events"].detections] == [[1, 1], [6, 21], [9, 17], [21, 40]]
-    assert len(sample.frames[13]["detections"].detections) == 2
-    dataset.delete()
+    with data.FiftyOneVideoLabelsDatasetImporter(dataset_dir=str(tmp_path / "set")) as importer:
+        ((path, _, labels, frames),) = importer
+    assert path == str(clip)
+    events = labels["events"].detections
+    assert [(one.label, one.support) for one in events][1] == (CIRCLE_WORDS, [6, 21])
+    assert [one.confidence for one in events] == [None, 0.75, None, None]
+    assert list(frames) == list(range(6, 22))
+    first, second = frames[13]["detections"].detections
+    assert (first.label, first.index, first.confidence, first.is_named) == (CIRCLE_WORDS, 1, 0.5, True)
+    left, top, width, height = first.bounding_box
+    corners = [left * 320, top * 240, (left + width) * 320, (top + height) * 240]
+    assert corners == pytest.approx(CIRCLE[12], abs=1e-9)
+    assert (second.index, second.is_named) == (2, False)

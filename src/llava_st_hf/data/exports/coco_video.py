@@ -49,7 +49,8 @@ def write_coco_video(clips: Sequence[AnsweredClip], pictures: Sequence[Grounding
     Write the tubes of clips, and the boxes of images.
 
     A frame of a clip with a box is an image with its `frame_index` (from 0), `seconds` and `video_id`; its `file_name`
-    is that of the clip. In COCO-VID an image without a box of an object says that it is not to be seen: where one tube
+    is where `ffmpeg -i clip.mp4 -start_number 0 clip/%06d.jpg` writes it, as readers tell images by their files. A
+    video has the `name` and the `file_name` of its clip. In COCO-VID an image without a box of an object says that it is not to be seen: where one tube
     names a time, the others of its clip have a box, too, as far as they last. `is_named` of an annotation says that
     the answer has it and it was not interpolated. A video has `spans` in seconds.
     """
@@ -64,7 +65,10 @@ def write_coco_video(clips: Sequence[AnsweredClip], pictures: Sequence[Grounding
             for one in kept:
                 one["is_named"] = one["frame_index"] in named[one["track_id"] - 1]
             used = {one["image_id"] for one in kept}
-            coco |= {"annotations": kept, "images": [image for image in coco["images"] if image["id"] in used]}
+            images = [image for image in coco["images"] if image["id"] in used]
+            for image in images:
+                image["file_name"] = f"{clip.name}/{image['frame_index']:06}.jpg"
+            coco |= {"annotations": kept, "images": images}
             (entry,) = coco["videos"]
             video = {**entry, **video, "spans": video["spans"] + entry["spans"]}
             merged.add(coco, number, video, num_tracks)
