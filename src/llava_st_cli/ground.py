@@ -24,6 +24,8 @@ from .running import CommandError
 from .tasks import load_tasks
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from llava_st_hf import GroundingResult
 
 app = typer.Typer()
@@ -135,14 +137,21 @@ def ground(
         bool, flag("--unconstrained", "let the model write freely, not by the grammar of the task")
     ] = False,
     stream: Annotated[bool, flag("--stream", "print each span and box when it is found, on standard error")] = False,
+    masks: Annotated[
+        str | None,
+        option(
+            "ID_OR_DIR", "a SAM 2 or SAM 3 of transformers finds the pixels of the tubes, for --json and --annotated"
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Answer questions about a clip or image in seconds and pixels."""
     running.check_exists(media)
+    running.check_folder("--masks", masks)
     manner = {"constrained": not unconstrained, "every_frame": every_frame}
     inputs = [] if queries is None else [queries]
     asked = _read_queries(query or [], queries)
-    answer(media, asked, question, outputs, model, quiet, stream=stream, inputs=inputs, **manner)
+    answer(media, asked, question, outputs, model, quiet, stream=stream, masks=masks, inputs=inputs, **manner)
 
 
 def _read_queries(given: Sequence[str], file: Path | None) -> list[str | None]:
@@ -167,6 +176,7 @@ def answer(
     model: ModelChoice,
     quiet: bool,
     stream: bool = False,
+    masks: str | None = None,
     inputs: Sequence[Path] = (),
     **manner: bool,
 ) -> None:
@@ -181,6 +191,7 @@ def answer(
         model (`ModelChoice`): Who is asked.
         quiet (`bool`): Whether to show no progress.
         stream (`bool`, *optional*, defaults to `False`): Whether to print spans and boxes when they are found.
+        masks (`str`, *optional*): The SAM that finds the pixels of the tubes.
         inputs (`Sequence[Path]`, *optional*): What else was read, which no answer may replace.
         manner: How the pipeline is to answer: `constrained`, `every_frame`.
     """
@@ -197,15 +208,53 @@ def answer(
     weights = [*Path(model.model).iterdir()] if model.model and Path(model.model).is_dir() else []
     outputs.check(media, media_type, [*inputs, *weights])
     check_medium(media, media_type, question.time_range)
+    if masks is not None:
+        _check_masks(masks, media_type, question.task, outputs)
     if quiet:
         running.silence_transformers()
     if model.model is None:
         running.say(SHIPPED_MODEL_NOTICE)
     ground = model.load()
+    sam = None if masks is None else _load_sam(masks, ground.model.device, model.dtype)
     running.say(f"Reading {media}", quiet)
     with running.show_progress("Answering", None, "token", quiet or stream) as bar:
         counter = TokenProgress(lambda new, total: bar.update(new))
         streamer = GroundingStreamer(lambda found: running.say(describe_found(found))) if stream else counter
         results = ground(media, queries, media_type=media_type, streamer=streamer, **asked, **manner)
+    if sam is not None:
+        results = _segment(results, sam, quiet)
     running.show("\n\n".join(str(result) for result in results))
     outputs.write(results, media, media_type, model.model or SHIPPED_MODEL, quiet)
+
+
+def _check_masks(name: str, media_type: str, task: str | None, outputs: Outputs) -> None:
+    """Refuse masks that nothing would be found for, or that would be found for nothing."""
+    from llava_st_hf import TASKS
+    from llava_st_hf.inference.options import DEFAULT_TASKS
+
+    task = task or DEFAULT_TASKS[media_type]
+    if media_type != "video" or "tube" not in TASKS[task].answer_format.parts:
+        raise CommandError(f"--masks is {name}: an answer of {task} has no tube to follow; ask stvg of a clip.")
+    if outputs.json is None and outputs.annotated is None:
+        raise CommandError(f"--masks is {name}: nothing would hold the masks; add --json FILE or --annotated FILE.")
+
+
+def _load_sam(name: str, device: object, dtype: str) -> "PreTrainedModel":
+    from llava_st_hf.inference.masks import load_sam
+
+    with running.naming(f"--masks {name}"):
+        return load_sam(name, device, dtype)
+
+
+def _segment(results: "list[GroundingResult]", sam: "PreTrainedModel", quiet: bool) -> "list[GroundingResult]":
+    from llava_st_hf import segment_tubes
+
+    segmented = []
+    for result in results:
+        if result.tubes:
+            running.say(f"Following {result.query or 'the answer'} from box to box", quiet)
+            result = segment_tubes(result, sam)
+        else:
+            running.say(f"Note: the answer to {result.query or result.task} has no tube, so no mask.", quiet)
+        segmented.append(result)
+    return segmented

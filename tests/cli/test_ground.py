@@ -11,6 +11,7 @@ import pytest
 import video_files as files
 from drawn_clips import is_color
 from PIL import Image
+from tiny_sam import make_sam2
 
 from llava_st_cli import main
 from llava_st_hf import GroundingResult
@@ -354,13 +355,14 @@ def test_every_option_reaches_the_question(tmp_path, monkeypatch):
     Path("some/name").mkdir(parents=True)
     arguments = "--box 1 -2.5 3 4 a.mp4 first --time-range -1 2 -0.5 --start -0.5 --span 0 1e1 --frames=7 --fps 2.5"
     arguments += " --json a.json --task tr --annotated b.mp4 --contact-sheet c.png --model some/name --device cpu"
-    arguments += " --dtype float16 --max-new-tokens 5 --every-frame --unconstrained --stream --quiet"
+    arguments += " --dtype float16 --max-new-tokens 5 --every-frame --unconstrained --stream --masks some/name --quiet"
     assert main(["ground", *arguments.split(), "-5 degrees", "--", "--json"]) == 0
     assert asked == {
         "media": "a.mp4",
         "queries": ["first", "-0.5", "-5 degrees", "--json"],
         "quiet": True,
         "stream": True,
+        "masks": "some/name",
         "constrained": False,
         "every_frame": True,
         "task": "tr",
@@ -380,3 +382,50 @@ def test_every_option_reaches_the_question(tmp_path, monkeypatch):
         "inputs": [],
         "overwrite": False,
     }
+
+
+@pytest.fixture(scope="module")
+def sam(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sam")
+    make_sam2().save_pretrained(folder)
+    return folder
+
+
+def test_masks_are_found_by_a_sam(ground, clip, sam, tmp_path):
+    answer, annotated = tmp_path / "answer.json", tmp_path / "annotated.mp4"
+    outputs = ("--json", answer, "--annotated", annotated)
+    code, _, err = ground(clip, "a red circle", "--frames", 6, "--masks", sam, *outputs)
+    assert code == 0, err
+    result = GroundingResult.from_dict(json.loads(answer.read_text()))
+    (masks,), (tube,) = result.masks, result.tubes
+    assert masks.frame_indices[0] == tube.boxes[0].frame_index
+    assert masks.decode(masks.frame_indices[0]).shape == (240, 320)
+    assert "Following a red circle" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("a dog", "--task", "tvg", "--json", "a.json"), "an answer of tvg has no tube to follow"),
+        (("a dog",), "nothing would hold the masks; add --json FILE or --annotated FILE"),
+        (("a dog", "--contact-sheet", "a.png"), "nothing would hold the masks"),
+    ],
+)
+def test_masks_that_cannot_be_are_refused_before_a_model_is_loaded(
+    ground, clip, sam, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("llava_st_hf.load_pipeline", lambda *_: pytest.fail("loaded"))
+    code, _, err = ground(clip, *arguments, "--masks", sam)
+    assert code == 1
+    assert message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_masks_by_what_is_no_sam(ground, clip, checkpoint, tmp_path):
+    code, _, err = ground(clip, "a dog", "--json", tmp_path / "a.json", "--masks", checkpoint, "--frames", 6)
+    assert code == 1
+    assert "a llava_st: name a SAM" in err
+    assert "(on the command line: --masks ID_OR_DIR)" in err
+    code, _, err = ground(clip, "a dog", "--json", tmp_path / "a.json", "--masks", tmp_path / "sam")
+    assert "no such folder" in err

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from transformers import PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel, Sam2VideoModel, Sam3TrackerVideoModel
 from transformers.image_utils import (
     IMAGENET_DEFAULT_MEAN,
     IMAGENET_DEFAULT_STD,
@@ -30,8 +30,40 @@ _NORMALIZATIONS = {
     "sam2_video": (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
     "sam3_tracker_video": (IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD),
 }
+_CLASSES = {
+    "sam2_video": Sam2VideoModel,
+    "sam3_tracker_video": Sam3TrackerVideoModel,
+    "sam3_video": Sam3TrackerVideoModel,  # a checkpoint of both parts, of which this is the one that takes boxes
+}
 _MAX_PROMPTED_FRAMES = 4  # that are looked back to, where the model's config sets no limit; SAM 3's
 _CORNERS = [[[2, 3]]]  # what SAM calls the upper left and the lower right corner of a box
+
+
+def load_sam(name: str, device: str | torch.device | None = None, dtype: str = "auto") -> PreTrainedModel:
+    """
+    Load a SAM 2 or SAM 3 that follows objects in videos.
+
+    Args:
+        name (`str`): A directory, or a repository on the Hub.
+        device (`str` or `torch.device`, *optional*): Where it computes.
+        dtype (`str`, *optional*, defaults to `"auto"`): Type of its weights, the checkpoint's where left out.
+
+    Returns:
+        `PreTrainedModel`: For `segment_tubes`.
+
+    Raises:
+        `InputError`: For a checkpoint of another model.
+
+    Example:
+
+    ```python
+    >>> sam = load_sam("facebook/sam2.1-hiera-tiny")
+    ```
+    """
+    model_type = AutoConfig.from_pretrained(name).model_type
+    if model_type not in _CLASSES:
+        raise InputError(f"masks is {name}, a {model_type}: name a SAM of {' or '.join(_CLASSES)}.", field="masks")
+    return _CLASSES[model_type].from_pretrained(name, dtype=dtype).to(device).eval()
 
 
 @torch.inference_mode()
@@ -186,4 +218,4 @@ class _Tracker:
             kept.clear()
 
 
-__all__ = ["segment_tubes"]
+__all__ = ["load_sam", "segment_tubes"]
