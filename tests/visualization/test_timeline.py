@@ -2,7 +2,7 @@
 
 import pytest
 
-from llava_st_hf.processing import Caption, GroundingResult, Span
+from llava_st_hf.processing import Box, Caption, GroundingResult, Span, Tube, TubeBox
 from llava_st_hf.visualization import list_marks
 from llava_st_hf.visualization.drawing import Style
 from llava_st_hf.visualization.fonts import Typeface
@@ -44,6 +44,22 @@ def test_each_thing_has_a_row_with_its_number(written):
 def test_several_answers_have_their_queries_as_rows(written):
     write_rows([GroundingResult("", spans=(Span(0, 1),), query=query) for query in ("a dog", "a cat")])
     assert written == ["1", "a dog, 0.00 - 1.00 s", "2", "a cat, 0.00 - 1.00 s"]
+
+
+def test_what_is_answered_in_words_is_written(written):
+    write_rows(GroundingResult("{<t_1><t_2>} She sits down.", spans=(Span(0, 1),), query="what happens?"))
+    assert written == ["what happens?", "She sits down.", "", "0.00 - 1.00 s"]
+    written.clear()
+    write_rows([GroundingResult("in blue", query="which?"), GroundingResult("[<x_1><y_1><x_2><y_2>]", query="where?")])
+    assert written == ["which?: in blue"]
+
+
+def test_the_caption_of_a_span_is_said_beside_its_tube(written):
+    tube = Tube((TubeBox(0.0, 0, Box(1, 2, 3, 4)), TubeBox(1.0, 10, Box(1, 2, 3, 4))))
+    span = Span(0, 1)
+    result = GroundingResult("", (span,), (), (tube,), (Caption("it shrinks.", span),), query="when does it end?")
+    write_rows(result)
+    assert written == ["when does it end?", "", "it shrinks, 0.00 - 1.00 s"]
 
 
 def test_a_long_row_loses_words_of_its_label_only(written):

@@ -97,7 +97,8 @@ def list_marks(results: GroundingResult | Sequence[GroundingResult]) -> list[Mar
         is_paired = len(result.spans) == len(result.tubes) > 0
         name = result.query or (result.captions[0].text if len(result.captions) == 1 else "")
         for track, tube in enumerate(result.tubes):
-            mark = get(part, name or NO_WORDS, result, track)
+            own = captions.get(result.spans[track]) if is_paired else None
+            mark = get(part, own or name or NO_WORDS, result, track)
             mark.tube = tube
             mark.masks = result.masks[track] if track < len(result.masks) else None
             mark.spans += [result.spans[track]] if is_paired else []
@@ -110,6 +111,12 @@ def list_marks(results: GroundingResult | Sequence[GroundingResult]) -> list[Mar
                 mark.boxes.append(row.box)
                 mark.within = mark.spans or list(result.spans)
     return list(marks.values())
+
+
+def get_words(result: GroundingResult) -> str:
+    """Return what an answer says in words that are nowhere else: not of captions, which stand at their marks."""
+    words = "" if result.captions else result.plain_text.strip()
+    return words if any(character.isalnum() for character in words) else ""
 
 
 def as_results(results: GroundingResult | Sequence[GroundingResult]) -> list[GroundingResult]:
@@ -207,4 +214,4 @@ def compute_sampling_step(result: GroundingResult) -> float:
     return (media.end_seconds - media.start_seconds) / (len(media.frame_seconds) - 1)
 
 
-__all__ = ["PALETTE", "Color", "Mark", "Schedule", "as_results", "compute_sampling_step", "list_marks"]
+__all__ = ["PALETTE", "Color", "Mark", "Schedule", "as_results", "compute_sampling_step", "get_words", "list_marks"]

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from ..processing.grounding_results_llava_st import GroundingResult
 from .drawing import FAINT_INK, INK, PAPER, RAIL, Style, draw_chip, prepare, wrap
 from .fonts import Typeface
-from .marks import Mark, as_results
+from .marks import Mark, as_results, get_words
 
 _MAX_QUERY_LINES = 8
 _MAX_LANES = 8
@@ -61,7 +61,7 @@ def make_header(
     max_row_lines: int = 3,
 ) -> Image.Image:
     """
-    Draw the strip above a picture: the query, and a row for each thing in its colour.
+    Draw the strip above a picture: the query, what is answered in words, and a row for each thing in its colour.
 
     Args:
         results (`GroundingResult` or a sequence of them): The answer; of several the rows have the queries.
@@ -75,18 +75,23 @@ def make_header(
     query = results[0].query if len(results) == 1 else None
     lines = wrap(prepare(query or ""), style.font, room, _MAX_QUERY_LINES)
     indent = round(style.font_size * 1.8)
+    words = []
+    for result in results:
+        if said := get_words(result):
+            text = said if len(results) == 1 or not result.query else f"{result.query}: {said}"
+            words += wrap(prepare(text), style.font, room - indent, _MAX_QUERY_LINES)
     rows = []
     for mark in marks:
         label = prepare(mark.label) if mark.has_own_words or len(results) > 1 else ""
         row = _fit_row(label, describe_mark(mark), style.font, room - indent, max_row_lines)
         if row or len(marks) > 1:  # a colour alone says nothing of the only thing
             rows.append((mark, row or [""]))
-    num_lines = len(lines) + sum(len(row) for _, row in rows)
+    num_lines = len(lines) + len(words) + sum(len(row) for _, row in rows)
     needed = num_lines * style.line_height + 2 * style.pad if num_lines else 0
     strip = Image.new("RGB", (width, max(height, needed)), PAPER)
     draw, top = ImageDraw.Draw(strip), style.pad
-    for line in lines:
-        style.font.write(draw, (style.pad, top + style.line_height / 2), line, INK)
+    for left, line in (*((style.pad, line) for line in lines), *((style.pad + indent, line) for line in words)):
+        style.font.write(draw, (left, top + style.line_height / 2), line, INK)
         top += style.line_height
     for mark, row in rows:
         number = mark.number if len(marks) > 1 or mark.number > 1 else None

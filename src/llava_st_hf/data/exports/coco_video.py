@@ -49,10 +49,10 @@ def write_coco_video(clips: Sequence[AnsweredClip], pictures: Sequence[Grounding
     Write the tubes of clips, and the boxes of images.
 
     A frame of a clip with a box is an image with its `frame_index` (from 0), `seconds` and `video_id`; its `file_name`
-    is where `ffmpeg -i clip.mp4 -start_number 0 clip/%06d.jpg` writes it, as readers tell images by their files. A
-    video has the `name` and the `file_name` of its clip. In COCO-VID an image without a box of an object says that it is not to be seen: where one tube
-    names a time, the others of its clip have a box, too, as far as they last. `is_named` of an annotation says that
-    the answer has it and it was not interpolated. A video has `spans` in seconds.
+    is where `ffmpeg -i clip.mp4 -start_number 0 clip/%06d.jpg` writes it, as readers tell images by their files. In
+    COCO-VID an image without a box of an object says that it is not to be seen: where one tube names a time, the
+    others of its clip have a box, too, as far as they last. `is_named` of an annotation says that the answer has it
+    and it was not interpolated. A video has the `name` and `file_name` of its clip, and `spans` in seconds.
     """
     merged = _Merged()
     for number, clip in enumerate(clips, start=1):

@@ -14,6 +14,7 @@ from ...processing.image_loading_llava_st import load_images, open_image
 from ...processing.media_llava_st import InputError
 from ...visualization import check_output as check_writable
 from ...visualization import draw_on_image, save_picture, write_annotated_video, write_contact_sheet, writing_beside
+from ...visualization.marks import get_words
 from ..samples import Sample
 from ..shapes.encoding import encode_frames
 from ..turns import Turn
@@ -82,18 +83,21 @@ def merge_turns(turns: Sequence[Turn]) -> GroundingResult:
     """
     Return all that a conversation says of one medium as one result, for a picture.
 
-    Boxes that a question gives are labelled as such. Its spans are the spans of the result where no answer has one.
+    Boxes that a question gives are labelled as such, with what is answered in words. Its spans are the spans of the
+    result where no answer has one.
     """
     answers, questions = [turn.answer for turn in turns], [turn.question for turn in turns]
     spans = tuple(span for answer in answers for span in answer.spans)
     asked = tuple(box for question in questions for box in question.boxes)
     captions = tuple(caption for answer in answers for caption in answer.captions)
+    words = " ".join(filter(None, map(get_words, answers)))
+    label = f"{QUESTION_LABEL}: {words}" if words and asked else QUESTION_LABEL
     return GroundingResult(
         text="\n".join(answer.text for answer in answers),
         spans=spans or tuple(span for question in questions for span in question.spans),
         boxes=(*(box for answer in answers for box in answer.boxes), *asked),
         tubes=tuple(tube for result in (*answers, *questions) for tube in result.tubes),
-        captions=(*captions, *(Caption(QUESTION_LABEL, boxes=(box,)) for box in asked)),
+        captions=(*captions, *(Caption(label, boxes=(box,)) for box in asked)),
         query=answers[0].query if answers else None,
         media=answers[0].media if answers else None,
     )
