@@ -7,6 +7,7 @@ import pytest
 from llava_st_cli import main
 from llava_st_hf import GroundingSession, load_pipeline
 from llava_st_hf.demo import SHIPPED_CHECKPOINT
+from llava_st_hf.page.answering import Answerer, PageLimits
 
 QUESTIONS = {
     "stvg": ({"query": "the red circle moves"}, ()),
@@ -26,7 +27,7 @@ def ground():
 
 
 @pytest.mark.parametrize("task", QUESTIONS)
-def test_processor_session_pipeline_and_command_agree_to_the_bit(ground, clip, tmp_path, task):
+def test_processor_session_pipeline_page_and_command_agree_to_the_bit(ground, clip, tmp_path, task):
     (asking, flags), path = QUESTIONS[task], str(clip)
     model, processor = ground.model, ground.processor
     inputs = processor.apply_chat_template(
@@ -49,6 +50,11 @@ def test_processor_session_pipeline_and_command_agree_to_the_bit(ground, clip, t
 
     options = {"task": task, "num_frames": 12, "max_new_tokens": 120}
     assert json.loads(ground(path, **asking, **options).to_json()) == expected
+
+    page = Answerer(ground, PageLimits(max_new_tokens=120))
+    about = {name: value for name, value in asking.items() if name != "query"}
+    (shown,) = page.ask(path, "video", task, [asking.get("query", "")], lambda *_: None, num_frames=12, **about)
+    assert json.loads(shown.to_json()) == expected
 
     words = [asking["query"]] if "query" in asking else []
     given = ["--task", task, "--frames", 12, "--max-new-tokens", 120, *flags, "--json", tmp_path / "answer.json"]

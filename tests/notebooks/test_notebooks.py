@@ -10,6 +10,9 @@ import pytest
 from local_hub import LocalHub
 from nbclient import NotebookClient
 
+from llava_st_hf import load_pipeline
+from llava_st_hf.demo import DEMO_QUERY, SHIPPED_CHECKPOINT, write_demo_clip
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(?:content|home|mnt|private|root|tmp|usr|Users|var|work)/")
@@ -53,6 +56,12 @@ def test_what_is_stored(name):
     assert "error" not in {output.output_type for output in list_outputs(notebook)}
     assert any(map(has_picture, list_outputs(notebook)))
     assert find_absolute_paths(notebook) == []
+
+
+def test_the_quickstart_shows_the_answer_of_python(tmp_path):
+    result = load_pipeline(SHIPPED_CHECKPOINT)(str(write_demo_clip(tmp_path / "clip.mp4")), DEMO_QUERY)
+    notebook = nbformat.read(NOTEBOOKS["quickstart"], as_version=4)
+    assert str(result) in "".join(output.get("text", "") for output in list_outputs(notebook))
 
 
 def test_an_absolute_path_is_found():
