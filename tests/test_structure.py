@@ -29,6 +29,7 @@ EXCEPTIONS = {
     ("data", "hub.cards"),  # the cards of data sets
     ("data", "hub.results"),  # `eval.yaml` beside the card, where a data set is a benchmark
     ("inference", "push_methods"),  # `push_to_hub` of model and processor, where the classes are registered
+    ("training", "push_methods"),  # that of an adapter, where PEFT is first asked for one
 }
 
 

@@ -10,9 +10,15 @@ from peft import get_peft_model
 from llava_st_cli import main
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor
 from llava_st_hf.checkpoints import merge_checkpoint
+from llava_st_hf.hub.training_facts import TrainedSource, TrainingFacts
 from llava_st_hf.inference.loading import find_model_folder, load_model
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.training.lora import make_lora_config
+
+SOURCE = TrainedSource("clips", "MIT", None, None, None, num_records=12, per_epoch=12)
+TRAINING = TrainingFacts(
+    "custom_grounding_lora", "base", None, None, [SOURCE], {}, {}, "CPU", 0.1, False, 6, 12, 3.4, "2026-01-31"
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +32,7 @@ def adapter(checkpoint, tmp_path_factory):
             torch.nn.init.normal_(weight, std=0.1)
     model.save_pretrained(folder)
     LlavaSTProcessor.from_pretrained(checkpoint).save_pretrained(folder)
-    (folder / "README.md").write_text("# adapter\n\n## Training\n\nWith twelve clips.\n")
+    TRAINING.save(folder)
     return folder
 
 
@@ -44,7 +50,10 @@ def test_a_merged_model_has_the_weights_of_the_adapter_in_its_base(adapter, chec
     LlavaSTProcessor.from_pretrained(folder)
     assert (folder / "generation_config.json").is_file()
     card = (folder / "README.md").read_text()
-    assert "The adapter `adapter`, merged into its base" in card and card.endswith("With twelve clips.\n")
+    assert f"The adapter `adapter`, merged into its base `{checkpoint.name}` by `llava-st merge`." in card
+    assert (
+        "# merged\n" in card and "| clips | MIT | not stated | 12 | 12 |" in card and 'load_pipeline("path/to/' in card
+    )
 
 
 def test_nothing_is_overwritten_and_nothing_half_is_left(adapter, checkpoint, tmp_path, monkeypatch):

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from huggingface_hub import HfApi
+import torch
+from huggingface_hub import HfApi, ModelCard
 from local_hub import hash_file
 from peft import get_peft_model
 from published_checkpoint import make_published_checkpoint
@@ -94,6 +95,40 @@ def test_a_card_that_nobody_filled_in_is_not_sent(hub, checkpoint, tmp_path):
     model.name_or_path = model.config._name_or_path = "me/model"  # as one that was loaded from there
     model.push_to_hub("me/model")
     assert hub.get_files("me/model")["README.md"].decode() == card
+
+
+def test_no_way_of_the_libraries_sends_a_card_of_blanks(hub, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = LlavaSTForConditionalGeneration.from_pretrained(checkpoint)
+    model.save_pretrained("model", push_to_hub=True, repo_id="me/model", commit_message="Mine")
+    LlavaSTProcessor.from_pretrained(checkpoint).save_pretrained("model", push_to_hub=True, repo_id="me/model")
+    push_folder(checkpoint, CardOptions("me/again"))
+    again = {name: content.replace(b"again", b"model") for name, content in hub.get_files("me/again").items()}
+    assert hub.get_files("me/model") == again
+    with torch.no_grad():
+        model.lm_head.weight += 1  # trained since: its card is not that of the folder
+    (checkpoint / "README.md").write_text("# Well known\n")
+    model.push_to_hub("me/changed")
+    (checkpoint / "README.md").unlink()
+    assert b"Well known" not in hub.get_files("me/changed")["README.md"]
+    with pytest.raises(InputError, match="ORGANIZATION/NAME"):
+        model.save_pretrained("model", push_to_hub=True)
+
+    adapted = get_peft_model(model, make_lora_config(rank=2))
+    with pytest.raises(InputError, match="push that model first"):
+        adapted.push_to_hub("me/adapter")
+    adapted.push_to_hub("me/adapter", base_model="me/model")
+    adapted.add_adapter("second", make_lora_config(rank=2))
+    adapted.set_adapter("second")
+    adapted.push_to_hub("me/second", base_model="me/model")
+    adapted.save_pretrained("adapter")
+    assert not list(Path("adapter").rglob("README.md"))
+    for name in ("me/adapter", "me/second"):
+        files = hub.get_files(name)
+        assert files.keys() == {".gitattributes", "README.md", "adapter_config.json", "adapter_model.safetensors"}
+        assert ModelCard(files["README.md"].decode()).data.base_model == "me/model"
+    for repository in hub.repositories.values():
+        assert b"More Information Needed" not in repository.commits[-1][1]["README.md"]
 
 
 def test_an_adapter_names_its_base_on_the_hub(push, hub, adapter, checkpoint):

@@ -10,10 +10,12 @@ from huggingface_hub import HfFileSystem, ModelCard, parse_eval_result_entries
 from transformers import DefaultFlowCallback
 
 from llava_st_cli import main
+from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor
 from llava_st_hf.hub import CardOptions, push_folder
 from llava_st_hf.hub.contents import collect_contents
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.training import read_recipe, run_recipe
+from llava_st_hf.training import run as run_module
 
 pytestmark = pytest.mark.slow
 
@@ -96,6 +98,43 @@ def test_recipe_and_command_give_the_same_adapter(hub, write_recipe, checkpoint,
     ):
         assert words in card.text, card.text
     assert str(tmp_path) not in card.text and "More Information" not in card.text
+
+
+def test_every_way_gives_the_same_model(hub, write_recipe, tmp_path, monkeypatch):
+    trainers = []
+    push_whole = run_module.push_whole
+    monkeypatch.setattr(run_module, "push_whole", lambda *args: (trainers.append(args[0]), push_whole(*args)))
+    settings = {"stage": "full_finetuning", "push_to_hub": True, "hub_model_id": "me/recipe", "lora_rank": None}
+    run_recipe(read_recipe(write_recipe(**settings, hub_strategy="end")), report=lambda text: None)
+    (trainer,) = trainers
+    run = tmp_path / "run"
+    main(["push", str(run), "me/command"])
+    for name, model, processor in (
+        ("me/methods", LlavaSTForConditionalGeneration.from_pretrained(run), LlavaSTProcessor.from_pretrained(run)),
+        ("me/memory", trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class),
+    ):
+        model.push_to_hub(name)
+        processor.push_to_hub(name)
+    trainer.hub_model_id = "me/trainer"
+    trainer.push_to_hub()
+
+    expected = hub.get_files("me/recipe")
+    assert {"README.md", "training.json", "model.safetensors", "modeling_llava_st.py"} <= expected.keys()
+    for name in ("command", "methods", "memory", "trainer"):
+        files = hub.get_files(f"me/{name}")
+        card = files["README.md"].decode().replace(f"me/{name}", "me/recipe").replace(f"# {name}\n", "# recipe\n")
+        files["README.md"] = card.encode()
+        # After a training, config and tokenizer in memory say of themselves that they were trained.
+        left_out = {"config.json", "tokenizer_config.json"} if name == "memory" else set()
+        differing = {path for path in {**files, **expected} if files.get(path) != expected.get(path)}
+        assert differing <= left_out, name
+    own = (run / "README.md").read_text()
+    assert (
+        own.replace("# run\n", "# recipe\n").replace("path/to/this/folder", "me/recipe")
+        == expected["README.md"].decode()
+    )
+    for checkpoint in run.glob("checkpoint-*"):
+        assert "Cost: " in (checkpoint / "README.md").read_text()
 
 
 def test_a_run_that_was_stopped_goes_on_from_the_hub(hub, write_recipe, checkpoint, published, tmp_path, monkeypatch):

@@ -230,17 +230,19 @@ class Saver:
             if self.fails:
                 raise OSError("the disk is full")
 
+    def describe(self, folder: Path) -> None:
+        for name in ("README.md", "training.json"):
+            (folder / name).write_text(name)
+
 
 def test_what_is_saved_appears_whole(tmp_path, monkeypatch):
-    facts = SimpleNamespace(save=lambda folder: (folder / "training.json").write_text("{}"))
-    monkeypatch.setattr(run_module, "collect_facts", lambda trainer: facts)
     with pytest.raises(OSError, match="full"):
-        save_whole(Saver(fails=True), tmp_path, "# Card")
+        save_whole(Saver(fails=True), tmp_path)
     assert not (tmp_path / "adapter_config.json").exists()
     moved = []
     move = run_module.move_whole
     monkeypatch.setattr(run_module, "move_whole", lambda path, target: (moved.append(path.name), move(path, target)))
-    save_whole(Saver(), tmp_path, "# Card")
+    save_whole(Saver(), tmp_path)
     assert moved == ["README.md", "adapter_model.safetensors", "training.json", "adapter_config.json"]
 
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from ..hub.cards import render_model_card
+from ..hub.contents import write_card
+from ..hub.training_facts import TrainingFacts
 from ..inference.loading import find_model_folder, find_source, load_model, make_meta_model
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
@@ -11,8 +12,6 @@ from ..utils.checked_settings import input_errors
 from ..utils.sizes import check_space, parse_size
 from .reading import name_source
 from .writing import WrittenCheckpoint
-
-_TRAINING = "## Training"
 
 
 def merge_checkpoint(
@@ -59,23 +58,9 @@ def merge_checkpoint(
         with writing_whole(destination) as temporary_path:
             model.save_pretrained(temporary_path, max_shard_size=max_shard_bytes)
             processor.save_pretrained(temporary_path)
-            card = _render_card(adapter, source.base, destination, Path(folder) / "README.md")
-            (temporary_path / "README.md").write_text(card, encoding="utf-8")
+            names = name_source(adapter), name_source(source.base)
+            write_card(temporary_path, destination.resolve().name, TrainingFacts.load(folder), source.base, names)
     return WrittenCheckpoint(destination, ())
-
-
-def _render_card(adapter: str | Path, base: str, destination: Path, card: Path) -> str:
-    """Render the card, with what that of the adapter says of its training."""
-    text = card.read_text(encoding="utf-8") if card.is_file() else ""
-    training = text[text.index(_TRAINING) :] if _TRAINING in text else "How it was trained is not known."
-    return render_model_card(
-        "merged",
-        base_model=None if Path(base).exists() else base,
-        title=destination.resolve().name,
-        adapter=name_source(adapter),
-        base=name_source(base),
-        training=training.strip(),
-    )
 
 
 __all__ = ["merge_checkpoint"]

@@ -22,6 +22,8 @@ MODEL_TAG, DATASET_TAG, RESULTS_TAG = "llava_st", "llava-st", "llava-st-results"
 # In the cards of folders that do not know yet where they go.
 PLACEHOLDERS = ("path/to/this/folder", "ORGANIZATION/NAME")
 _PIPELINE_TAG = "video-text-to-text"
+_MODEL_TAGS = [MODEL_TAG, "video-grounding"]
+_NOT_MEASURED = "Nothing was measured."  # as the template has it
 _LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 # Upper limits of the classes of size that the Hub knows.
 _SIZES = ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"), (1e7, "1M<n<10M"))
@@ -56,28 +58,20 @@ class SourceFacts:
             )
 
 
-def render_model_card(
-    template: str, base_model: str | None = None, library_name: str = "transformers", **values: Any
-) -> str:
+def render_model_card(template: str, source: str, **values: Any) -> str:
     """
-    Render the card of a checkpoint.
+    Render the card of a checkpoint that was made from another.
 
     Args:
-        template (`str`): `"converted"`, `"untrained"`, `"trained"` or `"merged"`.
-        base_model (`str`, *optional*): Repository of what it was made from, where that is on the Hub.
-        library_name (`str`, *optional*, defaults to `"transformers"`): What loads it, as the Hub has it.
-        values (`dict[str, Any]`): What the template asks for.
+        template (`str`): `"converted"` or `"untrained"`.
+        source (`str`): Name of the other one.
+        values (`dict[str, Any]`): What else the template asks for.
 
     Returns:
         `str`: Markdown with the metadata of the Hub in front.
     """
-    tags = [MODEL_TAG, "video-grounding"]
-    data = ModelCardData(base_model=base_model, library_name=library_name, pipeline_tag=_PIPELINE_TAG, tags=tags)
-    path = _TEMPLATES / f"{template}_model_card.md.jinja"
-    for name, write in (("title", escape_markdown), *((name, write_code) for name in ("source", "base", "adapter"))):
-        if name in values:
-            values[name] = write(values[name])
-    return str(ModelCard.from_template(data, template_path=str(path), **values)).rstrip() + "\n"
+    data = ModelCardData(library_name="transformers", pipeline_tag=_PIPELINE_TAG, tags=_MODEL_TAGS)
+    return _render(f"{template}_model_card.md.jinja", data, source=write_code(source), **values)
 
 
 def render_dataset_card(
@@ -163,6 +157,8 @@ class ModelFacts:
         num_temporal_tokens (`int`): Moments of a clip that have a name.
         num_spatial_tokens (`int`): Likewise for places, along each side.
         license (`str`, *optional*): SPDX identifier.
+        title (`str`, *optional*): Its name, where the repository is not known yet.
+        merged (`tuple[str, str]`, *optional*): Names of the adapter and the base that it was merged from.
     """
 
     repository: str
@@ -174,6 +170,8 @@ class ModelFacts:
     num_temporal_tokens: int
     num_spatial_tokens: int
     license: str | None = None
+    title: str | None = None
+    merged: tuple[str, str] | None = None
 
 
 def render_trained_card(
@@ -197,7 +195,7 @@ def render_trained_card(
         license=None if facts.license is None else facts.license.lower(),
         base_model=facts.base_model,
         datasets=sorted({source.id for source in sources if source.id}) or None,
-        tags=[MODEL_TAG, "video-grounding"],
+        tags=_MODEL_TAGS,
         **_describe_results(facts.repository, evaluations),
     )
     if facts.base_model is not None:
@@ -207,6 +205,8 @@ def render_trained_card(
         template,
         data,
         facts=facts,
+        title=escape_markdown(facts.title or facts.repository.split("/")[-1]),
+        merged=None if facts.merged is None else tuple(map(write_code, facts.merged)),
         training=training,
         sources=[
             (
@@ -217,7 +217,7 @@ def render_trained_card(
             )
             for source in sources
         ],
-        base=escape_markdown(facts.base_model or (training.base if training is not None else "")),
+        base=write_code(facts.base_model or (training.base if training is not None else "a base that is not named")),
         evaluations=[(run, _write_metrics(run)) for run in evaluations],
     )
 
@@ -260,8 +260,10 @@ def add_results(card: str, repository: str, evaluations: "Sequence[EvaluationRun
     parsed = ModelCard(card)
     for name, value in _describe_results(repository, evaluations).items():
         setattr(parsed.data, name, value)
-    if evaluations and "## Metrics" not in parsed.text:
-        sections = [f"`{run.benchmark}`, {run.date}:\n\n{_write_metrics(run)}" for run in evaluations]
+    sections = [f"`{run.benchmark}`, {run.date}:\n\n{_write_metrics(run)}" for run in evaluations]
+    if sections and _NOT_MEASURED in parsed.text:
+        parsed.text = parsed.text.replace(_NOT_MEASURED, "\n\n".join(sections))
+    elif sections and "## Metrics" not in parsed.text:
         parsed.text = "\n\n".join([parsed.text.rstrip(), "## Metrics", *sections])
     return str(parsed).rstrip() + "\n"
 

@@ -37,7 +37,7 @@ from .results import (
     hide_paths,
     read_evaluation,
 )
-from .training_facts import TrainingFacts
+from .training_facts import FACTS_FILE, TrainingFacts
 
 CARD_FILE = "README.md"
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -49,10 +49,11 @@ _SHARD = re.compile(r"train-(\d{5})-of-(\d{5})\.parquet")
 _SHOWN_PATH = 200
 
 Kind = Literal["model", "adapter", "processor", "dataset", "results", "space"]
+_OURS = ("*_llava_st.py", ".eval_results/*.yaml", f"{STATE_FOLDER}/*", FACTS_FILE)
 # What an earlier push may have brought, and is deleted where it is not sent again.
 _REPLACED = {
-    "model": ("model*.safetensors*", "*_llava_st.py", ".eval_results/*.yaml", f"{STATE_FOLDER}/*"),
-    "adapter": ("adapter_model*.safetensors", "*_llava_st.py", ".eval_results/*.yaml", f"{STATE_FOLDER}/*"),
+    "model": ("model*.safetensors*", *_OURS),
+    "adapter": ("adapter_model*.safetensors", *_OURS),
     "processor": (),
     "dataset": ("data/train-*.parquet", BENCHMARK_FILE),
     "results": ("report.md", "report.html", "run.json"),
@@ -248,7 +249,7 @@ def _save_small_files(folder: Path, kind: Kind, options: CardOptions, scratch: P
     files: dict[str, Path | bytes] = {path.name: path for path in sorted(scratch.iterdir())}
     if (folder / "generation_config.json").is_file():
         files["generation_config.json"] = folder / "generation_config.json"
-    num_parameters = _count_parameters(_collect_weights(folder, kind).values())
+    num_parameters = count_parameters(_collect_weights(folder, kind))
     return files | _write_card(folder, kind, replace(options, base_model=base_model), num_parameters)
 
 
@@ -259,7 +260,11 @@ def _find_base(folder: Path, kind: Kind, options: CardOptions) -> str | None:
     if kind == "model":
         facts = TrainingFacts.load(folder)
         return None if facts is None else facts.base_id
-    base = str(_read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or "")
+    return check_base_name(str(_read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or ""))
+
+
+def check_base_name(base: str) -> str:
+    """Return the base of an adapter, which must be a repository."""
     if not looks_like_id(base):
         raise InputError(
             f"base_model_name_or_path is {base[:_SHOWN_PATH]!r} in {ADAPTER_CONFIG}, which nobody else has: push that "
@@ -269,24 +274,27 @@ def _find_base(folder: Path, kind: Kind, options: CardOptions) -> str | None:
     return base
 
 
-def make_card(source: str, options: CardOptions, config: LlavaSTConfig, num_parameters: int) -> dict[str, bytes]:
+def make_card(
+    source: str, options: CardOptions, config: LlavaSTConfig, num_parameters: int, is_adapter: bool = False
+) -> dict[str, bytes]:
     """
-    Return the card of a model in memory, with the files of its evaluations.
+    Return the card of a model or an adapter in memory, with the files of its evaluations.
 
     Args:
-        source (`str`): Where it was loaded from: a folder, a repository, or nothing.
+        source (`str`): Where it was loaded from: a folder with a processor, a repository, or nothing.
         options (`CardOptions`): For the card.
         config (`LlavaSTConfig`): Its config.
         num_parameters (`int`): Its size.
+        is_adapter (`bool`, *optional*, defaults to `False`): Whether it is an adapter of what is there.
     """
-    if source and Path(source).is_dir():
+    if not is_adapter and (Path(source) / "processor_config.json").is_file():
         folder, base = Path(source), _find_base(Path(source), "model", options)
         return _write_card(folder, "model", replace(options, base_model=base), num_parameters)
     if source == options.repository:  # its card is there
         return {}
     facts = ModelFacts(
         options.repository,
-        is_adapter=False,
+        is_adapter=is_adapter,
         base_model=options.base_model or (source if looks_like_id(source) else None),
         num_parameters=num_parameters,
         num_frames=config.num_temporal_tokens,  # what a processor samples that nobody told otherwise
@@ -306,6 +314,8 @@ def _write_card(folder: Path, kind: Kind, options: CardOptions, num_parameters: 
     evaluations = list(evaluations.values())
     files = {f".eval_results/{run.benchmark}.yaml": run.write_yaml().encode() for run in evaluations}
     training = TrainingFacts.load(folder)
+    if training is not None:
+        files[FACTS_FILE] = (folder / FACTS_FILE).read_bytes()
     own = (folder / CARD_FILE).read_text(encoding="utf-8") if (folder / CARD_FILE).is_file() else _UNFILLED
     if training is None and kind == "model" and _UNFILLED not in own:
         card = add_results(own, options.repository, evaluations)
@@ -314,8 +324,38 @@ def _write_card(folder: Path, kind: Kind, options: CardOptions, num_parameters: 
             parsed.data.license = options.license.lower()
             card = str(parsed)
         return {**files, CARD_FILE: card.encode()}
+    facts = _describe(folder, kind, options, num_parameters)
+    return {**files, CARD_FILE: render_trained_card(facts, training, evaluations).encode()}
+
+
+def write_card(
+    folder: Path,
+    title: str,
+    training: TrainingFacts | None,
+    base: str | None = None,
+    merged: tuple[str, str] | None = None,
+) -> None:
+    """
+    Write the card of a model or an adapter into its folder; what is sent has the same, with its place on the Hub.
+
+    Args:
+        folder (`Path`): With weights and processor.
+        title (`str`): Name of what is in it.
+        training (`TrainingFacts`, *optional*): How it was made.
+        base (`str`, *optional*): What it was made from; by default what its training says.
+        merged (`tuple[str, str]`, *optional*): Names of the adapter and the base that it was merged from.
+    """
+    kind = tell_kind(folder)
+    base = base or (training and training.base_id) or ""
+    options = CardOptions(PLACEHOLDERS[0], base if looks_like_id(base) else None)
+    facts = _describe(folder, kind, options, count_parameters(_collect_weights(folder, kind)))
+    card = render_trained_card(replace(facts, title=title, merged=merged), training)
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+
+
+def _describe(folder: Path, kind: Kind, options: CardOptions, num_parameters: int) -> ModelFacts:
     settings = _read_json(folder / "processor_config.json")
-    facts = ModelFacts(
+    return ModelFacts(
         options.repository,
         kind == "adapter",
         options.base_model,
@@ -326,11 +366,20 @@ def _write_card(folder: Path, kind: Kind, options: CardOptions, num_parameters: 
         num_spatial_tokens=settings["num_spatial_tokens"],
         license=options.license,
     )
-    return {**files, CARD_FILE: render_trained_card(facts, training, evaluations).encode()}
 
 
 def _check_weights(folder: Path, evaluation: Path, run: EvaluationRun) -> None:
     """Raise `InputError` where an evaluation is of other weights; nothing is said where their types differ."""
+    dtypes, weights = hash_weights(folder)
+    if dtypes == {run.settings.get("dtype")} and run.settings.get("weights") not in (None, weights):
+        raise InputError(
+            f"{evaluation} is an evaluation of other weights than those of {folder}: evaluate again, or move it away.",
+            field="results",
+        )
+
+
+def hash_weights(folder: Path) -> tuple[set[str], str]:
+    """Return the types of the weights of a model, and what `evaluate` knows them by."""
     from ..evaluation.runner import NUM_HASHED, hash_heads  # which imports this package
 
     heads: dict[str, tuple[tuple[int, ...], Any]] = {}
@@ -344,17 +393,21 @@ def _check_weights(folder: Path, evaluation: Path, run: EvaluationRun) -> None:
                 heads[name] = (shape, part[:num_rows] if shape else file.get_tensor(name))
     if "lm_head.weight" not in heads:  # tied
         heads["lm_head.weight"] = heads["model.language_model.embed_tokens.weight"]
-    dtypes = {str(head.dtype).removeprefix("torch.") for _, head in heads.values()}
-    if dtypes == {run.settings.get("dtype")} and run.settings.get("weights") not in (None, hash_heads(heads)):
-        raise InputError(
-            f"{evaluation} is an evaluation of other weights than those of {folder}: evaluate again, or move it away.",
-            field="results",
-        )
+    return {str(head.dtype).removeprefix("torch.") for _, head in heads.values()}, hash_heads(heads)
 
 
-def _count_parameters(paths: Any) -> int:
+def holds_other_weights(folder: str | Path, saved: str | Path) -> bool:
+    """Tell whether a folder has other weights than a model that was loaded from there and is saved now."""
+    if not (Path(folder) / "config.json").is_file():
+        return False
+    before, now = hash_weights(Path(folder)), hash_weights(Path(saved))
+    return before[0] == now[0] and before[1] != now[1]
+
+
+def count_parameters(weights: Mapping[str, Path]) -> int:
+    """Return the numbers in the files with weights."""
     total = 0
-    for path in paths:
+    for path in weights.values():
         if path.suffix == ".safetensors":
             tensors = open_safetensors(path)
             total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
@@ -413,8 +466,13 @@ __all__ = [
     "CARD_FILE",
     "CardOptions",
     "Contents",
+    "check_base_name",
     "collect_contents",
+    "count_parameters",
+    "hash_weights",
+    "holds_other_weights",
     "looks_like_id",
     "make_card",
     "tell_kind",
+    "write_card",
 ]

@@ -59,6 +59,7 @@ class TrainingFacts:
         records (`int`): Records seen.
         loss (`float`, *optional*): Mean of the training loss that was logged last.
         date (`str`): Day on which it was done, `"2026-01-31"`.
+        skipped (`int`): Records that could not be used.
         versions (`dict[str, str]`): Of the libraries.
         held_out (`dict[str, float]`): What the run measured of the records held out, for the weights that are saved.
     """
@@ -77,6 +78,7 @@ class TrainingFacts:
     records: int
     loss: float | None
     date: str
+    skipped: int = 0
     versions: dict[str, str] = field(default_factory=dict)
     held_out: dict[str, float] = field(default_factory=dict)
 

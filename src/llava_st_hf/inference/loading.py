@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 _ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _PICKLED_ADAPTER = "adapter_model.bin"
-_MERGED_FROM = "merged_from.json"
+MERGED_FROM_FILE = "merged_from.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _MAX_NAMES = 5
 HUB_NAMES = ("token", "cache_dir", "local_files_only", "subfolder", "force_download")
@@ -283,13 +283,13 @@ def prepare_base(
             folder = find_model_folder(name_or_path)
             processor = LlavaSTProcessor.from_pretrained(folder, revision=revision, trust_remote_code=False)
             processor.save_pretrained(temporary_path)
-            RunManifest(temporary_path / _MERGED_FROM, origin).save()
+            RunManifest(temporary_path / MERGED_FROM_FILE, origin).save()
     return str(merged)
 
 
 def _is_merged_from(merged: Path, origin: dict[str, Any]) -> bool:
     try:
-        return RunManifest(merged / _MERGED_FROM, origin).load()
+        return RunManifest(merged / MERGED_FROM_FILE, origin).load()
     except InputError:  # of an adapter that was there before, and is made anew
         return False
 

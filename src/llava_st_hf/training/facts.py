@@ -1,8 +1,10 @@
 """Collects what a run knows of itself for the card of its model."""
 
+import json
 import os
 import re
 from datetime import datetime, timezone
+from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +14,10 @@ from peft import PeftModel
 from transformers import TrainerState, TrainingArguments
 
 from ..data.mixture import Mixture
+from ..data.skips import SkipReport, read_skip_report
 from ..hub.cards import UNKNOWN_LICENSE
 from ..hub.training_facts import TrainedSource, TrainingFacts
+from ..inference.loading import MERGED_FROM_FILE
 from ..processing.media_llava_st import format_count
 
 if TYPE_CHECKING:
@@ -46,7 +50,7 @@ def collect_facts(trainer: "LlavaSTTrainer", step: int | None = None) -> Trainin
     """
     args, plan, records = trainer.args, trainer.plan, trainer.train_dataset.records
     model = trainer.accelerator.unwrap_model(trainer.model)
-    base, base_id, revision = _name_base(model)
+    base, base_id, revision = trainer.base
     shown = {name: _to_plain(getattr(args, name)) for name in _SHOWN_ARGUMENTS}
     if (num_frames := trainer.data_collator.collator.num_frames) is not None:
         shown["num_frames"] = num_frames
@@ -72,9 +76,15 @@ def collect_facts(trainer: "LlavaSTTrainer", step: int | None = None) -> Trainin
         records=min(trainer.state.global_step * batch, len(records) * max(round(args.num_train_epochs), 1)),
         loss=round(losses[-1], 4) if losses else None,
         date=datetime.now(timezone.utc).date().isoformat(),
+        skipped=count_skipped(trainer.data_collator.collator.skip_report),
         versions={name: version(name) for name in ("llava-st-hf", "torch", "transformers", "trl", "peft")},
         held_out=find_held_out(trainer.state, args, step),
     )
+
+
+def count_skipped(report: SkipReport) -> int:
+    """Return how many records could not be used, in all processes where they are written down."""
+    return report.num_skipped if report.path is None else len(read_skip_report(report.path))
 
 
 def find_held_out(state: TrainerState, args: TrainingArguments, step: int | None = None) -> dict[str, float]:
@@ -90,15 +100,18 @@ def find_held_out(state: TrainerState, args: TrainingArguments, step: int | None
 
 
 def _to_plain(value: Any) -> Any:
-    return value if isinstance(value, (bool, int, float, str, type(None))) else getattr(value, "value", str(value))
+    value = value.value if isinstance(value, Enum) else value
+    return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
 
 
-def _name_base(model: Any) -> tuple[str, str | None, str | None]:
-    """Return name, id on the Hub and revision of what a model was loaded from."""
+def name_base(model: Any) -> tuple[str, str | None, str | None]:
+    """Return name, id on the Hub and revision of what a model was loaded from; of a merged adapter its own name."""
     config = model.peft_config["default"] if isinstance(model, PeftModel) else None
     source = str(config.base_model_name_or_path if config is not None else model.name_or_path)
     is_id = not os.path.exists(source) and re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None
     name = source if is_id else Path(source).name
+    if not is_id and (origin := Path(source) / MERGED_FROM_FILE).is_file():
+        name = json.loads(origin.read_text(encoding="utf-8"))["adapter"]
     return name or "random weights", source if is_id else None, getattr(config, "revision", None) if is_id else None
 
 
@@ -132,4 +145,4 @@ def _name_hardware(num_processes: int) -> str:
     return f"CPU, {format_count(num_processes, 'process')} of {format_count(threads, 'thread')}"
 
 
-__all__ = ["collect_facts", "find_held_out"]
+__all__ = ["collect_facts", "find_held_out", "name_base"]

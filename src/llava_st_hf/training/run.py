@@ -36,8 +36,6 @@ from ..utils.folder_locks import locking_folder
 from ..utils.public_names import get_public_name
 from ..utils.run_manifest import RunManifest
 from ..utils.tables import format_table
-from .card import render_training_card
-from .facts import collect_facts
 from .preflight import check_run, make_counter
 from .pushing import check_push, fetch_pushed_checkpoint
 from .recipe import LOSSES, DataArguments, LlavaSTTrainingConfig, Recipe
@@ -142,8 +140,7 @@ def _run_recipe(recipe: Recipe, report: Callable[[str], None], dry_run: bool) ->
 
     # 5. What ships.
     trainer.save_state()
-    skipped = read_skip_report(folder / _SKIPPED)
-    save_whole(trainer, folder, render_training_card(recipe, trainer.state, train_records, processor, len(skipped)))
+    save_whole(trainer, folder)
     push_whole(trainer, folder, show)
     show(describe_skips(folder / _SKIPPED))
     return result
@@ -335,7 +332,7 @@ def prepare_folder(recipe: Recipe, resumes: bool) -> None:
     manifest.save()
 
 
-def save_whole(trainer: LlavaSTTrainer, folder: Path, card: str) -> None:
+def save_whole(trainer: LlavaSTTrainer, folder: Path) -> None:
     """Save model or adapter, processor and card, first beside; the config, which makes a model of it, comes last."""
     staging = folder / _STAGING
     if trainer.args.should_save:
@@ -344,8 +341,7 @@ def save_whole(trainer: LlavaSTTrainer, folder: Path, card: str) -> None:
     trainer.save_model(str(staging), _internal_call=True)  # else the Hub would get the folder as it is now
     trainer.accelerator.wait_for_everyone()
     if trainer.args.should_save:
-        (staging / "README.md").write_text(card, encoding="utf-8")
-        collect_facts(trainer).save(staging)
+        trainer.describe(staging)
         for path in sorted(staging.iterdir(), key=lambda path: (path.name.endswith("config.json"), path.name)):
             move_whole(path, folder / path.name)
         staging.rmdir()

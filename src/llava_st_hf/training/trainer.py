@@ -32,12 +32,12 @@ from trl import SFTTrainer
 from ..data.collator import LlavaSTDataCollator
 from ..data.samples import Sample
 from ..data.skips import SkippedRecord
-from ..hub.contents import CardOptions
+from ..hub.contents import CardOptions, write_card
 from ..hub.push import prepare_repository, push_folder
 from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from ..processing.media_llava_st import InputError
 from ..utils.atomic_files import move_whole
-from .facts import collect_facts
+from .facts import collect_facts, name_base
 from .metrics import TrainingMetrics
 from .recipe import LlavaSTTrainingConfig
 from .stages import StagePlan, find_module
@@ -146,6 +146,7 @@ class LlavaSTTrainer(SFTTrainer):
     _unfinished_dir: str | None = None
     is_resumed: bool = False
     _start_seconds: float | None = None
+    _end_seconds: float | None = None
 
     def __init__(
         self,
@@ -178,6 +179,7 @@ class LlavaSTTrainer(SFTTrainer):
         self.add_callback(_LogLines)
         self.eval_data_collator = _WithoutFiller(eval_data_collator or data_collator)
         self.plan = plan
+        self.base = name_base(model)
         self.evaluate_grounding = evaluate_grounding
         world_size = self.args.world_size
         self.train_dataset = _Evened(train_dataset, self.args.train_batch_size * world_size)
@@ -259,8 +261,9 @@ class LlavaSTTrainer(SFTTrainer):
             `InputError`: If none of the records could be used.
         """
         resumed_from = kwargs.get("resume_from_checkpoint", args[0] if args else None)
-        self.is_resumed, self._start_seconds = bool(resumed_from), time.monotonic()
+        self.is_resumed, self._start_seconds, self._end_seconds = bool(resumed_from), time.monotonic(), None
         result = super().train(*args, **kwargs)
+        self._end_seconds = time.monotonic()
         self._check_used()
         return result
 
@@ -319,7 +322,7 @@ class LlavaSTTrainer(SFTTrainer):
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             self.state.save_to_json(str(unfinished / TRAINER_STATE_NAME))
-            collect_facts(self, self.state.global_step).save(unfinished)
+            self.describe(unfinished, self.state.global_step)
             move_whole(unfinished, whole)
             shutil.rmtree(run / _UNFINISHED)
             rotate_checkpoints(
@@ -357,8 +360,9 @@ class LlavaSTTrainer(SFTTrainer):
 
     @property
     def train_seconds(self) -> float:
-        """Seconds since `train` was called; 0 before."""
-        return 0.0 if self._start_seconds is None else time.monotonic() - self._start_seconds
+        """Seconds that `train` took, or has taken so far; 0 before."""
+        end_seconds = self._end_seconds or time.monotonic()
+        return 0.0 if self._start_seconds is None else end_seconds - self._start_seconds
 
     def push_to_hub(self, commit_message: str | None = "End of training", **kwargs) -> str | None:
         """
@@ -379,8 +383,22 @@ class LlavaSTTrainer(SFTTrainer):
         self.save_model(_internal_call=True)
         if not self.is_world_process_zero():
             return None
-        collect_facts(self).save(self.args.output_dir)
+        self.create_model_card()
         return self.push_saved(Path(self.args.output_dir), commit_message, **kwargs)
+
+    def create_model_card(self, *args, **kwargs) -> None:
+        """Write the card of this run into its folder, whatever else is said; see `Trainer.create_model_card`."""
+        if self.is_world_process_zero():
+            self.describe(Path(self.args.output_dir))
+
+    def describe(self, folder: Path, step: int | None = None) -> None:
+        """Write what this run knows of itself, and the card of that, beside a model or adapter that was saved."""
+        facts = collect_facts(self, step)
+        facts.save(folder)
+        run = Path(self.args.output_dir).resolve()
+        write_card(folder, run.name, facts)
+        if step is None:  # its own `push_to_hub` finds the card there
+            self.accelerator.unwrap_model(self.model).name_or_path = str(run)
 
 
 def keep_in_step(model: LlavaSTForConditionalGeneration | PeftModel) -> None:
