@@ -14,6 +14,7 @@ from ..inference.generation import generate_answers
 from ..inference.growing_cache import make_growing_cache
 from ..inference.options import AnsweringOptions
 from ..processing.batch_feature_llava_st import LlavaSTBatchFeature
+from ..processing.constrained_generation_llava_st import CACHE_NAME
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError, MediaInfo
 from ..processing.processing_llava_st import LlavaSTProcessor
@@ -154,7 +155,7 @@ class Answerer:
             longest = min(_MAX_TOKENS.get(task.answer_format.name, longest), longest)
         options = replace(self.options, max_new_tokens=longest)
         if not options.constrained:
-            model_inputs["past_key_values"] = make_growing_cache()
+            model_inputs[CACHE_NAME] = make_growing_cache()
         results = generate_answers(self.model, self.processor, inputs, options, model_inputs)
         return [Answered(result, tuple(media)) for result, media in zip(results, inputs.media, strict=True)]
 

@@ -7,7 +7,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from ..processing.batch_feature_llava_st import LlavaSTBatchFeature
-from ..processing.constrained_generation_llava_st import fill_cache
+from ..processing.constrained_generation_llava_st import CACHE_NAME, fill_cache
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
@@ -146,7 +146,7 @@ class GroundingSession:
         cache = copy.deepcopy(self._prefix_cache)
         if num_beams > 1:
             cache.batch_repeat_interleave(num_beams)
-        return {**prompt, "past_key_values": cache}
+        return {**prompt, CACHE_NAME: cache}
 
     @torch.no_grad()
     def _fill_cache(self, first: LlavaSTBatchFeature) -> None:

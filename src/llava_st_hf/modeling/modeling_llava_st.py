@@ -11,10 +11,14 @@ from transformers import AutoModel, GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache
-from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPast,
+    BaseModelOutputWithPooling,
+    CausalLMOutputWithPast,
+)
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple, torch_compilable_check
+from transformers.utils import TransformersKwargs, can_return_tuple, torch_compilable_check
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
@@ -30,6 +34,9 @@ from .coordinates_llava_st import (
 )
 from .loss_llava_st import sum_in_chunks
 from .packer_llava_st import LlavaSTPacker
+
+# What the library calls keys and values: from 5.24 on `cache`, with the old name still taken.
+CACHE_NAME = "cache" if "cache" in BaseModelOutputWithPast.__dataclass_fields__ else "past_key_values"
 
 
 @dataclass
@@ -49,7 +56,7 @@ class LlavaSTModelOutputWithPast(BaseModelOutputWithPast):
 
 
 @dataclass
-class LlavaSTCausalLMOutputWithPast(ModelOutput):
+class LlavaSTCausalLMOutputWithPast(CausalLMOutputWithPast):
     """
     Output of [`LlavaSTForConditionalGeneration`].
 
@@ -57,7 +64,7 @@ class LlavaSTCausalLMOutputWithPast(ModelOutput):
         loss (`torch.Tensor` of shape `()`, *optional*): Given with `labels`: mean over the supervised tokens.
         logits (`torch.Tensor` of shape `(batch, positions, total_vocab_size)`, *optional*):
             Scores of text tokens, then of coordinates. `None` with `labels`: there they are never built.
-        past_key_values (`Cache`, *optional*): Keys and values of the language model.
+        cache (`Cache`, *optional*): Keys and values of the language model; `past_key_values` before transformers 5.24.
         hidden_states (`tuple[torch.Tensor]`, *optional*): Hidden states of the language model.
         attentions (`tuple[torch.Tensor]`, *optional*): Attention weights of the language model.
         image_hidden_states (`torch.Tensor` of shape `(image tokens, hidden)`, *optional*):
@@ -71,11 +78,6 @@ class LlavaSTCausalLMOutputWithPast(ModelOutput):
             text.
     """
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    past_key_values: Cache | None = None
-    hidden_states: tuple[torch.FloatTensor] | None = None
-    attentions: tuple[torch.FloatTensor] | None = None
     image_hidden_states: torch.FloatTensor | None = None
     video_hidden_states: torch.FloatTensor | None = None
     token_losses: torch.FloatTensor | None = None
@@ -104,7 +106,7 @@ class LlavaSTPreTrainedModel(PreTrainedModel):
     input_modalities = ("image", "video", "text")
     supports_gradient_checkpointing = True
     _no_split_modules = ["LlavaSTCoordinateEmbeddings", "LlavaSTPointToRegionAttention"]
-    _skip_keys_device_placement = ["past_key_values"]
+    _skip_keys_device_placement = ["past_key_values", "cache"]
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_flex_attn = True
@@ -396,6 +398,7 @@ class LlavaSTModel(LlavaSTPreTrainedModel):
         inputs_embeds: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        cache: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | LlavaSTModelOutputWithPast:
         """
@@ -412,7 +415,7 @@ class LlavaSTModel(LlavaSTPreTrainedModel):
                 How far each coordinate lies on the way to the next bin, in [0, 1); 0 elsewhere.
             attention_mask (`torch.Tensor` of shape `(batch, sequence)`, *optional*): 0 at padding.
             position_ids (`torch.LongTensor` of shape `(batch, sequence)`, *optional*): Positions.
-            past_key_values (`Cache`, *optional*): Keys and values computed before.
+            past_key_values, cache (`Cache`, *optional*): Keys and values computed before, by either name.
             inputs_embeds (`torch.FloatTensor` of shape `(batch, sequence, hidden)`, *optional*): Ready embeddings.
             use_cache (`bool`, *optional*): Whether to return keys and values.
             mm_encoder_outputs (`dict`, *optional*):
@@ -436,14 +439,14 @@ class LlavaSTModel(LlavaSTPreTrainedModel):
         outputs = self.language_model(
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
+            **{CACHE_NAME: past_key_values if cache is None else cache},
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             **kwargs,
         )
         return LlavaSTModelOutputWithPast(
             last_hidden_state=outputs.last_hidden_state,
-            past_key_values=outputs.past_key_values,
+            **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=features.get("image"),
@@ -514,6 +517,7 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
         num_items_in_batch: int | torch.Tensor | None = None,
         shift_labels: torch.LongTensor | None = None,
         output_token_losses: bool = False,
+        cache: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | LlavaSTCausalLMOutputWithPast:
         """
@@ -523,8 +527,7 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
             labels (`torch.LongTensor` of shape `(batch, sequence)`, *optional*):
                 Ids to predict, aligned with `input_ids`, -100 where nothing is supervised; a coordinate is its lower
                 bin, with its offset in `coordinate_offsets`. With labels no logits are returned.
-            logits_to_keep (`int` or `torch.Tensor`, *optional*, defaults to 0):
-                Positions to score: the last so many (0 for all), or these.
+            logits_to_keep (`int` or `torch.Tensor`, *optional*): The last so many positions (0: all), or these.
             num_items_in_batch (`int` or `torch.Tensor`, *optional*):
                 Supervised tokens of the whole optimizer step, by which the sum is divided; of this batch by default.
             shift_labels (`torch.LongTensor` of shape `(batch, sequence)`, *optional*):
@@ -540,7 +543,7 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
             coordinate_offsets=coordinate_offsets,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
+            past_key_values=past_key_values if cache is None else cache,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             mm_encoder_outputs=mm_encoder_outputs,
@@ -560,7 +563,7 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
             predicted = dict(zip(names, losses, strict=False))
         return LlavaSTCausalLMOutputWithPast(
             **predicted,
-            past_key_values=outputs.past_key_values,
+            **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
@@ -615,7 +618,7 @@ class LlavaSTForConditionalGeneration(LlavaSTPreTrainedModel, GenerationMixin):
             return model_inputs
         start = input_ids.shape[1] - next_ids.shape[1]
         if coordinate_offsets.shape[1] > input_ids.shape[1]:  # a chunk of the prompt, behind those in the cache
-            start = kwargs["past_key_values"].get_seq_length()
+            start = kwargs[CACHE_NAME].get_seq_length()
         end = start + next_ids.shape[1]
         offsets = F.pad(coordinate_offsets, (0, max(0, end - coordinate_offsets.shape[1])))
         model_inputs["coordinate_offsets"] = offsets[:, start:end]

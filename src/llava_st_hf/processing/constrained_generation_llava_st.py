@@ -127,6 +127,10 @@ class GrammarLogitsProcessor(LogitsProcessor):
         return walk
 
 
+# What the library calls keys and values: `cache` from 5.24 on.
+CACHE_NAME = "cache" if "cache" in GenerateDecoderOnlyOutput.__dataclass_fields__ else "past_key_values"
+
+
 @dataclass
 class ConstrainedOutput(GenerateDecoderOnlyOutput):
     """
@@ -210,7 +214,7 @@ class _Answers:
             sequences=self.ids,
             scores=None if self.scores is None else tuple(self.scores),
             coordinate_scores=tuple(self.coordinate_scores),
-            past_key_values=cache,
+            **{CACHE_NAME: cache},
         )
 
 
@@ -295,7 +299,7 @@ def _decode(
         model_kwargs = model._update_model_kwargs_for_generation(
             outputs, model_kwargs, num_new_tokens=num_agreed + num_new
         )
-        cache = model_kwargs.get("past_key_values")
+        cache = model_kwargs.get(CACHE_NAME)
         if num_agreed < len(draft):
             cache.crop(num_agreed - len(draft))
         if not answers.go_on:
@@ -322,7 +326,7 @@ def fill_cache(
     length = int(places[-1]) + 1 if len(places) else 0
     if length:
         prefix = {"input_ids": input_ids[:, :length], "coordinate_offsets": coordinate_offsets[:, :length]}
-        model(**prefix, past_key_values=cache, use_cache=True, logits_to_keep=1, **media)
+        model(**prefix, **{CACHE_NAME: cache}, use_cache=True, logits_to_keep=1, **media)
     return length
 
 
@@ -333,7 +337,7 @@ def _prefill(model: Any, ids: torch.LongTensor, generation_config: Any, model_kw
     One question is read in the two passes of a session, so that its numbers are the same through every door: kernels
     round by the number of rows that they are given.
     """
-    cache, media = model_kwargs.get("past_key_values"), model_kwargs.get("mm_encoder_outputs")
+    cache, media = model_kwargs.get(CACHE_NAME), model_kwargs.get("mm_encoder_outputs")
     is_alone = len(ids) == 1 and model_kwargs.get("attention_mask") is None
     if is_alone and media and cache is not None and not cache.get_seq_length() and _can_crop(cache):
         offsets = model_kwargs.get("coordinate_offsets")
