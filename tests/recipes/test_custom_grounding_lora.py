@@ -71,7 +71,7 @@ def test_ten_clips_become_a_merged_model_that_answers(tmp_path, real_media_dir, 
     output = run(train)
     assert re.search(r"^step 5 of 20: loss [\d.]+, ", output, re.MULTILINE)
     card = Path("my_run/output/README.md").read_text()
-    assert "| stvg_m_tIoU | " in card and "| mine | unknown | not stated | 8 | 80 |" in card and "{{" not in card
+    assert "| stvg_m_tIoU | " in card and "| mine | unknown | not stated | 8 | 8 |" in card and "{{" not in card
     assert "adapter: LORA of rank 16, alpha 32" in run(info)
     run(merge)
     answers = [

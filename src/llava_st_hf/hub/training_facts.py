@@ -61,6 +61,7 @@ class TrainingFacts:
         date (`str`): Day on which it was done, `"2026-01-31"`.
         skipped (`int`): Records that could not be used.
         versions (`dict[str, str]`): Of the libraries.
+        num_held_out (`int`): Records that were held out.
         held_out (`dict[str, float]`): What the run measured of the records held out, for the weights that are saved.
     """
 
@@ -80,6 +81,7 @@ class TrainingFacts:
     date: str
     skipped: int = 0
     versions: dict[str, str] = field(default_factory=dict)
+    num_held_out: int = 0
     held_out: dict[str, float] = field(default_factory=dict)
 
     def save(self, folder: str | Path) -> None:

@@ -19,6 +19,7 @@ from ..hub.cards import UNKNOWN_LICENSE
 from ..hub.training_facts import TrainedSource, TrainingFacts
 from ..inference.loading import MERGED_FROM_FILE
 from ..processing.media_llava_st import format_count
+from .stages import find_module
 
 if TYPE_CHECKING:
     from .trainer import LlavaSTTrainer
@@ -57,6 +58,7 @@ def collect_facts(trainer: "LlavaSTTrainer", step: int | None = None) -> Trainin
     if isinstance(model, PeftModel):
         shown |= {"lora_rank": plan.lora_rank, "lora_alpha": plan.lora_alpha or 2 * plan.lora_rank}
         shown["lora_dropout"] = plan.lora_dropout
+    trained = {find_module(name) for name, weight in model.named_parameters() if weight.requires_grad}
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     return TrainingFacts(
@@ -65,9 +67,7 @@ def collect_facts(trainer: "LlavaSTTrainer", step: int | None = None) -> Trainin
         base_id=base_id,
         base_revision=revision,
         sources=_list_sources(records),
-        modules={
-            row.module: f"{row.training}, {row.learning_rate:g}" for row in plan.rows if row.training != "frozen"
-        },
+        modules={row.module: f"{row.training}, {row.learning_rate:g}" for row in plan.rows if row.module in trained},
         hyper_parameters={**shown, "num_processes": args.world_size},
         hardware=_name_hardware(args.world_size),
         hours=round(trainer.train_seconds / 3600, 4),
@@ -78,6 +78,7 @@ def collect_facts(trainer: "LlavaSTTrainer", step: int | None = None) -> Trainin
         date=datetime.now(timezone.utc).date().isoformat(),
         skipped=count_skipped(trainer.data_collator.collator.skip_report),
         versions={name: version(name) for name in ("llava-st-hf", "torch", "transformers", "trl", "peft")},
+        num_held_out=0 if trainer.eval_dataset is None else len(trainer.eval_dataset.records),
         held_out=find_held_out(trainer.state, args, step),
     )
 
