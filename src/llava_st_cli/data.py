@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from llava_st_hf.hub import SourceFacts
 
 _RECIPE_KEYS = {"stage", "model_name_or_path"}
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _NUM_FRAMES = 100  # sampled of a clip whose truth is drawn
 
 app = typer.Typer(cls=running.Group)
@@ -420,13 +422,17 @@ def publish(
 @app.command(cls=DataCommand)
 def prepare(
     dataset: Annotated[Literal["st-align"], argument(None, "st-align: what LLaVA-ST was trained on")],
-    to: Annotated[Path, option("DIR", "folder to write to: shards by source, a mixture for each stage")],
+    to: Annotated[
+        str,
+        option("DIR_OR_REPO", "folder to write to, shards by source and a mixture for each stage; or ORG/NAME"),
+    ],
     media: Annotated[Path, option("DIR", "folder of the media that the sources have themselves")],
     release: Annotated[str | None, option("DIR_OR_ID", "the release of the annotations (that of the Hub)")] = None,
     stage: Annotated[list[int] | None, option("N", "1, 2 or 3; several times (all)")] = None,
     sources: Annotated[list[str] | None, option("NAME", "one of the sources; several times (all)")] = None,
     license: Annotated[list[str] | None, option("SOURCE=SPDX", "licence of a source: clips=CC-BY-4.0")] = None,
     max_shard_size: ShardSize = "500MB",
+    public: Annotated[bool, flag("--public", "let everybody see the repository, which is private else")] = False,
     dry_run: Annotated[
         bool, flag("--dry-run", "count what is there, by source and by task, and write nothing")
     ] = False,
@@ -436,11 +442,13 @@ def prepare(
     Make shards that stream into the recipes of the three stages.
 
     Source by source: what is there is published, what is missing is named, and the next run goes on. The exit code is
-    1 while something is missing.
+    1 while something is missing. ORG/NAME is a repository where there is no folder ORG: each source is sent to it when
+    its shards are whole, and they stay in the folder NAME.
 
     \b
     examples:
       llava-st data prepare st-align --to st_align --media media --dry-run
+      llava-st data prepare st-align --to me/st-align --media media --license charades=CC-BY-NC-4.0
       llava-st data prepare st-align --to st_align --media media --stage 2 --sources charades
       llava-st train recipes/stage2_coordinate_alignment/sft.yaml --mixture st_align/stage2.yaml
     """
@@ -448,11 +456,19 @@ def prepare(
 
     licenses = {source: facts.license for source, facts in read_licenses(license or [], {}).items()}
     preparation = Preparation(fetch_release(release or RELEASE), media, stage, sources, licenses)
+    owner, _, name = to.partition("/")
+    repository = to if REPOSITORY.fullmatch(to) and not Path(owner).exists() else None
+    more = {}
+    if repository is not None and not dry_run:
+        refuse_unlicensed(preparation.find_unlicensed())
+        more = {"repository": repository, "send": make_sender(repository, public)}
+    elif public and repository is None:
+        raise CommandError(f"--public is given, but {to} is a folder: nothing is sent, leave it out.")
     with running.show_progress("Looking", None, quiet=quiet) as bar:
         found = list(
             preparation.survey(bar.update)
             if dry_run
-            else preparation.prepare(to, max_shard_size, bar.update, quiet=quiet)
+            else preparation.prepare(name if repository else to, max_shard_size, bar.update, quiet=quiet, **more)
         )
     running.show(f"{format_sources(found)}\n\n{format_tasks(found)}")
     missing = [each for each in found if each.missing is not None]
@@ -462,6 +478,21 @@ def prepare(
         raise CommandError(
             f"{len(missing)} of {len(found)} sources are missing: run the same again when they are there."
         )
+
+
+def make_sender(repository: str, public: bool) -> Callable[[dict[str, Path | bytes], str], str]:
+    """Make the repository, or look at the one that is there, and return what sends files to it in one commit."""
+    from llava_st_hf.hub import CardOptions
+    from llava_st_hf.hub.contents import Contents
+    from llava_st_hf.hub.push import check_occupant, prepare_repository, send_contents
+
+    present = [file.rfilename for file in prepare_repository(repository, "dataset", public).siblings]
+    check_occupant(Contents("dataset", {}), repository, present)
+
+    def send(files: dict[str, Path | bytes], message: str) -> str:
+        return send_contents(Contents("dataset", files, is_whole=False), CardOptions(repository), public, message)
+
+    return send
 
 
 def read_licenses(given: Sequence[str], known: "dict[str, SourceFacts]") -> "dict[str, SourceFacts]":

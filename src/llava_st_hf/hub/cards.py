@@ -22,6 +22,7 @@ MODEL_TAG, DATASET_TAG, RESULTS_TAG = "llava_st", "llava-st", "llava-st-results"
 # In the cards of folders that do not know yet where they go.
 PLACEHOLDERS = ("path/to/this/folder", "ORGANIZATION/NAME")
 _PIPELINE_TAG = "video-text-to-text"
+_DATASET_TAGS = [DATASET_TAG, "temporal-grounding", "spatial-grounding"]
 _MODEL_TAGS = [MODEL_TAG, "video-grounding"]
 _NOT_MEASURED = "Nothing was measured."  # as the template has it
 _LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
@@ -107,8 +108,8 @@ def render_dataset_card(
         pretty_name=title,
         license=licenses[0] if len(licenses) == 1 else licenses,
         task_categories=_list_categories(media_types),
-        size_categories=[next((name for limit, name in _SIZES if num_records < limit), "n>10M")],
-        tags=[DATASET_TAG, "temporal-grounding", "spatial-grounding"],
+        size_categories=[_name_size(num_records)],
+        tags=_DATASET_TAGS,
         configs=[
             {"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]},
         ],
@@ -140,6 +141,46 @@ def render_dataset_card(
         has_unknown_license=any(fact.license.lower() == UNKNOWN_LICENSE for fact in facts),
     )
     return str(card).rstrip() + "\n"
+
+
+def render_prepared_card(repository: str, sources: Sequence[tuple[int, SourceFacts, Sequence[str], int]]) -> str:
+    """
+    Render the card of a data set that holds sources of ST-Align, each in a folder of its stage.
+
+    Args:
+        repository (`str`): Where it goes on the Hub.
+        sources (`Sequence[tuple[int, SourceFacts, Sequence[str], int]]`):
+            Of each the stage, the facts, the tasks and how many records there are.
+
+    Returns:
+        `str`: Markdown with the metadata of the Hub in front.
+    """
+    folders = [f"stage{stage}/{facts.name}" for stage, facts, _, _ in sources]
+    data = DatasetCardData(
+        pretty_name="ST-Align",
+        license=sorted({facts.license.lower() for _, facts, _, _ in sources}),
+        size_categories=[_name_size(sum(count for *_, count in sources))],
+        tags=_DATASET_TAGS,
+        configs=[
+            {
+                "config_name": folder.replace("/", "-"),
+                "data_files": [{"split": "train", "path": f"{folder}/data/train-*.parquet"}],
+            }
+            for folder in folders
+        ],
+    )
+    rows = [
+        (stage, escape_markdown(facts.name), ", ".join(tasks), count, facts.license, facts.origin or "not stated")
+        for stage, facts, tasks, count in sources
+    ]
+    header = ("stage", "source", "tasks", "records", "licence", "origin")
+    table = format_table(header, rows, markdown=True)
+    example = {"example": folders[0].replace("/", "-"), "stage": sources[0][0]}
+    return _render("prepared_card.md.jinja", data, repository=repository, table=table, **example)
+
+
+def _name_size(num_records: int) -> str:
+    return next((name for limit, name in _SIZES if num_records < limit), "n>10M")
 
 
 @dataclass(frozen=True)
@@ -308,6 +349,7 @@ __all__ = [
     "add_results",
     "render_dataset_card",
     "render_model_card",
+    "render_prepared_card",
     "render_results_card",
     "render_trained_card",
 ]

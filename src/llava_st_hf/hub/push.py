@@ -185,8 +185,9 @@ def check_base(contents: Contents, api: HfApi) -> None:
             ) from error
 
 
-def check_occupant(contents: Contents, repository: str, present: list[str], api: HfApi) -> None:
+def check_occupant(contents: Contents, repository: str, present: list[str], api: HfApi | None = None) -> None:
     """Raise `InputError` where a repository holds something else than what is sent."""
+    api = HfApi() if api is None else api
     if not [name for name in present if name not in _ALWAYS_THERE]:
         return
     signs, tag = _SIGNS[contents.kind]
@@ -229,4 +230,12 @@ def hub_errors(repository: str) -> Iterator[None]:
         ) from error
 
 
-__all__ = ["check_repository", "fetch_checkpoint", "hub_errors", "prepare_repository", "push_folder", "send_contents"]
+__all__ = [
+    "check_occupant",
+    "check_repository",
+    "fetch_checkpoint",
+    "hub_errors",
+    "prepare_repository",
+    "push_folder",
+    "send_contents",
+]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from huggingface_hub import DatasetCard
 from local_hub import LocalHub
 from st_align_records import to_st_align
 
@@ -133,9 +134,85 @@ def test_a_dry_run_counts_and_writes_nothing(release, capsys):
     assert ["2", "charades_tvg", "3", "3", "0", "unknown"] in rows
 
 
-def test_one_source_alone(release):
+def test_one_source_after_the_other(release):
+    out = release.parent / "out"
     assert run(release, "--sources", "refcoco", "--stage", "2") == 0
-    assert [path.name for path in (release.parent / "out" / "stage2").iterdir()] == ["refcoco"]
+    assert [path.name for path in (out / "stage2").iterdir()] == ["refcoco"]
+    assert run(release, "--sources", "charades_tvg") == 0
+    entries = yaml.safe_load((out / "stage2.yaml").read_text())["datasets"]
+    assert [entry["source"] for entry in entries] == ["charades_tvg", "refcoco"]
+
+
+def prepare_on_hub(release: Path, repository: str = "me/st-align", *more: str) -> int:
+    places = ["--to", repository, "--media", release.parent / "media", "--release", release]
+    return main(["data", "prepare", "st-align", *map(str, places), "--quiet", *more])
+
+
+LICENSES = [word for name in ("charades_tvg", "refcoco", "vidstg") for word in ("--license", f"{name}=CC-BY-4.0")]
+
+
+def test_each_source_goes_to_the_hub_when_it_is_whole(hub, release, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    media = tmp_path / "media" / "vidor"
+    shutil.move(media, tmp_path / "elsewhere")
+    hub.fail("/commit/", 500, skip=1)  # of the second source
+    assert prepare_on_hub(release, "me/st-align", *LICENSES) == 1
+    assert "run the same again" in capsys.readouterr().err.splitlines()[-1]
+    hub.heal()
+    assert prepare_on_hub(release, "me/st-align", *LICENSES) == 1  # vidstg is missing
+    shutil.move(tmp_path / "elsewhere", media)
+    hub.requests.clear()
+    assert prepare_on_hub(release, "me/st-align", *LICENSES) == 0
+    assert hub.count()["PUT lfs-storage"] == 1  # what was there is not sent again
+    repository = hub.repositories["dataset", "me/st-align"]
+    assert repository.private and len(repository.commits) == 4
+    files = hub.get_files("me/st-align", "dataset")
+    sources = ("stage2/charades_tvg", "stage2/refcoco", "stage3/vidstg")
+    shards = {f"{source}/data/train-00000-of-00001.parquet" for source in sources}
+    assert files.keys() == {".gitattributes", "README.md", "stage2.yaml", "stage3.yaml", *shards}
+    assert all(files[name] == (tmp_path / "st-align" / name).read_bytes() for name in shards)
+    assert [entry["json_path"] for entry in yaml.safe_load(files["stage2.yaml"])["datasets"]] == [
+        f"hf://datasets/me/st-align/{source}/data" for source in sources[:2]
+    ]
+    card = DatasetCard(files["README.md"].decode())
+    assert [config["config_name"] for config in card.data.configs] == [name.replace("/", "-") for name in sources]
+    assert card.data.license == ["cc-by-4.0"]
+    (row,) = (line.split() for line in card.text.splitlines() if "vidstg" in line)
+    assert row == [
+        "|",
+        "3",
+        "|",
+        "vidstg",
+        "|",
+        "stvg",
+        "|",
+        "3",
+        "|",
+        "CC-BY-4.0",
+        "|",
+        prepare.ORIGINS["vidstg"],
+        "|",
+    ]
+    assert 'load_dataset("me/st-align", "stage2-charades_tvg", split="train", streaming=True)' in card.text
+    assert not any(str(tmp_path).encode() in files[name] for name in ("README.md", "stage2.yaml", "stage3.yaml"))
+    hub.requests.clear()
+    assert prepare_on_hub(release, "me/st-align", *LICENSES) == 0
+    assert len(repository.commits) == 4 and "POST commit" not in hub.count()
+
+
+def test_what_cannot_be_sent_is_refused_before_anything_is_written(hub, release, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    hub.add("me/taken", {"README.md": b"---\ntags: [bert]\n---\n", "a.txt": b""}, "dataset")
+    for name, more, said in (
+        ("me/st-align", [], "the licence of 'charades_tvg' is not known"),
+        ("you/st-align", LICENSES, "may not write there"),
+        ("me/taken", LICENSES, "holds other content"),
+        ("./me/st-align", ["--public"], "is a folder"),
+    ):
+        assert prepare_on_hub(release, name, *more) == 1
+        (error,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("llava-st: error"))
+        assert said in error
+        assert not (tmp_path / "st-align").exists() and not (tmp_path / "taken").exists()
 
 
 def test_the_published_counts_are_those_of_the_paper():

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from huggingface_hub import snapshot_download
 
-from ...hub.cards import UNKNOWN_LICENSE, SourceFacts
+from ...hub.cards import UNKNOWN_LICENSE, SourceFacts, render_prepared_card
 from ...processing.media_llava_st import InputError
 from ...utils.atomic_files import write_text_whole
 from ...utils.checked_settings import input_errors
@@ -132,19 +132,18 @@ class Preparation:
         self.release, self.media = Path(release), Path(media)
         self.licenses = dict(licenses or {})
         self.specs = _find_mixtures(self.release, stages)
-        self.entries = {
+        self.all_entries = {
             stage: _name_entries([self._locate(source) for source in spec.datasets])
             for stage, spec in self.specs.items()
         }
-        known = sorted({name for entries in self.entries.values() for name in entries})
+        known = sorted({name for entries in self.all_entries.values() for name in entries})
         for field_name, names in (("sources", sources or ()), ("license", self.licenses)):
             if unknown := [name for name in names if name not in known]:
                 raise InputError(f"{field_name} is {unknown[0]!r}: choose from {', '.join(known)}.", field=field_name)
-        if sources:
-            self.entries = {
-                stage: {name: entry for name, entry in entries.items() if name in sources}
-                for stage, entries in self.entries.items()
-            }
+        self.entries = {
+            stage: {name: entry for name, entry in entries.items() if not sources or name in sources}
+            for stage, entries in self.all_entries.items()
+        }
 
     def _locate(self, source: SourceSpec) -> SourceSpec:
         """Return a source with its files where they are on this machine; those that are nowhere stay as they are."""
@@ -177,6 +176,8 @@ class Preparation:
         max_shard_size: str = "500MB",
         progress: Callable[[int], None] | None = None,
         quiet: bool = False,
+        repository: str | None = None,
+        send: Callable[[dict[str, Path | bytes], str], Any] | None = None,
     ) -> Iterator[PreparedSource]:
         """
         Publish each source whose media are there, into `output_dir/stageN/SOURCE`, and yield what became of it.
@@ -189,6 +190,9 @@ class Preparation:
             max_shard_size (`str`, *optional*, defaults to `"500MB"`): Size of a Parquet file.
             progress (`Callable[[int], None]`, *optional*): As in `survey`.
             quiet (`bool`, *optional*, defaults to `False`): Whether to show no progress of the shards.
+            repository (`str`, *optional*): Data set of the Hub that each source goes to when its shards are whole.
+            send (`Callable[[dict[str, Path | bytes], str], Any]`, *optional*):
+                Sends files there, by their paths, with a message; the source is sent again until it returns.
 
         Raises:
             `InputError`: For a folder of another preparation, or a source that changed since it was published.
@@ -200,12 +204,12 @@ class Preparation:
         for stage, entries in self.entries.items():
             for name, entry in entries.items():
                 key, state = f"stage{stage}/{name}", _describe_files(entry)
-                done = manifest.progress.get(key)
-                if done is not None and done["state"] == state:
-                    yield PreparedSource(**{**done["source"], "facts": SourceFacts(**done["source"]["facts"])})
-                    continue
-                prepared = self._survey(stage, name, entry, progress or (lambda count: None))
-                if prepared.missing is None:
+                done = manifest.progress.get(key, {})
+                if done.get("state") == state:
+                    prepared = _read_prepared(done)
+                else:
+                    prepared = self._survey(stage, name, entry, progress or (lambda count: None))
+                if prepared.missing is None and done.get("state") != state:
                     published = publish_dataset(
                         self._choose(stage, entry),
                         output_dir / key,
@@ -216,9 +220,19 @@ class Preparation:
                         quiet=quiet,
                     )
                     prepared.num_published = published.num_records
-                    manifest.save(**{key: {"state": state, "source": asdict(prepared)}})
-                    self._write_mixture(output_dir, stage, manifest)
+                    done = {"state": state, "source": asdict(prepared)}
+                    manifest.save(**{key: done})
+                    write_text_whole(output_dir / f"stage{stage}.yaml", self._write_mixture(stage, manifest))
+                if send is not None and prepared.missing is None and done.get("sent_to") != repository:
+                    files = self._list_files(output_dir, stage, name, manifest, repository)
+                    send(files, f"Stage {stage}, {name}: {prepared.num_published:,} records")
+                    manifest.save(**{key: {**done, "sent_to": repository}})
                 yield prepared
+
+    def find_unlicensed(self) -> list[str]:
+        """Return the sources whose licence neither a mixture nor anybody else says."""
+        named = {name: entry.license for entries in self.entries.values() for name, entry in entries.items()}
+        return sorted(name for name in named if not (self.licenses.get(name) or named[name]))
 
     def _survey(self, stage: int, name: str, entry: SourceSpec, progress: Callable[[int], None]) -> PreparedSource:
         origin = entry.origin or _guess_origin(f"{name} {entry.json_path} {entry.data_folder}")
@@ -263,18 +277,34 @@ class Preparation:
     def _choose(self, stage: int, entry: SourceSpec) -> ChosenRecords:
         return ChosenRecords(replace(self.specs[stage], datasets=(entry,)))
 
-    def _write_mixture(self, output_dir: Path, stage: int, manifest: RunManifest) -> None:
+    def _list_files(
+        self, output_dir: Path, stage: int, name: str, manifest: RunManifest, repository: str
+    ) -> dict[str, Path | bytes]:
+        """Return the shards of a source by their paths in a repository, and its card and mixture of what is ready."""
+        shards = sorted((output_dir / f"stage{stage}" / name / "data").glob("train-*.parquet"))
+        found = [_read_prepared(manifest.progress[key]) for key in sorted(manifest.progress)]
+        rows = [(each.stage, each.facts, sorted(each.tasks), each.num_published) for each in found]
+        return {
+            **{f"stage{stage}/{name}/data/{path.name}": path for path in shards},
+            f"stage{stage}.yaml": self._write_mixture(stage, manifest, f"hf://datasets/{repository}/").encode(),
+            "README.md": render_prepared_card(repository, rows).encode(),
+        }
+
+    def _write_mixture(self, stage: int, manifest: RunManifest, root: str = "") -> str:
         """Write the mixture of what is ready, in the order of the release."""
         entries = []
-        for name, entry in self.entries[stage].items():
+        for name, entry in self.all_entries[stage].items():
             if (done := manifest.progress.get(f"stage{stage}/{name}")) is not None:
                 facts = {key: value for key, value in done["source"]["facts"].items() if key != "name" and value}
                 weight = {} if entry.weight == 1 else {"weight": entry.weight}
-                entries.append({"json_path": f"stage{stage}/{name}/data", "source": name, **weight, **facts})
+                entries.append({"json_path": f"{root}stage{stage}/{name}/data", "source": name, **weight, **facts})
         spec = self.specs[stage]
         content: dict[str, Any] = {"seed": spec.seed, "max_skip_share": spec.max_skip_share, "datasets": entries}
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-        write_text_whole(output_dir / f"stage{stage}.yaml", text)
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _read_prepared(done: Mapping[str, Any]) -> PreparedSource:
+    return PreparedSource(**{**done["source"], "facts": SourceFacts(**done["source"]["facts"])})
 
 
 def fetch_release(name: str) -> Path:
