@@ -13,10 +13,18 @@ QUESTION = "the red circle moves to the right"
 
 
 def load_adapter(clip: str) -> list:
+    return [answer("me/adapter", clip)]
+
+
+def load_merged(clip: str) -> list:
+    return [answer("me/merged", clip)]
+
+
+def answer(model: str, clip: str) -> dict:
     from llava_st_hf import load_pipeline
 
-    ground = load_pipeline("me/adapter", device="cpu")
-    return [ground(clip, QUESTION, task="tvg", max_new_tokens=24).to_dict()]
+    ground = load_pipeline(model, device="cpu")
+    return ground(clip, QUESTION, task="tvg", max_new_tokens=24).to_dict()
 
 
 def stream_dataset(clip: str) -> list:
@@ -60,6 +68,34 @@ def read_results(clip: str) -> list:
         return [json.loads(line)["id"] for line in lines]
 
 
+def train_over_dataset(clip: str) -> list:
+    """Train an adapter of a model of the Hub on a data set of the Hub, and push it where that can be reached."""
+    import hashlib
+
+    import yaml
+
+    from llava_st_hf.training import read_recipe, run_recipe
+
+    is_offline = "HF_HUB_OFFLINE" in os.environ
+    recipe = {
+        "model_name_or_path": "me/model",
+        "stage": "custom_grounding_lora",
+        "mixture": "mixture.yaml",
+        "output_dir": "offline" if is_offline else "online",
+        "max_steps": 2,
+        "per_device_train_batch_size": 2,
+        "activation_checkpointing": False,
+        "lora_rank": 2,
+        "disable_tqdm": True,
+        **({} if is_offline else {"push_to_hub": True, "hub_model_id": "me/trained"}),
+    }
+    source = {"id": "me/shapes", "revision": os.environ["REVISION"], "license": "CC0-1.0"}
+    Path("mixture.yaml").write_text(yaml.safe_dump({"datasets": [source]}))
+    Path("sft.yaml").write_text(yaml.safe_dump(recipe))
+    run_recipe(read_recipe("sft.yaml"))
+    return [hashlib.sha256(Path(recipe["output_dir"], "adapter_model.safetensors").read_bytes()).hexdigest()]
+
+
 def run_snippets(clip: str) -> list:
     """Run the Python of a card, where `clip.mp4` is."""
     import re
@@ -74,11 +110,17 @@ def run_snippets(clip: str) -> list:
     return names
 
 
-JOBS = {
-    job.__name__: job
-    for job in (load_adapter, stream_dataset, read_mixture, read_published_config, load_published, read_results)
-}
-JOBS["run_snippets"] = run_snippets
+QUICK_JOBS = (
+    load_adapter,
+    load_merged,
+    stream_dataset,
+    read_mixture,
+    read_published_config,
+    load_published,
+    read_results,
+)
+QUICK = tuple(job.__name__ for job in QUICK_JOBS)
+JOBS = {job.__name__: job for job in (*QUICK_JOBS, run_snippets, train_over_dataset)}
 
 
 def main(folder: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 import remote_code_loading
 import torch
 from hub_loading import QUESTION
-from local_hub import LocalHub
+from huggingface_hub import ModelCard
+from local_hub import LocalHub, hash_file
 from peft import get_peft_model
 from published_checkpoint import make_published_checkpoint, read_tensors
 from remote_code_loading import OBSERVERS, get_media_inputs
@@ -19,6 +20,7 @@ from safetensors.torch import save_file
 from transformers import AutoProcessor
 
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor, load_pipeline
+from llava_st_hf.checkpoints import merge_checkpoint
 from llava_st_hf.data.readers.canonical import CanonicalReader
 from llava_st_hf.hub import CardOptions, push_folder
 from llava_st_hf.training import make_lora_config
@@ -72,6 +74,8 @@ def filled(checkpoint, adapter, published, results, published_layout, tmp_path_f
     with LocalHub() as hub, hub.reached(tmp_path_factory.mktemp("cache")):
         push_folder(checkpoint, CardOptions("me/model"))
         push_folder(adapter, CardOptions("me/adapter", base_model="me/model"))
+        merged = merge_checkpoint(adapter, tmp_path_factory.mktemp("merged") / "merged")
+        push_folder(merged.path, CardOptions("me/merged"))
         push_folder(published, CardOptions("me/shapes"))
         push_folder(results, CardOptions("me/results"))
         hub.add("me/published", {path.name: path.read_bytes() for path in published_layout.iterdir()})
@@ -87,7 +91,7 @@ def load(hub, folder: Path, clip: Path, names: list[str], **environment: str) ->
     """Run jobs in a fresh process; return what it observed, and its requests by job."""
     folder.mkdir(exist_ok=True)
     shutil.copy(clip, folder / "clip.mp4")
-    jobs = {"names": names, "clip": str(clip), "url": hub.url}
+    jobs = {"names": list(names), "clip": str(clip), "url": hub.url}
     (folder / "jobs.json").write_text(json.dumps(jobs))
     more = {"PYTHONPATH": str(SOURCES), "REVISION": hub.repositories["dataset", "me/shapes"].commits[-1][0]}
     hub.requests.clear()
@@ -99,8 +103,7 @@ def load(hub, folder: Path, clip: Path, names: list[str], **environment: str) ->
 def loaded(filled, clip, tmp_path_factory) -> tuple[Path, dict, dict]:
     """What a process with the package observes, its requests, and its cache."""
     folder = tmp_path_factory.mktemp("loaded")
-    names = [name for name in hub_loading.JOBS if name != "run_snippets"]
-    return folder, *load(filled, folder, clip, names)
+    return folder, *load(filled, folder, clip, hub_loading.QUICK)
 
 
 def test_an_adapter_finds_its_base_and_answers_the_same(loaded, adapter, clip):
@@ -109,7 +112,9 @@ def test_an_adapter_finds_its_base_and_answers_the_same(loaded, adapter, clip):
     ground = load_pipeline(adapter, device="cpu")
     expected = json.loads(json.dumps(ground(str(clip), QUESTION, task="tvg", max_new_tokens=24).to_dict()))
     assert answer == expected
+    assert observed["load_merged"] == [expected]
     assert requests["load_adapter"].total() < 60
+    assert requests["load_merged"].total() < 40
 
 
 def test_a_data_set_streams(loaded, published):
@@ -136,19 +141,24 @@ def test_the_config_of_a_published_checkpoint_fetches_no_shard(loaded, published
 
 
 def test_results_are_read_by_the_snippet_of_their_card(loaded):
-    assert loaded[1]["read_results"] == ["tvg-0"]
+    _, observed, requests = loaded
+    assert observed["read_results"] == ["tvg-0"]
+    assert requests["read_results"].total() <= 2
 
 
-def test_a_warm_cache_is_enough(loaded, filled, clip):
-    folder, observed, _ = loaded
-    environment = filled.environment(folder / "cache")
+def fetch_dataset(hub, folder: Path) -> None:
+    """Fetch what was streamed, as one does who goes offline."""
     script = (
         "from huggingface_hub import snapshot_download; from datasets import load_dataset;"
         "snapshot_download('me/shapes', repo_type='dataset'); load_dataset('me/shapes', split='train')"
     )
-    run(["-c", script], folder, environment)
-    names = [name for name in hub_loading.JOBS if name != "run_snippets"]
-    offline, requests = load(filled, folder, clip, names, HF_HUB_OFFLINE="1")
+    run(["-c", script], folder, hub.environment(folder / "cache"))
+
+
+def test_a_warm_cache_is_enough(loaded, filled, clip):
+    folder, observed, _ = loaded
+    fetch_dataset(filled, folder)
+    offline, requests = load(filled, folder, clip, hub_loading.QUICK, HF_HUB_OFFLINE="1")
     assert offline == observed
     assert sum(counts.total() for counts in requests.values()) == 0
 
@@ -157,6 +167,23 @@ def test_a_warm_cache_is_enough(loaded, filled, clip):
 def test_snippets_of_cards_run(filled, clip, tmp_path):
     observed, _ = load(filled, tmp_path / "snippets", clip, ["run_snippets"])
     assert observed["run_snippets"] == ["me/model", "me/model", "me/adapter", "me/adapter"]
+    offline, requests = load(filled, tmp_path / "snippets", clip, ["run_snippets"], HF_HUB_OFFLINE="1")
+    assert offline == observed and not requests["run_snippets"]
+
+
+@pytest.mark.slow
+def test_a_run_over_the_hub_trains_the_same_offline(filled, clip, tmp_path):
+    folder = tmp_path / "training"
+    observed, requests = load(filled, folder, clip, ["train_over_dataset"])
+    files, counts = filled.get_files("me/trained"), requests["train_over_dataset"]
+    assert [hash_file(files["adapter_model.safetensors"])] == observed["train_over_dataset"]
+    card = ModelCard(files["README.md"].decode())
+    assert (card.data.base_model, card.data.datasets) == ("me/model", ["me/shapes"])
+    assert f"me/shapes at `{filled.repositories['dataset', 'me/shapes'].commits[-1][0]}`" in card.text
+    assert counts.total() < 120 and counts["POST commit"] == 1, counts
+    fetch_dataset(filled, folder)
+    offline, requests = load(filled, folder, clip, ["train_over_dataset"], HF_HUB_OFFLINE="1")
+    assert offline == observed and not requests["train_over_dataset"]
 
 
 def observe_remote(libraries: Path, folder: Path, clip: Path, inputs: dict, environment: dict) -> dict:
