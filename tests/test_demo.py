@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+from huggingface_hub import ModelCard, parse_eval_result_entries
 
 from llava_st_hf import GroundingResult
 from llava_st_hf.data.shapes import ShapesDataset
@@ -90,3 +92,27 @@ def test_metrics_on_other_clips_are_near_those_of_the_card(tmp_path):
     assert metrics.keys() == card.keys()
     for key, value in metrics.items():
         assert abs(value - card[key]) < 4 * max(card[key] * (1 - card[key]) / 40, 0.001) ** 0.5, key
+
+
+def test_the_snippets_of_the_card_run_as_they_stand(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    card = ModelCard.load(SHIPPED_CHECKPOINT / "README.md")
+    (snippet,) = re.findall(r"```python\n(.*?)```", card.text, flags=re.DOTALL)
+    exec(snippet, {})
+    assert "Span(start_seconds=1." in capsys.readouterr().out
+
+
+def test_the_metrics_of_the_card_are_there_as_the_hub_reads_them():
+    card = ModelCard.load(SHIPPED_CHECKPOINT / "README.md")
+    path = SHIPPED_CHECKPOINT / ".eval_results" / "st-shapes.yaml"
+    entries = parse_eval_result_entries(yaml.safe_load(path.read_text()))
+    shown = {
+        (task, name): float(value)
+        for task, name, value in re.findall(r"^\| (\w+) +\| (\S+) +\| +([\d.]+) \|", card.text, flags=re.MULTILINE)
+    }
+    results = {(one.task_name, one.metric_type): round(one.metric_value, 3) for one in card.data.eval_results}
+    assert results == shown and len(shown) == 11
+    assert {entry.task_id: round(entry.value, 3) for entry in entries} == {
+        f"{task}_{name}": value for (task, name), value in shown.items()
+    }
+    assert {str(entry.date) for entry in entries} == set(re.findall(r"Measured on (\S+) by", card.text))

@@ -16,6 +16,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from llava_st_hf import LlavaSTForConditionalGeneration
 from llava_st_hf.evaluation.report import format_metrics_table
 from llava_st_hf.evaluation.runner import fingerprint_weights
+from llava_st_hf.hub.cards import add_results
+from llava_st_hf.hub.results import read_evaluation
 
 FILES = (
     "config.json",
@@ -26,7 +28,8 @@ FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
 )
-CARD = "README.md"
+CARD, RESULTS = "README.md", ".eval_results"
+REPOSITORY = "llava-st-hf/llava-st-tiny-shapes"
 MAX_BYTES = 10_000_000
 
 
@@ -39,17 +42,19 @@ def ship_checkpoint(model: Path, evaluation: Path, directory: Path) -> None:
     settings, loaded = metrics["settings"], LlavaSTForConditionalGeneration.from_pretrained(model)
     if (settings["weights"], settings["protocol"]) != (fingerprint_weights(loaded), "default"):
         raise ValueError(f"evaluation {evaluation} is not of {model} by the default protocol: evaluate it again.")
-    others = {path.name for path in directory.iterdir()} - {*FILES, CARD} if directory.is_dir() else set()
+    others = {path.name for path in directory.iterdir()} - {*FILES, CARD, RESULTS} if directory.is_dir() else set()
     if others:
         raise ValueError(f"directory {directory} holds {min(others)!r}, which is of no checkpoint: give another.")
     templates = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined)
+    run = read_evaluation(evaluation)
     card = templates.get_template("model_card.md.jinja").render(
-        num_parameters=loaded.num_parameters(), table=format_metrics_table(metrics), settings=settings
+        num_parameters=loaded.num_parameters(), table=format_metrics_table(metrics), settings=settings, run=run
     )
-    directory.mkdir(parents=True, exist_ok=True)
+    (directory / RESULTS).mkdir(parents=True, exist_ok=True)
     for name in FILES:
         shutil.copyfile(model / name, directory / name)
-    (directory / CARD).write_text(card.rstrip() + "\n", encoding="utf-8")
+    (directory / CARD).write_text(add_results(card, REPOSITORY, [run]), encoding="utf-8")
+    (directory / RESULTS / f"{run.benchmark}.yaml").write_text(run.write_yaml(), encoding="utf-8")
 
 
 if __name__ == "__main__":

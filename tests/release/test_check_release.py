@@ -1,11 +1,16 @@
 """What a release says of itself, and whether its wheel works."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import check_release
 import pytest
+
+from llava_st_hf.demo import DEMO_QUERY, SHIPPED_CHECKPOINT, write_demo_clip
+from llava_st_hf.hub import CardOptions, push_folder
+from llava_st_hf.hub.cards import ModelFacts, render_trained_card
 
 ROOT = Path(__file__).parents[2]
 CONSISTENT = {
@@ -45,6 +50,26 @@ def test_a_python_that_is_not_here_is_refused():
     )
     assert done.returncode == 1
     assert "2.7" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_repository_needs_the_libraries_of_its_card_alone(hub, tmp_path):
+    """The snippet of its card, in an environment that has nothing else and gets the code from the Hub."""
+    push_folder(SHIPPED_CHECKPOINT, CardOptions("me/tiny"))
+    sizes = {"num_frames": 20, "image_size": 72, "num_temporal_tokens": 100, "num_spatial_tokens": 100}
+    card = render_trained_card(ModelFacts("me/tiny", False, None, num_parameters=1, **sizes), None)
+    snippet = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
+    assert "llava_st_hf" not in snippet and "`transformers` (5.23 or newer), `av` and `pillow`" in card
+    write_demo_clip(tmp_path / "clip.mp4")
+    programs = check_release.make_environment(
+        sys.executable, tmp_path / "environment", ["transformers", "av", "pillow"]
+    )
+    environment = {**hub.environment(tmp_path / "cache"), "HOME": str(tmp_path)}
+    check = "import importlib.util\nassert importlib.util.find_spec('llava_st_hf') is None\n"
+    command = [programs / "python", "-c", check + snippet.replace("a child in a red hat holds a bat", DEMO_QUERY)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Span(start_seconds=1." in done.stdout
 
 
 @pytest.mark.slow

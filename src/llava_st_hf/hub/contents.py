@@ -41,6 +41,7 @@ from .training_facts import FACTS_FILE, TrainingFacts
 
 CARD_FILE = "README.md"
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_RESULTS = ".eval_results"  # where the Hub looks
 STATE_FOLDER = "last-checkpoint"  # as transformers calls it
 _STATE_FILES = ("optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state*.pth", "trainer_state.json")
 _UNFILLED = "[More Information Needed]"  # in the cards that transformers and PEFT make
@@ -49,7 +50,7 @@ _SHARD = re.compile(r"train-(\d{5})-of-(\d{5})\.parquet")
 _SHOWN_PATH = 200
 
 Kind = Literal["model", "adapter", "processor", "dataset", "results", "space"]
-_OURS = ("*_llava_st.py", ".eval_results/*.yaml", f"{STATE_FOLDER}/*", FACTS_FILE)
+_OURS = ("*_llava_st.py", f"{_RESULTS}/*.yaml", f"{STATE_FOLDER}/*", FACTS_FILE)
 # What an earlier push may have brought, and is deleted where it is not sent again.
 _REPLACED = {
     "model": ("model*.safetensors*", *_OURS),
@@ -312,7 +313,8 @@ def _write_card(folder: Path, kind: Kind, options: CardOptions, num_parameters: 
         for path, run in evaluations.items():
             _check_weights(folder, path, run)
     evaluations = list(evaluations.values())
-    files = {f".eval_results/{run.benchmark}.yaml": run.write_yaml().encode() for run in evaluations}
+    known = {f"{_RESULTS}/{path.name}": path.read_bytes() for path in sorted((folder / _RESULTS).glob("*.yaml"))}
+    files = known | {f"{_RESULTS}/{run.benchmark}.yaml": run.write_yaml().encode() for run in evaluations}
     training = TrainingFacts.load(folder)
     if training is not None:
         files[FACTS_FILE] = (folder / FACTS_FILE).read_bytes()

@@ -4,6 +4,8 @@ import json
 
 import pytest
 import ship_checkpoint
+import yaml
+from huggingface_hub import ModelCard
 
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor
 from llava_st_hf.evaluation.runner import fingerprint_weights
@@ -13,10 +15,16 @@ def test_what_ships_loads_and_has_a_card_with_its_metrics(start, tmp_path, monke
     tvg = {"metrics": {"R@0.5": 0.876}, "baseline": {"R@0.5": 0.123}, "headline": ["R@0.5"]}
     tvg |= {"items": 9, "failures": {}}
     settings = {"num_clips": 9, "num_frames": 20, "size": 72, "difficulty": "standard", "seed": 1_000_000}
-    settings |= {"protocol": "default", "weights": "those of another model"}
+    settings |= {
+        "benchmark": "st-shapes",
+        "model": "/runs/tiny",
+        "protocol": "default",
+        "weights": "those of another model",
+    }
 
     def ship(folder: str = "shipped") -> None:
-        (tmp_path / "metrics.json").write_text(json.dumps({"tasks": {"tvg": tvg}, "settings": settings}))
+        facts = {"command": "llava-st evaluate st-shapes", "date": "2026-01-31", "versions": {}, "device": "cpu"}
+        (tmp_path / "metrics.json").write_text(json.dumps({"tasks": {"tvg": tvg}, "settings": settings, **facts}))
         ship_checkpoint.ship_checkpoint(start, tmp_path, tmp_path / folder)
 
     with pytest.raises(ValueError, match="evaluate it again"):
@@ -27,8 +35,12 @@ def test_what_ships_loads_and_has_a_card_with_its_metrics(start, tmp_path, monke
     card = (tmp_path / "shipped" / "README.md").read_text()
     assert "0.876" in card
     assert "0.123" in card
-    assert "seed\n1000000" in card
-    assert {path.name for path in (tmp_path / "shipped").iterdir()} == {*ship_checkpoint.FILES, "README.md"}
+    assert "Measured on 2026-01-31 by `llava-st evaluate st-shapes --num-clips 9`" in card and "1000000" in card
+    assert [result.metric_value for result in ModelCard(card).data.eval_results] == [0.876]
+    (entry,) = yaml.safe_load((tmp_path / "shipped" / ".eval_results" / "st-shapes.yaml").read_text())
+    assert (entry["value"], str(entry["date"])) == (0.876, "2026-01-31")
+    names = {*ship_checkpoint.FILES, "README.md", ".eval_results"}
+    assert {path.name for path in (tmp_path / "shipped").iterdir()} == names
     model = LlavaSTForConditionalGeneration.from_pretrained(tmp_path / "shipped")
     assert f"{model.num_parameters():,} parameters" in card
     assert LlavaSTProcessor.from_pretrained(tmp_path / "shipped").chat_template
