@@ -1,15 +1,14 @@
 """Annotations of one file on another: a copy at another rate, a part of it, and none at all."""
 
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from video_files import encode, rotate_mp4
+from video_files import encode, encode_anamorphic, rotate_mp4
 
 from llava_st_hf.data.annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
-from llava_st_hf.data.media_fit import MediaFit, find_other_shape, fit_to_file
+from llava_st_hf.data.media_fit import MediaFit, fit_to_file
 from llava_st_hf.data.sample_writing import make_sample
 from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.skips import RecordError
@@ -130,37 +129,94 @@ def test_a_length_alone_is_compared(tmp_path):
     assert list_values(sample, "t") == pytest.approx([0.25, 0.5])
 
 
+# ------------------------------------------------------------------------------------------------ the size of frames
+
+
+def read_box(path: Path, size: tuple[int, int] | None, media_type: str = "video") -> Sample:
+    """Read a box over the left quarter and the upper half of frames of a size."""
+    width, height = size or (64, 48)
+    box = AnnotatedBox([0, 0, width / 4, height / 2])
+    fields = {"media_type": media_type, "media": (Media(path=str(path)),), "query": "it", "size": size}
+    if media_type == "image":
+        return make_sample(Annotation(task="rec", boxes=(box,), **fields), "1", "made up")
+    tube, span = AnnotatedTube({0.0: box, 0.9: box}), AnnotatedSpan((0.0, 0.9))
+    return make_sample(Annotation(task="svg", spans=(span,), tubes=(tube,), **fields), "1", "made up")
+
+
+def write_picture(path: Path, size: tuple[int, int], orientation: int) -> Path:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", size).save(path, exif=exif)
+    return path
+
+
+SHARES = [0, 0, 0.25, 0.5]
+TURNED = "the file stores them so and turns them: give boxes of the displayed frame"
+
+
 @pytest.mark.parametrize(
-    ("size", "is_noted"),
-    [((64, 48), False), ((640, 480), False), ((1280, 962), False), ((48, 64), True), ((640, 360), True)],
+    ("make", "fitting", "stored", "turned", "other"),
+    [
+        # Displayed sizes, at any scale; sizes before the stretch to square pixels, and before a turn; other shapes.
+        (lambda p: encode(p, num_frames=25), [(64, 48), (640, 480), (32, 24), (65, 48)], [], [], [(48, 64), (64, 36)]),
+        (lambda p: rotate_mp4(encode(p, num_frames=25)), [(48, 64), (480, 640)], [], [(64, 48)], [(64, 64)]),
+        (encode_anamorphic, [(128, 72), (1280, 720)], [(90, 72), (720, 576)], [], [(72, 128), (96, 72)]),
+        (
+            lambda p: encode_anamorphic(p, is_turned=True),
+            [(72, 128)],
+            [(72, 90)],
+            [(128, 72), (256, 144), (90, 72)],
+            [(96, 72)],
+        ),
+        (lambda p: write_picture(p.with_suffix(".jpg"), (60, 40), 1), [(60, 40), (6, 4)], [], [], [(40, 60)]),
+        (lambda p: write_picture(p.with_suffix(".jpg"), (60, 40), 6), [(40, 60)], [], [(60, 40)], [(50, 50)]),
+    ],
+    ids=["plain", "turned", "anamorphic", "anamorphic and turned", "picture", "turned picture"],
 )
-def test_a_file_of_another_shape_is_noted(tmp_path, size, is_noted):
-    encode_at(tmp_path / "a.mp4", 30, 120)
-    Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
-    box = AnnotatedBox([0, 0, 10, 10])
-    image = Annotation(
-        task="rec", media_type="image", media=(Media(str(tmp_path / "a.png")),), query="it", boxes=(box,), size=size
-    )
-    clip = Annotation(
-        task="svg",
-        media_type="video",
-        media=(Media(path=str(tmp_path / "a.mp4")),),
-        query="it",
-        spans=(AnnotatedSpan((30, 60), "frames"),),
-        tubes=(AnnotatedTube({30: box}, "frames"),),
-        size=size,
-        frame_count=120,
-    )
-    for annotation in (image, clip):
-        notes = dict(make_sample(annotation, "1", "made up").notes)
-        assert (list(notes) == ["other_shape"]) == is_noted
-        if is_noted:
-            text = f"width and height are {size[0]} x {size[1]}, but the file's are 64 x 48, another shape"
-            assert notes["other_shape"].startswith(text)
+def test_boxes_are_shares_of_the_frame_that_was_annotated(tmp_path, make, fitting, stored, turned, other):
+    path = make(tmp_path / "a.mp4")
+    media_type = "image" if path.suffix == ".jpg" else "video"
+    for size in (None, *fitting, *stored):
+        sample = read_box(path, size, media_type)
+        values = [lexeme.value for lexeme in sample.find_coordinates()[1] if lexeme.kind != "t"][:4]
+        assert values == pytest.approx(SHARES if size else values)
+        notes = dict(sample.notes)
+        assert ("as the file stores them" in notes.get("stored_size", "")) == (size in stored)
+    for size in turned + other:
+        with pytest.raises(RecordError, match="but the boxes are of frames of") as error:
+            read_box(path, size, media_type)
+        assert error.value.reason == "mismatched_media"
+        assert (TURNED in str(error.value)) == (size in turned)
 
 
-def test_a_turned_file_has_the_shape_that_is_seen(tmp_path):
-    path = rotate_mp4(encode_at(tmp_path / "a.mp4", 30, 12))
-    annotation = Annotation(task="svg", media_type="video", media=(Media(path=str(path)),), size=(48, 64))
-    assert find_other_shape(annotation) is None
-    assert find_other_shape(replace(annotation, size=(640, 360))) == (48, 64)
+def test_the_size_of_a_file_that_cannot_be_opened_is_not_compared(tmp_path):
+    for name in ("a.mp4", "a.jpg"):
+        (tmp_path / name).write_bytes(b"nothing to see" * 100)
+    assert read_box(tmp_path / "a.jpg", (64, 48), "image").messages[1]["content"].endswith("<x=0.25><y=0.5>]")
+    # Of a clip there is no time line; what is wrong with the file is said.
+    with pytest.raises(RecordError) as error:
+        read_box(tmp_path / "a.mp4", (64, 48))
+    assert error.value.reason == "unreadable_media"
+
+
+def test_the_size_of_pictures_of_a_clip_is_compared(tmp_path):
+    for number in range(4):
+        Image.new("RGB", (64, 48)).save(tmp_path / f"{number}.png")
+    media = tuple(Media(path=str(tmp_path / f"{number}.png")) for number in range(4))
+    tube = AnnotatedTube({0: AnnotatedBox([0, 0, 32, 24])}, "frames", interpolate=False)
+    fields = {"task": "svg", "media_type": "video", "media": media, "query": "it", "tubes": (tube,)}
+    fields |= {"spans": (AnnotatedSpan((0, 3), "frames"),), "frame_count": 4}
+    written = make_sample(Annotation(size=(128, 96), **fields), "1", "made up").messages[1]["content"]
+    assert "<t=0.0>:[<x=0.0><y=0.0><x=0.25><y=0.25>]" in written
+    with pytest.raises(RecordError, match="frames of 64 x 48 pixels, but the boxes are of frames of 96 x 128"):
+        make_sample(Annotation(size=(96, 128), **fields), "1", "made up")
+
+
+def test_pixels_in_texts_are_those_of_the_stated_size(tmp_path):
+    path = write_picture(tmp_path / "a.png", (60, 40), 1)
+    fields = {"task": "conversation", "media_type": "image", "media": (Media(path=str(path)),), "query": "What?"}
+    fields["answer"] = "At <x=30px>."
+    assert "<x=0.5>" in make_sample(Annotation(**fields), "1", "made up").messages[1]["content"]
+    assert "<x=0.25>" in make_sample(Annotation(size=(120, 80), **fields), "1", "made up").messages[1]["content"]
+    with pytest.raises(RecordError, match="of frames of 40 x 60"):
+        make_sample(Annotation(size=(40, 60), **fields), "1", "made up")

@@ -108,8 +108,9 @@ def test_an_event_between_two_sampled_frames_has_the_nearest_one():
 def test_boxes_further_apart_than_they_hold_are_near_the_sampled_frame_beside_them(clip: Path):
     # Of 3 frames at 0, 2 and 3.9 s, none is within half a second of the box.
     fields = {"media": (Media(path=str(clip)),), "frame_count": None, "spans": (AnnotatedSpan((1.1, 2.9)),)}
+    fields["size"] = (100, 75)
     written = answer(3, tubes=(AnnotatedTube({1.3: BOX}),), **fields)
-    assert written.endswith("<t=0.5128205128205128>:[<x=0.0><y=0.0><x=0.5><y=0.5>]")
+    assert written.endswith("<t=0.5128205128205128>:[<x=0.0><y=0.0><x=0.5><y=0.26666666666666666>]")
     with pytest.raises(RecordError, match="none of them at or near a sampled frame"):
         answer(3, tubes=(AnnotatedTube({0.1: BOX}),), **fields)
 

@@ -181,7 +181,8 @@ class Annotation:
         boxes (`tuple[AnnotatedBox, ...]`, *optional*): Where it is in an image.
         tubes (`tuple[AnnotatedTube, ...]`, *optional*):
             Where it is in a clip: one for each span, or one in all, of which each span has what lies in it.
-        size (`tuple[int, int]`, *optional*): Width and height of the frames; the file is asked by default.
+        size (`tuple[int, int]`, *optional*):
+            Width and height of the frames that pixels are counted in; those of the displayed file by default.
         frame_range (`tuple[int, int]`, *optional*): First and last frame of the part of the video that is meant.
         frame_count (`int`, *optional*): Frames of the video, as the annotations count them.
         frame_rate (`float`, *optional*): Frames per second of the video, as the annotations have it.

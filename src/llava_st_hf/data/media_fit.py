@@ -1,7 +1,8 @@
-"""Whether a file is the one that was annotated: its frames, length and shape, compared with what annotations say.
+"""Whether a file is the one that was annotated: its frames, length and size, compared with what the annotations say.
 
 A copy at another frame rate has the same seconds, but other numbers of frames. What is given in frames is then put
-onto the file by its seconds; a file of another length is refused, never read at shifted times.
+onto the file by its seconds; a file of another length is refused, never read at shifted times. A copy of another size
+has its boxes at the same shares of the frame; one of another shape is refused, never read with shifted boxes.
 """
 
 import os
@@ -12,13 +13,13 @@ import numpy as np
 from ..processing.media_llava_st import format_count
 from ..processing.video_timeline_llava_st import Timeline
 from .annotations import Annotation
-from .media_probe import probe_header, probe_image, probe_timeline, probe_video
+from .media_probe import probe_header, probe_sizes, probe_timeline
 from .skips import RecordError
 
 # How far two lengths of the same clip may differ: this share, or one frame.
 MAX_DURATION_SHARE = 0.01
-# How far the height of a copy of another size may be from that by its width: pixels, or this share.
-MAX_HEIGHT_DIFFERENCE, MAX_HEIGHT_SHARE = 2, 0.01
+# How far the ratios of the sides of two sizes of the same frame may differ: this share, or one pixel of a side.
+MAX_ASPECT_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -81,31 +82,54 @@ def fit_to_file(annotation: Annotation) -> MediaFit:
     return MediaFit(frame_range, frame_rate=rate, start_seconds=start)
 
 
-def find_other_shape(annotation: Annotation) -> tuple[int, int] | None:
+def check_size(annotation: Annotation) -> str | None:
     """
-    Return width and height of a file whose frames have another shape than annotations say; `None` for any other.
+    Compare the size of the frames that annotations state with that of the file.
 
-    A copy of another size has the same shape, and one that cannot be opened is not compared.
+    A file that cannot be opened is not compared: what is wrong with it is said where it is decoded.
+
+    Args:
+        annotation (`Annotation`): The annotations, of a clip or an image.
+
+    Returns:
+        `str` or `None`: What to note of a size that fits, but is not that of the displayed frame.
+
+    Raises:
+        `RecordError`: For a file whose frames have another shape, by the reason `mismatched_media`.
     """
-    first, size = annotation.media[0], annotation.size
-    if size is None or min(size) <= 0 or first.path is None:
+    size, media, media_type = annotation.size, annotation.media, annotation.media_type
+    if size is None or min(size) <= 0:
         return None
     try:
-        if annotation.media_type == "image" or len(annotation.media) > 1:
-            found = probe_image(first.path)
-        else:
-            found = probe_header(first)
-            if not _has_shape((found.width, found.height), size):
-                found = probe_video(first.path, num_frames=1)  # turned, and with square pixels
+        found = probe_sizes(media[0], media_type if len(media) == 1 else "image")
     except RecordError:
         return None
-    found = found.width, found.height
-    return None if _has_shape(found, size) else found
+    displayed, stored = found.displayed, found.stored
+    if _has_shape(size, displayed):
+        return None
+    # Stretched to square pixels every place keeps its share of the frame; a turn moves it.
+    if _has_shape(size, stored[::-1] if found.is_turned else stored):
+        return (
+            f"boxes are of frames of {size[0]} x {size[1]}, as the file stores them, and are stretched with those to "
+            f"the {displayed[0]} x {displayed[1]} that are displayed"
+        )
+    fix = "get that one, in its own shape"
+    if found.is_turned and (_has_shape(size, displayed[::-1]) or _has_shape(size, stored)):
+        fix = "the file stores them so and turns them: give boxes of the displayed frame, and its size"
+    path = media[0].path
+    raise RecordError(
+        "mismatched_media",
+        media_type,
+        f"{media_type} is {os.path.basename(path) if path else 'a file'!r} with frames of {displayed[0]} x "
+        f"{displayed[1]} pixels, but the boxes are of frames of {size[0]} x {size[1]}: {fix}.",
+    )
 
 
-def _has_shape(found: tuple[int, int], size: tuple[int, int]) -> bool:
-    height = found[0] * size[1] / size[0]
-    return abs(found[1] - height) <= max(MAX_HEIGHT_DIFFERENCE, MAX_HEIGHT_SHARE * found[1])
+def _has_shape(size: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Tell whether two sizes have the same ratio of their sides, but for rounding."""
+    (width, height), (other_width, other_height) = size, other
+    slack = max(MAX_ASPECT_SHARE, 1 / min(*size, *other))
+    return abs(width * other_height - height * other_width) <= slack * max(width * other_height, height * other_width)
 
 
 def _counts_frames(annotation: Annotation) -> bool:
@@ -151,8 +175,8 @@ def _is_near(seconds: float, duration: float, rate: float | None, timeline: Time
 def _make_mismatch(
     annotation: Annotation, num_frames: int, seconds: float | None, duration: float | None
 ) -> RecordError:
-    has = [f"{format_count(num_frames, 'frame')}"] + ([f"{seconds:.3f} s"] if seconds is not None else [])
-    said = [f"{format_count(annotation.frame_count, 'frame')}"] if annotation.frame_count is not None else []
+    has = [format_count(num_frames, "frame")] + ([f"{seconds:.3f} s"] if seconds is not None else [])
+    said = [format_count(annotation.frame_count, "frame")] if annotation.frame_count is not None else []
     said += [f"{duration:.3f} s"] if duration is not None else []
     name = os.path.basename(annotation.media[0].path)
     return RecordError(
@@ -163,4 +187,4 @@ def _make_mismatch(
     )
 
 
-__all__ = ["MAX_DURATION_SHARE", "MediaFit", "find_other_shape", "fit_to_file"]
+__all__ = ["MAX_ASPECT_SHARE", "MAX_DURATION_SHARE", "MediaFit", "check_size", "fit_to_file"]

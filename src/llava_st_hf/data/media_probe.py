@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..processing.image_loading_llava_st import open_picture
 from ..processing.image_loading_llava_st import probe_image as probe_image_file
-from ..processing.media_llava_st import MediaInfo
+from ..processing.media_llava_st import EmptyMediaError, MediaInfo
 from ..processing.video_decoding_llava_st import probe_video as probe_video_file
 from ..processing.video_processing_llava_st import LlavaSTVideoMetadata, LlavaSTVideoProcessor
 from ..processing.video_timeline_llava_st import Timeline, open_video
@@ -41,6 +41,21 @@ class VideoHeader(NamedTuple):
     height: int
 
 
+class FrameSizes(NamedTuple):
+    """
+    The size of the frames of a file, or of a picture, each as width and height in pixels.
+
+    Args:
+        displayed (`tuple[int, int]`): As players show them: with square pixels, and after any turn.
+        stored (`tuple[int, int]`): As they are stored.
+        is_turned (`bool`): Whether they are shown with their sides exchanged.
+    """
+
+    displayed: tuple[int, int]
+    stored: tuple[int, int]
+    is_turned: bool
+
+
 def probe_video(path: str, num_frames: int, frame_range: tuple[int, int] | None = None) -> MediaInfo:
     """
     Return what the model would know of a clip of which it gets `num_frames` frames; only one frame is decoded.
@@ -69,6 +84,27 @@ def probe_timeline(path: str) -> Timeline:
 def probe_header(item: Media, name: str = "media") -> VideoHeader:
     """Return what the header of a video file claims; no packet is read. Raises `RecordError` as `probe_video`."""
     return _probe(_read_header, item, name)
+
+
+def probe_sizes(item: Media, media_type: str, name: str = "media") -> FrameSizes:
+    """Return the size of the first frame of a clip, or of a picture; raises `RecordError` as `probe_video`."""
+    return _probe(_read_frame_sizes if media_type == "video" else _read_picture_sizes, item, name)
+
+
+def _read_frame_sizes(source: "str | bytes") -> FrameSizes:
+    with open_video(source, num_threads=1) as file:
+        frame = next(file.decode_all(), None)  # headers do not say how it is turned
+        if frame is None:
+            raise EmptyMediaError(f"{file.name}: not one frame of it could be decoded.")
+        displayed, is_turned = file.compute_displayed_size(frame.width, frame.height), round(frame.rotation / 90) % 2
+        return FrameSizes(displayed[::-1] if is_turned else displayed, (frame.width, frame.height), bool(is_turned))
+
+
+def _read_picture_sizes(source: "str | bytes") -> FrameSizes:
+    with open_picture(source) as picture:
+        stored = picture.size
+    displayed = probe_image_file(source)
+    return FrameSizes(displayed, stored, displayed != stored)
 
 
 def _read_header(source: "str | bytes") -> VideoHeader:
@@ -208,12 +244,14 @@ def _probe_path(probe: Callable[[Any], Any], path: str, modified_ns: int, num_by
 
 
 __all__ = [
+    "FrameSizes",
     "VideoHeader",
     "check_headers",
     "probe_frames",
     "probe_header",
     "probe_image",
     "probe_media",
+    "probe_sizes",
     "probe_timeline",
     "probe_video",
 ]

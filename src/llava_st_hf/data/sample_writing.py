@@ -5,6 +5,7 @@ Fractions are written by `repr`, so that what is read again is the same number.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -17,7 +18,7 @@ from ..processing.notation_llava_st import NOTATION, Lexeme, write_box, write_sp
 from ..processing.prompt_coordinates_llava_st import compute_fraction
 from ..processing.tasks_llava_st import TASKS, get_task
 from .annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation, BoxValues
-from .media_fit import MediaFit, find_other_shape, fit_to_file
+from .media_fit import MediaFit, check_size, fit_to_file
 from .media_loading import TIMES_FIX
 from .media_probe import probe_frames, probe_image, probe_video
 from .samples import Sample, check_frame_times
@@ -209,6 +210,12 @@ class _Conversation:
             return self._probe_pictures()
         return probe_video(media[0].path, self.num_frames)
 
+    @property
+    def stated_info(self) -> MediaInfo:
+        """Times of the medium, and the size that the annotations state."""
+        width, height = self.size or (self.info.width, self.info.height)
+        return replace(self.info, width=width, height=height)
+
     def _probe_pictures(self) -> MediaInfo:
         annotation, num_pictures = self.annotation, len(self.annotation.media)
         if annotation.video_fps is None and annotation.frame_seconds is None:
@@ -216,6 +223,13 @@ class _Conversation:
             raise make_error("video", pictures, f"it has no seconds; {TIMES_FIX}, or a video file")
         check_frame_times(num_pictures, annotation.video_fps, annotation.frame_seconds)
         return probe_frames(annotation, self.num_frames)
+
+    @cached_property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height of the frames that boxes are of, where the annotations say them."""
+        if (note := check_size(self.annotation)) is not None:
+            self.notes["stored_size"] = note
+        return self.annotation.size
 
     @cached_property
     def fit(self) -> MediaFit:
@@ -243,17 +257,6 @@ class _Conversation:
             if duration is None:
                 raise
             return SampledClip.of_duration(duration, self.num_frames)
-
-    @cached_property
-    def size(self) -> tuple[int, int] | None:
-        """Width and height as the annotations have them; it is noted where the file has another shape."""
-        size, found = self.annotation.size, find_other_shape(self.annotation)
-        if found is not None:
-            self.notes["other_shape"] = (
-                f"width and height are {size[0]} x {size[1]}, but the file's are {found[0]} x {found[1]}, another "
-                "shape: look at the boxes with `data show`"
-            )
-        return size
 
     @property
     def span(self) -> tuple[float, float]:
@@ -484,7 +487,8 @@ class _Conversation:
             if coordinate.unit == "seconds" and self.annotation.media_type == "image":
                 raise make_error(field, coordinate.text, "an image has no time; leave it out")
             try:
-                fraction = compute_fraction(coordinate, [self.info])
+                info = self.stated_info if coordinate.unit == "pixels" else self.info
+                fraction = compute_fraction(coordinate, [info])
             except (PromptError, MediaError) as error:
                 raise RecordError("invalid_field", field, f"{field}: {error}") from error
             pieces += [text[end : coordinate.start], NOTATION.write_coordinate(coordinate.kind, fraction)]

@@ -25,7 +25,7 @@ SKIP_REASONS = {
     "missing_media": "the file of the medium does not exist, or the record names none",
     "unreadable_media": "the file exists and cannot be decoded",
     "empty_media": "the file has no frames or no pixels, or the part that is asked for has none",
-    "mismatched_media": "the file has another length than the annotations say, so that their times do not fit it",
+    "mismatched_media": "the file has another length or shape than the annotations say: times or boxes do not fit it",
     "oversized_media": "the picture, the clip or the file is larger than the limit",
     "outside_root": "the path leaves the folder of the media",
     "network_media": "the path is an address on the network",

@@ -4,6 +4,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from llava_st_hf.data.readers.registry import FORMATS, guess_format, open_reader
 from llava_st_hf.data.samples import Sample
@@ -138,6 +139,57 @@ def test_every_format_is_told_and_read(folder, format):
     assert isinstance(sample, Sample), sample
     assert (sample.source, len(reader), len(others)) == ("mine", 1 + len(others), format == "v_star")
     assert pickle.loads(pickle.dumps(reader))[0] == sample
+
+
+# Formats whose boxes have a size of the frames beside them; the others have none, or boxes as shares of the frame.
+NO_SIZE = (
+    "st_align",
+    "canonical",
+    "charades_sta",
+    "activitynet_captions",
+    "tacos",
+    "qvhighlights",
+    "video_r1",
+    "mvbench",
+    "vcg",
+    "vue_stg",
+)
+OWN = {"video": "a.mp4", "query": "a dog", "span_seconds": [0, 1], "boxes": [[0, [0, 0, 9, 9]]]}
+SIZED_FILES = {
+    **{format: content for format, (_, content) in FILES.items()},
+    "user_jsonl": {**OWN, "width": 320, "height": 240},
+    "user_csv": 'video,query,span_seconds,boxes,width,height\na.mp4,a dog,0-1,"[[0, [0, 0, 9, 9]]]",320,240\n',
+    "cvat_video": FILES["cvat_video"][1].replace(
+        "<task>", "<task><original_size><width>320</width><height>240</height></original_size>"
+    ),
+}
+
+
+def is_without_boxes(record) -> bool:
+    return isinstance(record, Sample) and all(lexeme.kind == "t" for lexeme in record.find_coordinates()[1])
+
+
+@pytest.mark.parametrize("format", [format for format in FILES if format not in NO_SIZE])
+def test_boxes_are_shares_of_the_stated_size(folder, format):
+    """The file is of 320 x 240: of a copy of it boxes keep their share, of another file they are not read."""
+    Image.new("RGB", (320, 240)).save(folder / "a.jpg")
+    path, content = folder / FILES[format][0], SIZED_FILES[format]
+    content = content if isinstance(content, str) else json.dumps(content)
+    found = {}
+    for width, height in ((320, 240), (640, 480), (240, 320)):
+        sized = content.replace("320", "WIDTH").replace("240", str(height)).replace("WIDTH", str(width))
+        path.write_text(sized)
+        (folder / "seqinfo.ini").write_text(f"[Sequence]\nname=a\nimWidth={width}\nimHeight={height}\n")
+        records = open_reader(format, path, "mine", data_folder=folder)
+        found[width] = next(record for record in records if not is_without_boxes(record))
+    right = {
+        width: max(lexeme.value for lexeme in found[width].find_coordinates()[1] if lexeme.kind == "x")
+        for width in (320, 640)
+    }
+    assert right[320] in (pytest.approx(9 / 320), pytest.approx(10 / 320))
+    assert right[640] == pytest.approx(right[320] / 2)
+    assert found[240].reason == "mismatched_media"
+    assert "frames of 320 x 240 pixels, but the boxes are of frames of 240 x 320" in found[240].detail
 
 
 def test_the_table_is_complete():

@@ -20,8 +20,8 @@ def test_a_line_is_a_record(tmp_path):
     (record,) = open_lines(tmp_path)
     assert record.messages[0]["content"] == "What part of this image contains the bowl behind?"  # by its id
     assert record.messages[1]["content"] == "[<x=0.1><y=0.1><x=1.0><y=0.5>]"  # of 200 x 100, cut at its edge
-    # The size of the line spares opening the image, whose folder may be the data folder itself.
-    sized = {**LINE, "width": 400, "height": 100, "bbox": [20, 10, 100, 50]}
+    # Pixels are those of the size of the line. The image's folder may be the data folder itself.
+    sized = {**LINE, "width": 400, "height": 200, "bbox": [20, 20, 100, 100]}
     (record,) = open_lines(tmp_path, sized, data_folder=tmp_path / "train2014", task="rc")
     assert "[<x=0.05><y=0.1><x=0.25><y=0.5>]" in record.messages[0]["content"]
     assert record.messages[1]["content"] == "the bowl behind"

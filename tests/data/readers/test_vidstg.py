@@ -168,7 +168,8 @@ def test_refuses_another_file(tmp_path):
 def test_a_copy_at_another_rate_has_the_right_seconds(tmp_path, rate, num_frames, frame_range):
     reader = open_vidstg(tmp_path, [ENTRY])
     path = tmp_path / "video/0001/515.mp4"
-    encode(path, num_frames=num_frames, pts=list(range(num_frames)), time_base=Fraction(1, rate), params="bframes=0")
+    stamps = {"pts": list(range(num_frames)), "time_base": Fraction(1, rate)}
+    encode(path, num_frames=num_frames, width=96, params="bframes=0", **stamps)
     caption, question = reader
     assert caption.frame_range == frame_range
     times = [coordinate.value for coordinate in question.find_coordinates()[1] if coordinate.kind == "t"]

@@ -9,7 +9,7 @@ from typing import Any
 from ...processing.media_llava_st import InputError
 from ...processing.tasks_llava_st import TASKS, Task
 from ...processing.video_requests_llava_st import TIME_FIELDS
-from ..annotation_checks import check_numbers, read_number, read_seconds, require_object, require_text
+from ..annotation_checks import check_numbers, read_number, read_seconds, require_frame, require_object, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES, find_text_coordinates
 from ..samples import Media
@@ -20,7 +20,8 @@ _AXES = {"span": "t", "box": "x"}
 _FIELDS = ("query", "answer", "span_seconds", "boxes", "box", "start_seconds")
 # What a box is, of a record or of all of them, with the values that it may have.
 _BOX_KINDS = {"box_format": ("xyxy", "xywh"), "unit": ("pixels", "fraction", "thousandth")}
-_KEYS = ("video", "image", "task", "id", "caption", *_BOX_KINDS, *_FIELDS, *TIME_FIELDS)
+_SIDES = ("width", "height")
+_KEYS = ("video", "image", "task", "id", "caption", *_BOX_KINDS, *_SIDES, *_FIELDS, *TIME_FIELDS)
 # Keys that others have for the same, as hints.
 _SPAN_HINT = "span_seconds: [start, end] in seconds"
 _BOX_HINT = "box: [left, top, right, bottom] in pixels, of a clip boxes: {second: box}"
@@ -55,6 +56,8 @@ class UserJsonlReader(FileReader):
       ...]`; `null` says that the object is not to be seen at that time;
     - `box_format`: `"xywh"` where boxes are [left, top, width, height];
     - `unit`: `"fraction"` or `"thousandth"` where they are shares of the frame, from 0 to 1 or from 0 to 1000;
+    - `width`, `height`: of the frames that pixels are counted in, by default those of the file. A copy of another
+      size has the boxes at the same shares; one of another shape is skipped;
     - `video_fps`: frames a second, where `video` is a folder of pictures; or `frame_seconds`, the time of each;
     - `task`: may be left out where the fields say it; each of `TASKS` has its `record_fields`. Of several tasks with
       the same, the first is meant, or one with spans or boxes in its answers if the answer has some;
@@ -118,6 +121,7 @@ class UserJsonlReader(FileReader):
             spans=_read_spans(fields, "start" in task.needs) if "span_seconds" in used else (),
             boxes=(_read_box(fields["box"], "box", kind),) if "box" in used else (),
             tubes=(_read_tube(fields["boxes"], kind),) if "boxes" in used else (),
+            size=_read_size(raw),
             cut_overhang=False,
         )
 
@@ -206,6 +210,13 @@ def _read_times(raw: Mapping[str, Any], media: Sequence[Media]) -> dict[str, Any
             raise make_error("frame_seconds", seconds, "give the time of each picture in seconds")
         times["frame_seconds"] = tuple(read_seconds(second) for second in seconds)
     return times
+
+
+def _read_size(raw: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return width and height of the frames that pixels are counted in."""
+    if any(raw.get(name) is None for name in _SIDES):
+        return None
+    return require_frame(raw, "width"), require_frame(raw, "height")
 
 
 def _check_keys(raw: Mapping[str, Any]) -> None:
