@@ -12,7 +12,14 @@ from llava_st_hf.processing import video_decoding_llava_st as reading
 from llava_st_hf.processing import video_timeline_llava_st as video_timeline
 from llava_st_hf.processing.frame_sampling_llava_st import compute_frame_indices
 from llava_st_hf.processing.media_llava_st import MediaError
-from llava_st_hf.processing.video_decoding_llava_st import iterate_frames, probe_video, read_video, resize_frames
+from llava_st_hf.processing.video_decoding_llava_st import (
+    FrameDecoder,
+    iterate_frames,
+    probe_video,
+    read_video,
+    resize_frames,
+)
+from llava_st_hf.processing.video_timeline_llava_st import open_video
 
 UNEVEN_PTS = [int(p) for p in np.cumsum(np.random.default_rng(0).integers(1, 40, 40))]
 FAST_VPX = {"deadline": "realtime", "cpu-used": "8"}
@@ -349,6 +356,74 @@ def test_undecodable_frames_are_left_out_one_by_one(tmp_path):
     frames = {frame.index: frame.image for frame in iterate_frames(path)}
     assert list(frames) == sorted(decoded)
     assert all((frames[index].transpose(2, 0, 1) == decoded[index]).all() for index in decoded)
+
+
+def damage_bytes(path, number):
+    """Overwrite, or take out, up to a sixth of a file at a place that the number chooses."""
+    noise, data = np.random.default_rng(number), bytearray(path.read_bytes())
+    start, length = noise.integers(len(data) // 20, len(data) - 100), noise.integers(10, len(data) // 6)
+    size = len(data[start : start + length])
+    data[start : start + length] = noise.bytes(size) if number % 2 else b""
+    return bytes(data)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "ts", "mkv"])
+def test_frames_of_a_damaged_file_are_in_the_order_of_time(tmp_path, ending):
+    """Without the frames that they refer to, decoders give some frames before earlier ones."""
+    path = files.encode(tmp_path / f"sound.{ending}", num_frames=60)
+    pictures = np.stack([files.draw_frame(index, 64, 48) for index in range(60)]).astype(int)
+    start = read_video(path, num_frames=1).frame_seconds[0]
+    num_early = 0
+    for number in range(12):
+        content = damage_bytes(path, number)
+        try:
+            frames, video = list(iterate_frames(content)), read_video(content)
+            with open_video(content) as file:
+                stamps = [frame.pts for frame in file.decode_all() if frame.pts is not None]
+        except MediaError:
+            continue
+        if any("counted by frame number" in problem for problem in video.problems):
+            continue  # the stamps themselves are damaged
+        num_early += stamps != sorted(stamps)
+        for indices in ([frame.index for frame in frames], [frame.seconds for frame in frames]):
+            assert indices == sorted(set(indices))
+        assert list(video.frame_seconds) == sorted(video.frame_seconds)
+        assert list(video.frame_indices) == sorted(video.frame_indices)
+        # What can be recognized has its own time, but for frames that a decoder made up of others.
+        late = []
+        for frame in frames:
+            distances = np.abs(pictures - frame.image.astype(int)).mean((1, 2, 3))
+            if distances.min() < 6:
+                late.append(frame.seconds - start - distances.argmin() / 25)
+        assert np.mean(np.abs(late) > 0.03) < 0.1 if late else True
+    assert num_early >= (ending != "mkv")
+
+
+def test_each_sample_that_does_not_come_is_shown_by_the_nearest_that_does(tmp_path, monkeypatch):
+    path = files.encode(tmp_path / "clip.mp4", params="keyint=12:scenecut=0:bframes=0")
+    give = FrameDecoder._seek
+    # A seek gives all but frame 20, which the way from the start does not give either, nor the frames around it.
+    monkeypatch.setattr(
+        FrameDecoder, "_seek", lambda self, indices: (pair for pair in give(self, indices) if pair[0] != 20)
+    )
+    decode = FrameDecoder._decode_in_order
+    monkeypatch.setattr(
+        FrameDecoder, "_decode_in_order", lambda self: (pair for pair in decode(self) if not 15 < pair[0] < 30)
+    )
+    video = read_video(path, frame_indices=[18, 20, 23, 35])
+    assert video.frame_indices == (18, 18, 23, 35)
+    assert (video.frames[1] == video.frames[0]).all()
+
+
+def test_an_avi_that_lacks_a_part_says_so(tmp_path):
+    path = files.encode(tmp_path / "clip.avi", num_frames=60)
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + content[middle + len(content) // 6 :])
+    video = read_video(path)
+    assert video.total_num_frames < 58
+    (problem,) = [problem for problem in video.problems if "a part of the file is missing" in problem]
+    assert "it lists 60 frames and holds" in problem
 
 
 def test_what_is_said_of_the_end_is_true_of_the_times_given(hard_media_dir):

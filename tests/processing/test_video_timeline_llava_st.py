@@ -118,6 +118,30 @@ def test_stamps_that_start_again_are_counted_on(tmp_path, shift):
     assert any("start again at frame 20" in note and "25 frames a second" in note for note in video.problems)
 
 
+@pytest.mark.parametrize(
+    ("stamps", "seconds"),
+    [
+        ([0, 100, 200, 200, 300, 400], [0, 0.1, 0.2, 0.25, 0.3, 0.4]),
+        ([0, 0, 0, 300, 500, 500], [0, 0.1, 0.2, 0.3, 0.5, 0.625]),
+        # One clock of variable rate is kept.
+        ([0, 40, 500, 500, 2000, 2040], [0, 0.04, 0.5, 1.25, 2, 2.04]),
+    ],
+)
+def test_frames_with_the_stamp_of_another_lie_between_their_neighbours(tmp_path, stamps, seconds):
+    path = files.encode(tmp_path / "a.mkv", num_frames=6, params="bframes=0", pts=[1000 * k for k in range(6)])
+    with av.open(str(path)) as source, av.open(str(tmp_path / "b.mkv"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        for packet, stamp in zip(packets, stamps, strict=True):
+            packet.time_base, packet.pts, packet.dts, packet.stream = Fraction(1, 1000), stamp, stamp, stream
+            target.mux(packet)
+    video = read_video(tmp_path / "b.mkv")
+    assert video.frame_seconds == pytest.approx(seconds)
+    note = "some of its frames have the same time stamp; they are put between their neighbours"
+    assert note in video.problems
+    assert [frame.seconds for frame in iterate_frames(tmp_path / "b.mkv")] == list(video.frame_seconds)
+
+
 def write_bare(path: Path, container_format: str, codec: str, rate: int = 10, params: str | None = None) -> Path:
     """Write 60 frames as a stream without a container."""
     with av.open(str(path), "w", format=container_format) as container:

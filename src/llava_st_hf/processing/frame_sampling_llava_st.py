@@ -107,7 +107,7 @@ def compute_sampled_indices(
             raise OversizedMediaError(
                 f"{name}: fps={fps} means {count} frames; lower it to have {most} at most.", field="fps"
             )
-        return _find_nearest(seconds, seconds[first] + np.arange(count) / fps).clip(first, last)
+        return find_nearest(seconds, seconds[first] + np.arange(count) / fps).clip(first, last)
     if num_frames is not None:
         if num_frames > most:
             raise OversizedMediaError(f"{name}: num_frames is {num_frames}; give {most} at most.", field="num_frames")
@@ -169,7 +169,7 @@ def _find_time_range(
     return int(inside[0]), int(inside[-1])
 
 
-def _find_nearest(seconds: np.ndarray, times: np.ndarray) -> np.ndarray:
+def find_nearest(seconds: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Return for each time the index of the frame with the nearest time stamp, the earlier one of two as near."""
     right = np.searchsorted(seconds, times).clip(1, max(len(seconds) - 1, 1))
     if len(seconds) == 1:
@@ -198,4 +198,5 @@ __all__ = [
     "compute_frame_indices",
     "compute_sampled_indices",
     "find_clip",
+    "find_nearest",
 ]

@@ -20,7 +20,13 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from .frame_sampling_llava_st import check_sampling, compute_clip_end, compute_sampled_indices, find_clip
+from .frame_sampling_llava_st import (
+    check_sampling,
+    compute_clip_end,
+    compute_sampled_indices,
+    find_clip,
+    find_nearest,
+)
 from .image_loading_llava_st import composite_on_white, describe_source
 from .media_llava_st import EmptyMediaError, MediaError
 from .video_timeline_llava_st import (
@@ -37,6 +43,8 @@ except ImportError:  # the remote-code check of transformers passes over imports
     av = None
 
 
+# So many frames a decoder may give too early at most: those that H.264 and HEVC keep for reference.
+MAX_REORDERED_FRAMES = 16
 # Going on decoding up to the next key frame costs less than a seek, unless it skips more frames than this.
 MIN_FRAMES_FOR_SEEK = 12
 
@@ -151,11 +159,21 @@ class FrameDecoder:
                 yield target, self._make_frame(*previous)
 
     def _decode_in_order(self) -> Iterator[tuple[int, "av.VideoFrame"]]:
-        for order, frame in enumerate(self.file.decode_all()):
-            if self.timeline.by_order:
-                yield order, frame
-            elif frame.pts is not None:
-                yield self.timeline.index_of(frame.pts), frame
+        """Yield each frame once, in presentation order, which decoders lose where a file is damaged."""
+        if self.timeline.by_order:
+            yield from enumerate(self.file.decode_all())
+            return
+        held: dict[int, av.VideoFrame] = {}  # behind a gap, which frames may still fill
+        last = -1
+        for frame in self.file.decode_all():
+            index = last if frame.pts is None else self.timeline.index_of(frame.pts)
+            if index <= last:
+                continue
+            held.setdefault(index, frame)
+            while last + 1 in held or len(held) > MAX_REORDERED_FRAMES:
+                last = min(held)
+                yield last, held.pop(last)
+        yield from sorted(held.items())
 
     def _make_frame(self, index: int, frame: "av.VideoFrame") -> VideoFrame:
         self.file.check_frame_size(frame.width, frame.height)
@@ -408,6 +426,12 @@ def _read(
         shown[places] = frame.index
     if frames is None:
         raise _make_empty_error(file)
+    if (shown != indices).any():
+        # Of a damaged file a seek may give frames that are not met on the way from the start, nearer than those.
+        come, places = np.unique(shown, return_index=True)
+        nearest = find_nearest(timeline.seconds[come], timeline.seconds[indices])
+        changed = shown != come[nearest]
+        frames[changed], shown = frames[places[nearest[changed]]], come[nearest]
     height, width = _find_first_size(file, timeline, sizes)
     return DecodedVideo(
         frames=torch.from_numpy(frames),

@@ -62,6 +62,8 @@ ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 BARE_STREAMS = ("h264", "hevc", "m4v", "mpegvideo", "mjpeg", "obu")
 # Frames a second of a stream that does not say its own.
 GUESSED_FPS = 25
+# Frames that an AVI may lack of those that its header states, which is not always exact.
+MAX_LOST_SHARE = 0.01
 # Packets after which a bare stream has named its rate, if it ever does.
 MAX_PACKETS_TO_RATE = 64
 AV_INDEX_DISCARD_FRAME = 2
@@ -443,31 +445,46 @@ def _timeline_by_decoding(file: VideoFile) -> Timeline:
     if is_bare:
         source = ", which its stream names" if named else ""
         return _make_timeline(file, numbers, notes=(f"it holds no times; {manner}{source}",), **values)
-    if None in stamps:
-        return _make_timeline(file, numbers, notes=(f"some of its frames have no time; {manner}",), **values)
-    steps = np.diff(np.asarray(stamps, dtype=np.int64))
+    timed = np.array([number for number in numbers if stamps[number] is not None], dtype=np.int64)
+    times = np.array([stamps[number] for number in timed], dtype=np.int64)
+    has_all, steps = len(times) == len(stamps), np.diff(times)
     is_guessed = file.container.format.name in CONTAINERS_WITHOUT_PTS
     if is_guessed and (file.container.format.name == CONTAINER_OF_SLOTS or (steps <= 0).any()):
-        slots = _read_slots(file)
+        slots = _read_dts(file)
         if len(slots) == len(stamps) and None not in slots and (np.diff(slots) > 0).all():
             del values["fps"]
             values["seconds"] = _convert_to_seconds(file, np.asarray(slots, dtype=np.int64))
             return _make_timeline(file, numbers, **values)
-    if (steps > 0).all():
-        values["seconds"] = _convert_to_seconds(file, np.asarray(stamps))
+    if has_all and (steps > 0).all():
+        values["seconds"] = _convert_to_seconds(file, times)
         return _make_timeline(file, numbers, **values)
     if is_guessed:  # one rate and no times is what these are made of
         return _make_timeline(file, numbers, notes=() if named else (f"it holds no times; {manner}",), **values)
     if (steps < 0).any():
+        decoded = np.array([dts for dts in _read_dts(file) if dts is not None])
+        if has_all and (np.diff(decoded) >= 0).all():  # one clock: of a damaged file frames come too early
+            return _make_timeline(file, np.unique(times), key_stamps=np.empty(0, dtype=np.int64))
         # What the header says of the end is a time of only one of the clocks.
         values["stated_end_seconds"] = 0.0
-        reason = f"its time stamps start again at frame {int(np.argmax(steps < 0)) + 1}"
+        reason = f"its time stamps start again at frame {timed[np.argmax(steps < 0) + 1]}"
     else:
-        reason = "some of its frames have the same time stamp"
+        reason = f"some of its frames have {'the same time stamp' if has_all else 'no time'}"
+        is_new = np.append(True, steps > 0)[: len(times)]
+        if is_new.sum() > 1:
+            del values["fps"]
+            values["seconds"] = _convert_to_seconds(file, _fill_in(numbers, timed[is_new], times[is_new]))
+            manner = "they are put between their neighbours"
     return _make_timeline(file, numbers, notes=(f"{reason}; {manner}",), **values)
 
 
-def _read_slots(file: VideoFile) -> list[int | None]:
+def _fill_in(numbers: np.ndarray, timed: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return the time of each frame, evenly spaced between and beside some of them with rising times."""
+    step = (times[-1] - times[0]) / (timed[-1] - timed[0])
+    first, last = times[0] - step * timed[0], times[-1] + step * (len(numbers) - timed[-1])
+    return np.interp(numbers, [0, *timed, len(numbers)], [first, *times, last])
+
+
+def _read_dts(file: VideoFile) -> list[int | None]:
     """Return when the packets of a file are decoded; it is read anew."""
     file.reopen()
     return [packet.dts for packet in file.demux()]
@@ -515,6 +532,11 @@ def _make_timeline(file: VideoFile, stamps: np.ndarray, **values: Any) -> Timeli
         if track.duration and track.time_base:
             stated_end = max(stated_end, float(((track.start_time or 0) + track.duration) * track.time_base))
     followed = {"seconds": seconds, "fps": fps, "time_base": stream.time_base, "stated_end_seconds": stated_end}
+    if container.format.name == CONTAINER_OF_SLOTS and stream.average_rate:
+        num_held = round(float(seconds[-1] * stream.average_rate)) + 1 if len(seconds) else 0
+        if stream.frames - num_held > max(2, MAX_LOST_SHARE * stream.frames):
+            fault = f"a part of the file is missing: it lists {stream.frames} frames and holds {num_held}, so that "
+            values["faults"] = (*values.get("faults", ()), f"{fault}those behind the gap may be later")
     notes = (*values.pop("notes", ()), *file.notes)
     return Timeline(stamps, **{**followed, **values}, notes=notes)
 
