@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL import features as pillow_features
 from video_files import encode
 
 from llava_st_hf.processing.image_loading_llava_st import (
@@ -20,6 +21,7 @@ from llava_st_hf.processing.image_loading_llava_st import (
     load_images,
     open_image,
     probe_image,
+    refuse_picture,
     refuse_url,
 )
 from llava_st_hf.processing.media_llava_st import MediaError, OversizedMediaError
@@ -154,15 +156,38 @@ def test_a_data_uri_of_another_kind_is_refused_by_its_name(read, source, words):
     assert words in str(error.value)
 
 
-@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv", "webm", "avi", "ts"])
+@pytest.mark.parametrize(
+    "ending",
+    ["mp4", "mov", "mkv", "webm", "avi", "ts", "flv", "mpg", "ogv", "asf", "3gp", "ivf", "h264", "mxf", "m2v"],
+)
 def test_a_video_is_refused_as_one_where_an_image_is_asked_for(tmp_path, ending):
-    path = encode(tmp_path / f"a.{ending}", codec="libvpx" if ending == "webm" else "libx264", params="", num_frames=3)
+    codecs = {**dict.fromkeys(("webm", "ivf", "ogv"), "libvpx"), "mpg": "mpeg2video", "m2v": "mpeg2video"}
+    path = encode(tmp_path / f"a.{ending}", codec=codecs.get(ending, "libx264"), params="", num_frames=3)
     for source in (str(path), path, path.read_bytes()):
         with pytest.raises(MediaError, match="is a video: give it as video="):
             open_image(source)
     (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x1cftypheic" + bytes(300))
     with pytest.raises(MediaError, match="cannot be read as an image"):
         open_image(tmp_path / "a.jpg")
+
+
+def test_an_animated_avif_is_a_clip_and_a_still_one_is_none(tmp_path):
+    if not pillow_features.check("avif"):
+        pytest.skip("Pillow was built without AVIF")
+    frames = [Image.new("RGB", (64, 48), (40 * index, 0, 0)) for index in range(6)]
+    path, still = tmp_path / "a.avif", tmp_path / "b.avif"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=100)
+    frames[0].save(still)
+    for source in (path, path.read_bytes(), make_uri("image/avif", path.read_bytes())):
+        with pytest.raises(MediaError, match="is an animated AVIF: give it as video="):
+            open_image(source)
+        assert guess_media_type(source) == "video"
+    assert len(read_video(path).frames) == 6
+    with pytest.raises(MediaError, match="cannot be read as an image"):
+        open_image(still)
+    for refuse in (read_video, refuse_picture):
+        with pytest.raises(MediaError, match="this is an image: give it as image="):
+            refuse(still)
 
 
 def test_a_video_in_a_data_uri_is_no_image(clip):

@@ -18,7 +18,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,7 +36,8 @@ FILE_TYPES = (str, os.PathLike, *BYTES_TYPES)
 # First bytes of still pictures that FFmpeg opens as no video; WebP has its own in the middle.
 _IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")
 _DATA_KINDS = ("image/", "video/", "application/octet-stream")
-_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # a GIF is a clip
+_STILL_HEIF = (b"ftypavif", b"ftypheic", b"ftypheix", b"ftypmif1")
+_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic")  # a GIF is a clip
 _ANIMATED_FORMATS = ("GIF", "PNG", "WEBP")
 # The end of a JPEG and the start of another, which has no place inside of one. (Two pictures of a camera, which belong
 # together, are another format for Pillow: MPO.)
@@ -46,11 +47,13 @@ _MAX_SEARCHED_BYTES = 2**26
 _EXIF_ORIENTATION = 0x0112
 _TIFF_WIDTH, _TIFF_HEIGHT = 0x0100, 0x0101
 _TURNED = (5, 6, 7, 8)
-# MP4 and MOV (not HEIF, which begins alike), Matroska and WebM, AVI, MPEG-TS.
+# MP4, MOV and animated AVIF, Matroska, AVI, MPEG-TS, bare streams and MPEG-PS, FLV, ASF, Ogg, IVF, Y4M, RM, MXF.
 _VIDEO_START = re.compile(
-    rb"....ftyp(?!avi[fs]|hei|hev|mif1|msf1)|\x1aE\xdf\xa3|RIFF....AVI |\x47.{187}\x47", re.DOTALL
+    rb"....ftyp(?!avif|hei|mif1)|....(?:moov|mdat|wide|free)|\x1aE\xdf\xa3|RIFF....AVI |(?:....)?\x47.{187,191}\x47"
+    rb"|\0\0\0\x01|\0\0\x01[\xb0-\xef]|FLV|\x30\x26\xb2\x75|OggS|DKIF|YUV4MPEG2|\.RMF|\x06\x0e\x2b\x34",
+    re.DOTALL,
 )
-_VIDEO_FIX = "is a video: give it as video=..., or save the one frame that is meant."
+_VIDEO_FIX = "give it as video=..., or save the one frame that is meant."
 # The decoders of Pillow that a file may be given to: others start programs (EPS), or read what else a file names.
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 # A picture of more pixels is refused before they are read: its header alone can claim any number of them.
@@ -180,19 +183,21 @@ def describe_source(media: Any) -> str:
     return f"the file of {len(media)} bytes" if isinstance(media, BYTES_TYPES) else f"the {type(media).__name__}"
 
 
-def is_image_file(source: "str | os.PathLike | bytes") -> bool:
-    """Return whether a source is a file that begins like a still picture (JPEG, PNG, WebP, BMP or TIFF)."""
+def _read_head(source: Any, num_bytes: int) -> bytes:
+    """Return the first bytes of a file; none of what is no file, or cannot be opened."""
     if isinstance(source, BYTES_TYPES):
-        head = bytes(source[:12])
-    elif is_url(source) or not os.path.isfile(source):
-        return False
-    else:
-        try:
-            with open(source, "rb") as file:
-                head = file.read(12)
-        except OSError:  # asked after a failure, which may have been the same one
-            return False
-    return head.startswith(_IMAGE_SIGNATURES) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+        return bytes(source[:num_bytes])
+    if not isinstance(source, (str, os.PathLike)) or is_url(source) or not os.path.isfile(source):
+        return b""
+    with suppress(OSError), open(source, "rb") as file:  # asked after a failure, which may have been the same one
+        return file.read(num_bytes)
+    return b""
+
+
+def is_image_file(source: "str | os.PathLike | bytes") -> bool:
+    """Return whether a source is a file that begins like a still picture (JPEG, PNG, WebP, BMP, TIFF, AVIF, HEIF)."""
+    head = _read_head(source, 12)
+    return head.startswith(_IMAGE_SIGNATURES) or head[4:] in _STILL_HEIF or head[:4] + head[8:] == b"RIFFWEBP"
 
 
 def refuse_picture(video: Any) -> None:
@@ -371,7 +376,7 @@ def open_picture(source: Any, allow_url: bool | Mapping = False, may_move: bool 
         check_source(source, allow_url)
         source = fetch_media(source, allow_url) if is_url(source) else source
         if isinstance(source, str) and source.startswith("data:video/"):
-            raise MediaError(f"{name} {_VIDEO_FIX}")
+            raise MediaError(f"{name} is a video: {_VIDEO_FIX}")
         if not may_move:
             _refuse_animation(source)
         with _open_file(source) if isinstance(source, FILE_TYPES) else nullcontext(_open_file(source)) as picture:
@@ -382,22 +387,20 @@ def open_picture(source: Any, allow_url: bool | Mapping = False, may_move: bool 
         reason = str(error) or type(error).__name__
         raise OversizedMediaError(f"{name} is larger than Pillow opens ({reason}): scale it down first.") from error
     except DECODER_ERRORS as error:
-        if _starts_like_video(source):
-            raise MediaError(f"{name} {_VIDEO_FIX}") from error
+        if (kind := _name_video(source)) is not None:
+            raise MediaError(f"{name} is {kind}: {_VIDEO_FIX}") from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise MediaError(
             f"{name} cannot be read as an image ({reason:.200}): give a file of {', '.join(PICTURE_FORMATS)}."
         ) from error
 
 
-def _starts_like_video(source: Any) -> bool:
-    """Tell by the first bytes; a file is not opened as a video that may be none."""
-    if isinstance(source, BYTES_TYPES):
-        return _VIDEO_START.match(source) is not None
-    if not isinstance(source, (str, os.PathLike)) or not os.path.isfile(source):
-        return False
-    with open(source, "rb") as file:
-        return _VIDEO_START.match(file.read(256)) is not None
+def _name_video(source: Any) -> str | None:
+    """Tell what moves by the first bytes; a file is not opened as a video that may be none."""
+    head = _read_head(read_data_uri(source), 256)
+    if not _VIDEO_START.match(head):
+        return None
+    return "an animated AVIF" if head[4:12] == b"ftypavis" else "a video"
 
 
 def _count_further_jpegs(source: Any) -> int:

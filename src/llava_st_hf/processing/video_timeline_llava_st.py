@@ -248,13 +248,13 @@ def open_video(
     check_index(source, name)
     file = VideoFile(source, num_threads, name)
     try:
-        if is_image_file(source) and count_animation_frames(source):
+        if is_image_file(source):
+            if not count_animation_frames(source):
+                raise MediaError(f"{file.name}: this is an image: give it as image=..., or give a video file.")
             file.converted = convert_webp(source, name)
         file.reopen()
         yield file
     except (av.error.FFmpegError, OSError) as error:
-        if is_image_file(source):
-            raise MediaError(f"{file.name}: this is an image: give it as image=..., or give a video file.") from error
         reason = " ".join(str(error.strerror or error).split())
         raise MediaError(
             f"{file.name}: cannot be read as a video ({reason}); it is damaged, cut short or another kind of file. "
