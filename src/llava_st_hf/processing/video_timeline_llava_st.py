@@ -36,7 +36,6 @@ try:
 except ImportError:  # the remote-code check of transformers passes over imports inside try
     av = None
 
-
 # Pixels that claim to be so many times as wide as high, or the other way round, count as square.
 MAX_PIXEL_ASPECT = 16
 # Pixels this near to square are: files that were scaled to a whole number of pixels note the rest of the rounding.
@@ -56,14 +55,14 @@ CODECS_WITH_DISPOSABLE_FRAMES = ("h264",)
 CONTAINERS_WITHOUT_PTS = ("avi", "vob", "rm", "mxf")
 # Of these, the one that never gives it: its chunks lie at the times at which frames are shown, in whatever order.
 CONTAINER_OF_SLOTS = "avi"
+# Containers whose header may state when they end, where others state how long they last.
+CONTAINERS_WITH_END = ("matroska,webm", "flv", "asf")
 # Decoders that give alpha too, where FFmpeg's own of these codecs leave it out.
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # Streams without a container: they hold no times, and the rate that FFmpeg gives them is often its own default.
 BARE_STREAMS = ("h264", "hevc", "m4v", "mpegvideo", "mjpeg", "obu")
 # Frames a second of a stream that does not say its own.
 GUESSED_FPS = 25
-# Frames that an AVI may lack of those that its header states, which is not always exact.
-MAX_LOST_SHARE = 0.01
 # Packets after which a bare stream has named its rate, if it ever does.
 MAX_PACKETS_TO_RATE = 64
 AV_INDEX_DISCARD_FRAME = 2
@@ -102,6 +101,9 @@ class VideoFile:
         context = self.stream.codec_context
         if context is None:
             raise MediaError(f"{self.name}: no decoder for its video stream; convert it to H.264 with ffmpeg.")
+        is_avi = self.container.format.name == CONTAINER_OF_SLOTS
+        if is_avi and self.stream.frames != 1 and len(self.stream.index_entries) < 2:
+            self.notes += ("its index is missing: its frames are those that a pass over the file finds",)
         self.pixel_aspect = self._find_pixel_aspect()
         self.first_size = self.compute_displayed_size(context.width, context.height)
         self.check_frame_size(*self.first_size)
@@ -525,16 +527,19 @@ def _make_timeline(file: VideoFile, stamps: np.ndarray, **values: Any) -> Timeli
         fps = (len(seconds) - 1) / float(seconds[-1] - seconds[0])
     else:
         fps = float(stream.average_rate or 0)
-    starts_at = (container.start_time or 0) / av.time_base
-    stated_end = starts_at + container.duration / av.time_base if container.duration else 0.0
+    starts_at, length = ((value or 0) / av.time_base for value in (container.start_time, container.duration))
+    # Of some containers that is the time of the end, and not a length, as most that write them have it.
+    is_end = container.format.name in CONTAINERS_WITH_END and len(seconds) and length >= seconds[-1]
+    stated_end = length + (0.0 if is_end else starts_at) if length else 0.0
     # A header may be longer or shorter than its tracks: the longest of them is what players show.
     for track in (stream, *container.streams.audio):
         if track.duration and track.time_base:
-            stated_end = max(stated_end, float(((track.start_time or 0) + track.duration) * track.time_base))
+            start = 0 if is_end else track.start_time or 0
+            stated_end = max(stated_end, float((start + track.duration) * track.time_base))
     followed = {"seconds": seconds, "fps": fps, "time_base": stream.time_base, "stated_end_seconds": stated_end}
     if container.format.name == CONTAINER_OF_SLOTS and stream.average_rate:
         num_held = round(float(seconds[-1] * stream.average_rate)) + 1 if len(seconds) else 0
-        if stream.frames - num_held > max(2, MAX_LOST_SHARE * stream.frames):
+        if stream.frames - num_held > 2 + stream.frames // 100:  # headers are not always exact
             fault = f"a part of the file is missing: it lists {stream.frames} frames and holds {num_held}, so that "
             values["faults"] = (*values.get("faults", ()), f"{fault}those behind the gap may be later")
     notes = (*values.pop("notes", ()), *file.notes)
