@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import video_files as files
 from drawn_clips import is_color
+from hard_files import HARD_FILES
 from PIL import Image
 from tiny_sam import make_sam2
 
@@ -130,6 +131,27 @@ def test_hard_files_are_answered_and_drawn(ground, hard_media_dir, name, size, n
     assert drawn.frame_seconds == pytest.approx([moment - shift for moment in video.frame_seconds], abs=1e-3)
     assert ("media problem:" in out) is (note is not None)
     assert note is None or note in out
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("starts at 5 s.mkv", "delayed.mp4", "cut.mp4", "uneven.webm", "turned 90.mkv", "wide pixels.mkv"),
+        *("two sizes.webm", "alpha.webm", "no index.avi", "clip.mpg", "long sound.mp4"),
+    ],
+)
+def test_files_of_every_kind_are_answered(ground, name, tmp_path):
+    expected = HARD_FILES[name](tmp_path / name)
+    code, out, err = ground(expected.path, "it", "--json", tmp_path / "out.json", "--frames", 6)
+    assert code == 0, err
+    media = json.loads((tmp_path / "out.json").read_text())["media"]
+    assert (media["width"], media["height"]) == expected.size
+    ends = [media["frame_seconds"][place] for place in (0, -1)]
+    assert ends == pytest.approx([expected.seconds[0], expected.seconds[-1]], abs=1e-3)
+    assert all(words in out for words in expected.notes)
+    assert out.count("media problem:") == len(expected.notes)
+    code, _, err = ground(expected.path, "it", "--task", "svg", "--span", *ends, "--time-range", *ends)
+    assert code == 0, err
 
 
 def test_several_queries_share_a_file(ground, clip, tmp_path):
