@@ -118,6 +118,17 @@ def test_stamps_that_start_again_are_counted_on(tmp_path, shift):
     assert any("start again at frame 20" in note and "25 frames a second" in note for note in video.problems)
 
 
+def test_a_recording_behind_a_later_one_says_nothing_false_of_the_end(tmp_path):
+    """The end that such a file states is a time of the first of its clocks."""
+    stamps = {"pts": [900_000 + k * 3600 for k in range(20)], "time_base": Fraction(1, 90000)}
+    late = files.encode(tmp_path / "late.ts", num_frames=20, **stamps).read_bytes()
+    (tmp_path / "joined.ts").write_bytes(late + files.encode(tmp_path / "a.ts", num_frames=20).read_bytes())
+    video = read_video(tmp_path / "joined.ts")
+    assert video.frame_seconds == pytest.approx([index / 25 for index in range(40)])
+    assert video.stated_end_seconds == pytest.approx(1.6)
+    assert [problem.partition(";")[0] for problem in video.problems] == ["its time stamps start again at frame 20"]
+
+
 @pytest.mark.parametrize(
     ("stamps", "seconds"),
     [
