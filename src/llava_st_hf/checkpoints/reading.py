@@ -21,20 +21,13 @@ OpenFile = Callable[[Path], safe_open]
 
 @dataclass(frozen=True)
 class LazyTensor:
-    """
-    A tensor of known type and shape, which is read or computed when it is needed.
+    """A tensor of known type and shape, which is read or computed when it is needed."""
 
-    Args:
-        name (`str`): Its name in the checkpoint.
-        meta (`torch.Tensor`): Its type and shape, on the meta device.
-        load (`Callable`): Reads or computes it; is given what opens a safetensors file by its path.
-        path (`Path`, *optional*): The file that it is in.
-    """
-
-    name: str
-    meta: torch.Tensor
+    name: str  # its name in the checkpoint
+    meta: torch.Tensor  # its type and shape, on the meta device
+    # Reads or computes it; is given what opens a safetensors file by its path.
     load: Callable[[OpenFile], torch.Tensor]
-    path: Path | None = None
+    path: Path | None = None  # the file that it is in
 
 
 def get_local_directory(source: str | Path) -> Path:

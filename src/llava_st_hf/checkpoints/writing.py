@@ -52,24 +52,14 @@ class WrittenCheckpoint:
 
 @dataclass(frozen=True)
 class PlannedCheckpoint:
-    """
-    A checkpoint to be written, which is made from another.
+    """A checkpoint to be written, which is made from another."""
 
-    Args:
-        source (`Path`): Directory of the other one.
-        options (`Mapping[str, Any]`): How it is made; unfinished work goes on only with the same.
-        model (`LlavaSTForConditionalGeneration`): The model, best on the meta device.
-        tensors (`Sequence[LazyTensor]`): Its tensors, under their names in the checkpoint; see `check_tensors`.
-        processor (`LlavaSTProcessor`): Its processor.
-        card (`str`): README.md.
-    """
-
-    source: Path
-    options: Mapping[str, Any]
-    model: LlavaSTForConditionalGeneration
-    tensors: Sequence[LazyTensor]
+    source: Path  # directory of the other one
+    options: Mapping[str, Any]  # how it is made; unfinished work goes on only with the same
+    model: LlavaSTForConditionalGeneration  # the model, best on the meta device
+    tensors: Sequence[LazyTensor]  # its tensors, under their names in the checkpoint; see `check_tensors`
     processor: LlavaSTProcessor
-    card: str
+    card: str  # README.md
 
     def write(self, destination: str | Path, max_shard_bytes: int = 2 * 10**9, quiet: bool = False) -> None:
         """

@@ -29,21 +29,13 @@ _INTERLEAVING_WORD = 2
 
 @dataclass(frozen=True)
 class SourceOrder:
-    """
-    What the order needs to know of one source.
+    """What the order needs to know of one source."""
 
-    Args:
-        num_records (`int`): Number of records to choose from, at least 1.
-        num_visits (`int`): How many of them an epoch visits.
-        seed (`int`): Seed of its shuffling.
-        block_bounds (`np.ndarray`, *optional*):
-            int64 of shape (blocks + 1,): block b holds the records from `block_bounds[b]` to `block_bounds[b + 1]`.
-            Without it, reading one record costs as much as reading it beside its neighbours.
-    """
-
-    num_records: int
-    num_visits: int
-    seed: int
+    num_records: int  # number of records to choose from, at least 1
+    num_visits: int  # how many of them an epoch visits
+    seed: int  # seed of its shuffling
+    # int64 of shape (blocks + 1,): block b holds the records from `block_bounds[b]` to `block_bounds[b + 1]`. Without
+    # it, reading one record costs as much as reading it beside its neighbours.
     block_bounds: np.ndarray | None = None
 
 

@@ -25,20 +25,12 @@ from .samples import Media, Sample
 
 
 class VideoHeader(NamedTuple):
-    """
-    What the header of a video file claims, which is quick to read and mostly true.
+    """What the header of a video file claims, which is quick to read and mostly true."""
 
-    Args:
-        num_frames (`int`, *optional*): Number of frames; `None` where it does not say.
-        duration_seconds (`float`, *optional*): Length; `None` where it does not say.
-        width (`int`): Width of the frames, before any rotation.
-        height (`int`): Height of the frames, before any rotation.
-    """
-
-    num_frames: int | None
-    duration_seconds: float | None
-    width: int
-    height: int
+    num_frames: int | None  # number of frames; `None` where it does not say
+    duration_seconds: float | None  # length; `None` where it does not say
+    width: int  # width of the frames, before any rotation
+    height: int  # height of the frames, before any rotation
 
 
 class FrameSizes(NamedTuple):

@@ -30,40 +30,23 @@ _NUM_KEPT_EPOCHS = 2  # so that a batch across the end of an epoch computes neit
 
 @dataclass(frozen=True)
 class SourceSummary:
-    """
-    How much of one source a mixture uses.
-
-    Args:
-        name (`str`): Name of the source.
-        num_records (`int`): Records in its file.
-        num_chosen (`int`): Records that the sampling strategy chose.
-        weight (`float`): Passes over these per epoch.
-        num_visits (`int`): Records per epoch, with repetitions.
-    """
+    """How much of one source a mixture uses."""
 
     name: str
-    num_records: int
-    num_chosen: int
-    weight: float
-    num_visits: int
+    num_records: int  # records in its file
+    num_chosen: int  # records that the sampling strategy chose
+    weight: float  # passes over these per epoch
+    num_visits: int  # records per epoch, with repetitions
 
 
 @dataclass
 class OpenSource:
-    """
-    A source of a mixture that is open.
+    """A source of a mixture that is open."""
 
-    Args:
-        spec (`SourceSpec`): What the mixture says of it.
-        reader (`Reader`): Its records.
-        chosen (`Sequence[int]`): Numbers of those that the sampling strategy chose, in their order.
-        order (`SourceOrder`, *optional*): How they are visited; `None` if there is nothing to visit.
-    """
-
-    spec: SourceSpec
-    reader: Reader
-    chosen: Sequence[int] | np.ndarray
-    order: SourceOrder | None
+    spec: SourceSpec  # what the mixture says of it
+    reader: Reader  # its records
+    chosen: Sequence[int] | np.ndarray  # numbers of those that the sampling strategy chose, in their order
+    order: SourceOrder | None  # how they are visited; `None` if there is nothing to visit
 
 
 def open_sources(mixture: MixtureSpec) -> list[OpenSource]:

@@ -78,20 +78,12 @@ def make_error(field: str, value: Any, fix: str, verb: str = "is") -> RecordErro
 
 @dataclass(frozen=True)
 class SkippedRecord:
-    """
-    A record that was left out, and why.
+    """A record that was left out, and why."""
 
-    Args:
-        id (`str`): Name of the record, or its place in the file where it has none.
-        source (`str`): Name of the data set.
-        reason (`str`): One of `SKIP_REASONS`.
-        detail (`str`): The message: field, value and fix.
-    """
-
-    id: str
-    source: str
-    reason: str
-    detail: str
+    id: str  # name of the record, or its place in the file where it has none
+    source: str  # name of the data set
+    reason: str  # one of `SKIP_REASONS`
+    detail: str  # the message: field, value and fix
 
     @classmethod
     def from_error(cls, id: str, source: str, error: RecordError) -> "SkippedRecord":

@@ -24,13 +24,6 @@ class Turn:
     """
     A question and its answer, read.
 
-    Args:
-        question (`GroundingResult`): The spans, boxes and tubes that the question gives; nothing counts as missing.
-        answer (`GroundingResult`):
-            Those of the answer, its captions, and as `problems` what the form of the record's task asks for and the
-            answer lacks or has wrong.
-        index (`int`, *optional*, defaults to 0): Which medium of the record they are about.
-
     Example:
 
     ```python
@@ -40,9 +33,11 @@ class Turn:
     ```
     """
 
-    question: GroundingResult
+    question: GroundingResult  # the spans, boxes and tubes that the question gives; nothing counts as missing
+    # Those of the answer, its captions, and as `problems` what the form of the record's task asks for and the answer
+    # lacks or has wrong.
     answer: GroundingResult
-    index: int = 0
+    index: int = 0  # which medium of the record they are about
 
 
 def read_turns(sample: Sample, media: Sequence[MediaInfo]) -> list[Turn]:

@@ -34,18 +34,11 @@ HUB_NAMES = ("token", "cache_dir", "local_files_only", "subfolder", "force_downl
 
 @dataclass(frozen=True)
 class ModelSource:
-    """
-    Where the parts of a model lie.
+    """Where the parts of a model lie."""
 
-    Args:
-        base (`str`): Directory or repository of the whole model; of an adapter, of what it was trained on.
-        revision (`str`, *optional*): Branch, tag or commit of it on the Hub.
-        adapter (`SourceFiles`, *optional*): The files of the adapter, where it is one.
-    """
-
-    base: str
-    revision: str | None
-    adapter: SourceFiles | None = None
+    base: str  # directory or repository of the whole model; of an adapter, of what it was trained on
+    revision: str | None  # branch, tag or commit of it on the Hub
+    adapter: SourceFiles | None = None  # the files of the adapter, where it is one
 
 
 def find_model_folder(name_or_path: str | Path) -> str:

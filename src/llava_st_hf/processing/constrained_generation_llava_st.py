@@ -133,15 +133,10 @@ CACHE_NAME = "cache" if "cache" in GenerateDecoderOnlyOutput.__dataclass_fields_
 
 @dataclass
 class ConstrainedOutput(GenerateDecoderOnlyOutput):
-    """
-    What [`decode_in_runs`] returns.
+    """What [`decode_in_runs`] returns."""
 
-    Args:
-        coordinate_scores (`tuple[torch.Tensor]`):
-            For each new token the scores of the coordinate tokens (batch, coordinates), time then height then width:
-            what it takes to read an answer finer than a bin, without the scores of the whole vocabulary.
-    """
-
+    # For each new token the scores of the coordinate tokens (batch, coordinates), time then height then width: what it
+    # takes to read an answer finer than a bin, without the scores of the whole vocabulary.
     coordinate_scores: tuple[torch.FloatTensor] | None = None
 
 

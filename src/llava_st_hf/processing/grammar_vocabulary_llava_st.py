@@ -36,22 +36,14 @@ class Choices(NamedTuple):
 
 
 class WordTokens(NamedTuple):
-    """
-    The text tokens of a vocabulary by what they write.
+    """The text tokens of a vocabulary by what they write."""
 
-    Args:
-        masks (`dict[str, torch.BoolTensor]`):
-            Sets of tokens, a value for each id: `"text"` writes no bracket, `"clause"` no full stop either, `"text
-            words"` and `"clause words"` at least a letter or a digit.
-        is_word (`bytes`): 1 for each id that writes a letter or a digit.
-        openers (`dict[str, tuple[int, ...]]`): Tokens that write an opening bracket, `"{"` or `"["`, and no more.
-        closers (`dict[str, tuple[int, ...]]`): Tokens that begin with a closing bracket, `"}"` or `"]"`.
-    """
-
+    # Sets of tokens, a value for each id: `"text"` writes no bracket, `"clause"` no full stop either, `"text words"`
+    # and `"clause words"` at least a letter or a digit.
     masks: dict[str, torch.Tensor]
-    is_word: bytes
-    openers: dict[str, tuple[int, ...]]
-    closers: dict[str, tuple[int, ...]]
+    is_word: bytes  # 1 for each id that writes a letter or a digit
+    openers: dict[str, tuple[int, ...]]  # tokens that write an opening bracket, `"{"` or `"["`, and no more
+    closers: dict[str, tuple[int, ...]]  # tokens that begin with a closing bracket, `"}"` or `"]"`
 
 
 class GrammarVocabulary:
@@ -133,18 +125,11 @@ class GrammarVocabulary:
 
 @dataclass(frozen=True)
 class TimeLimits:
-    """
-    Times that an answer may name, in bins of the time axis.
+    """Times that an answer may name, in bins of the time axis."""
 
-    Args:
-        first_time (`int`, *optional*, defaults to 0): Earliest time that the answer may name.
-        last_time (`int`, *optional*): Latest time that it may name; the last bin by default.
-        frame_times (`tuple[int, ...]`, *optional*):
-            Times of the sampled frames, ascending: a tube then has one box for each of them inside its span.
-    """
-
-    first_time: int = 0
-    last_time: int | None = None
+    first_time: int = 0  # earliest time that the answer may name
+    last_time: int | None = None  # latest time that it may name; the last bin by default
+    # Times of the sampled frames, ascending: a tube then has one box for each of them inside its span.
     frame_times: tuple[int, ...] | None = None
 
     def find_frames(self, start: int, end: int) -> tuple[int, int]:

@@ -38,11 +38,6 @@ class CoordinateVocabulary:
     """
     The coordinate tokens of a model: `<t_0>`, `<t_1>`, ... `<y_0>`, ... `<x_0>`, ... with ids in this order.
 
-    Args:
-        num_temporal_tokens (`int`, *optional*, defaults to 100): Number of time tokens.
-        num_spatial_tokens (`int`, *optional*, defaults to 100): Number of tokens of each of height and width.
-        offset (`int`, *optional*): Id of `<t_0>`, where ids matter.
-
     Example:
 
     ```python
@@ -52,9 +47,9 @@ class CoordinateVocabulary:
     ```
     """
 
-    num_temporal_tokens: int = 100
-    num_spatial_tokens: int = 100
-    offset: int | None = None
+    num_temporal_tokens: int = 100  # number of time tokens
+    num_spatial_tokens: int = 100  # number of tokens of each of height and width
+    offset: int | None = None  # id of `<t_0>`, where ids matter
 
     def __post_init__(self):
         for name in ("num_temporal_tokens", "num_spatial_tokens"):
@@ -116,18 +111,6 @@ class Lexeme(NamedTuple):
     """
     One coordinate or one bracket as it stands in a text.
 
-    Args:
-        kind (`str`): The axis of a coordinate, `"t"`, `"x"` or `"y"`, or the bracket: `"{"` and `"}"` hold a span,
-            `"["` and `"]"` a box. `"<"` is the start of a coordinate at the end of a text that is cut off there.
-        value (`float`, *optional*): The number as written; `None` for a bracket and for what holds no number.
-        unit (`str`): `"fraction"` of the clip or frame, `"seconds"`, `"pixels"`, or `"bin"` for a token `<t_41>`.
-        start (`int`): Index in the text of its first character.
-        end (`int`): Index in the text after its last character.
-        text (`str`): What is written there.
-        is_closed (`bool`): Whether it is there to its end.
-        problem (`str`, *optional*):
-            Why it cannot stand in a prompt, in words; what has neither a problem nor a value is words there.
-
     Example:
 
     ```python
@@ -136,13 +119,16 @@ class Lexeme(NamedTuple):
     ```
     """
 
+    # The axis of a coordinate, `"t"`, `"x"` or `"y"`, or the bracket: `"{"` and `"}"` hold a span, `"["` and `"]"` a
+    # box. `"<"` is the start of a coordinate at the end of a text that is cut off there.
     kind: str
-    value: float | None
-    unit: str
-    start: int
-    end: int
-    text: str
-    is_closed: bool = True
+    value: float | None  # the number as written; `None` for a bracket and for what holds no number
+    unit: str  # `"fraction"` of the clip or frame, `"seconds"`, `"pixels"`, or `"bin"` for a token `<t_41>`
+    start: int  # index in the text of its first character
+    end: int  # index in the text after its last character
+    text: str  # what is written there
+    is_closed: bool = True  # whether it is there to its end
+    # Why it cannot stand in a prompt, in words; what has neither a problem nor a value is words there.
     problem: str | None = None
 
 

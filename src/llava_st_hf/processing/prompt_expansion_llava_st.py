@@ -40,14 +40,6 @@ class MediaTokenCounter:
     """
     Counts the tokens that media take in a prompt, which is what the model's packer makes of them.
 
-    Args:
-        patch_size (`int`): Side of a patch in pixels.
-        spatial_stride (`int`): Patches per side of a slow token.
-        fast_spatial_stride (`int`): Slow cells per side of a fast token.
-        temporal_stride (`int`): Frames of a slow frame.
-        image_size (`tuple[int, int]`, *optional*): Height and width in pixels that images are resized to.
-        video_size (`tuple[int, int]`, *optional*): The same of frames.
-
     Example:
 
     ```python
@@ -57,12 +49,12 @@ class MediaTokenCounter:
     ```
     """
 
-    patch_size: int
-    spatial_stride: int
-    fast_spatial_stride: int
-    temporal_stride: int
-    image_size: tuple[int, int] | None = None
-    video_size: tuple[int, int] | None = None
+    patch_size: int  # side of a patch in pixels
+    spatial_stride: int  # patches per side of a slow token
+    fast_spatial_stride: int  # slow cells per side of a fast token
+    temporal_stride: int  # frames of a slow frame
+    image_size: tuple[int, int] | None = None  # height and width in pixels that images are resized to
+    video_size: tuple[int, int] | None = None  # the same of frames
 
     def count_image(self, size: tuple[int, int] | None = None) -> int:
         """Return the number of tokens of an image that was resized to a height and a width."""
@@ -109,15 +101,6 @@ class PromptWriter:
     """
     Puts the tokens of media and of coordinates into texts; the arguments are those of `LlavaSTProcessor`.
 
-    Args:
-        tokenizer (`PreTrainedTokenizerBase`): With the placeholders and the coordinate tokens.
-        image_token (`str`): Placeholder of an image.
-        video_token (`str`): Placeholder of a video.
-        vocabulary (`CoordinateVocabulary`): The coordinate tokens and their ids.
-        splice_fast_tokens (`bool`): Whether the fast tokens of a video are placeholders too.
-        embed_width_inputs (`bool`): Whether `<x=..>` outside an answer becomes a coordinate token.
-        notation (`Notation`, *optional*): How coordinates are written.
-
     Example:
 
     ```python
@@ -127,13 +110,13 @@ class PromptWriter:
     ```
     """
 
-    tokenizer: PreTrainedTokenizerBase
-    image_token: str
-    video_token: str
-    vocabulary: CoordinateVocabulary
-    splice_fast_tokens: bool
-    embed_width_inputs: bool
-    notation: Notation = NOTATION
+    tokenizer: PreTrainedTokenizerBase  # with the placeholders and the coordinate tokens
+    image_token: str  # placeholder of an image
+    video_token: str  # placeholder of a video
+    vocabulary: CoordinateVocabulary  # the coordinate tokens and their ids
+    splice_fast_tokens: bool  # whether the fast tokens of a video are placeholders too
+    embed_width_inputs: bool  # whether `<x=..>` outside an answer becomes a coordinate token
+    notation: Notation = NOTATION  # how coordinates are written
 
     def check_placeholders(self, texts: Sequence[str], images: Any, videos: Any) -> None:
         """Raise `PromptError` where texts have more or fewer placeholders than media are given."""

@@ -81,26 +81,15 @@ _TRIES = 12
 
 @dataclass(frozen=True)
 class Difficulty:
-    """
-    What makes clips easy or hard.
+    """What makes clips easy or hard."""
 
-    Args:
-        max_objects (`int`): Objects in a clip or an image.
-        max_actors (`int`): Objects with events.
-        max_events (`int`): Events of one object.
-        events (`tuple[str, ...]`): Names out of `EVENTS`.
-        overlap (`bool`): Whether objects may hide parts of each other.
-        overhang (`float`): Share of its side by which an object may leave the frame.
-        textured (`bool`): Whether there are textures, gradients, noise and moving backgrounds, and colours vary.
-    """
-
-    max_objects: int
-    max_actors: int
-    max_events: int
-    events: tuple[str, ...]
-    overlap: bool
-    overhang: float
-    textured: bool
+    max_objects: int  # objects in a clip or an image
+    max_actors: int  # objects with events
+    max_events: int  # events of one object
+    events: tuple[str, ...]  # names out of `EVENTS`
+    overlap: bool  # whether objects may hide parts of each other
+    overhang: float  # share of its side by which an object may leave the frame
+    textured: bool  # whether there are textures, gradients, noise and moving backgrounds, and colours vary
 
 
 DIFFICULTIES = {
@@ -150,28 +139,16 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class SceneObject:
-    """
-    One shape of a clip.
+    """One shape of a clip."""
 
-    Args:
-        color (`str`): One of `COLORS`.
-        shape (`str`): One of `SHAPES`.
-        segments (`tuple[Segment, ...]`): What it does, without holes, from the first frame to the last.
-        centers (`np.ndarray`): float64 (frames, 2), x and y of the middle of its box in pixels.
-        half_sides (`np.ndarray`): float64 (frames,), half the side of its square box in pixels.
-        visible (`np.ndarray`): bool (frames,), where it is there.
-        bright (`np.ndarray`): bool (frames,), where it is lit up in an event "flashes".
-        boxes (`np.ndarray`): float64 (frames, 4), the box in pixels, clipped to the frame.
-    """
-
-    color: str
-    shape: str
-    segments: tuple[Segment, ...]
-    centers: np.ndarray
-    half_sides: np.ndarray
-    visible: np.ndarray
-    bright: np.ndarray
-    boxes: np.ndarray
+    color: str  # one of `COLORS`
+    shape: str  # one of `SHAPES`
+    segments: tuple[Segment, ...]  # what it does, without holes, from the first frame to the last
+    centers: np.ndarray  # float64 (frames, 2), x and y of the middle of its box in pixels
+    half_sides: np.ndarray  # float64 (frames,), half the side of its square box in pixels
+    visible: np.ndarray  # bool (frames,), where it is there
+    bright: np.ndarray  # bool (frames,), where it is lit up in an event "flashes"
+    boxes: np.ndarray  # float64 (frames, 4), the box in pixels, clipped to the frame
 
     @property
     def name(self) -> str:
@@ -206,20 +183,12 @@ class SceneObject:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """
-    The objects of a clip, or of an image, which is a scene of one frame.
-
-    Args:
-        num_frames (`int`): Frames.
-        height (`int`): Height in pixels.
-        width (`int`): Width in pixels.
-        objects (`tuple[SceneObject, ...]`): From back to front: a later one hides an earlier one.
-    """
+    """The objects of a clip, or of an image, which is a scene of one frame."""
 
     num_frames: int
-    height: int
-    width: int
-    objects: tuple[SceneObject, ...]
+    height: int  # height in pixels
+    width: int  # width in pixels
+    objects: tuple[SceneObject, ...]  # from back to front: a later one hides an earlier one
 
     @property
     def actors(self) -> list[SceneObject]:
@@ -243,23 +212,13 @@ class Scene:
 
 @dataclass(frozen=True)
 class SceneRequest:
-    """
-    What a scene is to be like.
+    """What a scene is to be like."""
 
-    Args:
-        num_frames (`int`): Frames; 1 for an image.
-        height (`int`): Height in pixels.
-        width (`int`): Width in pixels.
-        difficulty (`Difficulty`): See `DIFFICULTIES`.
-        single_event (`bool`, *optional*, defaults to `False`):
-            Whether one event is all that happens in the clip; nothing appears or vanishes.
-    """
-
-    num_frames: int
-    height: int
-    width: int
-    difficulty: Difficulty
-    single_event: bool = False
+    num_frames: int  # frames; 1 for an image
+    height: int  # height in pixels
+    width: int  # width in pixels
+    difficulty: Difficulty  # see `DIFFICULTIES`
+    single_event: bool = False  # whether one event is all that happens in the clip; nothing appears or vanishes
 
 
 def compute_min_event_frames(num_frames: int) -> int:

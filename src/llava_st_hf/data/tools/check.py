@@ -45,12 +45,6 @@ class CoordinateRange:
     """
     The values that one axis has, in one unit.
 
-    Args:
-        count (`int`): How many there are.
-        minimum (`float`): The smallest.
-        maximum (`float`): The largest.
-        num_at_edges (`int`): How many are 0, or of fractions 0 or 1.
-
     Example:
 
     ```python
@@ -62,10 +56,10 @@ class CoordinateRange:
     ```
     """
 
-    count: int = 0
-    minimum: float = math.inf
-    maximum: float = -math.inf
-    num_at_edges: int = 0
+    count: int = 0  # how many there are
+    minimum: float = math.inf  # the smallest
+    maximum: float = -math.inf  # the largest
+    num_at_edges: int = 0  # how many are 0, or of fractions 0 or 1
 
     def add(self, value: float, unit: str) -> None:
         """Count one value."""
@@ -89,16 +83,6 @@ class CheckSummary:
     """
     What a check found.
 
-    Args:
-        counts (`Counter[tuple[str, str]]`): Usable records by source and task.
-        skips (`Counter[tuple[str, str]]`): Records that cannot be used, by source and reason.
-        num_tokens (`dict[str, Counter[int]]`): By task, how many records have so many tokens, media included.
-        coordinates (`dict[tuple[str, str], CoordinateRange]`): By axis (`t`, `x`, `y`) and unit.
-        warnings (`Counter[tuple[str, str]]`): Records with a doubtful answer or medium, by source and kind.
-        examples (`dict[tuple[str, str], str]`): For each of `skips` and `warnings` the first record and what is wrong.
-        id_hashes (`dict[str, array[int]]`): By source, 8 bytes for the id of each usable record.
-        units (`dict[str, UnitDoubts]`): By source, how many records look as if their numbers had another unit.
-
     Example:
 
     ```python
@@ -108,13 +92,19 @@ class CheckSummary:
     ```
     """
 
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # usable records by source and task
+    # Records that cannot be used, by source and reason.
     skips: Counter[tuple[str, str]] = field(default_factory=Counter)
+    # By task, how many records have so many tokens, media included.
     num_tokens: dict[str, Counter[int]] = field(default_factory=dict)
+    # By axis (`t`, `x`, `y`) and unit.
     coordinates: dict[tuple[str, str], CoordinateRange] = field(default_factory=dict)
+    # Records with a doubtful answer or medium, by source and kind.
     warnings: Counter[tuple[str, str]] = field(default_factory=Counter)
+    # For each of `skips` and `warnings` the first record and what is wrong.
     examples: dict[tuple[str, str], str] = field(default_factory=dict)
-    id_hashes: dict[str, array] = field(default_factory=dict)
+    id_hashes: dict[str, array] = field(default_factory=dict)  # by source, 8 bytes for the id of each usable record
+    # By source, how many records look as if their numbers had another unit.
     units: dict[str, UnitDoubts] = field(default_factory=dict)
 
     @property

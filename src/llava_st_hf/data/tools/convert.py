@@ -20,16 +20,10 @@ _RECORDS_PER_SAVE = 1000
 
 @dataclass(frozen=True)
 class ConversionCounts:
-    """
-    What became of the records of a source.
+    """What became of the records of a source."""
 
-    Args:
-        num_written (`int`): Records in the file.
-        num_skipped (`int`): Records that could not be used.
-    """
-
-    num_written: int = 0
-    num_skipped: int = 0
+    num_written: int = 0  # records in the file
+    num_skipped: int = 0  # records that could not be used
 
 
 @dataclass

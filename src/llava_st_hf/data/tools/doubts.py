@@ -59,15 +59,6 @@ class UnitDoubts:
     """
     How many records of a source look as if their numbers had another unit or form.
 
-    Args:
-        num_spans (`int`): Records with spans, in clips of more than `LONG_CLIP_SECONDS`.
-        num_short (`int`): Those of them whose spans are all shorter than `SHORT_SECONDS`.
-        num_boxes (`int`): Records with boxes.
-        num_xywh (`int`): Those of them whose boxes are also possible as left, top, width, height.
-        num_nearer (`int`): Those of these whose boxes then lie nearer to the middle.
-        num_large (`int`): Records with boxes in frames of more than 1000 pixels.
-        num_thousandths (`int`): Those of them whose boxes all lie within the first 1000 pixels.
-
     Example:
 
     ```python
@@ -77,13 +68,13 @@ class UnitDoubts:
     ```
     """
 
-    num_spans: int = 0
-    num_short: int = 0
-    num_boxes: int = 0
-    num_xywh: int = 0
-    num_nearer: int = 0
-    num_large: int = 0
-    num_thousandths: int = 0
+    num_spans: int = 0  # records with spans, in clips of more than `LONG_CLIP_SECONDS`
+    num_short: int = 0  # those of them whose spans are all shorter than `SHORT_SECONDS`
+    num_boxes: int = 0  # records with boxes
+    num_xywh: int = 0  # those of them whose boxes are also possible as left, top, width, height
+    num_nearer: int = 0  # those of these whose boxes then lie nearer to the middle
+    num_large: int = 0  # records with boxes in frames of more than 1000 pixels
+    num_thousandths: int = 0  # those of them whose boxes all lie within the first 1000 pixels
 
     def merge(self, other: "UnitDoubts") -> None:
         """Count the records of another part of the source."""

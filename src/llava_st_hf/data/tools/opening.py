@@ -19,22 +19,14 @@ _MIXTURE_ENDINGS = (".yaml", ".yml")
 
 @dataclass(frozen=True)
 class OpenedRecords:
-    """
-    Records, and what is known of them.
-
-    Args:
-        records (`Records`): The records.
-        facts (`dict[str, SourceFacts]`, *optional*): Licence and origin by source, as far as they are known.
-        required_sources (`frozenset[str]`, *optional*): Sources of which no record may be skipped.
-        max_skip_share (`float`, *optional*, defaults to 0.05): Share of the records that may be skipped.
-        num_frames (`int`, *optional*): Frames of a clip, where the mixture or who opened them says so.
-    """
+    """Records, and what is known of them."""
 
     records: Records
+    # Licence and origin by source, as far as they are known.
     facts: dict[str, SourceFacts] = field(default_factory=dict)
-    required_sources: frozenset[str] = frozenset()
-    max_skip_share: float = 0.05
-    num_frames: int | None = None
+    required_sources: frozenset[str] = frozenset()  # sources of which no record may be skipped
+    max_skip_share: float = 0.05  # share of the records that may be skipped
+    num_frames: int | None = None  # frames of a clip, where the mixture or who opened them says so
 
 
 def open_records(path: str | Path, sampled: int | None = None, **said: Any) -> OpenedRecords:

@@ -71,30 +71,17 @@ _STAGE = re.compile(r"stage[_-]?([123])(?!\d)", re.IGNORECASE)
 
 @dataclass
 class PreparedSource:
-    """
-    One source of a stage, and how far it is.
+    """One source of a stage, and how far it is."""
 
-    Args:
-        stage (`int`): 1, 2 or 3.
-        name (`str`): Name of the source, and of its folder.
-        facts (`SourceFacts`): Licence and origin.
-        num_chosen (`int`): Records that the mixture of the stage chooses.
-        tasks (`dict[str, int]`): Those by task, the ones without media included.
-        num_missing (`int`): Records whose media are not there.
-        num_unusable (`int`): Records that cannot be used for another reason.
-        missing (`str`, *optional*): What is missing, in a line.
-        num_published (`int`, *optional*): Records in the shards; `None` where they are not whole.
-    """
-
-    stage: int
-    name: str
-    facts: SourceFacts
-    num_chosen: int = 0
-    tasks: dict[str, int] = field(default_factory=dict)
-    num_missing: int = 0
-    num_unusable: int = 0
-    missing: str | None = None
-    num_published: int | None = None
+    stage: int  # 1, 2 or 3
+    name: str  # name of the source, and of its folder
+    facts: SourceFacts  # licence and origin
+    num_chosen: int = 0  # records that the mixture of the stage chooses
+    tasks: dict[str, int] = field(default_factory=dict)  # those by task, the ones without media included
+    num_missing: int = 0  # records whose media are not there
+    num_unusable: int = 0  # records that cannot be used for another reason
+    missing: str | None = None  # what is missing, in a line
+    num_published: int | None = None  # records in the shards; `None` where they are not whole
 
 
 class Preparation:

@@ -49,22 +49,13 @@ _NUM_NAMED = 16
 
 @dataclass(frozen=True)
 class PublishedDataset:
-    """
-    What was published.
+    """What was published."""
 
-    Args:
-        path (`Path`): The folder.
-        shards (`tuple[Path, ...]`): The Parquet files.
-        counts (`Counter[tuple[str, str]]`): Records by source and task.
-        skips (`Counter[tuple[str, str]]`): Records left out, by source and reason.
-        num_bytes (`int`): Size of the Parquet files.
-    """
-
-    path: Path
-    shards: tuple[Path, ...]
-    counts: Counter[tuple[str, str]]
-    skips: Counter[tuple[str, str]]
-    num_bytes: int
+    path: Path  # the folder
+    shards: tuple[Path, ...]  # the Parquet files
+    counts: Counter[tuple[str, str]]  # records by source and task
+    skips: Counter[tuple[str, str]]  # records left out, by source and reason
+    num_bytes: int  # size of the Parquet files
 
     @property
     def num_records(self) -> int:

@@ -29,16 +29,6 @@ class DataStatistics:
     """
     Numbers of a sample of records; those of answers, by task.
 
-    Args:
-        num_records (`int`): Records that there are.
-        num_read (`int`): Records that were read, the ones left out included.
-        num_skipped (`int`): Records that could not be used.
-        counts (`Counter[tuple[str, str]]`): Records by source and task.
-        span_shares (`dict[str, list[float]]`): Length of each span, as a share of the clip.
-        box_shares (`dict[str, list[float]]`): Area of each box, as a share of the frame; of tubes too.
-        tube_lengths (`dict[str, list[int]]`): Boxes in each tube.
-        num_tokens (`dict[str, list[int]]`): Tokens of each record, media included; empty without a processor.
-
     Example:
 
     ```python
@@ -48,13 +38,15 @@ class DataStatistics:
     ```
     """
 
-    num_records: int = 0
-    num_read: int = 0
-    num_skipped: int = 0
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    span_shares: dict[str, list[float]] = field(default_factory=dict)
+    num_records: int = 0  # records that there are
+    num_read: int = 0  # records that were read, the ones left out included
+    num_skipped: int = 0  # records that could not be used
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # records by source and task
+    span_shares: dict[str, list[float]] = field(default_factory=dict)  # length of each span, as a share of the clip
+    # Area of each box, as a share of the frame; of tubes too.
     box_shares: dict[str, list[float]] = field(default_factory=dict)
-    tube_lengths: dict[str, list[int]] = field(default_factory=dict)
+    tube_lengths: dict[str, list[int]] = field(default_factory=dict)  # boxes in each tube
+    # Tokens of each record, media included; empty without a processor.
     num_tokens: dict[str, list[int]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
