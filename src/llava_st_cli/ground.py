@@ -183,17 +183,8 @@ def answer(
     """
     Ask a model about a clip or an image, print its answers and write them to files.
 
-    Args:
-        media (`str`): The clip or the image.
-        queries (`list[str | None]`): What is asked about it; `None` for a task without a query.
-        question (`Question`): What else is asked.
-        outputs (`Outputs`): Where to write the answers.
-        model (`ModelChoice`): Who is asked.
-        quiet (`bool`): Whether to show no progress.
-        stream (`bool`, *optional*, defaults to `False`): Whether to print spans and boxes when they are found.
-        masks (`str`, *optional*): The SAM that finds the pixels of the tubes.
-        inputs (`Sequence[Path]`, *optional*): What else was read, which no answer may replace.
-        manner: How the pipeline is to answer: `constrained`, `every_frame`.
+    A query is `None` for a task without one; `masks` is the SAM that finds the pixels of the tubes. `inputs` are what
+    else was read, which no answer may replace; `manner` is how the pipeline is to answer: `constrained`, `every_frame`.
     """
     from llava_st_hf.demo import SHIPPED_MODEL, SHIPPED_MODEL_NOTICE
     from llava_st_hf.inference.options import check_medium, check_questions

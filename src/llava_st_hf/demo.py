@@ -16,16 +16,7 @@ DEMO_SIDE = 288
 
 
 def write_demo_clip(path: str | Path, overwrite: bool = False) -> Path:
-    """
-    Render a clip of ST-Shapes, 4 seconds of 288x288 pixels.
-
-    Args:
-        path (`str` or `Path`): Where to write the MP4 (H.264).
-        overwrite (`bool`, *optional*, defaults to `False`): Whether another file that is there is replaced.
-
-    Returns:
-        `Path`: The file written.
-    """
+    """Render a clip of ST-Shapes as MP4 (H.264), 4 seconds of 288x288 pixels, and return its path."""
     from .data.shapes import ShapesDataset  # who only asks the checkpoint does without
     from .visualization import writing_beside
 

@@ -88,17 +88,9 @@ def plan_published_tensors(
     stored: Mapping[str, LazyTensor], model: LlavaSTForConditionalGeneration
 ) -> list[LazyTensor]:
     """
-    Find for each tensor of the model what it is made of in a published checkpoint.
+    Find for each tensor of a model, best on the meta device, what it is made of in a published checkpoint.
 
-    Args:
-        stored (`Mapping[str, LazyTensor]`): The tensors of the published checkpoint.
-        model (`LlavaSTForConditionalGeneration`): The model, best on the meta device.
-
-    Returns:
-        `list[LazyTensor]`: In the order of the model.
-
-    Raises:
-        `InputError`: When a tensor is missing, unexpected or of another shape.
+    A tensor that is missing, unexpected or of another shape is an `InputError`.
     """
     mapping = published_weight_mapping("model.")
     renamings = [rule for rule in mapping if isinstance(rule, WeightRenaming)]

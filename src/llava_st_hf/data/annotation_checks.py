@@ -23,15 +23,9 @@ def require_object(raw: Any) -> Mapping[str, Any]:
 
 def require(raw: Mapping[str, Any], name: str, where: str = "") -> Any:
     """
-    Return a field of a record.
+    Return a field of a record, or of the part of it that messages call `where`, such as `"meta."`.
 
-    Args:
-        raw (`Mapping[str, Any]`): The record, or a part of it.
-        name (`str`): The field.
-        where (`str`, *optional*): Name of the part, for messages, for example `"meta."`.
-
-    Raises:
-        `RecordError`: If the part is no object, or the field is missing or null.
+    A part that is no object, and a field that is missing or null, raise `RecordError`.
     """
     if not isinstance(raw, Mapping):
         raise make_error(where.rstrip(".") or "record", raw, f"give an object with the key {name!r}")
@@ -76,16 +70,9 @@ def check_frame(value: Any, field: str) -> int:
 
 def check_numbers(value: Any, count: int, field: str, expected: str) -> tuple[float, ...]:
     """
-    Return the numbers of a list, whole ones as they are.
+    Return the numbers of a list, whole ones as they are; anything but `count` finite numbers raises `RecordError`.
 
-    Args:
-        value (`Any`): What the record has.
-        count (`int`): How many it should hold.
-        field (`str`): Field of the record, for messages.
-        expected (`str`): What they are, for messages, for example `"[start, end] in seconds"`.
-
-    Raises:
-        `RecordError`: For anything but a list of so many finite numbers.
+    `expected` says in its message what they are, for example `"[start, end] in seconds"`.
     """
     numbers = value if isinstance(value, (list, tuple)) else ()
     if len(numbers) != count or not all(isinstance(item, Real) and not isinstance(item, bool) for item in numbers):

@@ -41,14 +41,7 @@ class SourceOrder:
 
 def compute_hashes(size: int, *words: int) -> np.ndarray:
     """
-    Return hashes of the numbers below `size`.
-
-    Args:
-        size (`int`): How many.
-        words (`int`): Whole numbers that choose the hash, for example a seed and an epoch.
-
-    Returns:
-        `np.ndarray`: uint64 of shape (size,).
+    Return hashes, uint64 (size,), of the numbers below `size`; `words` choose the hash, such as a seed and an epoch.
     """
     state = 0
     for word in words:
@@ -68,16 +61,7 @@ def _scramble(values: np.ndarray) -> np.ndarray:
 
 
 def shuffle(size: int, *words: int) -> np.ndarray:
-    """
-    Return the numbers below `size` in an order that depends on `words` alone.
-
-    Args:
-        size (`int`): How many, up to 2^32.
-        words (`int`): Whole numbers that choose the order, for example a seed and an epoch.
-
-    Returns:
-        `np.ndarray`: uint32 of shape (size,).
-    """
+    """Return the numbers below `size`, up to 2^32, in an order that depends on `words` alone: uint32 (size,)."""
     return _sort_by(compute_hashes(size, *words))
 
 

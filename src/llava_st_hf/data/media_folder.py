@@ -28,18 +28,10 @@ class MediaFolder:
 
     def resolve(self, name: Any, field: str = "media") -> str:
         """
-        Return the absolute path of a file or folder that a record names.
+        Return the absolute path of a file or folder that a record names, links followed.
 
-        Args:
-            name (`str`): Path as written in the record, relative to the folder, or absolute and inside it.
-            field (`str`, *optional*, defaults to `"media"`): Field of the record, for messages.
-
-        Returns:
-            `str`: Absolute path with links followed.
-
-        Raises:
-            `RecordError`: For a path that leaves the folder, also through a link; that is an address; that does not
-                exist; or that is no text.
+        The name is relative to the folder, or absolute and inside it. One that leaves the folder, also through a link,
+        is an address, does not exist or is no text raises `RecordError`.
         """
         if not isinstance(name, str) or not name.strip() or "\0" in name or len(name) > 4096:
             raise make_error(field, name, "give the path of a file")
@@ -98,13 +90,7 @@ class MediaFolder:
         """
         Return the media under the first of some names that exists, in the folder or in a folder right below it.
 
-        Args:
-            names (`Sequence[str]`): Names to try, best first.
-            media_type (`str`): `"video"` or `"image"`.
-            field (`str`, *optional*, defaults to `"media"`): Field of the record, for messages.
-
-        Raises:
-            `RecordError`: As `open_media`; when none exists, about the first name.
+        When none exists, the `RecordError` is about the first name.
         """
         for place in self._list_places():
             for name in names:

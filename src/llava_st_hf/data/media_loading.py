@@ -174,15 +174,9 @@ def check_times(sample: Sample, samples_by_rate: bool = False) -> None:
 
 def check_file(item: Media, name: str, max_file_bytes: int) -> None:
     """
-    Check that a medium is a file of the right size, before anything opens it.
+    Check that a medium with a path or content is a file of the right size, before anything opens it.
 
-    Args:
-        item (`Media`): A medium with a path or content.
-        name (`str`): What to call it in messages, for example `"media[0]"`.
-        max_file_bytes (`int`): Most bytes of the file.
-
-    Raises:
-        `RecordError`: If it is missing, empty, larger, on the network or no regular file.
+    One that is missing, empty, larger, on the network or no regular file raises `RecordError`.
     """
     if item.content is None and (is_url(item.path) or item.path.startswith("data:")):
         raise RecordError(

@@ -156,11 +156,8 @@ def check_headers(sample: Sample) -> VideoHeader | None:
     """
     Check that the files of a record open and are not too large; no packet and no pixel is read.
 
-    Returns:
-        `VideoHeader` or `None`: What its one clip or image claims to be, an image without frames and length.
-
-    Raises:
-        `RecordError`: For a file that cannot be opened, see `load_media`.
+    Returns what its one clip or image claims to be, an image without frames and length. A file that cannot be opened
+    raises `RecordError`, see `load_media`.
     """
     found = []
     for index, item in enumerate(sample.media):

@@ -42,17 +42,10 @@ class Turn:
 
 def read_turns(sample: Sample, media: Sequence[MediaInfo]) -> list[Turn]:
     """
-    Read the conversation of a record.
+    Read the conversation of a record, whose media are as from `probe_media` or `make_stand_in`: a turn a question.
 
-    Args:
-        sample (`Sample`): The record.
-        media (`Sequence[MediaInfo]`): Its media, as from `probe_media` or `make_stand_in`.
-
-    Returns:
-        `list[Turn]`: One for each question; empty for a record without a medium, which has nothing to point at.
-
-    Raises:
-        `RecordError`: For seconds or pixels that lie outside the medium.
+    A record without a medium has nothing to point at, and no turn. Seconds or pixels outside the medium raise
+    `RecordError`.
     """
     if not media:
         return []
@@ -116,11 +109,7 @@ def make_stand_in(sample: Sample) -> tuple[MediaInfo, ...]:
     """
     Return media in which all seconds and pixels of a record lie inside, for a look at its form without its files.
 
-    Args:
-        sample (`Sample`): The record.
-
-    Returns:
-        `tuple[MediaInfo, ...]`: One for each medium; sizes and times mean nothing beyond their order.
+    Sizes and times mean nothing beyond their order.
     """
     largest = {"t": 1.0, "x": 1.0, "y": 1.0}
     for coordinates in sample.find_coordinates():

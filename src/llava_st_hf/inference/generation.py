@@ -49,20 +49,9 @@ def generate_answers(
     model_inputs: Mapping[str, Any],
 ) -> list[GroundingResult]:
     """
-    Let a model answer questions.
+    Let a model answer questions, whose inputs are left-padded; `model_inputs` is what `generate` is given of them.
 
-    Args:
-        model (`LlavaSTForConditionalGeneration`): The model.
-        processor (`LlavaSTProcessor`): The processor saved with it.
-        inputs (`LlavaSTBatchFeature`): What the processor returned for the questions, left-padded.
-        options (`AnsweringOptions`): How to answer.
-        model_inputs (`Mapping[str, Any]`): What `generate` is given of the inputs, where the model is.
-
-    Returns:
-        `list[GroundingResult]`: One for each question.
-
-    Raises:
-        `InputError`: For several answers to a question, or a `max_new_tokens` that is too small.
+    Several answers to a question, or a `max_new_tokens` that is too small, are an `InputError`.
     """
     generate = {"do_sample": False, "max_new_tokens": options.max_new_tokens, **options.generate}
     generate["num_beams"] = count_beams(options, model)
@@ -102,16 +91,7 @@ def count_beams(options: AnsweringOptions, model: PreTrainedModel) -> int:
 
 
 def join_inputs(inputs: Sequence[LlavaSTBatchFeature], pad_token_id: int) -> LlavaSTBatchFeature:
-    """
-    Make one batch of questions that were processed one by one: prompts padded on the left, clips at their end.
-
-    Args:
-        inputs (`Sequence[LlavaSTBatchFeature]`): What the processor returned for each, with tensors.
-        pad_token_id (`int`): What pads `input_ids`.
-
-    Returns:
-        `LlavaSTBatchFeature`: As if the processor had been given them all.
-    """
+    """Make one batch of questions that were processed one by one: prompts padded on the left, clips at their end."""
     length = max(item["input_ids"].shape[1] for item in inputs)
     joined = {
         name: torch.cat(

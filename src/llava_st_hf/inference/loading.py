@@ -61,15 +61,9 @@ def find_model_folder(name_or_path: str | Path) -> str:
 
 def find_source(name_or_path: str | Path, revision: str | None = None, **hub_kwargs: Any) -> ModelSource:
     """
-    Tell an adapter from a whole model by the files that are there.
+    Tell an adapter from a whole model by the files of a directory or repository, see `find_model_folder` too.
 
-    Args:
-        name_or_path (`str` or `Path`): A directory, or a repository on the Hub; see also `find_model_folder`.
-        revision (`str`, *optional*): Branch, tag or commit on the Hub.
-        hub_kwargs: `token`, `cache_dir`, `local_files_only`, `subfolder` for a repository.
-
-    Raises:
-        `InputError`: If an adapter is not one of LoRA, or does not name its base.
+    An adapter that is not one of LoRA, or does not name its base, is an `InputError`.
     """
     name_or_path = find_model_folder(name_or_path)
     files = SourceFiles(name_or_path, {"revision": revision, **hub_kwargs})
@@ -87,14 +81,7 @@ def find_source(name_or_path: str | Path, revision: str | None = None, **hub_kwa
 
 def load_config(name_or_path: str | Path, revision: str | None = None) -> LlavaSTConfig:
     """
-    Read the config of a checkpoint, or of an adapter's base; no weight is read.
-
-    Args:
-        name_or_path (`str` or `Path`): A directory, or a repository on the Hub.
-        revision (`str`, *optional*): Branch, tag or commit on the Hub.
-
-    Raises:
-        `InputError`: If it is another kind of model.
+    Read the config of a checkpoint, or of an adapter's base; no weight is read. Another model is an `InputError`.
     """
     return _load_config(find_source(name_or_path, revision))
 
@@ -247,17 +234,9 @@ def prepare_base(
     """
     Return a checkpoint of a whole model to train from; an adapter is merged into its base and saved first.
 
-    The adapter that is trained next names its base in its config, so the merged model must be a folder. One that an
-    earlier start of the same run saved is taken as it is.
-
-    Args:
-        name_or_path (`str` or `Path`): What to start from.
-        output_dir (`str` or `Path`): Folder of the run; the merged model is saved as `merged_base` in it.
-        is_main_process (`bool`, *optional*, defaults to `True`): Whether this process writes. Others must wait for it.
-        revision (`str`, *optional*): Branch, tag or commit on the Hub.
-
-    Returns:
-        `str`: The checkpoint.
+    The adapter that is trained next names its base in its config, so the merged model must be a folder, `merged_base`
+    in that of the run; one that an earlier start of the same run saved is taken as it is. Only the main process
+    writes, and the others must wait for it.
     """
     adapter = find_source(name_or_path, revision).adapter
     if adapter is None:
@@ -296,14 +275,8 @@ def make_meta_model(
     """
     Make the model of a checkpoint on the meta device: its modules and shapes, without weights.
 
-    Args:
-        name_or_path (`str` or `Path`): A directory, or a repository on the Hub.
-        revision (`str`, *optional*): Branch, tag or commit on the Hub.
-        dtype (`str`, *optional*, defaults to `"float32"`): Precision of the weights; `"auto"` for that of the config.
-        attn_implementation (`str`, *optional*): Attention, see `from_pretrained`.
-
-    Raises:
-        `InputError`: If it is another kind of model, files of a directory are missing, or there is no such attention.
+    Another kind of model, files that a directory lacks, or an attention that there is not are an `InputError`; the
+    type `"auto"` is that of the config.
     """
     source = find_source(name_or_path, revision)
     config = _load_config(source)

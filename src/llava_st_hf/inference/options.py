@@ -174,14 +174,8 @@ def check_questions(media: Any, queries: Iterable[str | None], media_type: str, 
     """
     Find what is wrong with questions before minutes go into loading a model; the medium is not read.
 
-    Args:
-        media (`str` or `Path`): The clip or the image.
-        queries (`Iterable[str | None]`): What is asked about it, `None` for a task without a query.
-        media_type (`str`): `"video"` or `"image"`, see `guess_media_type`.
-        options: What is asked besides, how the clip is read and how to answer, as for the pipeline.
-
-    Raises:
-        `InputError`: For a question that could not be asked.
+    A query is `None` for a task without one. `options` are what is asked besides, how the clip is read and how to
+    answer, as for the pipeline. A question that could not be asked is an `InputError`.
     """
     for query in queries:
         Question(**{**select(options, QUESTION_NAMES), "query": query}).check(media_type, media)

@@ -21,23 +21,10 @@ def list_questions(
     video_processor: LlavaSTVideoProcessor,
 ) -> Questions:
     """
-    Find the media of each sample, and what it asks.
+    Find the media of each sample and what it asks, by the arguments of `post_process_grounding`.
 
-    Args:
-        inputs (`Mapping`, *optional*): What the processor returned, or a dictionary of its tensors.
-        media (`MediaInfo`, `str`, `Path`, `bytes`, `PIL.Image.Image`, or a list):
-            The medium, or a list with the medium, or the media, of each sample. Of a clip's file the times are read.
-            It counts before what `inputs` know.
-        target_sizes (`Sequence` or `torch.Tensor`): Height and width of each sample's medium.
-        video_metadata (`Sequence[VideoMetadata | dict | None]`): Sampled frames of each sample's clip, `None` for an
-            image.
-        video_processor (`LlavaSTVideoProcessor`): Says which frames of a file are sampled.
-
-    Returns:
-        `tuple[list[tuple[MediaInfo, ...]], list[GroundingContext]]`: For each sample its media and what it asks.
-
-    Raises:
-        `InputError`: If nothing says what the answers are about, or two things say it that do not fit.
+    `media` counts before what `inputs` know. If nothing says what the answers are about, or two things say it that do
+    not fit, it is an `InputError`.
     """
     known = find_questions(inputs)
     if media is not None:

@@ -33,18 +33,10 @@ def read_generated(
     vocabulary: CoordinateVocabulary,
 ) -> tuple[list[str], list[Refinements | None]]:
     """
-    Return the text of each answer, and where scores are at hand, its refined coordinates.
+    Return the text of each answer, and where scores are at hand its refined coordinates, else `None`.
 
-    Args:
-        outputs (`torch.Tensor`, `np.ndarray`, `Sequence` or `GenerateOutput`):
-            Token ids (rows, length), with or without the prompts in front, the texts themselves, or the requests that
-            vLLM and engines like it return.
-        prompts (`torch.Tensor` or `Sequence`, *optional*): `input_ids` of the prompts.
-        tokenizer (`PreTrainedTokenizerBase`): The tokenizer.
-        vocabulary (`CoordinateVocabulary`): The coordinate tokens and their ids.
-
-    Returns:
-        `tuple[list[str], list[Refinements | None]]`: A text and refinements, or `None`, for each row.
+    The outputs are token ids (rows, length), with or without the prompts in front, the texts themselves, what
+    `generate` returns as a dictionary, or the requests that vLLM and engines like it return.
     """
     outputs = _unpack_requests([outputs] if isinstance(outputs, str) else outputs)
     if isinstance(outputs, (list, tuple)) and outputs and all(isinstance(item, str) for item in outputs):
@@ -80,21 +72,7 @@ def read_answers(
     vocabulary: CoordinateVocabulary,
 ) -> list[GroundingResult]:
     """
-    Put each answer back onto the medium that it is about.
-
-    Args:
-        texts (`Sequence[str]`): The answers, as many for each sample as for any other.
-        refinements (`Sequence[Refinements | None]`): As `read_generated` returned them with the texts.
-        media (`Sequence[tuple[MediaInfo, ...]]`): The media of each sample.
-        contexts (`Sequence[GroundingContext]`): What each sample asked.
-        media_index (`int`): Which medium of a sample the answer is about.
-        vocabulary (`CoordinateVocabulary`): The coordinate tokens.
-
-    Returns:
-        `list[GroundingResult]`: One for each text.
-
-    Raises:
-        `PromptError`: For an unknown task.
+    Put each answer back onto the medium of its sample that it is about; there are as many answers for each sample.
     """
     rows_per_sample = len(texts) // len(media)
     results = []
@@ -123,15 +101,10 @@ def read_answers(
 
 def refine_bin(probabilities: Sequence[float], winner: int) -> tuple[float, float]:
     """
-    Return fraction and confidence of a coordinate from its bin and the better neighbour.
+    Return fraction and confidence of a coordinate from the bin that was generated and its better neighbour.
 
-    Args:
-        probabilities (`Sequence[float]`): Probabilities of all bins of the axis.
-        winner (`int`): The bin that was generated.
-
-    Returns:
-        `tuple[float, float]`: The fraction in [0, 1], less than half a bin from the winner, so that two coordinates
-        keep their order, and the mass of the two bins.
+    The fraction is less than half a bin from the winner, so that two coordinates keep their order; the confidence is
+    the mass of the two bins.
     """
     neighbours = [index for index in (winner - 1, winner + 1) if 0 <= index < len(probabilities)]
     other = max(neighbours, key=lambda index: probabilities[index])
@@ -144,14 +117,9 @@ def _refine_row(
     row: list[int], text: str, scores: list[Any], first_column: int, vocabulary: CoordinateVocabulary
 ) -> Refinements | None:
     """
-    Refine the coordinate tokens of one answer.
+    Refine the coordinate tokens of one answer, by the scores of each of its ids.
 
-    Args:
-        row (`list[int]`): Its ids.
-        text (`str`): Its text.
-        scores (`list`): A tensor for each id, with the scores of all tokens or of the coordinates.
-        first_column (`int`): Where the first coordinate token stands in the tensors.
-        vocabulary (`CoordinateVocabulary`): The coordinate tokens and their ids.
+    These are of all tokens or of the coordinates alone; `first_column` is where the first coordinate stands.
     """
     steps = [step for step, token_id in enumerate(row) if vocabulary.contains(token_id)]
     starts = [lexeme.start for lexeme in NOTATION.lex(text) if lexeme.unit == "bin" and lexeme.value is not None]

@@ -309,12 +309,7 @@ def fill_cache(
     """
     Run the model over a prompt (1, tokens) up to the end of its media; returns how many tokens that is.
 
-    Args:
-        model (`LlavaSTForConditionalGeneration`): The model.
-        input_ids (`torch.LongTensor` of shape `(1, tokens)`): The prompt.
-        cache (`Cache`): Takes the keys and values.
-        coordinate_offsets (`torch.Tensor` of shape `(1, tokens)`): As the processor returned them.
-        media: The media, as `forward` takes them.
+    The cache takes the keys and values; `media` are as `forward` takes them.
     """
     media_ids = input_ids.new_tensor([model.config.image_token_id, model.config.video_token_id])
     places = torch.isin(input_ids[0], media_ids).nonzero()
@@ -389,14 +384,7 @@ def _check_supported(mode: GenerationMode, generation_config: Any, synced_gpus: 
 
 def make_generate_arguments(logits_processor: GrammarLogitsProcessor, max_new_tokens: int) -> dict[str, Any]:
     """
-    Collect the arguments with which `generate` keeps to the grammars, and returns what refines an answer.
-
-    Args:
-        logits_processor (`GrammarLogitsProcessor`): Knows the grammars.
-        max_new_tokens (`int`): Longest answer, for which the grammars were made.
-
-    Returns:
-        `dict`: `logits_processor`, `max_new_tokens` and `custom_generate`, whose result is a dictionary.
+    Collect the arguments with which `generate` keeps to the grammars, and returns a dictionary that refines an answer.
     """
     return {
         "logits_processor": LogitsProcessorList([logits_processor]),

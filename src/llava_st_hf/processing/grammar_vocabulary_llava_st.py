@@ -141,16 +141,9 @@ def find_time_limits(
     context: GroundingContext, medium: MediaInfo | None, coordinates: CoordinateVocabulary, every_frame: bool
 ) -> TimeLimits:
     """
-    Find which times the answer to a question may name.
+    Find which times the answer to a question may name; of an image there are no limits.
 
-    Args:
-        context (`GroundingContext`): What was asked; its start or span bounds the answer.
-        medium (`MediaInfo`, *optional*): What it is asked about.
-        coordinates (`CoordinateVocabulary`): The coordinate tokens.
-        every_frame (`bool`): Whether tubes have a box for every sampled frame.
-
-    Returns:
-        `TimeLimits`: No limits for an image.
+    The start or span of what was asked bounds them; with `every_frame` tubes have a box for every sampled frame.
     """
     if medium is None or medium.media_type != "video":
         return TimeLimits()

@@ -182,15 +182,7 @@ class Notation(ABC):
         unit: str = "fraction",
         vocabulary: CoordinateVocabulary | None = None,
     ) -> str:
-        """
-        Write a time, a span or a box.
-
-        Args:
-            axes (`str`): `"t"`, `"tt"` or `"xyxy"`.
-            values (`Sequence[float]`): As many numbers.
-            unit (`str`, *optional*, defaults to `"fraction"`): `"fraction"`, `"seconds"` or `"pixels"`.
-            vocabulary (`CoordinateVocabulary`, *optional*): Write fractions as the nearest tokens of this one.
-        """
+        """Write a time, a span or a box (axes `"t"`, `"tt"`, `"xyxy"`), with a vocabulary as its nearest tokens."""
         written = [
             self.write_coordinate(axis, value, unit)
             if vocabulary is None

@@ -27,21 +27,9 @@ def compute_fraction(
     """
     Turn one coordinate into a fraction of its medium.
 
-    Args:
-        coordinate (`Lexeme`): What was written.
-        media (`Sequence[MediaInfo]`, *optional*): The media of the sample, in the order of their placeholders.
-        vocabulary (`CoordinateVocabulary`, *optional*): What tokens mean; 100 for each axis by default.
-        preceding (`int`, *optional*):
-            How many of `media` stand before the coordinate in the text; seconds and pixels are of the nearest of
-            these that has them, or of the first of all. Defaults to all of them.
-        notation (`Notation`, *optional*): How examples in messages are written.
-
-    Returns:
-        `float`: The fraction, in [0, 1].
-
-    Raises:
-        `PromptError`: For a number outside its range, or seconds or pixels where the sample has no such medium.
-        `MediaError`: For a time outside the clip.
+    Seconds and pixels are of the nearest medium that has them among the first `preceding` of a sample, which stand
+    before the coordinate in the text (all by default), or of the first of all. A number outside its range, or units
+    where the sample has no such medium, raise `PromptError`, a time outside the clip `MediaError`.
     """
     axis, value, unit = coordinate[:3]
     if unit == "bin":
@@ -85,15 +73,8 @@ def check_prompt_coordinates(text: str, is_answer: bool = False, notation: Notat
     """
     Check the coordinates of a prompt as far as that is possible before the media are known.
 
-    Args:
-        text (`str`): The prompt.
-        is_answer (`bool`, *optional*, defaults to `False`):
-            Whether it is an answer to be learnt: any word may stand in it, and several units are not compared.
-        notation (`Notation`, *optional*): How coordinates are written.
-
-    Raises:
-        `PromptError`: For an unreadable number, an unknown axis, a fraction outside [0, 1], or a span or box that is
-            not one.
+    In an answer to be learnt any word may stand, and several units are not compared. An unreadable number, an unknown
+    axis, a fraction outside [0, 1], and a span or box that is not one raise `PromptError`.
     """
     if not is_answer:
         check_misspelled(text, notation)
@@ -124,13 +105,10 @@ def check_groups(
     notation: Notation = NOTATION,
 ) -> None:
     """
-    Check every span and box of a text that is made of coordinates only.
+    Check every span and box of a text that is made of coordinates only; one that is not in order raises `PromptError`.
 
     Compared are `fractions`, those of the coordinates by their start, and a group with one that is not there is passed
     over. Without them numbers of one unit are compared as they are written.
-
-    Raises:
-        `PromptError`: When a span does not hold a start and an end, or a box not x, y, x, y, in order.
     """
     for opening, members, end in _find_groups(text, lexemes):
         if fractions is not None and not all(member.start in fractions for member in members):

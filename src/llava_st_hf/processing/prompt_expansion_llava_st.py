@@ -154,17 +154,8 @@ class PromptWriter:
         """
         Check, before any medium is read, that the context holds the tokens that media alone take.
 
-        Args:
-            texts (`Sequence[str]`): The texts.
-            counter (`MediaTokenCounter`): Counts the tokens of their media.
-            num_frames (`Any`): How many frames of a clip are asked for, or a list with an entry for each clip.
-            text_kwargs (`dict`): Arguments of the tokenizer.
-
-        Returns:
-            `int`: Number of tokens that one text may have.
-
-        Raises:
-            `PromptLengthError`: When media alone take more.
+        `num_frames` is how many frames of a clip are asked for, or a list with an entry for each clip. Returns how
+        many tokens one text may have; media that take more raise `PromptLengthError`.
         """
         asked = iter(num_frames) if isinstance(num_frames, (list, tuple)) else repeat(num_frames)
         limit = self.tokenizer.model_max_length
@@ -265,14 +256,9 @@ class PromptWriter:
 
     def tokenize(self, samples: Sequence[WrittenSample], **text_kwargs) -> dict[str, Any]:
         """
-        Tokenize written texts.
+        Tokenize written texts: what the tokenizer gives, and `coordinate_offsets`, 0 where no coordinate is.
 
-        Returns:
-            `dict`: What the tokenizer gives, and `coordinate_offsets`: for each id how far its coordinate lies above
-            the token's bin, 0 for any other.
-
-        Raises:
-            `PromptLengthError`: When a text is too long, or truncation cut into its media.
+        A text that is too long, or whose media truncation cut into, raises `PromptLengthError`.
         """
         # Not verbose: `_check_lengths` says that a text is too long, better than the tokenizer's warning would.
         inputs = dict(self.tokenizer([sample.text for sample in samples], **{"verbose": False, **text_kwargs}))

@@ -23,15 +23,9 @@ _TOKENIZER_FOLDERS = ("", "tokenizer")
 
 def find_published_tokenizer(repository: str | Path, **hub_kwargs) -> str | None:
     """
-    Return where the tokenizer of a published checkpoint lies.
+    Return the folder of the tokenizer inside a published checkpoint, a directory or a repository ("" for itself).
 
-    Args:
-        repository (`str` or `Path`): Local directory or name of a repository on the Hub.
-        hub_kwargs (`dict`, *optional*): `revision`, `cache_dir`, `token`, ... as for `cached_file`.
-
-    Returns:
-        `str` or `None`: Folder inside the repository, "" for the repository itself; `None` when it is not laid out
-        like the published one.
+    `None` when it is not laid out like the published one. `hub_kwargs` are as for `cached_file`.
     """
 
     def read_json(*parts: str) -> dict:
@@ -53,17 +47,7 @@ def find_published_tokenizer(repository: str | Path, **hub_kwargs) -> str | None
 
 def load_published_config(repository: str | Path, **hub_kwargs) -> PreTrainedConfig:
     """
-    Load the config of a published checkpoint, rewritten into the fields of this project.
-
-    Args:
-        repository (`str` or `Path`): Local directory or name of a repository on the Hub.
-        hub_kwargs (`dict`, *optional*): `revision`, `cache_dir`, `token`, ... as for `cached_file`.
-
-    Returns:
-        `LlavaSTConfig`: The config.
-
-    Raises:
-        `InputError`: When a size is missing or does not fit the others.
+    Load the config of a published checkpoint as `LlavaSTConfig`; a size that is missing or misfit is an `InputError`.
     """
     if "llava_st" not in CONFIG_MAPPING:
         raise InputError(f"{repository} has the published layout, which only the package reads: import llava_st_hf.")

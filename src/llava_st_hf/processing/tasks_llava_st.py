@@ -461,19 +461,9 @@ def write_values(
     name: str, axes: str, values: "Span | Box | Sequence[float] | None", fractions: Sequence[float] | None
 ) -> str | None:
     """
-    Write a span, a box or a time into a prompt.
+    Write a span, a box or a time, of seconds or pixels or of fractions, into a prompt: `"{<t=1.5s><t=4.0s>}"`.
 
-    Args:
-        name (`str`): What it is, for messages.
-        axes (`str`): The axis of each number: `"tt"` for a span, `"xyxy"` for a box, `"t"` for a time.
-        values (`Span`, `Box` or `Sequence[float]`, *optional*): Seconds, or pixels.
-        fractions (`Sequence[float]`, *optional*): The same as fractions of the clip or of the frame.
-
-    Returns:
-        `str` or `None`: For example `"{<t=1.5s><t=4.0s>}"`, `None` when neither is given.
-
-    Raises:
-        `PromptError`: When both are given, or not as many numbers as axes.
+    `None` when neither is given. Both, or not as many numbers as axes, are a `PromptError` that calls it `name`.
     """
     units = {"t": "seconds", "x": "pixels", "y": "pixels"}
     if values is not None and fractions is not None:

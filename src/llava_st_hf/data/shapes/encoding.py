@@ -71,17 +71,10 @@ def encode_frames(
     options: Mapping[str, str],
 ) -> None:
     """
-    Write the frames of a clip as H.264 in MP4, one by one, each at its time.
+    Write the frames of a clip, uint8 (height, width, 3), as H.264 in MP4, one by one, each at its time.
 
-    Args:
-        sample (`Sample`): Says when the frames are.
-        frames (`Iterable[np.ndarray]`): uint8, shape (height, width, 3).
-        file (`str` or `io.BytesIO`): Where to write.
-        form (`Mapping[str, Any]`): `pix_fmt` of the file, and `width` and `height`, those of the frames by default.
-        options (`Mapping[str, str]`): Of the encoder.
-
-    Raises:
-        `RecordError`: Where nothing says when the frames are, or one is before 0, which the file cannot say.
+    `form` has the `pix_fmt` of the file, and its `width` and `height`, those of the frames by default. Where nothing
+    says when the frames are, or one is before 0, which the file cannot say, a `RecordError` is raised.
     """
     if not sample.has_times:
         raise RecordError(

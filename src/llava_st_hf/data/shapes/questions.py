@@ -53,16 +53,9 @@ class Description(NamedTuple):
 
 def write_messages(task: str, scene: Scene, rng: RandomStream) -> tuple[dict[str, str], ...] | None:
     """
-    Write the conversation of a task about a scene.
+    Write the conversation of a task about a scene, which for a task about an image has one frame.
 
-    Args:
-        task (`str`): One of `SHAPES_TASKS`.
-        scene (`Scene`): A clip, or for a task about an image a scene of one frame.
-        rng (`RandomStream`): Chooses what is asked and how.
-
-    Returns:
-        `tuple[dict[str, str], ...]` or `None`: Turns with `role` and `content`, the answers true; `None` where the
-        scene allows no question with one right answer.
+    `None` where the scene allows no question with one right answer.
     """
     turns = _WRITERS[task](scene, rng)
     if turns is None:
@@ -77,19 +70,9 @@ def add_questions(
     messages: tuple[dict[str, str], ...], scene: Scene, tasks: Sequence[str], num_questions: int, rng: RandomStream
 ) -> tuple[dict[str, str], ...]:
     """
-    Go on with a conversation: further questions about a scene, each about objects that were not spoken of before.
+    Go on with a conversation, up to `num_questions`: each about objects that were not spoken of before.
 
     So no answer can be copied from what was said already; that is also why there may be fewer than asked for.
-
-    Args:
-        messages (`tuple[dict[str, str], ...]`): The conversation so far.
-        scene (`Scene`): What it is about.
-        tasks (`Sequence[str]`): Tasks to choose from.
-        num_questions (`int`): Most questions in all.
-        rng (`RandomStream`): Chooses what is asked and how.
-
-    Returns:
-        `tuple[dict[str, str], ...]`: The conversation with its further turns.
     """
 
     def find_objects(turns: Sequence[dict[str, str]]) -> set[str]:

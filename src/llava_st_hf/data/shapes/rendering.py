@@ -32,15 +32,7 @@ _PATTERNS = ("plain", "gradient", "blocks", "noise", "stripes")
 
 def render_scene(scene: Scene, rng: RandomStream, difficulty: Difficulty) -> np.ndarray:
     """
-    Draw the pixels of a scene.
-
-    Args:
-        scene (`Scene`): The objects.
-        rng (`RandomStream`): Where the random numbers of backgrounds and noise come from.
-        difficulty (`Difficulty`): Whether there are any.
-
-    Returns:
-        `np.ndarray`: uint8 RGB of shape (frames, height, width, 3).
+    Draw the pixels of a scene, uint8 RGB (frames, height, width, 3), with backgrounds and noise if it is to be hard.
     """
     windows = [_find_windows(item) for item in scene.objects]
     # Objects may reach over the edge of the frame: they are painted onto a larger canvas.
@@ -107,15 +99,10 @@ def _paint_object(
 
 def _measure_distances(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """
-    Return how far points lie outside a shape; inside it is negative.
+    Return how far points lie outside a shape, in halves of the side of its box; inside it is negative.
 
-    Args:
-        shape (`str`): One of `SHAPES`.
-        u (`np.ndarray`): float32 (frames, 1, side), from -1 at the left of the box of the shape to 1 at its right.
-        v (`np.ndarray`): float32 (frames, side, 1), from -1 at its top to 1 at its bottom.
-
-    Returns:
-        `np.ndarray`: float32 (frames, side, side), in halves of the side of the box.
+    The points are u, float32 (frames, 1, side), from -1 at the left of the box to 1 at its right, and v, float32
+    (frames, side, 1), from its top to its bottom; returned is float32 (frames, side, side).
     """
     across, down = np.abs(u), np.abs(v)
     if shape == "circle":

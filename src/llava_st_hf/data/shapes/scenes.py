@@ -232,16 +232,7 @@ def find_first_change(item: SceneObject) -> int:
 
 
 def sample_scene(rng: RandomStream, request: SceneRequest) -> Scene:
-    """
-    Draw a scene.
-
-    Args:
-        rng (`RandomStream`): Where the random numbers come from.
-        request (`SceneRequest`): What it is to be like.
-
-    Returns:
-        `Scene`: With at least one object; of a clip the first that is drawn has an event.
-    """
+    """Draw a scene with at least one object; of a clip the first that is drawn has an event."""
     while True:
         placed = _place_objects(rng, request)
         if placed and (request.num_frames == 1 or any(item.is_actor for _, item in placed)):

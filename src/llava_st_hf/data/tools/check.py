@@ -229,14 +229,10 @@ class TokenCounter:
 
     def count(self, sample: Sample, num_frames: int | None = None) -> int:
         """
-        Return the number of tokens of a record, media and chat template included.
+        Return the number of tokens of a record, media and chat template included; more than allowed are a
+        `RecordError`.
 
-        Args:
-            sample (`Sample`): The record.
-            num_frames (`int`, *optional*): Frames that are sampled of its clip, where that is known.
-
-        Raises:
-            `RecordError`: If they are more than `max_length`.
+        `num_frames` are those that are sampled of its clip, where that is known.
         """
         processor = self.processor
         try:
@@ -273,21 +269,12 @@ def check_media(
     num_frames: int | None = None,
 ) -> tuple[MediaInfo, ...]:
     """
-    Check that the media of a record can be used.
+    Check that the media of a record can be used, and return size and time line of each.
 
-    Args:
-        sample (`Sample`): The record.
-        decode (`str`, *optional*, defaults to `"header"`):
-            `"none"`: the files exist and are not empty; `"header"`: they also open, and their pictures are not too
-            large; `"full"`: every image, and of every clip the frames that training would sample, are decoded.
-        video_processor (`LlavaSTVideoProcessor`, *optional*): Samples the frames with `"full"`, 100 by default.
-        num_frames (`int`, *optional*): How many frames it samples, where those are not its own.
-
-    Returns:
-        `tuple[MediaInfo, ...]`: Size and time line of each medium with `"full"`; else those of `make_stand_in`.
-
-    Raises:
-        `RecordError`: For media that are missing, empty, too large or not readable.
+    With `decode="none"` the files exist and are not empty, and what is returned are stand-ins, see `make_stand_in`.
+    With `"header"` they also open, and their pictures are not too large. With `"full"` every image, and of every clip
+    the frames that training would sample (`num_frames`, or what the processor samples), are decoded. Media that are
+    missing, empty, too large or not readable raise `RecordError`.
     """
     if decode == "full":
         if num_frames is None and video_processor is None:

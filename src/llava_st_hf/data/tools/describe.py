@@ -20,15 +20,9 @@ _AXES = {"t": "time", "x": "width", "y": "height"}
 
 def find_record(records: Records, name: str, progress: Callable[[int], None] | None = None) -> Sample | SkippedRecord:
     """
-    Return the record of a number or an id.
+    Return the record of a number from 0, or of an id (`id=7` for one of digits alone); none is an `InputError`.
 
-    Args:
-        records (`Records`): The records.
-        name (`str`): A number from 0; else the id, `id=7` for one of digits alone.
-        progress (`Callable[[int], None]`, *optional*): Takes how many more records were looked at.
-
-    Raises:
-        `InputError`: If there is no such record.
+    `progress` takes how many more records were looked at.
     """
     if not len(records):
         raise InputError("there is no record to show: the file holds none.")
@@ -46,16 +40,7 @@ def find_record(records: Records, name: str, progress: Callable[[int], None] | N
 
 
 def describe_record(sample: Sample, turns: Sequence[Turn]) -> str:
-    """
-    Describe a record: what it is, the conversation, and what that means in seconds and pixels.
-
-    Args:
-        sample (`Sample`): The record.
-        turns (`Sequence[Turn]`): What it says, see `read_turns`.
-
-    Returns:
-        `str`: One line for each thing.
-    """
+    """Describe a record in lines: what it is, the conversation, and what that means in seconds and pixels."""
     names = [item.path or ("an array" if item.content is None else "bytes") for item in sample.media]
     lines = [f"id: {sample.id}", f"source: {sample.source}", f"task: {sample.task}", f"medium: {sample.media_type}"]
     lines += [f"  {name}" for name in names[:3]] + ([f"  and {len(names) - 3} more"] if len(names) > 3 else [])
@@ -96,16 +81,7 @@ def _format_box(box: Box) -> str:
 
 
 def describe_check(summary: CheckSummary, report: Path | None = None) -> list[str]:
-    """
-    Describe what a check found.
-
-    Args:
-        summary (`CheckSummary`): What it found.
-        report (`Path`, *optional*): File with the records that cannot be used.
-
-    Returns:
-        `list[str]`: Tables, with an example of each fault.
-    """
+    """Describe what a check found in tables, with an example of each fault; `report` lists the records left out."""
     tables, facts = [], summary.to_dict()
     if facts["records"]:
         tables.append(format_table(("source", "task", "records"), [tuple(row.values()) for row in facts["records"]]))

@@ -38,14 +38,7 @@ def find_doubts(turns: Sequence[Turn]) -> Iterator[tuple[str, str]]:
 
 
 def measure_medium(sample: Sample, media: Sequence[MediaInfo], decode: str) -> VideoHeader | None:
-    """
-    Return size and length of the one medium of a record, as far as a look at it tells.
-
-    Args:
-        sample (`Sample`): The record.
-        media (`Sequence[MediaInfo]`): What `check_media` returned.
-        decode (`str`): How far it looked: `"none"`, `"header"` or `"full"`.
-    """
+    """Return size and length of the one medium of a record, as far as `check_media` looked and told."""
     if decode == "none" or len(media) != 1 or sample.frame_range is not None:
         return None  # of a part of a clip the length is not known
     if decode == "header":
