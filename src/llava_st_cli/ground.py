@@ -189,8 +189,7 @@ def answer(
     from llava_st_hf.demo import SHIPPED_MODEL, SHIPPED_MODEL_NOTICE
     from llava_st_hf.inference.options import check_medium, check_questions
     from llava_st_hf.inference.token_progress import TokenProgress
-    from llava_st_hf.processing import guess_media_type
-    from llava_st_hf.processing.grounding_streamer_llava_st import GroundingStreamer
+    from llava_st_hf.processing import GroundingStreamer, guess_media_type
     from llava_st_hf.processing.grounding_summary_llava_st import describe_found
 
     media_type, asked = guess_media_type(media), asdict(question)

@@ -11,6 +11,7 @@ from .processing import (
     Box,
     Caption,
     GroundingResult,
+    GroundingStreamer,
     InputError,
     LlavaSTProcessor,
     LlavaSTVideoProcessor,
@@ -18,10 +19,9 @@ from .processing import (
     Problem,
     Span,
     Tube,
+    TubeMasks,
     parse_answer,
 )
-from .processing.grounding_streamer_llava_st import GroundingStreamer
-from .processing.tube_masks_llava_st import TubeMasks
 
 if TYPE_CHECKING:
     from .data import Mixture, open_reader

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
-from ..processing.media_llava_st import InputError
-from .skips import RecordError, make_error, show
+from ..processing.media_llava_st import InputError, show
+from .skips import RecordError, make_error
 
 _CLOCK = re.compile(r"(?:(?P<hours>\d{1,3}):)?(?P<minutes>\d{1,2}):(?P<seconds>\d{1,2}(?:\.\d*)?)", re.ASCII)
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)

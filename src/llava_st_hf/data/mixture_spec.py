@@ -41,7 +41,7 @@ import numpy as np
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from ..processing.media_llava_st import InputError
+from ..processing.media_llava_st import InputError, show
 from ..processing.tasks_llava_st import get_task
 from ..utils.checked_settings import check_keys, checked, read_yaml, validated_field
 from .epoch_order import shuffle
@@ -311,7 +311,7 @@ class MixtureSpec:
         check_keys(content, [part.name for part in fields(cls)], "the mixture")
         entries = content.get("datasets")
         if not isinstance(entries, list):
-            raise InputError(f"datasets is {repr(entries)[:80]}: give a list of sources.")
+            raise InputError(f"datasets is {show(entries)}: give a list of sources.")
         sources: list[SourceSpec] = []
         for position, entry in enumerate(entries):
             try:

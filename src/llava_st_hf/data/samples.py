@@ -28,13 +28,13 @@ from typing import Any
 
 import numpy as np
 
-from ..processing.media_llava_st import InputError, PromptError
+from ..processing.media_llava_st import InputError, PromptError, show
 from ..processing.notation_llava_st import NOTATION, Lexeme
 from ..processing.prompt_coordinates_llava_st import check_prompt_coordinates
 from ..processing.prompt_expansion_llava_st import check_encodable
 from ..processing.tasks_llava_st import TASKS
 from ..processing.video_requests_llava_st import TIME_FIELDS, list_times
-from .skips import RecordError, make_error, show
+from .skips import RecordError, make_error
 
 MEDIA_TYPES = ("video", "image", "text")
 MAX_TEXT_CHARACTERS = 200_000  # of all messages together; far above what a context of 32,768 tokens holds

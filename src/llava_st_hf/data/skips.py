@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..processing.media_llava_st import InputError, format_count
+from ..processing.media_llava_st import InputError, format_count, show
 from ..utils.tables import format_table
 
 logger = logging.getLogger(__name__)
@@ -63,12 +63,6 @@ def as_record_error(error: InputError, field: str) -> RecordError:
 
 class TooManySkipsError(InputError):
     """Raised when a larger share of the records than allowed was skipped, or one that is required."""
-
-
-def show(value: Any) -> str:
-    """Return a value for a message: on one line, and not longer than that."""
-    written = " ".join(repr(value).split())
-    return written if len(written) <= 80 else written[:77] + "..."
 
 
 def make_error(field: str, value: Any, fix: str, verb: str = "is") -> RecordError:
@@ -294,5 +288,4 @@ __all__ = [
     "format_skip_table",
     "make_error",
     "read_skip_report",
-    "show",
 ]

@@ -183,18 +183,13 @@ def check_questions(media: Any, queries: Iterable[str | None], media_type: str, 
     AnsweringOptions(**select(options, ANSWERING_NAMES))
 
 
-def check_medium(
-    media: Any,
-    media_type: str,
-    time_range: Sequence[float] | None = None,
-    frame_range: Sequence[int] | None = None,
-) -> None:
+def check_medium(media: Any, media_type: str, time_range: Sequence[float] | None = None) -> None:
     """Raise `InputError` for a file that cannot be read, or lacks the part that is meant; one frame is decoded."""
     if media_type == "image":
         probe_image(media)
         return
     timeline = probe_video(media).timeline
-    find_clip(str(media), timeline.seconds, frame_range, time_range, timeline.end_seconds)
+    find_clip(str(media), timeline.seconds, None, time_range, timeline.end_seconds)
 
 
 __all__ = [

@@ -6,6 +6,7 @@ from .answer_problems_llava_st import PROBLEM_KINDS, Problem
 from .batch_feature_llava_st import GroundingContext, LlavaSTBatchFeature
 from .constrained_generation_llava_st import GrammarLogitsProcessor
 from .grounding_results_llava_st import Box, Caption, GroundingResult, Span, Tube, TubeBox
+from .grounding_streamer_llava_st import GroundingStreamer
 from .image_loading_llava_st import guess_media_type, open_image
 from .media_llava_st import (
     EmptyMediaError,
@@ -19,6 +20,7 @@ from .media_llava_st import (
 from .processing_llava_st import LlavaSTProcessor
 from .tasks_llava_st import TASKS, Task, get_task
 from .tokenization_llava_st import add_coordinate_tokens, add_media_tokens
+from .tube_masks_llava_st import TubeMasks
 from .video_decoding_llava_st import iterate_frames, probe_video, read_video
 from .video_processing_llava_st import LlavaSTVideoMetadata, LlavaSTVideoProcessor
 
@@ -32,6 +34,7 @@ __all__ = [
     "GrammarLogitsProcessor",
     "GroundingContext",
     "GroundingResult",
+    "GroundingStreamer",
     "InputError",
     "LlavaSTBatchFeature",
     "LlavaSTProcessor",
@@ -47,6 +50,7 @@ __all__ = [
     "Task",
     "Tube",
     "TubeBox",
+    "TubeMasks",
     "add_coordinate_tokens",
     "add_media_tokens",
     "get_task",

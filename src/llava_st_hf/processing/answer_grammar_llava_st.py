@@ -97,9 +97,9 @@ class AnswerGrammar:
         """Find the token that what comes behind the present part begins with; that must be fixed tokens."""
         return self.parts[walk.part + 1].ids[0]
 
-    def count_least(self, walk: Walk, first_part: int, last_part: int | None = None) -> int:
+    def count_least(self, walk: Walk, first_part: int) -> int:
         """Count the fewest tokens that parts which are not begun yet take, as things stand at `walk`."""
-        return sum(part.count_least(self, walk) for part in self.parts[first_part:last_part])
+        return sum(part.count_least(self, walk) for part in self.parts[first_part:])
 
 
 # Parts of a grammar ----------------------------------------------------------------------------------------------

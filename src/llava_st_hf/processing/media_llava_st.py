@@ -36,6 +36,12 @@ def format_count(count: int, noun: str) -> str:
     return f"{count:,} {noun}{ending}"
 
 
+def show(value: Any) -> str:
+    """Return a value for a message: on one line, and not longer than that."""
+    written = " ".join(repr(value).split())
+    return written if len(written) <= 80 else written[:77] + "..."
+
+
 class InputError(ValueError):
     """
     Raised for input that the user can fix; the message names the field, its value and the fix.

@@ -24,7 +24,7 @@ import numpy as np
 from .media_llava_st import InputError, PromptError
 
 AXES = "tyx"  # in the order of the ids of their tokens
-_AXIS_NAMES = {"t": "time", "x": "width", "y": "height"}
+AXIS_NAMES = {"t": "time", "x": "width", "y": "height"}
 _AXIS_UNITS = {"t": ("s", "seconds"), "x": ("px", "pixels"), "y": ("px", "pixels")}
 _CLOSING = {"{": "}", "[": "]"}
 _BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
@@ -329,7 +329,7 @@ class TokenNotation(Notation):
                 return Lexeme(axis, value, unit if number[2] else "fraction", start, start + len(whole), whole)
             fault = f"has the unit {number[2]!r}" if math.isfinite(value) else "is not a finite number"
             problem = (
-                f"the {_AXIS_NAMES[axis]} coordinate {whole} {fault}: write a fraction such as <{axis}=0.35>, or "
+                f"the {AXIS_NAMES[axis]} coordinate {whole} {fault}: write a fraction such as <{axis}=0.35>, or "
                 f"{unit} such as <{axis}=120{suffix}>."
             )
         return Lexeme(axis, None, "fraction", start, end, match[0], is_closed, problem)
@@ -370,6 +370,7 @@ write_box, write_tube = NOTATION.write_box, NOTATION.write_tube
 
 __all__ = [
     "AXES",
+    "AXIS_NAMES",
     "NOTATION",
     "BoxFractions",
     "CoordinateVocabulary",

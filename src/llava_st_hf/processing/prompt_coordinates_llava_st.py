@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from .media_llava_st import MediaInfo, PromptError
-from .notation_llava_st import NOTATION, CoordinateVocabulary, Lexeme, Notation
+from .notation_llava_st import AXIS_NAMES, NOTATION, CoordinateVocabulary, Lexeme, Notation
 
-_AXIS_NAMES = {"t": "time", "x": "width", "y": "height"}
 _GROUPS = {
     "{": ("span", "tt", "a start and an end", (0.1, 0.5)),
     "[": ("box", "xyxy", "left, top, right, bottom", (0.1, 0.2, 0.5, 0.6)),
@@ -45,7 +44,7 @@ def compute_fraction(
     if unit == "fraction":
         with_unit = notation.write_coordinate(axis, value, "seconds" if axis == "t" else "pixels")
         raise PromptError(
-            f"the {_AXIS_NAMES[axis]} coordinate {coordinate.text} is outside 0 to 1: write a fraction, or give its "
+            f"the {AXIS_NAMES[axis]} coordinate {coordinate.text} is outside 0 to 1: write a fraction, or give its "
             f"unit as in {with_unit}."
         )
     # Only a clip has seconds: an image between the clip and the time does not take the time for itself.
@@ -63,7 +62,7 @@ def compute_fraction(
     size = medium.width if axis == "x" else medium.height
     if not 0 <= value <= size:
         raise PromptError(
-            f"the {_AXIS_NAMES[axis]} coordinate {coordinate.text} is outside the frame of "
+            f"the {AXIS_NAMES[axis]} coordinate {coordinate.text} is outside the frame of "
             f"{medium.width}x{medium.height} pixels: give a value from 0 to {size}."
         )
     return value / size

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from .frame_sampling_llava_st import MAX_SAMPLED_FRAMES
 from .image_loading_llava_st import count_per_sample, flatten_images, flatten_videos
-from .media_llava_st import MediaInfo, PromptError, PromptLengthError
+from .media_llava_st import MediaInfo, PromptError, PromptLengthError, show
 from .notation_llava_st import NOTATION, CoordinateVocabulary, Notation
 from .prompt_coordinates_llava_st import check_groups, check_misspelled, compute_fraction
 
@@ -312,7 +312,7 @@ def check_encodable(name: str, text: str) -> None:
 def check_query(query: str, tokenizer: PreTrainedTokenizerBase, media_tokens: Sequence[str]) -> None:
     """Raise `PromptError` where a query is no text, or holds a token that steers the model."""
     if not isinstance(query, str):
-        raise PromptError(f"query is {' '.join(repr(query)[:80].split())}: give it as text.", field="query")
+        raise PromptError(f"query is {show(query)}: give it as text.", field="query")
     check_encodable("query", query)
     _refuse_control_tokens("query", query, _list_control_tokens(tokenizer, media_tokens), "query")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from .answer_formats_llava_st import ANSWER_FORMATS, AnswerFormat
 from .grounding_results_llava_st import Box, Span
-from .media_llava_st import PromptError
+from .media_llava_st import PromptError, show
 from .notation_llava_st import NOTATION
 from .question_wordings_llava_st import (
     BOXES,
@@ -128,7 +128,7 @@ class Task:
         """
         for name, value in fields.items():
             if not isinstance(value, (str, type(None))):
-                raise PromptError(f"{name} is {_show(value)}: give it as text.", field=name)
+                raise PromptError(f"{name} is {show(value)}: give it as text.", field=name)
         given = {name for name, value in fields.items() if value is not None and value.strip()}
         for name in self.needs:
             if name not in given:
@@ -147,7 +147,7 @@ class Task:
         prompts = self.list_prompts(asks_subject)
         if not isinstance(variant, Integral) or not 0 <= variant < len(prompts):
             raise PromptError(
-                f"variant is {_show(variant)}: task {self.name!r} has the prompts 0 to {len(prompts) - 1}, 0 is the "
+                f"variant is {show(variant)}: task {self.name!r} has the prompts 0 to {len(prompts) - 1}, 0 is the "
                 "default.",
                 field="variant",
             )
@@ -435,7 +435,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(_TASKS_BY_NAME)
 def get_task(name: str) -> Task:
     """Return a task by its name; an unknown one raises `PromptError` with all names."""
     if not isinstance(name, str) or name not in TASKS:
-        raise PromptError(f"task is {_show(name)}: choose one of {', '.join(TASKS)}.", field="task")
+        raise PromptError(f"task is {show(name)}: choose one of {', '.join(TASKS)}.", field="task")
     return TASKS[name]
 
 
@@ -508,13 +508,7 @@ def _describe_wrong_values(name: str, axes: str, given: Any, unit: str | None) -
         given = given[0] if isinstance(given, list) and len(given) == 1 else given
     else:
         field, wanted = (f"{name}_fractions" if unit is None else name), f"{len(axes)} numbers"
-    return f"{field} is {_show(given)}: give {wanted} {f'in {unit}' if unit else 'from 0 to 1'}."
-
-
-def _show(value: Any) -> str:
-    """Return a value for a message: on one line, and not longer than that."""
-    written = " ".join(repr(value).split())
-    return written if len(written) <= 80 else written[:77] + "..."
+    return f"{field} is {show(given)}: give {wanted} {f'in {unit}' if unit else 'from 0 to 1'}."
 
 
 __all__ = [

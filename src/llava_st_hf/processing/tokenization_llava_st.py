@@ -67,11 +67,9 @@ def read_coordinate_vocabulary(
     return CoordinateVocabulary(num_temporal_tokens, num_spatial_tokens, offset=ids[0])
 
 
-def add_media_tokens(
-    tokenizer: PreTrainedTokenizerBase, image_token: str = "<image>", video_token: str = "<video>"
-) -> None:
+def add_media_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
     """Add the placeholders of images and videos that a tokenizer does not have yet; it is changed in place."""
-    tokenizer.add_tokens([AddedToken(name, special=True, normalized=False) for name in (image_token, video_token)])
+    tokenizer.add_tokens([AddedToken(name, special=True, normalized=False) for name in ("<image>", "<video>")])
 
 
 def require_token(tokenizer: PreTrainedTokenizerBase, token: str, argument: str) -> int:

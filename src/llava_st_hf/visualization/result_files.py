@@ -9,8 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from PIL import ImageShow
-
 from ..processing.grounding_export_llava_st import TABLE_COLUMNS, convert_to_rows
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError
@@ -32,6 +30,8 @@ def show_result(result: GroundingResult, source: Any = None) -> None:
     Raises:
         `InputError`: If the clip or image cannot be read, or there is no program to show pictures.
     """
+    from PIL import ImageShow  # which imports all of IPython where that is installed
+
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     if hasattr(shell, "kernel"):

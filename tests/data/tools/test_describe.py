@@ -31,7 +31,7 @@ def test_a_record_says_what_it_means_in_seconds_and_pixels():
         "user: Between {<t=0.25><t=0.75>}, where is it?",
         "assistant: <t=0.25>:[<x=0.1><y=0><x=0.5><y=0.5>], <t=0.75>:[<x=0><y=0><x=1><y=1>]",
         "question span: 1.00 s to 3.00 s",
-        "answer tube: 2 boxes, 1.00 s to 3.00 s",
+        "answer tube: 2 boxes from 1.00 s to 3.00 s",
         "answer   at 1.00 s: (4, 0) to (20, 10) pixels",
         "answer   at 3.00 s: (0, 0) to (40, 20) pixels",
     ]

@@ -1,11 +1,12 @@
 """What a record says, and what a check found, in words for a reader."""
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ...processing.grounding_results_llava_st import Box, GroundingResult
-from ...processing.media_llava_st import InputError, format_count
+from ...processing.grounding_results_llava_st import GroundingResult
+from ...processing.grounding_summary_llava_st import describe_box, describe_span, describe_tube
+from ...processing.media_llava_st import InputError
+from ...processing.notation_llava_st import AXIS_NAMES, NOTATION, Lexeme
 from ...processing.tasks_llava_st import TASKS
 from ...utils.tables import format_table
 from ..sample_writing import DEFAULT_NUM_FRAMES
@@ -13,9 +14,6 @@ from ..samples import Sample
 from ..skips import SkippedRecord, format_skip_table
 from ..turns import Turn
 from .check import CheckSummary, Records, TokenCounter
-
-_DECIMALS = re.compile(r"(?<=[txy]=)\d*\.\d+")
-_AXES = {"t": "time", "x": "width", "y": "height"}
 
 
 def find_record(records: Records, name: str, progress: Callable[[int], None] | None = None) -> Sample | SkippedRecord:
@@ -58,26 +56,26 @@ def describe_record(sample: Sample, turns: Sequence[Turn]) -> str:
 
 def _shorten(text: str) -> str:
     """Return a text whose coordinates have four decimals at most; the record has more."""
-    return _DECIMALS.sub(lambda match: f"{float(match[0]):.4f}".rstrip("0").rstrip("."), text)
+
+    def write(coordinate: Lexeme) -> str:
+        kind, value, unit = coordinate[:3]
+        short = round(value, 4)
+        return coordinate.text if short == value else NOTATION.write_coordinate(kind, short, unit)
+
+    return NOTATION.replace_coordinates(text, write)
 
 
 def _list_groups(result: GroundingResult) -> list[str]:
-    lines = [f"span: {span.start_seconds:.2f} s to {span.end_seconds:.2f} s" for span in result.spans]
+    lines = [f"span: {describe_span(span)}" for span in result.spans]
     phrases = [(caption.text, box) for caption in result.captions for box in caption.boxes]
     named = {box for _, box in phrases}
-    lines += [f"box: {_format_box(box)} {text}" for text, box in phrases]
-    lines += [f"box: {_format_box(box)}" for box in result.boxes if box not in named]
+    lines += [f"box: {describe_box(box)} {text}" for text, box in phrases]
+    lines += [f"box: {describe_box(box)}" for box in result.boxes if box not in named]
     for tube in result.tubes:
-        lines.append(
-            f"tube: {format_count(len(tube.boxes), 'box')}, {tube.start_seconds:.2f} s to {tube.end_seconds:.2f} s"
-        )
+        lines.append(f"tube: {describe_tube(tube)}")
         shown = [*tube.boxes[:2], *tube.boxes[2:][-1:]]
-        lines += [f"  at {moment.seconds:.2f} s: {_format_box(moment.box)}" for moment in shown]
+        lines += [f"  at {moment.seconds:.2f} s: {describe_box(moment.box)}" for moment in shown]
     return lines
-
-
-def _format_box(box: Box) -> str:
-    return f"({box.x1:.0f}, {box.y1:.0f}) to ({box.x2:.0f}, {box.y2:.0f}) pixels"
 
 
 def describe_check(summary: CheckSummary, report: Path | None = None) -> list[str]:
@@ -94,7 +92,7 @@ def describe_check(summary: CheckSummary, report: Path | None = None) -> list[st
     if facts["coordinates"]:
         rows = [
             (
-                f"{_AXES[entry['axis']]} ({entry['unit']})",
+                f"{AXIS_NAMES[entry['axis']]} ({entry['unit']})",
                 entry["count"],
                 f"{entry['minimum']:.6g}",
                 f"{entry['maximum']:.6g}",
