@@ -9,6 +9,8 @@ from local_hub import LocalHub
 from random_checkpoint import make_random_checkpoint, write_circle_clip
 from shared_data import SHARED
 
+from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor
+
 
 def require_shared(name: str) -> Path:
     """Return a folder of recorded data that lies beside the checkout, or skip the test that asked for it."""
@@ -46,6 +48,18 @@ def hard_media_dir() -> Path:
 def checkpoint(tmp_path_factory) -> Path:
     """A small randomly initialised checkpoint: model, tokenizer, processor."""
     return make_random_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="module")
+def processor(checkpoint) -> LlavaSTProcessor:
+    """The processor of the random checkpoint: 100 tokens an axis, 20 frames, 54 pixels."""
+    return LlavaSTProcessor.from_pretrained(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint) -> LlavaSTForConditionalGeneration:
+    """The model of the random checkpoint."""
+    return LlavaSTForConditionalGeneration.from_pretrained(checkpoint)
 
 
 @pytest.fixture(scope="session")

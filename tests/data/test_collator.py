@@ -30,16 +30,6 @@ TENSORS = ("input_ids", "attention_mask", "labels", "coordinate_offsets")
 
 
 @pytest.fixture(scope="module")
-def processor(checkpoint):
-    return LlavaSTProcessor.from_pretrained(checkpoint)
-
-
-@pytest.fixture(scope="module")
-def model(checkpoint):
-    return LlavaSTForConditionalGeneration.from_pretrained(checkpoint)
-
-
-@pytest.fixture(scope="module")
 def picture(tmp_path_factory):
     """A file of 64x48 noise."""
     path = tmp_path_factory.mktemp("picture") / "noise.png"

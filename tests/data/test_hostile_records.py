@@ -14,7 +14,6 @@ from typing import NamedTuple
 import pytest
 from PIL import Image
 
-from llava_st_hf import LlavaSTProcessor
 from llava_st_hf.data.collator import LlavaSTDataCollator
 from llava_st_hf.data.readers.json_files import JsonRecords
 from llava_st_hf.data.readers.st_align import StAlignReader
@@ -466,11 +465,6 @@ def opened(tmp_path_factory, clip):
             assert len(readers[form]) == len(cases)
             places |= {case.name: place for place, case in enumerate(cases)}
     return Readers(folder, files, readers, places)
-
-
-@pytest.fixture(scope="module")
-def processor(checkpoint):
-    return LlavaSTProcessor.from_pretrained(checkpoint)
 
 
 def fill_row(row: dict, opened: Readers) -> dict:

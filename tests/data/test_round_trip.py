@@ -11,7 +11,6 @@ import torch
 from parity_cases import case_id, parity_cases
 from st_align_records import LISTS, NAMES, to_st_align
 
-from llava_st_hf import LlavaSTProcessor
 from llava_st_hf.data.collator import LlavaSTDataCollator
 from llava_st_hf.data.readers.st_align import StAlignReader
 from llava_st_hf.data.samples import Media, Sample
@@ -124,11 +123,6 @@ def read_back(processor, input_ids: torch.Tensor, offsets: torch.Tensor) -> tupl
             words = re.sub(rf"<{axis}_\d+>", f"<{name}-{directions[role]}>", words)
         written.append(words)
     return written, values
-
-
-@pytest.fixture(scope="module")
-def processor(checkpoint):
-    return LlavaSTProcessor.from_pretrained(checkpoint)
 
 
 def check_round_trip(processor, folder, drafts: list[tuple[str, list[str], list[float]]], task: str | None = None):

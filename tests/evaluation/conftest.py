@@ -62,12 +62,6 @@ def _list_asked(benchmark: Benchmark, batch_size: int = 16) -> list[int]:
     return asked
 
 
-@pytest.fixture(scope="session")
-def processor(checkpoint) -> LlavaSTProcessor:
-    """The processor of the random checkpoint: 100 tokens an axis, 20 frames, 54 pixels."""
-    return LlavaSTProcessor.from_pretrained(checkpoint)
-
-
 @pytest.fixture
 def list_asked() -> Callable[..., list[int]]:
     """List the numbers of the items of a benchmark in the order in which one process asks them."""

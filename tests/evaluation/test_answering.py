@@ -10,15 +10,9 @@ from llava_st_hf.data.skips import RecordError
 from llava_st_hf.evaluation import answering
 from llava_st_hf.evaluation.answering import Answered, Answerer
 from llava_st_hf.evaluation.benchmarks.st_shapes import StShapes
-from llava_st_hf.modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from llava_st_hf.processing.media_llava_st import InputError, PromptError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def model(checkpoint) -> LlavaSTForConditionalGeneration:
-    return LlavaSTForConditionalGeneration.from_pretrained(checkpoint)
 
 
 def list_texts(answers: list[Answered | RecordError]) -> list[str]:

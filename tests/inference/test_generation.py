@@ -4,19 +4,9 @@ import pytest
 import torch
 from PIL import Image
 
-from llava_st_hf import InputError, LlavaSTForConditionalGeneration, LlavaSTProcessor
+from llava_st_hf import InputError
 from llava_st_hf.inference.generation import count_beams, generate_answers, join_inputs, prepare_messages
 from llava_st_hf.inference.options import AnsweringOptions, Question, ReadingOptions
-
-
-@pytest.fixture(scope="module")
-def processor(checkpoint) -> LlavaSTProcessor:
-    return LlavaSTProcessor.from_pretrained(checkpoint)
-
-
-@pytest.fixture(scope="module")
-def model(checkpoint) -> LlavaSTForConditionalGeneration:
-    return LlavaSTForConditionalGeneration.from_pretrained(checkpoint).eval()
 
 
 def write_messages(processor, clip):

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llava_st_hf import LlavaSTProcessor, MediaInfo
+from llava_st_hf import MediaInfo
 from llava_st_hf.processing import answer_grammar_llava_st
 from llava_st_hf.processing.answer_formats_llava_st import AnswerFormat
 from llava_st_hf.processing.answer_grammar_llava_st import AnswerGrammar, TimeLimits
@@ -23,11 +23,6 @@ SEVERAL = {
     kind: AnswerFormat(f"{kind}s", parts=(kind,), several=(kind,), template=f"{{{kind}}}")
     for kind in ("span", "box", "tube")
 }
-
-
-@pytest.fixture(scope="module")
-def processor(checkpoint) -> LlavaSTProcessor:
-    return LlavaSTProcessor.from_pretrained(checkpoint)
 
 
 def make_grammar(processor, answer_format="span", budget=64, limits=None) -> AnswerGrammar:

@@ -5,14 +5,9 @@ import torch
 from PIL import Image
 from transformers.video_utils import VideoMetadata
 
-from llava_st_hf import InputError, LlavaSTProcessor, MediaInfo
+from llava_st_hf import InputError, MediaInfo
 
 ANSWER = "{<t_0><t_99>} [<x_0><y_0><x_99><y_99>]"
-
-
-@pytest.fixture(scope="module")
-def processor(checkpoint) -> LlavaSTProcessor:
-    return LlavaSTProcessor.from_pretrained(checkpoint)
 
 
 @pytest.fixture(scope="module")

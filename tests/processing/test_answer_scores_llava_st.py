@@ -8,17 +8,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llava_st_hf import LlavaSTProcessor, MediaInfo
+from llava_st_hf import MediaInfo
 from llava_st_hf.processing.answer_scores_llava_st import refine_bin
 from llava_st_hf.processing.batch_feature_llava_st import GroundingContext, LlavaSTBatchFeature
 
 CLIP = MediaInfo("video", 1000, 1000, tuple(range(100)), tuple(index / 99 for index in range(100)))
 fractions = st.floats(0.0, 1.0)
-
-
-@pytest.fixture(scope="module")
-def processor(checkpoint) -> LlavaSTProcessor:
-    return LlavaSTProcessor.from_pretrained(checkpoint)
 
 
 def answer(processor, pieces: list[str | tuple[str, float]]) -> tuple[list[int], tuple[torch.Tensor, ...]]:

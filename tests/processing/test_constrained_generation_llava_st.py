@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LogitsProcessor
 
-from llava_st_hf import GroundingStreamer, LlavaSTForConditionalGeneration, LlavaSTProcessor, MediaInfo
+from llava_st_hf import GroundingStreamer, MediaInfo
 from llava_st_hf.processing.answer_formats_llava_st import ANSWER_FORMATS
 from llava_st_hf.processing.answer_grammar_llava_st import AnswerGrammar
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
@@ -23,16 +23,6 @@ PHOTOGRAPH = MediaInfo("image", 640, 360)
 FORMATS = sorted(ANSWER_FORMATS)
 ON_IMAGES = ("box", "phrases_with_boxes")
 START_SECONDS = CLIP.seconds_at(0.406)
-
-
-@pytest.fixture(scope="module")
-def processor(checkpoint) -> LlavaSTProcessor:
-    return LlavaSTProcessor.from_pretrained(checkpoint)
-
-
-@pytest.fixture(scope="module")
-def model(checkpoint) -> LlavaSTForConditionalGeneration:
-    return LlavaSTForConditionalGeneration.from_pretrained(checkpoint).eval()
 
 
 def make_limits(answer_format: str, every_frame: bool) -> TimeLimits:

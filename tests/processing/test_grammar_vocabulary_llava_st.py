@@ -1,17 +1,10 @@
 """Which tokens of a tokenizer words may consist of."""
 
-import pytest
 import torch
 
-from llava_st_hf import LlavaSTProcessor
 from llava_st_hf.processing.answer_grammar_llava_st import AnswerGrammar
 from llava_st_hf.processing.grammar_vocabulary_llava_st import GrammarVocabulary
 from llava_st_hf.processing.notation_llava_st import CoordinateVocabulary
-
-
-@pytest.fixture(scope="module")
-def processor(checkpoint) -> LlavaSTProcessor:
-    return LlavaSTProcessor.from_pretrained(checkpoint)
 
 
 def test_words_are_told_by_what_each_token_writes(processor):

@@ -9,8 +9,6 @@ from transformers import TextIteratorStreamer, TextStreamer
 from llava_st_hf import (
     GroundingSession,
     GroundingStreamer,
-    LlavaSTForConditionalGeneration,
-    LlavaSTProcessor,
     SpatialTemporalGroundingPipeline,
 )
 
@@ -21,16 +19,6 @@ QUESTIONS = [
     ("dvc", {}),
     ("rec", {"query": "the dog"}),
 ]
-
-
-@pytest.fixture(scope="module")
-def processor(checkpoint) -> LlavaSTProcessor:
-    return LlavaSTProcessor.from_pretrained(checkpoint)
-
-
-@pytest.fixture(scope="module")
-def model(checkpoint) -> LlavaSTForConditionalGeneration:
-    return LlavaSTForConditionalGeneration.from_pretrained(checkpoint).eval()
 
 
 def ask(processor, clip, task="stvg", **asking):

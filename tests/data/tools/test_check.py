@@ -28,11 +28,6 @@ from llava_st_hf.processing.media_llava_st import InputError
 BLACK = (Media(frames=np.zeros((8, 8, 3), dtype=np.uint8)),)
 
 
-@pytest.fixture(scope="module")
-def processor(checkpoint):
-    return LlavaSTProcessor.from_pretrained(checkpoint)
-
-
 def make(task="tvg", media_type="video", media=(), question="When?", answer="{<t=0.25><t=0.5>}", **fields):
     messages = ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
     fields = {"id": "1", "source": "kitchen", "messages": messages, **fields}
