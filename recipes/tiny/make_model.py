@@ -179,10 +179,7 @@ def set_language_heads(model: LlavaSTForConditionalGeneration, names: torch.Tens
     """
     Set the heads of the language model that look at recent tokens, and from a word to the patches it names.
 
-    Args:
-        model (`LlavaSTForConditionalGeneration`): Its projector points at `names`, and gets a mark by which patches
-            can be told from words.
-        names (`torch.Tensor`): Embedding rows of the words: (words, hidden).
+    The projector points at the embedding rows `names`, (words, hidden), and gets a mark that tells patches from words.
     """
     hidden = names.shape[1]
     alike = torch.linalg.svd(names, full_matrices=False)[2]

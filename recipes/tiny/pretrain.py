@@ -11,6 +11,7 @@ What the published stages start from brings all this along; README.md says why e
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,16 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from make_model import IMAGE_SIZE, NUM_FRAMES, PACKED_SIDE, PATCH_SIDE, PIXELS, make_model, set_language_heads
-from scene_labels import (
-    EVENT_WORDS,
-    NAMES,
-    OBJECT_CODE,
-    START_WORD,
-    TIME_CODE,
-    SceneLabels,
-    label_scene,
-    read_shares,
-)
+from scene_labels import EVENT_WORDS, NAMES, OBJECT_CODE, START_WORD, TIME_CODE, SceneLabels, label_scene, read_shares
 from torch import nn
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, OneCycleLR
 from tqdm import tqdm
@@ -88,15 +80,7 @@ Losses = dict[str, torch.Tensor]
 
 
 class Pretraining:
-    """
-    Trains a model in place: what the steps share.
-
-    Args:
-        model (`LlavaSTForConditionalGeneration`): The model; where its attention is trained, with eager attention.
-        processor (`LlavaSTProcessor`): Turns media into pixels and words into tokens.
-        seed (`int`): Seed of the samples.
-        bf16 (`bool`): Whether the model runs in bfloat16.
-    """
+    """Trains a model in place, which has eager attention where that is trained; `seed` is that of the samples."""
 
     def __init__(self, model: LlavaSTForConditionalGeneration, processor: LlavaSTProcessor, seed: int, bf16: bool):
         self.model, self.processor, self.seed = model, processor, seed
@@ -188,11 +172,7 @@ def find_ids(processor: LlavaSTProcessor, names: Sequence[str]) -> torch.Tensor:
 
 
 def compute_attention_loss(attention: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """
-    Return the negative logarithm of the attention of a head that falls where it should, both (n, tokens, tokens).
-
-    It is the mean over all tokens that should look somewhere; 0 where none should.
-    """
+    """Return the mean negative logarithm of attention that falls where it should, both (n, tokens, tokens)."""
     found = (attention.float() * targets).sum(-1)[targets.any(-1)]
     return -(found + 1e-6).log().sum() / max(len(found), 1)
 
@@ -285,11 +265,9 @@ def compute_following_loss(attentions: Sequence[torch.Tensor], labels: Sequence[
 
 def pretrain_lookups(pretraining: Pretraining, num_steps: int) -> None:
     """Train all but the vision tower on questions about images and clips, in parts."""
-    first_step = 0
-    for part in PARTS:
-        last_step = first_step + round(part.num_steps * num_steps / NUM_STEPS["lookups"])
+    ends = [*accumulate(round(part.num_steps * num_steps / NUM_STEPS["lookups"]) for part in PARTS)]
+    for part, first_step, last_step in zip(PARTS, [0, *ends], ends, strict=False):
         pretrain_part(pretraining, part, range(first_step, last_step))
-        first_step = last_step
 
 
 def pretrain_part(pretraining: Pretraining, part: Part, steps: range) -> None:

@@ -16,16 +16,10 @@ _CYCLES = (1, 2, 4)  # waves over the frame, by which a code says where an edge 
 
 @dataclass(frozen=True)
 class Code:
-    """
-    Numbers that features say, each along a direction of its own.
+    """Numbers that features say, each along a direction of its own."""
 
-    Args:
-        gains (`torch.Tensor`): Lengths of the directions; an embedding row has `hidden ** 0.5`: (numbers,).
-        seed (`int`): Seed of the directions.
-    """
-
-    gains: torch.Tensor
-    seed: int
+    gains: torch.Tensor  # (numbers,), lengths of the directions; an embedding row has `hidden ** 0.5`
+    seed: int  # of the directions
 
     def make_directions(self, hidden_size: int) -> torch.Tensor:
         """Return the directions, (numbers, hidden), orthogonal, always the same."""
@@ -45,29 +39,17 @@ TIME_CODE = Code(torch.tensor([3.0] + [2.0] * 2 * len(_CYCLES)), seed=1)  # a ti
 
 @dataclass
 class SceneLabels:
-    """
-    What each cell of a grid over the frames of a scene shows, by the object that owns it.
+    """What each cell of a grid over the frames of a scene shows, by the object that owns it."""
 
-    Args:
-        object_names (`torch.Tensor`): Colour and shape of each object, as indices into `NAMES`: (objects, 2).
-        owners (`torch.Tensor`): Index into `scene.objects`, -1 for background: (frames, cells).
-        names (`torch.Tensor`): Colour and shape of the owner, any for background: (frames, cells, 2).
-        codes (`torch.Tensor`): `OBJECT_CODE` of the owner, any for background; the last number is 2 where it is lit
-            up: (frames, cells, numbers).
-        events (`torch.Tensor`): 1 for each of `EVENT_WORDS` that says what the owner does, and at last for
-            `START_WORD` where that begins to show, else 0: (frames, cells, words + 1).
-        known (`torch.Tensor`): False at the first frame of an event that does not show yet: (frames, cells).
-        starts (`torch.Tensor`): `TIME_CODE` of when the event begins, where `START_WORD` is said, any elsewhere:
-            (frames, cells, numbers).
-    """
-
-    object_names: torch.Tensor
-    owners: torch.Tensor
-    names: torch.Tensor
-    codes: torch.Tensor
+    object_names: torch.Tensor  # (objects, 2), colour and shape of each object, as indices into `NAMES`
+    owners: torch.Tensor  # (frames, cells), index into `scene.objects`, -1 for background
+    names: torch.Tensor  # (frames, cells, 2), colour and shape of the owner, any for background
+    codes: torch.Tensor  # (frames, cells, numbers), `OBJECT_CODE` of the owner; the last is 2 where it is lit up
+    # (frames, cells, words + 1), 1 for each of `EVENT_WORDS` that says what the owner does, and at last for
+    # `START_WORD` where that begins to show.
     events: torch.Tensor
-    known: torch.Tensor
-    starts: torch.Tensor
+    known: torch.Tensor  # (frames, cells), false at the first frame of an event that does not show yet
+    starts: torch.Tensor  # (frames, cells, numbers), `TIME_CODE` of when the event begins, where `START_WORD` is said
 
 
 def label_scene(scene: Scene, grid_size: int) -> SceneLabels:

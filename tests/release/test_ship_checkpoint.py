@@ -1,4 +1,4 @@
-"""The tiny checkpoint as it ships."""
+"""A checkpoint as it ships."""
 
 import json
 
@@ -11,7 +11,7 @@ from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor
 from llava_st_hf.evaluation.runner import fingerprint_weights
 
 
-def test_what_ships_loads_and_has_a_card_with_its_metrics(start, tmp_path, monkeypatch):
+def test_what_ships_loads_and_has_a_card_with_its_metrics(checkpoint, tmp_path, monkeypatch):
     tvg = {"metrics": {"R@0.5": 0.876}, "baseline": {"R@0.5": 0.123}, "headline": ["R@0.5"]}
     tvg |= {"items": 9, "failures": {}}
     settings = {"num_clips": 9, "num_frames": 20, "size": 72, "difficulty": "standard", "seed": 1_000_000}
@@ -25,11 +25,11 @@ def test_what_ships_loads_and_has_a_card_with_its_metrics(start, tmp_path, monke
     def ship(folder: str = "shipped") -> None:
         facts = {"command": "llava-st evaluate st-shapes", "date": "2026-01-31", "versions": {}, "device": "cpu"}
         (tmp_path / "metrics.json").write_text(json.dumps({"tasks": {"tvg": tvg}, "settings": settings, **facts}))
-        ship_checkpoint.ship_checkpoint(start, tmp_path, tmp_path / folder)
+        ship_checkpoint.ship_checkpoint(checkpoint, tmp_path, tmp_path / folder)
 
     with pytest.raises(ValueError, match="evaluate it again"):
         ship()
-    settings["weights"] = fingerprint_weights(LlavaSTForConditionalGeneration.from_pretrained(start))
+    settings["weights"] = fingerprint_weights(LlavaSTForConditionalGeneration.from_pretrained(checkpoint))
     ship()
     ship()  # what is there is replaced
     card = (tmp_path / "shipped" / "README.md").read_text()

@@ -1,6 +1,6 @@
 """Writes a trained tiny model as it ships with the package: weights, tokenizer, processor, and a card with metrics.
 
-    python recipes/tiny/ship_checkpoint.py outputs/tiny/stage3_continued outputs/tiny/stage3_continued/evaluation \
+    python release/ship_checkpoint.py outputs/tiny/stage3_continued outputs/tiny/stage3_continued/evaluation \
         src/llava_st_hf/assets/llava-st-tiny-shapes
 
 The code that `save_pretrained` writes beside a model is left out: the package has it.
