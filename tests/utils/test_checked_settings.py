@@ -1,10 +1,11 @@
 from dataclasses import dataclass, replace
 
 import pytest
+from huggingface_hub.dataclasses import validated_field
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 
 from llava_st_hf.processing.media_llava_st import InputError
-from llava_st_hf.utils.checked_settings import check_keys, checked, input_errors, read_yaml, validated_field
+from llava_st_hf.utils.checked_settings import check_keys, checked, input_errors, read_yaml
 
 
 def check_positive(value):

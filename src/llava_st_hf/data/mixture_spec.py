@@ -39,11 +39,12 @@ from urllib.parse import quote
 
 import numpy as np
 from huggingface_hub import constants, snapshot_download
+from huggingface_hub.dataclasses import validated_field
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from ..processing.media_llava_st import InputError, show
 from ..processing.tasks_llava_st import get_task
-from ..utils.checked_settings import check_keys, checked, read_yaml, validated_field
+from ..utils.checked_settings import check_keys, checked, read_yaml
 from .epoch_order import shuffle
 from .readers.base import Reader
 from .skips import check_share

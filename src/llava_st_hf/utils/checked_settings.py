@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from huggingface_hub.dataclasses import strict, validated_field
+from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError, StrictDataclassFieldValidationError
 
 from ..processing.media_llava_st import InputError
@@ -36,7 +36,7 @@ def checked(cls: type[T]) -> type[T]:
     Let a dataclass check each value by the type and the validator of its field, also when it is assigned later.
 
     This is `strict` of huggingface_hub with the errors of this project; a whole number is a number, too. A validator
-    (see `validated_field`) raises `ValueError` with the fix. The dataclass must not be frozen: `strict` checks
+    (see its `validated_field`) raises `ValueError` with the fix. The dataclass must not be frozen: `strict` checks
     assignments.
 
     Raises:
@@ -186,4 +186,4 @@ def input_errors(message: str = "{}") -> Iterator[None]:
         raise InputError(reason.join(message.rsplit("{}", 1))) from error
 
 
-__all__ = ["check_keys", "checked", "input_errors", "read_yaml", "validated_field"]
+__all__ = ["check_keys", "checked", "input_errors", "read_yaml"]
