@@ -12,14 +12,15 @@ import shlex
 import subprocess
 import sys
 
+from llava_st_cli.app import make_program
+
 LIMIT_SECONDS = 0.8
-COMMANDS = ["ground", "info", "demo", "convert", "init", "merge", "evaluate", "push"]
-COMMANDS += [f"data {name}" for name in ("check", "show", "stats", "convert", "publish")]
+COMMANDS = make_program().commands
 LINES = [
     "--version",
     "--help",
-    "data --help",
-    *(f"{command} --help" for command in COMMANDS),
+    *(f"{name} --help" for name in COMMANDS if name != "train"),
+    *(f"data {name} --help" for name in COMMANDS["data"].commands),
     "grond",
     "ground clip.mp4 query --frames many",
     "ground clip.mp4 query --task fly",
