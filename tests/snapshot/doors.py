@@ -110,7 +110,7 @@ def expand(processor: Any, messages: list, open_turn: bool = False, **options: A
 
 
 def is_refused(processor: Any, messages: list[dict]) -> bool:
-    """Tell whether the processor refuses chat messages as something that the user can mend."""
+    """Tell whether the processor refuses chat messages as something that the user can fix."""
     try:
         processor.apply_chat_template(messages, tokenize=True, return_dict=True)
     except InputError:

@@ -107,13 +107,13 @@ def _read_base_config(directory: Path) -> LlavaOnevisionConfig:
         )
     with input_errors():
         config = LlavaOnevisionConfig.from_dict(config_dict)
-    wanted = {
+    required = {
         "vision_config.model_type": (config.vision_config.model_type, "siglip_vision_model"),
         "text_config.model_type": (config.text_config.model_type, "qwen2"),
         "vision_feature_select_strategy": (config.vision_feature_select_strategy, "full"),
         "multimodal_projector_bias": (config.multimodal_projector_bias, True),
     }
-    for field, (value, only) in wanted.items():
+    for field, (value, only) in required.items():
         if value != only:
             raise InputError(
                 f"{field} is {value!r} in config.json of {directory}: LLaVA-ST starts from {only!r} only."

@@ -18,11 +18,11 @@ class _ChunkedSum(torch.autograd.Function):
         ctx.compute, ctx.size, ctx.autocast = compute, size, autocast
         ctx.save_for_backward(hidden, labels, offsets, table, *parameters)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        figures = []
+        found = []
         for start in range(0, hidden.shape[0], size):
-            figures.append(compute(*_slice(start, size, hidden, labels, offsets), table))
-            total += figures[-1][0].sum()
-        losses, errors = (torch.cat(parts) for parts in zip(*figures, strict=True))
+            found.append(compute(*_slice(start, size, hidden, labels, offsets), table))
+            total += found[-1][0].sum()
+        losses, errors = (torch.cat(parts) for parts in zip(*found, strict=True))
         ctx.mark_non_differentiable(losses, errors)
         return total, losses, errors
 
@@ -31,16 +31,16 @@ class _ChunkedSum(torch.autograd.Function):
         hidden, labels, offsets, table, *parameters = ctx.saved_tensors
         needs_hidden, _, _, needs_table, *needs_parameters = ctx.needs_input_grad[3:]
         leaf_table = table.detach().requires_grad_(needs_table)
-        wanted = [leaf_table] if needs_table else []
-        wanted += [value for value, is_needed in zip(parameters, needs_parameters, strict=True) if is_needed]
-        sums = [torch.zeros_like(value) for value in wanted]
+        required = [leaf_table] if needs_table else []
+        required += [value for value, is_needed in zip(parameters, needs_parameters, strict=True) if is_needed]
+        sums = [torch.zeros_like(value) for value in required]
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
         for start in range(0, hidden.shape[0], ctx.size):
             chunk, *targets = _slice(start, ctx.size, hidden, labels, offsets)
             chunk = chunk.detach().requires_grad_(needs_hidden)
             with torch.enable_grad(), torch.autocast(**ctx.autocast):
                 loss = ctx.compute(chunk, *targets, leaf_table)[0].sum()
-            inputs = [chunk] * needs_hidden + wanted
+            inputs = [chunk] * needs_hidden + required
             gradients = list(torch.autograd.grad(loss, inputs, grad_total.to(loss.dtype)))
             if needs_hidden:
                 grad_hidden[start : start + ctx.size] = gradients.pop(0)

@@ -4,7 +4,7 @@ The model speaks in fractions of the media (see `media_llava_st`). Everything he
 file and pixels of the original frame; what the model wrote is kept beside it in the `fraction` fields, so that
 nothing is lost. `parse_answer` (in `answer_parsing_llava_st`) makes these objects from an answer.
 
-How these objects look in a text is in `notation_llava_st`, how other tools want them in
+How these objects look in a text is in `notation_llava_st`, in what form other tools take them in
 `grounding_export_llava_st`, what is printed of them in `grounding_summary_llava_st`.
 """
 

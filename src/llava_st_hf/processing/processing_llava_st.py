@@ -63,10 +63,10 @@ class LlavaSTProcessor(ModelInputsProcessor):
         num_temporal_tokens (`int`, *optional*, defaults to 100): Number of time tokens.
         num_spatial_tokens (`int`, *optional*, defaults to 100): Number of tokens of each of height and width.
         splice_fast_tokens (`bool`, *optional*, defaults to `True`):
-            Whether fast features are put into the sequence, as in the paper. The published weights want `False`: the
-            fast positions are then the raw tokens `<vid_start> <vid_patch>... <vid_end>`.
+            Whether fast features are put into the sequence, as in the paper. The published weights require `False`:
+            the fast positions are then the raw tokens `<vid_start> <vid_patch>... <vid_end>`.
         embed_width_inputs (`bool`, *optional*, defaults to `True`):
-            Whether `<x=..>` in a prompt is embedded like the other axes. The published weights want `False`: it is
+            Whether `<x=..>` in a prompt is embedded like the other axes. The published weights require `False`: it is
             then the raw token `<WIDTH-INPUT>`.
 
     Example:

@@ -50,9 +50,9 @@ def compute_fraction(
     # Only a clip has seconds: an image between the clip and the time does not take the time for itself.
     usable = [medium for medium in media if unit == "pixels" or medium.media_type == "video"]
     if not usable:
-        wanted = "a video" if unit == "seconds" else "an image or a video"
+        required = "a video" if unit == "seconds" else "an image or a video"
         raise PromptError(
-            f"the coordinate {coordinate.text} is in {unit}, but the sample has no such medium: give {wanted} with "
+            f"the coordinate {coordinate.text} is in {unit}, but the sample has no such medium: give {required} with "
             f"the prompt, or write a fraction such as {notation.write_coordinate(axis, 0.35)}."
         )
     before = [medium for medium in media[:preceding] if any(medium is other for other in usable)]

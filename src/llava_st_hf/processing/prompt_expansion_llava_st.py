@@ -128,16 +128,16 @@ class PromptWriter:
             (self.image_token, "image", images, flatten_images),
             (self.video_token, "video", videos, flatten_videos),
         ):
-            wanted = [len(re.findall(_UNMARKED + re.escape(token), sample)) for sample in texts]
+            required = [len(re.findall(_UNMARKED + re.escape(token), sample)) for sample in texts]
             given = count_per_sample(media, len(texts), flatten)
             where = "the prompt" if len(texts) == 1 else "all prompts together"
             if given is None:
-                wanted, given = [sum(wanted)], [len(flatten(media))]
-            for index, (num_wanted, num_given) in enumerate(zip(wanted, given, strict=True)):
-                if num_wanted != num_given:
-                    where = f"prompt {index}" if len(wanted) > 1 else where
+                required, given = [sum(required)], [len(flatten(media))]
+            for index, (num_required, num_given) in enumerate(zip(required, given, strict=True)):
+                if num_required != num_given:
+                    where = f"prompt {index}" if len(required) > 1 else where
                     raise PromptError(
-                        f"{where} has {num_wanted} {token} placeholder{'s' * (num_wanted != 1)} but {num_given} "
+                        f"{where} has {num_required} {token} placeholder{'s' * (num_required != 1)} but {num_given} "
                         f"{name}{'s' * (num_given != 1)} given: give one {name} for each, and do not type {token} "
                         "inside a question."
                     )

@@ -504,11 +504,11 @@ def _list_numbers(values: Any) -> list[float] | None:
 def _describe_wrong_values(name: str, axes: str, given: Any, unit: str | None) -> str:
     """Say what is wrong, by the names of the arguments of `build_messages`; no unit means fractions."""
     if axes == "t":  # one number, which comes in a list
-        field, wanted = ("start_fraction" if unit is None else "start_seconds"), "a number"
+        field, required = ("start_fraction" if unit is None else "start_seconds"), "a number"
         given = given[0] if isinstance(given, list) and len(given) == 1 else given
     else:
-        field, wanted = (f"{name}_fractions" if unit is None else name), f"{len(axes)} numbers"
-    return f"{field} is {show(given)}: give {wanted} {f'in {unit}' if unit else 'from 0 to 1'}."
+        field, required = (f"{name}_fractions" if unit is None else name), f"{len(axes)} numbers"
+    return f"{field} is {show(given)}: give {required} {f'in {unit}' if unit else 'from 0 to 1'}."
 
 
 __all__ = [

@@ -208,7 +208,7 @@ def apply_stage(
     model: LlavaSTForConditionalGeneration, plan: StagePlan, media_token_ids: Sequence[int] = ()
 ) -> "LlavaSTForConditionalGeneration | PeftModel":
     """
-    Freeze, adapt and cast the modules of a model as a stage wants it.
+    Freeze, adapt and cast the modules of a model as a stage requires it.
 
     Args:
         model (`LlavaSTForConditionalGeneration`): The model; it is changed, with PEFT also wrapped.

@@ -143,7 +143,7 @@ class Preparation:
             source,
             source=source.name,
             json_path=str(_find_below(self.release, source.json_path) or source.json_path),
-            data_folder=str(_find_below(self.media, folder, want_folder=True) or folder),
+            data_folder=str(_find_below(self.media, folder, is_folder=True) or folder),
         )
 
     def survey(self, progress: Callable[[int], None] | None = None) -> Iterator[PreparedSource]:
@@ -367,11 +367,11 @@ def _name_entries(sources: Collection[SourceSpec]) -> dict[str, SourceSpec]:
     return named
 
 
-def _find_below(folder: Path, path: str, want_folder: bool = False) -> Path | None:
+def _find_below(folder: Path, path: str, is_folder: bool = False) -> Path | None:
     """Return a file or folder at its path, or at the longest end of that path which is there below a folder."""
     parts = PureWindowsPath(path).parts  # takes both kinds of slashes
     candidates = [Path(path), *(folder.joinpath(*parts[first:]) for first in range(1, len(parts)))]
-    return next((each for each in candidates if (each.is_dir() if want_folder else each.is_file())), None)
+    return next((each for each in candidates if (each.is_dir() if is_folder else each.is_file())), None)
 
 
 def _guess_origin(text: str) -> str | None:

@@ -1,6 +1,6 @@
 """Agreement of tubes: at the frames that a model saw, at every frame of a clip, and second by second.
 
-The three are different metrics under near names; which one a figure is depends on the protocol.
+The three are different metrics under near names; which one a metric is depends on the protocol.
 """
 
 from collections.abc import Sequence

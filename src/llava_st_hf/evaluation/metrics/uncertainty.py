@@ -1,4 +1,4 @@
-"""How sure a figure is, and whether confidences tell which answers are right."""
+"""How sure a metric is, and whether confidences tell which answers are right."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -13,10 +13,10 @@ _MAX_DRAWN = 4_000_000  # indices in memory at a time
 
 class Interval(NamedTuple):
     """
-    A figure with its confidence interval.
+    A metric with its confidence interval.
 
     Args:
-        value (`float`): The figure of all items.
+        value (`float`): That of all items.
         low (`float`): Lower end of the interval.
         high (`float`): Upper end.
     """
