@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .media_llava_st import make_printable
+from .media_llava_st import format_count, make_printable
 
 if TYPE_CHECKING:
     from .grounding_results_llava_st import Box, GroundingResult, Span, Tube, TubeBox
@@ -62,8 +62,7 @@ def describe_box(box: "Box") -> str:
 
 def describe_tube(tube: "Tube") -> str:
     """Write how many boxes there are, and from when to when."""
-    noun = "box" if len(tube.boxes) == 1 else "boxes"
-    return f"{len(tube.boxes)} {noun} from {tube.start_seconds:.2f} s to {tube.end_seconds:.2f} s"
+    return f"{format_count(len(tube.boxes), 'box')} from {tube.start_seconds:.2f} s to {tube.end_seconds:.2f} s"
 
 
 def describe_found(found: "Span | Box | TubeBox") -> str:
