@@ -57,6 +57,6 @@ def test_a_check_shows_each_fault_with_an_example(tmp_path):
     summary.examples |= {("kitchen", "too_long"): "'7': it is", ("kitchen", "cut"): "'8': it was"}
     used, skipped, doubtful = describe_check(summary, tmp_path / "s.jsonl")
     assert used.split() == ["source", "task", "records", "kitchen", "tvg", "1,200"]
-    assert f"3 of 1203 records skipped; see {tmp_path / 's.jsonl'}\n" in skipped
+    assert f"3 of 1,203 records skipped; see {tmp_path / 's.jsonl'}\n" in skipped
     assert skipped.endswith("\nfor example\n  too_long: '7': it is")
     assert doubtful.endswith("for example\n  cut: '8': it was")
