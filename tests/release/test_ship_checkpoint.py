@@ -13,7 +13,7 @@ from llava_st_hf.evaluation.runner import fingerprint_weights
 
 def test_what_ships_loads_and_has_a_card_with_its_metrics(checkpoint, tmp_path, monkeypatch):
     tvg = {"metrics": {"R@0.5": 0.876}, "baseline": {"R@0.5": 0.123}, "headline": ["R@0.5"]}
-    tvg |= {"items": 9, "failures": {}}
+    tvg |= {"items": 9, "counted": {"R@0.5": 9}, "failures": {}}
     settings = {"num_clips": 9, "num_frames": 20, "size": 72, "difficulty": "standard", "seed": 1_000_000}
     settings |= {
         "benchmark": "st-shapes",
