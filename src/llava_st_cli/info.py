@@ -27,7 +27,10 @@ def info(
     check_folder("--model", model)
     import torch
 
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    device = f"cpu, {threads} thread{'s' * (threads > 1)}"
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
     facts = {
         "llava-st-hf": version("llava-st-hf"),
         "python": platform.python_version(),

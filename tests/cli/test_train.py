@@ -44,8 +44,9 @@ def recipe(checkpoint, tmp_path) -> Path:
 
 
 def test_a_run_ends_with_a_checkpoint_that_loads(recipe, tmp_path, capsys):
-    assert main(["train", str(recipe), "--seed", "3"]) == 0
+    assert main(["train", str(recipe), "--seed", "3", "--resume_from_checkpoint", "true"]) == 0
     out, err = capsys.readouterr()
+    assert "run has no checkpoint yet: the run begins anew." in err
     assert out.splitlines()[-1] == str(tmp_path / "run")
     assert "stage coordinate_alignment" in err
     assert "no record was skipped" in err

@@ -115,6 +115,8 @@ def _run_recipe(recipe: Recipe, report: Callable[[str], None], dry_run: bool) ->
         return None
     fetch_pushed_checkpoint(args)
     checkpoint = choose_checkpoint(args)
+    if checkpoint is None and str(args.resume_from_checkpoint).lower() == "true":
+        show(f"{args.output_dir} has no checkpoint yet: the run begins anew.")
     prepare_folder(recipe, resumes=checkpoint is not None)
 
     # 3. What is trained.
