@@ -145,6 +145,15 @@ def test_says_what_is_wrong(tmp_path, clip, changes, found):
     assert record.detail.startswith(found) or "c.jpg" in record.detail
 
 
+def test_an_object_has_one_box_in_an_image(tmp_path, clip):
+    content = make_coco_vid("frame_id", "track_id")
+    content["annotations"][1] |= {"image_id": 100}
+    content["categories"] = content["categories"][:1]
+    assert open_file(tmp_path, content, clip)[0].detail == "frame is 0: it has two boxes of this object; give one."
+    with pytest.raises(InputError, match=r"id is 1 of .* and of another: give each its own"):
+        open_file(tmp_path, {**content, "videos": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, clip)
+
+
 def test_refuses_another_file(tmp_path, clip):
     with pytest.raises(InputError, match="has no list 'images'"):
         open_file(tmp_path, {"videos": [], "annotations": []}, clip)

@@ -286,6 +286,11 @@ def test_a_format_without_a_reader_is_named_with_the_nearest(tmp_path, name, con
         ("a.json", {"sequences": [{"annotated_image_paths": []}]}, "looks like BURST, .* write it as coco_video"),
         ("a.json", {"videos": {"v": {"expressions": {}}}}, "looks like expressions of Ref-YouTube-VOS or MeViS"),
         ("groundtruth.txt", "10,20.5,30,40\n11,20,30,40\n", "looks like LaSOT or GOT-10k, .* write it as mot"),
+        (
+            "a.jsonl",
+            {"Video": "a.mp4", "Query": "a", "Span_Seconds": [1, 2]},
+            "in lower case: query, span_seconds, vi",
+        ),
         # Splits without what is true.
         (
             "a.json",

@@ -4,11 +4,13 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from ...processing.media_llava_st import InputError
 from ..annotation_checks import require, require_frame, require_object, require_text
 from ..annotations import AnnotatedBox, Annotation
-from ..skips import make_error
+from ..skips import make_error, show
 from .base import FileReader
 from .json_files import get_list, load_json
 
@@ -51,7 +53,7 @@ class CocoReader(FileReader):
         content = load_json(self.path)
         self._images = index_by_id(get_list(content, "images", self.path))
         annotations = get_list(content, "annotations", self.path)
-        self._categories = index_by_id(get_list({"categories": [], **content}, "categories", self.path))
+        self._categories = index_by_id(list_categories(content, self.path))
         kinds = Counter(_get_kind(annotation) for annotation in annotations)
         entries = [
             (number, annotation)
@@ -106,8 +108,21 @@ def write_label(label: str) -> str:
 
 
 def index_by_id(items: list[Any]) -> dict[Any, Mapping[str, Any]]:
-    """Return the objects of a list that have an `id`, by it."""
-    return {item["id"]: item for item in items if isinstance(item, Mapping) and isinstance(item.get("id"), (int, str))}
+    """Return the objects of a list that have an `id`, by it; raises `InputError` for two of one `id` that differ."""
+    found: dict[Any, Mapping[str, Any]] = {}
+    for item in items:
+        if not isinstance(item, Mapping) or not isinstance(item.get("id"), (int, str)):
+            continue
+        if found.setdefault(item["id"], item) != item:
+            raise InputError(
+                f"id is {show(item['id'])} of {show(found[item['id']])} and of another: give each its own."
+            )
+    return found
+
+
+def list_categories(content: Mapping[str, Any], path: str | Path) -> list[Any]:
+    """Return the categories of a file, which it need not have."""
+    return [] if content.get("categories") is None else get_list(content, "categories", path)
 
 
 def _look_up(items: Mapping[Any, Mapping[str, Any]], raw: Mapping[str, Any], field: str) -> Mapping[str, Any]:
@@ -128,4 +143,4 @@ def _get_kind(raw: Any) -> tuple[str, str] | None:
     return repr(raw.get("image_id")), repr(raw.get("category_id"))
 
 
-__all__ = ["CocoReader", "index_by_id", "write_label"]
+__all__ = ["CocoReader", "index_by_id", "list_categories", "write_label"]

@@ -9,7 +9,7 @@ from typing import Any
 from ...processing.media_llava_st import InputError
 from ..annotation_checks import check_frame
 from ..skips import RecordError
-from .coco import index_by_id
+from .coco import index_by_id, list_categories
 from .json_files import get_list, load_json
 from .tracks import Track, TrackedVideo, TracksReader
 
@@ -47,7 +47,7 @@ class CocoVideoReader(TracksReader):
         content = load_json(self.path)
         self._videos = index_by_id(get_list(content, "videos", self.path))
         annotations = [one for one in get_list(content, "annotations", self.path) if isinstance(one, Mapping)]
-        self._categories = index_by_id(get_list({"categories": [], **content}, "categories", self.path))
+        self._categories = index_by_id(list_categories(content, self.path))
         if any({"bboxes", "segmentations"} & one.keys() for one in annotations):
             return [self._read_listed(one, number) for number, one in enumerate(annotations)]
         return self._collect(get_list(content, "images", self.path), annotations)
@@ -82,8 +82,14 @@ class CocoVideoReader(TracksReader):
         tracks = []
         for (video, track), group in groups.items():
             items = sorted(frames.get(video, ()), key=lambda item: item[0])
-            boxes = {one.get("image_id"): one.get("bbox", ()) for one in group}
-            rows = [(frame - first, place, boxes.get(image.get("id"))) for place, (frame, image) in enumerate(items)]
+            boxes: dict[Any, list[Any]] = {}  # of one object in an image; two of them are an error
+            for one in group:
+                boxes.setdefault(one.get("image_id"), []).append(one.get("bbox", ()))
+            rows = [
+                (frame - first, place, box)
+                for place, (frame, image) in enumerate(items)
+                for box in boxes.get(image.get("id"), [None])
+            ]
             names = tuple(str(image.get("file_name")) for _, image in items)
             entry = {**(items[0][1] if items else {}), "file_name": None, **self._videos.get(video, {})}
             folder = names[0].rpartition("/")[0] if names else ""

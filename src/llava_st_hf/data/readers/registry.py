@@ -402,6 +402,9 @@ def _describe_unknown(first: Mapping[str, Any]) -> str:
     elif len(missing) < len(nearest.keys):
         lacks = f"without {', '.join(missing)}" if missing else "whose keys it has in another place"
         hint = f" The nearest is {nearest.name} ({nearest.description}), {lacks}."
+    own = FORMATS["user_jsonl"].keys
+    if slips := [str(key) for key in keys if str(key) not in own and str(key).lower() in own]:
+        hint += f" Write keys in lower case: {', '.join(sorted(map(str.lower, slips)))}."
     return f"{seen}{hint} {choice}"
 
 

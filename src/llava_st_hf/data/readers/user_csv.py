@@ -11,8 +11,8 @@ from ..skips import make_error
 from .tables import read_csv
 from .user_jsonl import UserJsonlReader
 
-# Between two times; any other one is the sign of a time before 0.
-_HYPHEN = re.compile(r"(?<=[\d.])-|\s-\s")
+# Between two times, also as the dash of a word processor; any other one is the sign of a time before 0.
+_HYPHEN = re.compile(r"(?<=[\d.])[-\u2013]|\s[-\u2013]\s")
 _NUM_NUMBERS = {"span_seconds": 2, "box": 4}
 
 
