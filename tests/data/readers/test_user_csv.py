@@ -21,7 +21,7 @@ def test_rows_are_the_lines_of_the_jsonl(tmp_path, clip):
     text = """id,video,image,query,span_seconds,box,boxes,caption
 1,a.mp4,,it moves,"[1.0, 3.0]",,,
 2,a.mp4,,"it moves, again",1.0-3.0,,"{""1.0"": [10, 20, 50, 60], ""3.0"": [50, 20, 90, 60]}",
-3,a.mp4,,it moves,00:01-00:03,,"[[1, [10, 20, 50, 60]], [3, [50, 20, 90, 60]]]",
+3,a.mp4,,it moves,00:01\u201300:03,,"[[1, [10, 20, 50, 60]], [3, [50, 20, 90, 60]]]",
 4,a.mp4,,it moves,"[[1, 2], [""00:03"", 3.5]]",,,
 5,,a.jpg,the dog,,20 10 100 50,,
 6,,a.jpg,the dog,,"20, 10, 100, 50",,

@@ -44,6 +44,8 @@ def read_first_records(path: Path) -> list[Mapping[str, Any]]:
     refuse_unreadable(path)
     ending = path.suffix.lower()
     try:
+        if not path.is_dir() and not path.stat().st_size:
+            raise InputError(f"{path} is empty: it holds no record.")
         if path.is_dir():
             return [{"folder": sorted(os.listdir(path))}]
         if ending == ".xml":
@@ -74,7 +76,7 @@ def read_first_records(path: Path) -> list[Mapping[str, Any]]:
 
 def refuse_unreadable(path: str | Path) -> None:
     """
-    Raise `InputError` for a file that is empty or packed, or a pickle.
+    Raise `InputError` for a file that is packed, or a pickle.
 
     A pickle, whose opening can run any code, is known by its content or its ending.
     """
@@ -92,8 +94,6 @@ def refuse_unreadable(path: str | Path) -> None:
             "the same data as JSON: images with a caption and annotations with a bbox (format refcoco), or lines of "
             "img_path, expression, bbox (format shikra_rec)."
         )
-    if not start:
-        raise InputError(f"{path} is empty: it holds no record.")
     if path.suffix.lower() in _SPREADSHEET_ENDINGS:
         raise InputError(f"{path} is a file of a spreadsheet: save the table as .csv.")
     for magic, name in _PACKED_STARTS.items():
