@@ -7,7 +7,9 @@ import random
 import resource
 import shutil
 import struct
+import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -161,13 +163,48 @@ def list_files(folder: Path) -> set[Path]:
     return set(folder.rglob("*"))
 
 
+# What reading a file never does: start a program, connect, unpickle.
+STARTING = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.connect"}
+STARTING |= {"pickle.find_class"}
+CHANGING = {"os.remove", "os.rename", "os.mkdir", "os.chmod", "os.symlink", "os.truncate"}
+OF_THE_TESTS = {"__pycache__", ".hypothesis"}
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+@contextlib.contextmanager
+def watching(folder: Path):
+    """List what is started, connected to, unpickled, removed, or opened for writing outside of a folder."""
+    seen, watches = [], True
+
+    def look(event: str, arguments: tuple) -> None:
+        if not watches:
+            return
+        is_written = event in CHANGING or (event == "open" and arguments[2] & WRITING)
+        if event in STARTING:
+            seen.append((event, arguments))
+        elif is_written and not isinstance(arguments[0], int):
+            path = Path(os.fsdecode(arguments[0])).absolute()
+            if not path.is_relative_to(folder) and not OF_THE_TESTS & {*path.parts}:
+                seen.append((event, arguments))
+
+    sys.addaudithook(look)  # it stays to the end of the process
+    try:
+        yield seen
+    finally:
+        watches = False
+
+
+KINDS = ("config_json", "safetensors", "mp4", "records", "mixture", "answer")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["config_json", "safetensors", "mp4", "records", "mixture", "answer"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_whatever_is_in_a_file_it_is_read_or_refused(kind, checkpoint, tmp_path, monkeypatch):
     work = tmp_path / "work" / "inputs"
     work.mkdir(parents=True)
     monkeypatch.chdir(work)
     targets = Targets(work, checkpoint)
+    counts = Counter()
     outside = list_files(tmp_path) - list_files(work)
 
     @settings(
@@ -179,12 +216,19 @@ def test_whatever_is_in_a_file_it_is_read_or_refused(kind, checkpoint, tmp_path,
     )
     @given(st.data())
     def run(data):
-        with contextlib.suppress(InputError):
+        try:
             getattr(targets, kind)(data.draw)
+            counts["read"] += 1
+        except InputError:
+            counts["refused"] += 1
 
-    before, end = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic() + SECONDS / 6
-    while time.monotonic() < end:
-        seed(random.getrandbits(64))(run)()
+    before, end = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic() + SECONDS / len(KINDS)
+    with watching(work) as seen:
+        while time.monotonic() < end:
+            seed(random.getrandbits(64))(run)()
     growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    sys.stdout.write(f"{kind}: {counts['read']:,} read, {counts['refused']:,} refused, {growth / 1e6:.0f} MB more\n")
+    assert counts["read"] and (counts["refused"] or kind == "answer")  # an answer is never refused
     assert growth < MAX_GROWTH_BYTES
+    assert not seen
     assert list_files(tmp_path) - list_files(work) == outside
