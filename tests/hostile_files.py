@@ -85,3 +85,66 @@ def write_claiming_fragment(folder: Path, num_samples: int = 4 * 10**7) -> bytes
     """Return an mp4 in fragments, one of which claims so many samples that it says nothing of."""
     content = write_mp4(folder, num_frames=40, container_options={"movflags": "frag_keyframe+empty_moov"})
     return change_box(content, b"trun", lambda old: struct.pack(">III", 1, num_samples, 0))
+
+
+def append_box(content: bytes, path: tuple[bytes, ...], box: bytes) -> bytes:
+    """Return an mp4 with one more box at the end of the one that a path of kinds leads to."""
+    start = content.index(path[0]) - 4
+    (size,) = struct.unpack(">I", content[start : start + 4])
+    inner = content[start + 8 : start + size]
+    inner = append_box(inner, path[1:], box) if len(path) > 1 else inner + box
+    return content[:start] + write_box(path[0], inner) + content[start + size :]
+
+
+def write_claiming_keys(folder: Path, num_keys: int = 2**26) -> bytes:
+    """Return an mp4 that claims so many names of what is said about it, with and without the version of `meta`."""
+    handler = write_box(b"hdlr", b"\0" * 8 + b"mdta" + b"\0" * 13)
+    keys = write_box(b"keys", struct.pack(">II", 0, num_keys))
+    version = b"\0" * 4 if num_keys % 2 else b""
+    return append_box(write_mp4(folder, num_frames=4), (b"moov",), write_box(b"meta", version + handler + keys))
+
+
+def write_claiming_avif(kind: bytes, num_items: int = 2**28 - 1) -> bytes:
+    """Return an AVIF that claims so many pictures in its table of them (`iinf`) or of their places (`iloc`)."""
+    handler = write_box(b"hdlr", b"\0" * 8 + b"pict" + b"\0" * 13)
+    head = b"\1\0\0\0" if kind == b"iinf" else b"\2\0\0\0\x44\x40"
+    table = write_box(kind, head + struct.pack(">I", num_items) + b"\0" * 100)
+    return write_box(b"ftyp", b"avif\0\0\0\0avifmif1") + write_box(b"meta", b"\0" * 4 + handler + table)
+
+
+def write_claiming_flv(folder: Path, num_rows: int = 2**28 - 1) -> bytes:
+    """Return an FLV whose script claims so many key frames."""
+    content = encode(folder / "whole.flv", num_frames=4, codec="flv1", container_format="flv").read_bytes()
+    array = b"\x0a" + struct.pack(">I", num_rows)
+    script = b"\x02\0\x0aonMetaData\x08\0\0\0\1\0\x09keyframes\x03"
+    script += b"\0\x0dfilepositions" + array + b"\0" + struct.pack(">d", 1) + b"\0\x05times" + array + b"\0\0\x09"
+    tag = b"\x12" + struct.pack(">I", len(script))[1:] + b"\0" * 7 + script
+    return content[:13] + tag + struct.pack(">I", len(tag)) + content[13:]
+
+
+def write_element(kind: str, content: bytes) -> bytes:
+    return bytes.fromhex(kind) + (2**56 | len(content)).to_bytes(8, "big") + content
+
+
+def write_naming_matroska(folder: Path, kind: str, content: bytes, before: bytes = b"") -> bytes:
+    """Return a Matroska with one more element of the first level in front of its pictures, behind some bytes."""
+    whole = encode(folder / "whole.mkv", num_frames=4, container_format="matroska").read_bytes()
+    segment, cluster = whole.index(bytes.fromhex("18538067")), whole.index(bytes.fromhex("1f43b675"))
+    unknown = b"\x01" + b"\xff" * 7
+    added = before + write_element(kind, content)
+    return whole[: segment + 4] + unknown + whole[segment + 12 : cluster] + added + whole[cluster:]
+
+
+def write_tags(num_tags: int) -> bytes:
+    """Return the tags of a Matroska, each of its own name: FFmpeg compares each with all before."""
+    tags = (
+        write_element("67C8", write_element("45A3", b"%06d" % k) + write_element("4487", b"x"))
+        for k in range(num_tags)
+    )
+    return write_element("7373", b"".join(tags))
+
+
+def write_commented_ogg(num_comments: int, writer: bytes = b"me") -> bytes:
+    """Return the beginning of an Ogg of sound that claims so many comments."""
+    packet = b"\x03vorbis" + struct.pack("<I", len(writer)) + writer + struct.pack("<I", num_comments) + b"\0" * 90
+    return b"OggS\0\2" + b"\0" * 20 + b"\x01" + bytes([min(255, len(packet))]) + packet

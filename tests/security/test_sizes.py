@@ -7,10 +7,27 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hostile_files import write_claiming_fragment, write_claiming_mp4, write_gif, write_png, write_webp
+from hostile_files import (
+    write_claiming_avif,
+    write_claiming_flv,
+    write_claiming_fragment,
+    write_claiming_keys,
+    write_claiming_mp4,
+    write_commented_ogg,
+    write_gif,
+    write_naming_matroska,
+    write_png,
+    write_tags,
+    write_webp,
+)
 from hostile_process import check_refused, run_commands
 from PIL import Image
 from pyarrow import parquet
+from video_files import encode
+
+from llava_st_hf.processing import video_timeline_llava_st
+from llava_st_hf.processing.media_llava_st import MediaError
+from llava_st_hf.processing.video_decoding_llava_st import probe_video
 
 RECORD = {"id": "1", "video": "clip.mp4", "task": "tvg", "query": "a man waves", "span": [0.1, 0.5]}
 
@@ -19,6 +36,24 @@ def test_media_that_claim_sizes_are_refused(checkpoint, tmp_path):
     files = {
         "samples.mp4": (write_claiming_mp4(tmp_path), "claims 40,000,000 samples"),
         "fragment.mp4": (write_claiming_fragment(tmp_path), "claims 40,000,000 samples"),
+        "keys.mp4": (write_claiming_keys(tmp_path), "claims 67,108,864 entries"),
+        "full_keys.mp4": (write_claiming_keys(tmp_path, 2**26 - 1), "claims 67,108,863 entries"),
+        "items.avif": (write_claiming_avif(b"iinf"), "claims 268,435,455 entries"),
+        "places.avif": (write_claiming_avif(b"iloc"), "claims 268,435,455 entries"),
+        "key_frames.flv": (write_claiming_flv(tmp_path), "claims 268,435,455 key frames"),
+        "tags.mkv": (write_naming_matroska(tmp_path, "1254C367", write_tags(5_000)), "more than 4,096 tags"),
+        "behind.mkv": (
+            write_naming_matroska(tmp_path, "1254C367", write_tags(5_000), b"\0\xff" * 9),
+            "more than 4,096 tags",
+        ),
+        "tracks.mkv": (write_naming_matroska(tmp_path, "1654AE6B", b"\xae\x80" * 5_000), "more than 4,096 tracks"),
+        "cues.mkv": (write_naming_matroska(tmp_path, "1C53BB6B", b"\xbb\x80" * 2_100_000), "2,097,152 elements"),
+        "damage.mkv": (
+            write_naming_matroska(tmp_path, "EC", b"", b"\0\x12\x54\xc3\x67\0" * 5_000),
+            "damaged in too many places",
+        ),
+        "comments.ogg": (write_commented_ogg(10**9), "more than 4,096 comments"),
+        "writer.ogg": (write_commented_ogg(1, b"x" * 2_000), "more than 4,096 comments"),
         "pixels.png": (write_png(40_000, 25_000), "larger than Pillow opens"),
         "many_pixels.png": (write_png(12_000, 12_000), "more than the limit of 67,108,864"),
         "frames.webp": (write_webp(10**6), "1,000,000 frames"),
@@ -33,6 +68,23 @@ def test_media_that_claim_sizes_are_refused(checkpoint, tmp_path):
         commands.append(["ground", name, "a man", "--model", checkpoint])
     for ended, (_, words) in zip(run_commands(commands, tmp_path), files.values(), strict=True):
         check_refused(ended, words)
+
+
+@pytest.mark.parametrize("form", [Path, Path.read_bytes])
+def test_opening_has_a_deadline(tmp_path, monkeypatch, form):
+    source = form(encode(tmp_path / "a.mp4", num_frames=4))
+    assert probe_video(source).width == 64
+    monkeypatch.setattr(video_timeline_llava_st, "MAX_OPEN_SECONDS", 0)
+    with pytest.raises(MediaError, match="takes longer than 0 s to open"):
+        probe_video(source)
+
+
+@pytest.mark.parametrize("kind", ["matroska", "webm", "flv"])
+def test_whole_files_of_other_kinds_are_read(tmp_path, kind):
+    codec = {"flv": "flv1", "webm": "libvpx"}.get(kind, "libx264")
+    encode(tmp_path / "a", num_frames=4, codec=codec, container_format=kind)
+    assert len(probe_video(tmp_path / "a").timeline) == 4
+    assert len(probe_video((tmp_path / "a").read_bytes()).timeline) == 4
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ and counted.
 
 import io
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ CONTAINER_FORMATS = (
     "mov,mp4,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,asf,ogg,mxf,nut,ivf,gif,apng,rm,dv,h264,hevc,obu,av1,m4v,mjpeg,"
     "yuv4mpegpipe,swf,vob,wtv"
 )
+# Opening a file reads its head and its index. One that names things without end (a title has no limit) takes hours.
+MAX_OPEN_SECONDS = 30
 # From this many frames on, the container's own index replaces the pass over the packets where it is provably regular.
 MIN_FRAMES_FOR_INDEX = 4096
 # Codecs whose disposable frames can be left out without a change to any other frame.
@@ -96,7 +99,7 @@ class VideoFile:
     def reopen(self) -> None:
         """Open the file at its start; one that was read to its end, or sought in, may not start over cleanly."""
         self.close()
-        self.container = _open_container(self.converted or self.source)
+        self.container = _open_container(self.converted or self.source, self.name)
         self.stream = self._choose_stream()
         context = self.stream.codec_context
         if context is None:
@@ -266,12 +269,38 @@ def open_video(
         file.close()
 
 
-def _open_container(source: "str | os.PathLike | bytes") -> "av.container.InputContainer":
-    """Open a source that `check_source` let through; FFmpeg may open that one file and nothing else."""
+class _TimedFile(io.BytesIO):
+    """The content of a file that ends at a deadline: FFmpeg asks nothing else of Python while it opens one."""
+
+    deadline = float("inf")
+
+    def read(self, size: int | None = -1) -> bytes:
+        return b"" if time.monotonic() > self.deadline else super().read(size)
+
+
+def _open_container(source: "str | os.PathLike | bytes", name: str) -> "av.container.InputContainer":
+    """Open a source that `check_source` let through; FFmpeg may open that one file and nothing else, and in time."""
     # The prefix keeps FFmpeg from reading a protocol out of the file's name.
-    file = io.BytesIO(source) if isinstance(source, BYTES_TYPES) else f"file:{os.fspath(source)}"
+    file = _TimedFile(source) if isinstance(source, BYTES_TYPES) else f"file:{os.fspath(source)}"
     options = {"format_whitelist": CONTAINER_FORMATS, "protocol_whitelist": "file"}
-    return av.open(file, container_options=options, metadata_errors="replace")
+    late = time.monotonic() + MAX_OPEN_SECONDS
+    if isinstance(file, _TimedFile):
+        file.deadline = late
+    limits = {"container_options": options, "timeout": (MAX_OPEN_SECONDS, None)}
+    try:
+        container = av.open(file, metadata_errors="replace", **limits)
+    except av.error.FFmpegError:
+        if time.monotonic() <= late:
+            raise
+        container = None
+    if container is None or time.monotonic() > late:  # a file may be opened with the part of it that was read
+        raise MediaError(
+            f"{name}: it takes longer than {MAX_OPEN_SECONDS} s to open, for what it names beside its pictures or for "
+            "a slow disk: copy it, or convert it with ffmpeg -map_metadata -1."
+        )
+    if isinstance(file, _TimedFile):
+        file.deadline = float("inf")
+    return container
 
 
 # --------------------------------------------------------------------------------------------------
