@@ -45,8 +45,15 @@ def train(arguments: list[str]) -> int:
     source = [f"json_path: {options.data}/data"] if Path(options.data).is_dir() else [f"id: {options.data}"]
     if options.revision:
         source.append(f"revision: {options.revision}")
-    Path("mixture.yaml").write_text(f"seed: 42\ndatasets:\n  - {{{', '.join(source)}}}\n", encoding="utf-8")
-    Path("sft.yaml").write_text(RECIPE + (PUSH if options.push_to else ""), encoding="utf-8")
+    files = {
+        Path("mixture.yaml"): f"seed: 42\ndatasets:\n  - {{{', '.join(source)}}}\n",
+        Path("sft.yaml"): RECIPE + (PUSH if options.push_to else ""),
+    }
+    for path, text in files.items():
+        if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
+            parser.error(f"{path} is there already and says something else: move it, or start in another folder")
+    for path, text in files.items():
+        path.write_text(text, encoding="utf-8")
     target = ["--hub_model_id", options.push_to] if options.push_to else []
     return main(["train", "sft.yaml", "--model_name_or_path", options.model, *target, *more])
 

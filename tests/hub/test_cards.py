@@ -14,7 +14,7 @@ from llava_st_hf.hub.cards import (
     render_results_card,
     render_trained_card,
 )
-from llava_st_hf.hub.results import EvaluationRun, hide_paths, write_benchmark_yaml
+from llava_st_hf.hub.results import EvaluationRun, write_benchmark_yaml
 from llava_st_hf.hub.training_facts import TrainedSource, TrainingFacts
 from llava_st_hf.processing.media_llava_st import InputError
 
@@ -225,23 +225,6 @@ def test_a_card_that_is_there_gets_its_place_and_its_metrics():
     assert "## Metrics" in card.text and "| tvg" in card.text
     assert len(card.data.eval_results) == 2
     assert add_results(str(card), "me/model", [make_run()]).count("## Metrics") == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "hidden"),
-    [
-        ("llava-st evaluate x --model /home/me/runs/tiny --seed 1", "llava-st evaluate x --model tiny --seed 1"),
-        ("--model=~/runs/tiny", "--model=tiny"),
-        ("C:\\Users\\me\\runs\\tiny", "tiny"),
-        ("/home/me/runs/", ""),
-        ("outputs/tiny/stage3 and 1/2 of it", "outputs/tiny/stage3 and 1/2 of it"),
-        ("https://host/a/b.mp4", "https://host/a/b.mp4"),
-        ("/single", "/single"),
-    ],
-)
-def test_paths_of_the_machine_are_hidden(text, hidden):
-    assert hide_paths(text) == hidden
-    assert hide_paths({"a": [text, 1, None]}) == {"a": [hidden, 1, None]}
 
 
 def test_the_templates_lie_at_the_root_too():

@@ -31,10 +31,19 @@ def test_a_model_has_the_name_of_its_repository_or_folder(name, public):
         (r"see C:\Users\me\c.mp4", "see c.mp4"),
         ("see https://host/a/b and me/model, 3/4 or <t=0.5>", "see https://host/a/b and me/model, 3/4 or <t=0.5>"),
         ("file:///home/me/c.mp4", "c.mp4"),
+        ("llava-st evaluate x --model /home/me/runs/tiny --seed 1", "llava-st evaluate x --model tiny --seed 1"),
+        ("--model=~/runs/tiny", "--model=tiny"),
+        ("/home/me/runs/", "runs/"),
+        (r"see \\server\me\c.mp4", "see c.mp4"),
+        ("in /home/me, '/Users/me' and C:\\Users\\me", "in ~, '~' and ~"),
+        ("outputs/tiny/stage3 and 1/2 of it", "outputs/tiny/stage3 and 1/2 of it"),
+        ("/single", "/single"),
+        ("</b></i>", "</b></i>"),
     ],
 )
 def test_paths_in_a_text_are_cut(text, public):
     assert hide_folders(text) == public
+    assert hide_folders({"a": [text, 1, None], "b": {"c": text}}) == {"a": [public, 1, None], "b": {"c": public}}
 
 
 def test_a_command_can_be_shared():

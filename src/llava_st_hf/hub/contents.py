@@ -19,6 +19,7 @@ from ..modeling.conversion_llava_st import INDEX_FILE, SINGLE_FILE, is_published
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
 from ..utils.checked_settings import input_errors
+from ..utils.public_names import hide_folders
 from .cards import (
     PLACEHOLDERS,
     UNKNOWN_LICENSE,
@@ -34,7 +35,6 @@ from .results import (
     EvaluationRun,
     copy_run_files,
     find_evaluations,
-    hide_paths,
     read_evaluation,
 )
 from .training_facts import FACTS_FILE, TrainingFacts
@@ -107,7 +107,7 @@ class Contents:
         """Add all that a training goes on from: the model once more, and what `Trainer` saved beside it."""
         paths = [path for pattern in _STATE_FILES for path in checkpoint.glob(pattern)]
         state: dict[str, Path | bytes] = {path.name: path for path in paths}
-        progress = hide_paths(_read_json(checkpoint / "trainer_state.json"))
+        progress = hide_folders(_read_json(checkpoint / "trainer_state.json"))
         state["trainer_state.json"] = json.dumps(progress, indent=2).encode()
         model = {name: content for name, content in self.files.items() if name.endswith((".safetensors", ".json"))}
         added = {f"{STATE_FOLDER}/{name}": content for name, content in {**model, **state}.items()}

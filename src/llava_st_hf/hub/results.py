@@ -1,7 +1,6 @@
 """What an evaluation found, as the Hub reads it: the `model-index` of a card, and files of `.eval_results/`."""
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -12,6 +11,7 @@ from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_
 
 from ..processing.media_llava_st import InputError
 from ..processing.tasks_llava_st import get_task
+from ..utils.public_names import hide_folders
 
 METRICS_FILE = "metrics.json"
 BENCHMARK_FILE = "eval.yaml"
@@ -20,9 +20,6 @@ PREDICTIONS_FILE = "predictions.jsonl"
 RUN_FILES = (METRICS_FILE, PREDICTIONS_FILE, "run.json", "report.md", "report.html")
 # Data sets of the Hub that hold the items of a benchmark. One that is made as it runs has a name of ours.
 _NAMESPACE = "llava-st-hf"
-_ABSOLUTE_PATH = re.compile(
-    r"""(?<![\w.:/~])(?:~|[A-Za-z]:(?=\\))?[\\/](?:[^\\/\s"'<>|:*?`]+[\\/]+)+([^\\/\s"'<>|:*?`]*)"""
-)
 
 
 @dataclass(frozen=True)
@@ -141,9 +138,9 @@ def read_evaluation(folder: str | Path) -> EvaluationRun:
         content = json.loads(path.read_text(encoding="utf-8"))
         date = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).date().isoformat()
         run = EvaluationRun(
-            {name: hide_paths(value) for name, value in content["settings"].items()},
+            {name: hide_folders(value) for name, value in content["settings"].items()},
             content["tasks"],
-            hide_paths(content.get("command")),
+            hide_folders(content.get("command")),
             content.get("date") or date,
             content["versions"],
             content["device"],
@@ -163,24 +160,6 @@ def find_evaluations(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob(f"*/{METRICS_FILE}"))
 
 
-def hide_paths(value: Any) -> Any:
-    """
-    Return text, or what JSON holds, with the last part in the place of each absolute path of this machine.
-
-    Example:
-
-    ```python
-    >>> hide_paths("llava-st evaluate st-shapes --model /home/me/runs/tiny")
-    'llava-st evaluate st-shapes --model tiny'
-    ```
-    """
-    if isinstance(value, str):
-        return _ABSOLUTE_PATH.sub(r"\1", value)
-    if isinstance(value, Mapping):
-        return {key: hide_paths(item) for key, item in value.items()}
-    return [hide_paths(item) for item in value] if isinstance(value, list) else value
-
-
 def copy_run_files(folder: Path) -> dict[str, bytes]:
     """Return the files of an evaluation that are sent, without paths of the machine."""
     files = {}
@@ -193,11 +172,11 @@ def copy_run_files(folder: Path) -> dict[str, bytes]:
         if path.suffix == ".html":  # written without paths; what looks like one is a picture or an element
             text = path.read_text(encoding="utf-8")
         elif path.suffix == ".md":
-            text = hide_paths(path.read_text(encoding="utf-8"))
+            text = hide_folders(path.read_text(encoding="utf-8"))
         elif path.suffix == ".jsonl":
-            text = "".join(f"{json.dumps(hide_paths(row))}\n" for row in _read_lines(path))
+            text = "".join(f"{json.dumps(hide_folders(row))}\n" for row in _read_lines(path))
         else:
-            text = json.dumps(hide_paths(json.loads(path.read_text(encoding="utf-8"))), indent=2) + "\n"
+            text = json.dumps(hide_folders(json.loads(path.read_text(encoding="utf-8"))), indent=2) + "\n"
         files[name] = text.encode()
     return files
 
@@ -218,7 +197,6 @@ __all__ = [
     "EvaluationRun",
     "copy_run_files",
     "find_evaluations",
-    "hide_paths",
     "read_evaluation",
     "write_benchmark_yaml",
 ]

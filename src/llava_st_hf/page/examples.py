@@ -9,6 +9,7 @@ from PIL import Image
 from ..data.shapes import ShapesDataset
 from ..data.shapes.questions import list_descriptions
 from ..processing.video_decoding_llava_st import iterate_frames, probe_video
+from ..utils.atomic_files import write_bytes_whole
 
 _SEED, _SIDE = 2_000_000, 288  # as the clip of the demo: not trained on
 
@@ -39,7 +40,7 @@ def write_example_clips(folder: Path, number: int = 4) -> list[ExampleClip]:
     examples = []
     for index in range(number):
         path = folder / f"clip_{index + 1}.mp4"
-        path.write_bytes(clips[index].media[0].content)
+        write_bytes_whole(path, clips[index].media[0].content)
         objects = clips.make_scene(index).objects
         queries = [each.sentence for item in objects for each in list_descriptions(item)]
         examples.append(ExampleClip(path, tuple(dict.fromkeys(queries))[:2]))

@@ -69,8 +69,13 @@ def move_whole(source: str | os.PathLike, target: str | os.PathLike) -> None:
 
 def write_text_whole(path: str | os.PathLike, text: str) -> None:
     """Write a text file as a whole or not at all."""
+    write_bytes_whole(path, text.encode())
+
+
+def write_bytes_whole(path: str | os.PathLike, content: bytes) -> None:
+    """Write a file as a whole or not at all."""
     with writing_whole(path) as temporary_path:
-        temporary_path.write_bytes(text.encode())
+        temporary_path.write_bytes(content)
 
 
 def write_json_whole(path: str | os.PathLike, value: Any) -> None:
@@ -138,6 +143,7 @@ __all__ = [
     "is_leftover",
     "move_whole",
     "remove_leftovers",
+    "write_bytes_whole",
     "write_json_whole",
     "write_text_whole",
     "writing_whole",

@@ -3,10 +3,16 @@
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-_START = r"(?:file://)?(?:[A-Za-z]:[\\/]|~[\w.-]*/|/)"
+T = TypeVar("T")
+_START = r"(?:file://)?(?:[A-Za-z]:[\\/]|\\\\|~[\w.-]*/|/)"
+# The last part of this one is a user's name.
+_HOME = re.compile(
+    r"(?<![\w:/.<\\])(?:file://)?(?:[A-Za-z]:)?[\\/](?:home|Users)[\\/][^\s'\"`\\/:,;]+(?![^\s'\"`:,;])"
+)
 _QUOTED = re.compile(rf"(?P<quote>['\"`]){_START}(?:(?!(?P=quote)).)*[\\/](?=[^\\/])")
 _PLAIN = re.compile(rf"(?<![\w:/.<\\]){_START}(?:[^\s'\"`\\/]+[\\/])+(?=[^\s\\/])")
 
@@ -28,9 +34,9 @@ def get_public_name(name_or_path: str | os.PathLike) -> str:
     return text
 
 
-def hide_folders(text: str) -> str:
+def hide_folders(value: T) -> T:
     """
-    Return a text with the last part of each absolute path in it.
+    Return a text, or what JSON holds, with the last part of each absolute path in it.
 
     Example:
 
@@ -39,7 +45,11 @@ def hide_folders(text: str) -> str:
     "media is 'a.mp4': it does not exist"
     ```
     """
-    return _PLAIN.sub("", _QUOTED.sub(lambda match: match["quote"], text))
+    if isinstance(value, str):
+        return _PLAIN.sub("", _QUOTED.sub(lambda match: match["quote"], _HOME.sub("~", value)))
+    if isinstance(value, Mapping):
+        return {key: hide_folders(item) for key, item in value.items()}
+    return [hide_folders(item) for item in value] if isinstance(value, list) else value
 
 
 def write_public_command(words: Sequence[str]) -> str:

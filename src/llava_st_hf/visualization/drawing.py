@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from ..processing.grounding_results_llava_st import Box, GroundingResult
-from .fonts import Typeface, describe_missing_fonts, make_printable, replace_undrawable
+from .fonts import Typeface, describe_missing_fonts, put_on_line, replace_undrawable
 from .marks import Color, Mark, as_results, list_marks
 
 logger = logging.getLogger(__name__)
@@ -189,7 +189,7 @@ def choose_ink(color: Color) -> Color:
 
 def prepare(text: str) -> str:
     """Return a text as it can be drawn: on one line, with the name of a script in the place of what no font has."""
-    return replace_undrawable(make_printable(text))
+    return replace_undrawable(put_on_line(text))
 
 
 def _clamp(value: int, low: int, high: int) -> int:

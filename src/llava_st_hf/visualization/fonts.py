@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from PIL import ImageDraw, ImageFont, features
 
+from ..processing.media_llava_st import make_printable
+
 Color = tuple[int, int, int]
 
 _ENDINGS = (".ttf", ".otf", ".ttc", ".otc")
@@ -59,10 +61,9 @@ class Typeface:
             left += font.getlength(run.text)
 
 
-def make_printable(text: str, max_characters: int = 400) -> str:
-    """Put a text on one line and take out what no font can measure (control characters, lone surrogates)."""
-    text = text[:max_characters].encode("utf-8", "replace").decode("utf-8")
-    return " ".join("".join(c if c.isprintable() or c in _JOINERS else " " for c in text).split())
+def put_on_line(text: str, max_characters: int = 400) -> str:
+    """Put a text on one line, without what no font can measure, see `make_printable`."""
+    return " ".join(make_printable(text[:max_characters]).split())
 
 
 def replace_undrawable(text: str) -> str:
@@ -80,7 +81,7 @@ def replace_undrawable(text: str) -> str:
 
 def describe_missing_fonts(*texts: str) -> str | None:
     """Return a sentence on what of some texts is not written as it should be, or `None`."""
-    letters = {char for text in texts for char in make_printable(text) if not _is_dependent(char)}
+    letters = {char for text in texts for char in put_on_line(text) if not _is_dependent(char)}
     missing = sorted({_name_script(char) for char in letters if find_font(char) is None})
     if missing:
         return f"no font here draws {' and '.join(missing)}: install one that does, such as the Noto fonts"
@@ -171,4 +172,4 @@ def _list_font_folders() -> Iterator[Path]:
         yield Path(environment.get("LOCALAPPDATA", home)) / "Microsoft/Windows/Fonts"
 
 
-__all__ = ["FontRun", "Typeface", "describe_missing_fonts", "find_font", "make_printable", "replace_undrawable"]
+__all__ = ["FontRun", "Typeface", "describe_missing_fonts", "find_font", "put_on_line", "replace_undrawable"]

@@ -15,7 +15,7 @@ from ..processing.image_loading_llava_st import open_image
 from ..processing.media_llava_st import InputError
 from .contact_sheet import draw_contact_sheet
 from .drawing import draw_on_image
-from .fonts import make_printable
+from .fonts import put_on_line
 from .marks import Color, list_marks
 from .output_files import MADE_HERE
 
@@ -213,7 +213,7 @@ def _paragraph(content: str) -> str:
 
 def _escape(text: str, max_characters: int = _MAX_CHARACTERS) -> str:
     """Return a text for the inside of an element: on one line, cut, without what no font can show."""
-    return escape(make_printable(text, max_characters))
+    return escape(put_on_line(text, max_characters))
 
 
 __all__ = ["draw_result", "find_source", "render_html", "render_page"]

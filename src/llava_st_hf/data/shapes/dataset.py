@@ -12,7 +12,7 @@ from typing import Any
 
 from ...processing.media_llava_st import InputError
 from ...processing.tasks_llava_st import get_task
-from ...utils.atomic_files import write_text_whole
+from ...utils.atomic_files import write_bytes_whole, write_text_whole
 from ..readers.base import Reader
 from ..samples import Media, Sample
 from .encoding import encode_sample
@@ -186,7 +186,7 @@ def write_shapes(
         for item in row["media"]:
             content = item.pop("bytes")
             item["path"] = f"media/{index}{Path(item['path']).suffix}"
-            (folder / item["path"]).write_bytes(content)
+            write_bytes_whole(folder / item["path"], content)
         lines.append(json.dumps(row) + "\n")
         if progress is not None:
             progress(index + 1, len(dataset))

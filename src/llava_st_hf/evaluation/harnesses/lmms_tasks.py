@@ -20,7 +20,7 @@ from ...processing.answer_parsing_llava_st import parse_answer
 from ...processing.media_llava_st import InputError, format_count
 from ...processing.notation_llava_st import CoordinateVocabulary
 from ...processing.tasks_llava_st import get_task
-from ...utils.atomic_files import write_text_whole
+from ...utils.atomic_files import write_bytes_whole, write_text_whole
 from ..benchmarks.st_shapes import StShapes
 from ..protocols import PROTOCOLS
 from ..questions import read_question, read_truth
@@ -67,7 +67,7 @@ def write_shapes_tasks(folder: str | Path, benchmark: StShapes, num_frames: int)
             sample, name = benchmark.read(index), benchmark.get_id(index)
             medium = encode_sample(sample).media[0]
             path = (folder / "media" / f"{name}{Path(medium.path).suffix}").resolve()
-            path.write_bytes(medium.content)
+            write_bytes_whole(path, medium.content)
             record = {"shapes": settings, "index": index, "num_frames": num_frames}
             yield _make_line(name, sample, [str(path)], record)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...visualization.fonts import make_printable
+from ...visualization.fonts import put_on_line
 
 _WIDTH, _HEIGHT = 420, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 10, 44
@@ -131,12 +131,12 @@ class Chart:
             parts.append(f'<text x="{x}" y="{floor + 16}" text-anchor="{anchor}">{value:g}</text>')
         middle = (left + right) / 2
         parts.append(
-            f'<text x="{middle}" y="{_HEIGHT - 8}" text-anchor="middle">{escape(make_printable(self.x.label))}</text>'
+            f'<text x="{middle}" y="{_HEIGHT - 8}" text-anchor="middle">{escape(put_on_line(self.x.label))}</text>'
         )
         place = f'x="12" y="{(floor + top) / 2}" transform="rotate(-90 12 {(floor + top) / 2})"'
-        parts.append(f'<text {place} text-anchor="middle">{escape(make_printable(self.y.label))}</text>')
+        parts.append(f'<text {place} text-anchor="middle">{escape(put_on_line(self.y.label))}</text>')
         shapes = "".join([*parts, *self._shapes])
-        head = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(make_printable(label))}"'
+        head = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(put_on_line(label))}"'
         return f"<svg {head}>{shapes}</svg>"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ...utils.markdown import escape_markdown
 from ...utils.public_names import hide_folders
 from ...utils.tables import format_table
-from ...visualization.fonts import make_printable
+from ...visualization.fonts import put_on_line
 
 _MAX_CHARACTERS = 1000
 _MAX_LINE = 10_000
@@ -176,12 +176,12 @@ def _render_rows(table: Table) -> str:
 
 def _cut(text: str) -> str:
     """Return a text on one line, cut, without what nothing can show and without folders of this machine."""
-    return hide_folders(make_printable(text, _MAX_CHARACTERS))
+    return hide_folders(put_on_line(text, _MAX_CHARACTERS))
 
 
 def _clean(text: str) -> str:
     """Return lines without what nothing can show."""
-    return "\n".join(hide_folders(make_printable(line, _MAX_LINE)) for line in text.splitlines())
+    return "\n".join(hide_folders(put_on_line(line, _MAX_LINE)) for line in text.splitlines())
 
 
 __all__ = ["Block", "Code", "Figure", "Heading", "Picture", "Table", "Text", "write_html", "write_markdown"]
