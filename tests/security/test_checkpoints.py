@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from hostile_process import check_refused, run_commands
+from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
 from llava_st_hf import InputError, LlavaSTForConditionalGeneration, LlavaSTProcessor
-from llava_st_hf.inference.loading import load_model
+from llava_st_hf.checkpoints.reading import read_config
+from llava_st_hf.inference.loading import load_config, load_model
+from llava_st_hf.processing.published_layout_llava_st import MAX_SETTINGS_BYTES
 
 INDEX = "model.safetensors.index.json"
 CODE = """
@@ -103,6 +106,77 @@ def test_code_of_a_folder_is_not_run_and_nobody_is_asked(copies, clip, tmp_path)
         assert ended.code in (0, 1) or "trust_remote_code" in ended.code, ended
         assert "Traceback" not in ended.err
     assert not marker.exists()
+
+
+@pytest.mark.slow
+def test_no_door_asks_about_a_model_that_nobody_knows(copies, clip, tmp_path):
+    """transformers asks where a config names code and a type that it does not know, at any depth."""
+    marker = tmp_path / "it_was_run"
+    names = {"AutoConfig": "evil.Evil", "AutoModel": "evil.Evil", "AutoModelForImageTextToText": "evil.Evil"}
+    folders = {name: copies(f"asking_{name}") for name in ("whole", "text", "vision", "adapter")}
+    change_json(folders["whole"] / "config.json", model_type="evil", architectures=["Evil"], auto_map=names)
+    config = json.loads((folders["text"] / "config.json").read_text())
+    for part, kind in (("text", "timm_wrapper"), ("vision", "evil")):
+        changed = {**config[f"{part}_config"], "model_type": kind, "auto_map": names}
+        change_json(folders[part] / "config.json", **{f"{part}_config": changed})
+    adapter = folders["adapter"]
+    (adapter / "config.json").unlink()
+    (adapter / "model.safetensors").rename(adapter / "adapter_model.safetensors")
+    library = {"base_model_class": "Evil", "parent_library": "evil"}
+    base = str(folders["whole"])
+    change_json(adapter / "adapter_config.json", peft_type="LORA", base_model_name_or_path=base, auto_mapping=library)
+    recipe = {"model_name_or_path": "", "stage": "full_finetuning", "output_dir": "run", "max_steps": 1}
+    recipe["st_shapes"] = {"task_weights": ["tvg"], "num_samples": 2}
+    commands = []
+    for name, folder in folders.items():
+        (folder / "evil.py").write_text(CODE.format(marker=str(marker)))
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(json.dumps({**recipe, "model_name_or_path": str(folder)}))
+        commands += [
+            ["ground", clip, "it", "--model", folder],
+            ["info", "--model", folder],
+            ["merge", folder, "--to", tmp_path / "merged"],
+            ["init", tmp_path / "new", "--base", folder],
+            ["convert", folder, tmp_path / "new"],
+            ["evaluate", "st-shapes", "--num-clips", 1, "--model", folder],
+            ["train", path, "--dry-run"],
+            ["data", "check", path],
+            f"import llava_st_hf\nllava_st_hf.load_pipeline({str(folder)!r})",
+        ]
+        commands.append(["push", folder, "me/x", "--dry-run"])
+    for command, ended in zip(commands, run_commands(commands, tmp_path), strict=True):
+        assert ended.code == 1 or "InputError" in str(ended.code), (command, ended)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"r": 10**7}, "a rank is 10000000"),
+        ({"rank_pattern": {"q_proj": 10**7}}, "a rank is 10000000"),
+        ({"target_modules": r"(\w+)+!"}, "may be compared without end"),
+        ({"alpha_pattern": {r"(a|a)*b": 3}}, "may be compared without end"),
+    ],
+)
+def test_an_adapter_may_not_claim_more_than_its_weights(checkpoint, tmp_path, change, message):
+    model = LlavaSTForConditionalGeneration.from_pretrained(checkpoint)
+    model.add_adapter(LoraConfig(r=2, target_modules=["q_proj"]))
+    model.save_pretrained(tmp_path)
+    change_json(tmp_path / "adapter_config.json", base_model_name_or_path=str(checkpoint))
+    assert load_model(tmp_path).dtype == model.dtype
+    change_json(tmp_path / "adapter_config.json", **change)
+    with pytest.raises(InputError, match=message):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "preprocessor_config.json", "chat_template.jinja"])
+def test_settings_are_of_a_size_that_can_be_read(copies, name):
+    folder = copies(f"huge {name}")
+    with open(folder / name, "wb") as file:
+        file.truncate(MAX_SETTINGS_BYTES + 1)
+    for door in (load_config, load_model, LlavaSTProcessor.from_pretrained, read_config):
+        with pytest.raises(InputError, match=f"{name} of .* has 36,000,001 bytes"):
+            door(folder)
 
 
 def write_index(folder: Path, file: str) -> None:

@@ -147,6 +147,21 @@ def test_parquet_may_not_claim_more_records_than_bytes(tmp_path):
     check_refused(ended, "claims 1,000,000 records in")
 
 
+def test_a_value_that_many_rows_share_does_not_fill_the_memory(tmp_path):
+    """A text of one megabyte in each of ten thousand rows is a file of one megabyte."""
+    rows = {name: pa.nulls(10_000) for name in ("id", "source", "task", "media_type", "media")}
+    shared = pa.DictionaryArray.from_arrays(pa.array([0] * 10_000, pa.int32()), pa.array(["x" * 10**6]))
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table({**rows, "messages": shared}), path, store_schema=False)
+    code = (
+        "from llava_st_hf.data.readers.registry import open_reader\n"
+        "reader = open_reader('canonical', 'a.parquet', 's')\n"
+        "print(len(reader), reader[0].reason)"
+    )
+    (ended,) = run_commands([code], tmp_path)
+    assert (ended.code, ended.out.strip()) == (0, "10000 too_long"), ended
+
+
 @pytest.fixture(scope="module")
 def copies(checkpoint, tmp_path_factory):
     """Make a copy of the random checkpoint with changes to its files."""

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..modeling.conversion_llava_st import INDEX_FILE, SourceFiles, open_safetensors
 from ..processing.media_llava_st import InputError
+from ..processing.published_layout_llava_st import check_settings_files
 from ..utils.checked_settings import input_errors
 from ..utils.regular_files import check_regular_file
 
@@ -54,6 +55,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     """Read config.json of a checkpoint; an `InputError` says what is wrong with it."""
     path = directory / "config.json"
     check_regular_file(path, "file")
+    check_settings_files(directory)
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

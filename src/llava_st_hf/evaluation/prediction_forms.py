@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from ..processing.media_llava_st import InputError
+from ..utils.regular_files import check_regular_file
 from .protocols.judge import HIGHEST_SCORE
 
 _NAMES = ("id", "problem_id", "question_id", "qid", "query_id", "vid")
@@ -85,6 +86,7 @@ def read_entries(path: str | Path, form: str) -> Iterator[Entry]:
         raise InputError(
             f"predictions_format is {form!r}: choose one of {', '.join(FORMS)}.", field="predictions_format"
         )
+    check_regular_file(path, "file", field="predictions")
     try:
         text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:

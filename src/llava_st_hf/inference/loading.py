@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ..modeling.conversion_llava_st import SourceFiles, is_published_config, ope
 from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
 from ..processing.media_llava_st import InputError
 from ..processing.processing_llava_st import LlavaSTProcessor
+from ..processing.published_layout_llava_st import check_settings_files
 from ..utils.atomic_files import remove_leftovers, writing_whole
 from ..utils.checked_settings import input_errors
 from ..utils.public_names import get_public_name
@@ -29,6 +31,8 @@ _PICKLED_ADAPTER = "adapter_model.bin"
 MERGED_FROM_FILE = "merged_from.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _MAX_NAMES = 5
+# A group that is repeated: comparing it may take time that doubles with each letter.
+_SLOW_PATTERN = re.compile(r"\)\s*[*+{]")
 HUB_NAMES = ("token", "cache_dir", "local_files_only", "subfolder", "force_download")
 
 
@@ -66,6 +70,7 @@ def find_source(name_or_path: str | Path, revision: str | None = None, **hub_kwa
     An adapter that is not one of LoRA, or does not name its base, is an `InputError`.
     """
     name_or_path = find_model_folder(name_or_path)
+    check_settings_files(name_or_path)
     files = SourceFiles(name_or_path, {"revision": revision, **hub_kwargs})
     if files.find("config.json") is not None or files.find(_ADAPTER_CONFIG) is None:
         return ModelSource(str(name_or_path), revision)
@@ -88,6 +93,7 @@ def load_config(name_or_path: str | Path, revision: str | None = None) -> LlavaS
 
 def _load_config(source: ModelSource, **hub_kwargs: Any) -> LlavaSTConfig:
     hub_kwargs["revision"] = source.revision
+    check_settings_files(source.base)
     with input_errors(f"config.json of {source.base} cannot be used ({{}}): fetch or write it again."):
         try:
             config_dict, _ = PreTrainedConfig.get_config_dict(source.base, **hub_kwargs)
@@ -192,8 +198,10 @@ def _merge_adapter(model: LlavaSTForConditionalGeneration, adapter: SourceFiles)
     dtype = model.dtype
     with input_errors(f"the adapter {adapter.source!r} cannot be merged: {{}}"):
         weights = _find_weights(adapter)
-        adapted = PeftModel(model, PeftConfig.from_pretrained(Path(adapter.find(_ADAPTER_CONFIG)).parent))
+        adapter_config = PeftConfig.from_pretrained(Path(adapter.find(_ADAPTER_CONFIG)).parent)
         stored = load_file(weights)
+        _check_adapter_config(adapter_config, stored)
+        adapted = PeftModel(model, adapter_config)
         required = get_peft_model_state_dict(adapted)
         _check_names(f"adapter {adapter.source!r}", required.keys() - stored.keys(), stored.keys() - required.keys())
         for name, tensor in stored.items():
@@ -204,6 +212,21 @@ def _merge_adapter(model: LlavaSTForConditionalGeneration, adapter: SourceFiles)
                 )
         set_peft_model_state_dict(adapted, stored)
         return adapted.merge_and_unload(safe_merge=True).to(dtype)
+
+
+def _check_adapter_config(config: Any, stored: Mapping[str, torch.Tensor]) -> None:
+    """Check what would take memory or time before the weights are looked at: ranks, and patterns of names."""
+    largest = max((max(tensor.shape, default=0) for tensor in stored.values()), default=0)
+    for rank in (config.r, *config.rank_pattern.values()):
+        if rank > largest:
+            raise InputError(f"a rank is {rank} in {_ADAPTER_CONFIG}, more than its weights have: fetch it again.")
+    named = [config.target_modules, config.exclude_modules, config.layers_pattern, config.modules_to_save]
+    patterns = [*config.rank_pattern, *config.alpha_pattern]
+    for value in named:
+        patterns += [value] if isinstance(value, str) else value or []
+    for pattern in patterns:
+        if _SLOW_PATTERN.search(pattern):
+            raise InputError(f"{pattern!r:.80} in {_ADAPTER_CONFIG} may be compared without end: list the names.")
 
 
 def _check_names(what: str, missing: set[str], unexpected: set[str]) -> None:

@@ -190,11 +190,11 @@ class LlavaSTModel(LlavaSTPreTrainedModel):
 
     def __init__(self, config: LlavaSTConfig):
         super().__init__(config)
-        self.vision_tower = AutoModel.from_config(config.vision_config)
+        self.vision_tower = AutoModel.from_config(config.vision_config, trust_remote_code=False)
         self.multi_modal_projector = LlavaSTMultiModalProjector(config)
         self.packer = LlavaSTPacker(config)
         self.coordinate_embeddings = LlavaSTCoordinateEmbeddings(config)
-        self.language_model = AutoModel.from_config(config.text_config)
+        self.language_model = AutoModel.from_config(config.text_config, trust_remote_code=False)
         self.post_init()
         # Else the first forward pass puts them in place, under a lock, which torch.compile(fullgraph=True) refuses.
         maybe_install_capturing_hooks(self.vision_tower)

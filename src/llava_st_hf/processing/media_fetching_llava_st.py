@@ -26,6 +26,7 @@ _CHUNK_BYTES = 2**16
 # Public by its number, and answers any machine of that cloud with what is private.
 _CLOUD_ADDRESSES = (ipaddress.ip_address("168.63.129.16"),)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_LOCAL_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")  # a network's own, whatever it leads to
 
 
 @dataclass(frozen=True)
@@ -235,6 +236,8 @@ def is_public(address: str) -> bool:
             wrapped = ipaddress.ip_address(int(ip) & 0xFFFFFFFF)
         if wrapped is not None:
             return is_public(str(wrapped))
+        if ip in _LOCAL_NAT64:
+            return False
     return ip.is_global and not ip.is_multicast and ip not in _CLOUD_ADDRESSES
 
 

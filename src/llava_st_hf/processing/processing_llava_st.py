@@ -31,7 +31,12 @@ from .media_llava_st import InputError, PromptError
 from .model_inputs_llava_st import ModelInputsProcessor
 from .prompt_coordinates_llava_st import check_prompt_coordinates
 from .prompt_expansion_llava_st import check_messages, check_query
-from .published_layout_llava_st import convert_published_tokenizer, find_published_tokenizer, load_published_config
+from .published_layout_llava_st import (
+    check_settings_files,
+    convert_published_tokenizer,
+    find_published_tokenizer,
+    load_published_config,
+)
 from .tasks_llava_st import choose_medium, get_task, unpack_units, write_values
 from .video_processing_llava_st import LlavaSTVideoProcessor, LlavaSTVideoProcessorKwargs
 from .video_requests_llava_st import list_block_requests
@@ -109,6 +114,7 @@ class LlavaSTProcessor(ModelInputsProcessor):
         # Without a word of the caller transformers would ask on standard input, where anybody may answer.
         kwargs["trust_remote_code"] = bool(kwargs.get("trust_remote_code"))
         hub_kwargs = {key: value for key, value in kwargs.items() if key in _HUB_KEYS and value is not None}
+        check_settings_files(pretrained_model_name_or_path)
         folder = find_published_tokenizer(pretrained_model_name_or_path, **hub_kwargs)
         if folder is None:
             processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)

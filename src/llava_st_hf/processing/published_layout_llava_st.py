@@ -5,6 +5,7 @@ literals of the code. The config of the model collects them all, see `conversion
 """
 
 import json
+import os
 import re
 import tempfile
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,27 @@ PUBLISHED_AXES = {"TEMP": "t", "HEIGHT": "y", "WIDTH": "x"}
 _PUBLISHED_COORDINATE = re.compile(r"<(TEMP|HEIGHT|WIDTH)-(\d+)>")
 # Where the tokenizer may lie: beside the weights, or in a folder of its own.
 _TOKENIZER_FOLDERS = ("", "tokenizer")
+# What is read whole: JSON becomes twenty times its bytes. The largest tokenizer known has 33 million of them.
+_SETTINGS = (".json", ".jinja", ".txt", ".model")
+MAX_SETTINGS_BYTES = 36 * 10**6
+
+
+def check_settings_files(folder: str | os.PathLike) -> None:
+    """
+    Check the size of the files of settings in a folder, which are read whole and become many times their bytes.
+
+    Args:
+        folder (`str` or `os.PathLike`): Of a checkpoint; the name of a repository passes.
+
+    Raises:
+        `InputError`: For one that is larger than any tokenizer.
+    """
+    for path in sorted(Path(folder).iterdir()) if Path(folder).is_dir() else ():
+        num_bytes = path.stat().st_size if path.suffix in _SETTINGS and path.is_file() else 0
+        if num_bytes > MAX_SETTINGS_BYTES:
+            raise InputError(
+                f"{path.name} of {folder} has {num_bytes:,} bytes, more than {MAX_SETTINGS_BYTES:,}: fetch it again."
+            )
 
 
 def find_published_tokenizer(repository: str | Path, **hub_kwargs) -> str | None:
@@ -114,7 +136,9 @@ def convert_published_tokenizer(repository: str | Path, folder: str = "", **hub_
 
 
 __all__ = [
+    "MAX_SETTINGS_BYTES",
     "PUBLISHED_AXES",
+    "check_settings_files",
     "convert_published_tokenizer",
     "find_published_tokenizer",
     "load_published_config",

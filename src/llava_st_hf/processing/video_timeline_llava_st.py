@@ -47,8 +47,7 @@ CONTAINER_FORMATS = (
     "mov,mp4,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,asf,ogg,mxf,nut,ivf,gif,apng,rm,dv,h264,hevc,obu,av1,m4v,mjpeg,"
     "yuv4mpegpipe,swf,vob,wtv"
 )
-# Opening a file reads its head and its index. One that names things without end (a title has no limit) takes hours.
-MAX_OPEN_SECONDS = 30
+MAX_OPEN_SECONDS = 30  # a file that names things without end (a title has no limit) would take hours
 # From this many frames on, the container's own index replaces the pass over the packets where it is provably regular.
 MIN_FRAMES_FOR_INDEX = 4096
 # Codecs whose disposable frames can be left out without a change to any other frame.
@@ -270,7 +269,7 @@ def open_video(
 
 
 class _TimedFile(io.BytesIO):
-    """The content of a file that ends at a deadline: FFmpeg asks nothing else of Python while it opens one."""
+    """The content of a file, which ends at a deadline."""
 
     deadline = float("inf")
 
@@ -282,13 +281,13 @@ def _open_container(source: "str | os.PathLike | bytes", name: str) -> "av.conta
     """Open a source that `check_source` let through; FFmpeg may open that one file and nothing else, and in time."""
     # The prefix keeps FFmpeg from reading a protocol out of the file's name.
     file = _TimedFile(source) if isinstance(source, BYTES_TYPES) else f"file:{os.fspath(source)}"
-    options = {"format_whitelist": CONTAINER_FORMATS, "protocol_whitelist": "file"}
+    allowed = {"format_whitelist": CONTAINER_FORMATS, "protocol_whitelist": "file"}
+    options = {"container_options": allowed, "timeout": (MAX_OPEN_SECONDS, None)}
     late = time.monotonic() + MAX_OPEN_SECONDS
-    if isinstance(file, _TimedFile):
+    if is_content := isinstance(source, BYTES_TYPES):
         file.deadline = late
-    limits = {"container_options": options, "timeout": (MAX_OPEN_SECONDS, None)}
     try:
-        container = av.open(file, metadata_errors="replace", **limits)
+        container = av.open(file, metadata_errors="replace", **options)
     except av.error.FFmpegError:
         if time.monotonic() <= late:
             raise
@@ -298,7 +297,7 @@ def _open_container(source: "str | os.PathLike | bytes", name: str) -> "av.conta
             f"{name}: it takes longer than {MAX_OPEN_SECONDS} s to open, for what it names beside its pictures or for "
             "a slow disk: copy it, or convert it with ffmpeg -map_metadata -1."
         )
-    if isinstance(file, _TimedFile):
+    if is_content:
         file.deadline = float("inf")
     return container
 

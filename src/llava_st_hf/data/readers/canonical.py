@@ -28,6 +28,9 @@ from .json_files import JsonRecords
 _COLUMNS = ("id", "source", "task", "media_type", "media", "frame_range", *TIME_FIELDS, "messages")
 _REQUIRED_COLUMNS = ("id", "media_type", "messages")
 _LINE_SUFFIXES = (".jsonl", ".ndjson", ".json")
+# One value that many rows share is stored once: a row group may become this much, or so many times its file.
+_MIN_GROUP_BYTES, _MAX_EXPANSION = 2**26, 64
+_ROWS_OF_BATCH = 16
 _NUM_FOOTER_THREADS = 8
 # What huggingface_hub's HTTP client raises, whichever that is, when there is no network.
 _NETWORK_ERRORS = (OSError, *HfHubHTTPError.__bases__)
@@ -216,7 +219,17 @@ class ParquetRows:
             # pre_buffer joins what is read into few requests.
             with self._filesystem.open(file, "rb") as stream, parquet.ParquetFile(stream, pre_buffer=True) as opened:
                 names = [name for name in _COLUMNS if name in opened.schema_arrow.names]
-                return opened.read_row_group(group, columns=names)
+                batches, num_bytes = [], 0
+                for batch in opened.iter_batches(_ROWS_OF_BATCH, row_groups=[group], columns=names):
+                    num_bytes += batch.nbytes
+                    if num_bytes > max(_MIN_GROUP_BYTES, _MAX_EXPANSION * self._filesystem.size(file)):
+                        raise RecordError(
+                            "too_long",
+                            "record",
+                            f"row group {group} of {file} becomes {num_bytes:,} bytes and more: write smaller ones.",
+                        )
+                    batches.append(batch)
+                return pyarrow.Table.from_batches(batches)
         except (pyarrow.ArrowException, *_NETWORK_ERRORS) as error:
             message = f"row group {group} of {file} cannot be read: {error}. Get the file again."
             if isinstance(self._filesystem, LocalFileSystem):

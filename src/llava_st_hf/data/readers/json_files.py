@@ -21,6 +21,7 @@ from huggingface_hub import constants
 
 from ...processing.media_llava_st import InputError
 from ...utils.atomic_files import writing_whole
+from ...utils.regular_files import check_regular_file
 from ..skips import RecordError
 
 MAX_RECORD_BYTES = 64 * 2**20
@@ -114,6 +115,7 @@ class JsonRecords:
         return self.path.suffix.lower() in LINE_SUFFIXES
 
     def _open(self) -> BinaryIO:
+        check_regular_file(self.path, "file")
         try:
             return open(self.path, "rb")
         except OSError as error:
@@ -331,6 +333,7 @@ def load_json(path: str | Path) -> Any:
     Raises:
         `InputError`: If it cannot be read, or is no JSON.
     """
+    check_regular_file(path, "file")
     try:
         with open(path, encoding="utf-8-sig") as file:
             return json.load(file)

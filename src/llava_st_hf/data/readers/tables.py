@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...processing.media_llava_st import InputError
+from ...utils.regular_files import check_regular_file
 
 TABLE_SUFFIXES = (".csv", ".tsv")
 _DELIMITERS = (",", ";", "\t")
@@ -71,6 +72,7 @@ def _open_table(path: str | Path) -> Iterator[csv.DictReader]:
 
 def _find_encoding(path: str | Path) -> str:
     """Return UTF-16 where the file says so by its byte order mark, as spreadsheets write it, or else UTF-8."""
+    check_regular_file(path, "file")
     with open(path, "rb") as file:
         return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...processing.media_llava_st import InputError
 from ...utils.public_names import get_public_name
+from ...utils.regular_files import check_regular_file
 from ..line_facts import find_decisive, has_result, list_clips, list_confidences
 from ..metrics.uncertainty import Statistic
 from ..predictions import read_predictions
@@ -133,6 +134,8 @@ def read_run(path: str | Path) -> Run:
     """
     folder = Path(path)
     folder = folder.parent if folder.name == PREDICTIONS_FILE else folder
+    for name in (RUN_FILE, PREDICTIONS_FILE):
+        check_regular_file(folder / name, "file")
     try:
         settings = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
         with (folder / PREDICTIONS_FILE).open(encoding="utf-8") as file:
@@ -142,7 +145,7 @@ def read_run(path: str | Path) -> Run:
             _ = items.metrics
     except FileNotFoundError as error:
         raise InputError(f"{path} is no run: it has no {Path(error.filename).name}; give an output_dir.") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as a run ({error}): evaluate again.") from error
     if not lines:
         raise InputError(f"{path} holds no predictions: evaluate first.")
