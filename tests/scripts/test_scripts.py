@@ -89,3 +89,11 @@ def test_evaluate_and_train_run(tmp_path):
     done = run(Path(sys.executable), "train", ["--model", SHIPPED_CHECKPOINT, "--data", "published", *more], tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "output" / "adapter_model.safetensors").exists()
+
+
+def test_a_recipe_of_somebody_is_not_written_over(tmp_path):
+    (tmp_path / "sft.yaml").write_text("mine")
+    done = run(Path(sys.executable), "train", ["--model", "missing", "--data", "me/kitchen"], tmp_path)
+    assert (done.returncode, [path.name for path in tmp_path.iterdir()]) == (2, ["sft.yaml"])
+    assert "sft.yaml is there already" in done.stderr
+    assert (tmp_path / "sft.yaml").read_text() == "mine"

@@ -90,5 +90,7 @@ def test_a_run_says_nothing_of_this_machine_and_is_known_by_its_whole_plan(check
     assert str(tmp_path.parent) not in text
     assert json.loads(text)["model_name_or_path"] == checkpoint.name
     assert not (tmp_path / "run" / "_in_use.lock").exists()
+    assert list((tmp_path / "run").glob("checkpoint-1/*.safetensors"))
+    assert not [path for path in (tmp_path / "run").rglob("*.bin") if path.name == "training_args.bin"]
     for other in (["--learning_rate", "0.5"], ["--model_name_or_path", f"{checkpoint}/../other"]):
         assert main(["train", str(recipe), "--resume_from_checkpoint", "true", *other]) == 1

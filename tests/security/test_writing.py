@@ -15,6 +15,7 @@ from llava_st_cli import main
 from llava_st_hf import GroundingResult, InputError
 from llava_st_hf.data.readers.registry import open_reader
 from llava_st_hf.data.samples import Sample
+from llava_st_hf.data.shapes import ShapesDataset, write_shapes
 from llava_st_hf.data.skips import SkipReport
 from llava_st_hf.data.tools.convert import convert_annotations
 from llava_st_hf.data.tools.publish import publish_dataset
@@ -126,6 +127,25 @@ def test_a_full_disk_leaves_the_old_answer(tmp_path):
     assert "could not be written" in ended.stderr.splitlines()[-1]
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["answer.json"]
+
+
+def test_clips_of_st_shapes_are_written_whole(tmp_path, monkeypatch):
+    shapes = ShapesDataset(["rec"], 1, size=54)
+    write_shapes(tmp_path, shapes)
+    (path,) = (tmp_path / "media").iterdir()
+    before = path.read_bytes()
+
+    def fill_disk(self, content):
+        with open(self, "wb") as file:
+            file.write(content[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_shapes(tmp_path, shapes)
+    assert [each.name for each in (tmp_path / "media").iterdir()] == [path.name]
+    with open(path, "rb") as file:
+        assert file.read() == before
 
 
 @pytest.mark.parametrize("name", ["mine.json", "mine.csv", "mine.html"])
