@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from huggingface_hub import DatasetCard, ModelCard
 
+from ..inference.loading import load_config
 from ..modeling.configuration_llava_st import LlavaSTConfig
 from ..modeling.conversion_llava_st import INDEX_FILE, SINGLE_FILE, is_published_config, open_safetensors
 from ..processing.media_llava_st import InputError
@@ -232,8 +233,7 @@ def _save_small_files(folder: Path, kind: Kind, options: CardOptions, scratch: P
     if kind == "model":
         if is_published_config(_read_json(folder / "config.json")):
             raise InputError(f"{folder} is in the published layout: rewrite it with `llava-st convert` first.")
-        with input_errors(f"config.json of {folder} cannot be used ({{}}): give a LLaVA-ST."):
-            config = LlavaSTConfig.from_pretrained(folder)
+        config = load_config(folder)
         for part in (config.text_config, config.vision_config):
             part.dtype = part.dtype or config.dtype  # as loading does: `push_to_hub` of the model writes the same
         config.save_pretrained(scratch)  # with the code of the model
