@@ -167,9 +167,9 @@ class Asking:
         from llava_st_hf.evaluation.benchmarks.annotation_file import open_benchmark
         from llava_st_hf.evaluation.benchmarks.st_shapes import StShapes
         from llava_st_hf.evaluation.protocols import PROTOCOLS
-        from llava_st_hf.evaluation.report import format_metrics_table
         from llava_st_hf.evaluation.runner import Processes
         from llava_st_hf.evaluation.runner import evaluate as run_evaluation
+        from llava_st_hf.evaluation.summary import format_metrics_table
         from llava_st_hf.utils.public_names import write_public_command
 
         # What can be wrong without the model is found before it is loaded.

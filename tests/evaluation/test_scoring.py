@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from llava_st_hf.evaluation.predictions import Predictions
 from llava_st_hf.evaluation.protocols import CommunityProtocol, get_protocol
-from llava_st_hf.evaluation.report import summarize_predictions
 from llava_st_hf.evaluation.scoring import score_answer, score_predictions
+from llava_st_hf.evaluation.summary import summarize_predictions
 from llava_st_hf.evaluation.truths import Truth
 from llava_st_hf.processing.grounding_results_llava_st import GroundingResult, Span, Tube, TubeArrays
 from llava_st_hf.processing.media_llava_st import MediaInfo

@@ -34,9 +34,9 @@ from .memory import MemoryBudget, choose_batch_size, is_out_of_memory
 from .progress import Progress
 from .protocols import find_failure, get_protocol
 from .questions import Question, read_question
-from .report import summarize_predictions
 from .reports import write_report
 from .run_folder import RunFolder
+from .summary import summarize_predictions
 
 NUM_HASHED = 256  # numbers of a tensor that its weights are known by
 

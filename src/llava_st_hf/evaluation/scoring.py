@@ -8,9 +8,8 @@ from ..processing.media_llava_st import InputError
 from ..processing.notation_llava_st import CoordinateVocabulary
 from ..utils.tables import format_table
 from .predictions import PROBLEMS, Predictions, resample_answer
-from .protocols import Protocol
-from .protocols.base import list_missing
-from .report import summarize_predictions
+from .protocols import Protocol, find_failure
+from .summary import summarize_predictions
 from .truths import Truth, Truths
 
 
@@ -50,7 +49,7 @@ def score_predictions(
                 "result": True,
                 "scores": score_answer(answer, truth, protocol),
                 "baseline": None,
-                "failure": _find_failure(answer, truth),
+                "failure": find_failure(truth.task, answer),
                 "seconds": 0.0,
             }
         )
@@ -128,12 +127,6 @@ def describe_problems(truths: Truths, predictions: Predictions) -> list[str]:
         first = next(problem.id for problem in predictions.problems if problem.reason == reason)
         lines.append(f"{count:,} {reason}: {PROBLEMS[reason]}; the first in {first}")
     return lines
-
-
-def _find_failure(answer: GroundingResult | None, truth: Truth) -> str | None:
-    if answer is None:
-        return "no_answer"
-    return next((f"missing_{part}" for part in list_missing(truth.task, answer)), None)
 
 
 __all__ = ["describe_problems", "format_scores", "score_answer", "score_predictions"]

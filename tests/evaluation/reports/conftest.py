@@ -11,7 +11,7 @@ from run_lines import make_line, media_to_dict
 from llava_st_hf.evaluation.benchmarks.st_shapes import StShapes
 from llava_st_hf.evaluation.protocols import get_protocol
 from llava_st_hf.evaluation.questions import read_truth
-from llava_st_hf.evaluation.report import summarize_predictions
+from llava_st_hf.evaluation.summary import summarize_predictions
 from llava_st_hf.processing.media_llava_st import MediaInfo
 from llava_st_hf.processing.notation_llava_st import CoordinateVocabulary
 

@@ -156,28 +156,26 @@ def find_part(result: GroundingResult, part: str, takes_all: bool = False) -> An
     return found if takes_all else found[0]
 
 
-def list_missing(task: str, answer: GroundingResult) -> list[str]:
-    """Return what a task asks for and an answer lacks, as parts of `find_part`."""
-    entry = get_task(task)
-    parts = (*entry.answer_format.parts, *(("choice",) if "choice_match" in entry.measures else ()))
-    return [part for part in parts if find_part(answer, part) is None]
-
-
-def find_failure(task: str, answer: GroundingResult) -> str | None:
+def find_failure(task: str, answer: GroundingResult | None) -> str | None:
     """
     Say why an answer lacks something that its task asks for.
 
     Args:
         task (`str`): The task.
-        answer (`GroundingResult`): The answer.
+        answer (`GroundingResult`, *optional*): The answer; `None` where there is none.
 
     Returns:
-        `str` or `None`: A kind of problem of `PROBLEM_KINDS` or `"empty_answer"`; `None` for an answer that has all.
+        `str` or `None`: A kind of problem of `PROBLEM_KINDS`, `"empty_answer"` or `"no_answer"`; `None` for an answer
+        that has all.
     """
-    missing = list_missing(task, answer)
+    if answer is None:
+        return "no_answer"
+    entry = get_task(task)
+    parts = (*entry.answer_format.parts, *(("choice",) if "choice_match" in entry.measures else ()))
+    missing = [part for part in parts if find_part(answer, part) is None]
     if not missing:
         return None
-    if not answer.text.strip() or missing[0] == "text":
+    if missing[0] == "text" or not (answer.text.strip() or answer.spans or answer.boxes or answer.tubes):
         return "empty_answer"
     causes = (problem.kind for problem in answer.problems if problem.kind in _LOSING_PROBLEMS)
     return next(causes, f"missing_{missing[0]}")

@@ -3,7 +3,7 @@
 import pytest
 
 from llava_st_hf.evaluation.protocols import DefaultProtocol
-from llava_st_hf.evaluation.report import format_metrics_table, summarize_predictions
+from llava_st_hf.evaluation.summary import format_metrics_table, summarize_predictions
 
 
 def make_prediction(number: int, task: str, scores: dict, failure: str | None = None, **fields) -> dict:
