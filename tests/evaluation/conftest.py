@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from llava_st_hf.data.media_probe import probe_media
@@ -30,13 +32,20 @@ class StandInModel:
         self.texts: Iterator[str] = iter(texts)
         self.num_asked = self.num_encoded = 0
         self.stop_after = stop_after
+        self.config = SimpleNamespace(image_token_id=processor.image_token_id, video_token_id=processor.video_token_id)
+
+    def __call__(self, input_ids: torch.Tensor, past_key_values: Cache, **options: object) -> None:
+        past_key_values.update(*[torch.zeros(*input_ids.shape, 1).unsqueeze(1)] * 2, 0)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         return {"weight": torch.ones(3)}
 
+    def get_image_features(self, pixel_values: torch.Tensor, **options: object) -> BaseModelOutputWithPooling:
+        self.num_encoded += len(pixel_values)
+        return BaseModelOutputWithPooling(pooler_output=[torch.zeros(1, 1)] * len(pixel_values))
+
     def get_video_features(self, pixel_values_videos: torch.Tensor, **options: object) -> BaseModelOutputWithPooling:
-        self.num_encoded += len(pixel_values_videos)
-        return BaseModelOutputWithPooling(pooler_output=[torch.zeros(1, 1)] * len(pixel_values_videos))
+        return self.get_image_features(pixel_values_videos)
 
     def generate(self, input_ids: torch.Tensor, **options: object) -> torch.Tensor:
         if self.stop_after is not None and self.num_asked >= self.stop_after:

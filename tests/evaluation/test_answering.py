@@ -165,3 +165,25 @@ def test_only_open_answers_may_be_long(model, processor, monkeypatch, task, long
     with pytest.raises(ValueError, match="zip"):  # there is no answer
         Answerer(model, processor, max_new_tokens=300).answer([sample])
     assert limits == [longest]
+
+
+def test_prompts_that_begin_differently_are_read_once_and_asked_together(model, processor):
+    frames = StShapes(1, ("tvg",)).read(0).media[0].frames
+
+    def ask(text: str, count: int) -> Sample:
+        question = f"{'Look at this. ' * (count < 20)}<video>\n{text}"
+        messages = ({"role": "user", "content": question}, {"role": "assistant", "content": "{<t=0.1><t=0.2>}"})
+        return Sample(text, "mine", "tvg", "video", (Media(frames=frames[:count]),), messages, video_fps=5.0)
+
+    samples = [ask(f"{text}?", count) for count in (20, 12) for text in ("When", "When does it move to the left")]
+    answerer = Answerer(model, processor, max_new_tokens=24)
+    apart = [answer for sample in samples for answer in answerer.answer([sample])]
+    answerer.begin(samples)
+    assert list_texts(answerer.answer(samples[::2]) + answerer.answer(samples[1::2])) == list_texts(
+        apart[::2] + apart[1::2]
+    )
+    caches = [medium.cache.get_seq_length() for medium in answerer._shared.values()]
+    assert len(set(caches)) == 2
+    answerer.forget()
+    assert list(answerer._shared.values()) == [None, None]
+    assert list_texts(answerer.answer(samples)) == list_texts(apart)

@@ -10,11 +10,10 @@ from transformers import PreTrainedModel
 from ..data.media_loading import LoadedMedia, load_media
 from ..data.samples import Sample
 from ..data.skips import RecordError, as_record_error
+from ..inference.batch_decoding import decode_batch
 from ..inference.generation import generate_answers
-from ..inference.growing_cache import make_growing_cache
 from ..inference.options import AnsweringOptions
 from ..processing.batch_feature_llava_st import LlavaSTBatchFeature
-from ..processing.constrained_generation_llava_st import CACHE_NAME
 from ..processing.grounding_results_llava_st import GroundingResult
 from ..processing.media_llava_st import InputError, MediaInfo
 from ..processing.processing_llava_st import LlavaSTProcessor
@@ -101,6 +100,10 @@ class Answerer:
         """
         self._shared = dict.fromkeys(find_shared(samples))
 
+    def forget(self) -> None:
+        """Give up what was kept of media that several records are about: it is made again where it is needed."""
+        self._shared = dict.fromkeys(self._shared)
+
     def answer(self, samples: Sequence[Sample | RecordError]) -> list[Answered | RecordError]:
         """
         Answer the last question of records of one task.
@@ -138,6 +141,7 @@ class Answerer:
                 raise error.__cause__ from error  # it may be read when there are fewer
             medium = SharedMedium(error)
         if key in self._shared:
+            medium.is_shared = True
             self._shared[key] = medium
         return medium
 
@@ -155,14 +159,14 @@ class Answerer:
             longest = min(_MAX_TOKENS.get(task.answer_format.name, longest), longest)
         options = replace(self.options, max_new_tokens=longest)
         if not options.constrained:
-            model_inputs[CACHE_NAME] = make_growing_cache()
+            model_inputs["custom_generate"] = decode_batch
         results = generate_answers(self.model, self.processor, inputs, options, model_inputs)
         return [Answered(result, tuple(media)) for result, media in zip(results, inputs.media, strict=True)]
 
     def _prepare(self, questions: Sequence[tuple[Sample, SharedMedium]]) -> tuple[LlavaSTBatchFeature, dict[str, Any]]:
         """Return the inputs of some questions, and the arguments of `generate`."""
         device = self.model.device
-        if not any(find_key(sample) in self._shared for sample, _ in questions):
+        if not any(medium.is_shared for _, medium in questions):
             inputs = self._write([(sample, medium.loaded) for sample, medium in questions])
             # A copy, since `.to` moves what it is called on, and the answers are read with the inputs.
             return inputs, {name: inputs[name].to(device) for name in inputs}
@@ -170,7 +174,7 @@ class Answerer:
         for sample, medium in questions:
             messages = write_messages(sample, medium.loaded, self.processor.coordinates)
             write = partial(self._write, [(sample, medium.loaded)])
-            prompts.append(encode(self.model, self.processor, medium, messages, write))
+            prompts.append(encode(self.model, self.processor, medium, messages, write, not self.options.constrained))
         return join(prompts, [medium for _, medium in questions], self.processor.tokenizer.pad_token_id, device)
 
     def _write(self, questions: Sequence[tuple[Sample, LoadedMedia]]) -> LlavaSTBatchFeature:

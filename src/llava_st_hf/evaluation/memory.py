@@ -103,10 +103,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def choose_batch_size(device: torch.device, num_frames: int, height: int, width: int) -> int:
-    """Return how many questions are asked at a time: as many clips as 1.5 GB of pixels hold, up to 16 or 64."""
-    # On a CPU the keys and values of more would not stay in its caches.
-    most = 16 if torch.device(device).type == "cpu" else 64
-    return max(1, min(most, _PIXEL_BYTES // (num_frames * height * width * 3 * 4)))
+    """Return how many questions are asked at a time: as many clips as 1.5 GB of pixels hold, up to 64."""
+    return max(1, min(64, _PIXEL_BYTES // (num_frames * height * width * 3 * 4)))
 
 
 __all__ = ["MemoryBudget", "choose_batch_size", "is_out_of_memory"]

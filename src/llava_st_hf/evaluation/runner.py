@@ -28,7 +28,7 @@ from ..utils.public_names import get_public_name, hide_folders
 from .answering import Answered, Answerer
 from .asking_order import split_into_batches, split_into_windows
 from .benchmarks.base import Benchmark
-from .blind_baseline import BlindBaseline, fit_blind_baseline
+from .blind_baseline import BlindBaseline
 from .judging import write_judge_file
 from .memory import MemoryBudget, choose_batch_size, is_out_of_memory
 from .progress import Progress
@@ -245,6 +245,7 @@ class _Runner:
             begin = time.perf_counter()
             answers = self._answer(list(part.values()))
             if answers is None:
+                self.answerer.forget()
                 self.memory.halve(len(part))
                 parts.append(part)
                 continue
@@ -333,7 +334,7 @@ class _Runner:
 
     def _get_baseline(self, task: str) -> BlindBaseline | None:
         if task not in self._baselines:
-            self._baselines[task] = fit_blind_baseline(task, self.benchmark.get_training_samples(task))
+            self._baselines[task] = self.benchmark.make_baseline(task)
         return self._baselines[task]
 
 

@@ -32,6 +32,12 @@ class _GrowingLayer(DynamicLayer):
         self.keys, self.values = (room[..., :end, :] for room in self._rooms)
         return self.keys, self.values
 
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep some rows of the batch, with their room."""
+        length = self.get_seq_length()
+        self._rooms = [room[indices] for room in self._rooms]
+        self.keys, self.values = (room[..., :length, :] for room in self._rooms)
+
 
 def make_growing_cache() -> Cache:
     """Make an empty cache for answers that are decoded token by token, without beams."""

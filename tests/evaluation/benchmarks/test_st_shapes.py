@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from llava_st_hf.evaluation.benchmarks.st_shapes import FIRST_EVALUATION_SEED, StShapes
+from llava_st_hf.evaluation.benchmarks.st_shapes_baselines import FITTED_BASELINES
+from llava_st_hf.evaluation.blind_baseline import fit_blind_baseline
 from llava_st_hf.evaluation.protocols import PROTOCOLS
 from llava_st_hf.processing.media_llava_st import InputError
 
@@ -30,6 +32,30 @@ def test_items_are_none_of_training(few_training_samples):
     trained = {sample.media[0].frames.tobytes() for sample in benchmark.get_training_samples("tvg")}
     assert len(trained) == len(asked) == 20
     assert not asked & trained
+
+
+def test_most_items_of_a_number_are_about_one_clip():
+    benchmark = StShapes(10, ("stvg", "tvg", "tr", "rc"))
+    clips: dict[str, set[bytes]] = {}
+    for index in range(len(benchmark)):
+        clips.setdefault(benchmark.get_medium(index), set()).add(benchmark.read(index).media[0].frames.tobytes())
+    assert len(clips) == 20  # clips and images
+    assert sum(map(len, clips.values())) < 30
+
+
+@pytest.mark.parametrize("task", ["rc", *(pytest.param(task, marks=pytest.mark.slow) for task in StShapes(1).tasks)])
+def test_fitted_baselines_are_what_is_fitted(task):
+    benchmark = StShapes(1)
+    found = benchmark.make_baseline(task)
+    fitted = fit_blind_baseline(task, benchmark.get_training_samples(task))
+    assert found is FITTED_BASELINES[task]
+    assert (found.text, found.span is None) == (fitted.text, fitted.span is None)
+    for name in ("span", "box", "duration"):
+        assert getattr(found, name) == pytest.approx(getattr(fitted, name), abs=1e-12)
+
+
+def test_other_clips_have_baselines_of_their_own(few_training_samples):
+    assert StShapes(1, difficulty="easy").make_baseline("rec") != FITTED_BASELINES["rec"]
 
 
 def test_resolution_and_difficulty():

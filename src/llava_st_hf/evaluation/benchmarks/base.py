@@ -7,6 +7,7 @@ from typing import Any
 from ...data.samples import Sample
 from ...processing.grounding_results_llava_st import GroundingResult
 from ...processing.media_llava_st import InputError, MediaInfo
+from ..blind_baseline import BlindBaseline, fit_blind_baseline
 from ..protocols import Protocol
 from ..questions import read_truth
 
@@ -81,6 +82,10 @@ class Benchmark(ABC):
     def get_training_samples(self, task: str) -> Iterable[Sample]:
         """Return records of a task that are not in the benchmark, to fit the blind baseline on; or none."""
         return ()
+
+    def make_baseline(self, task: str) -> BlindBaseline | None:
+        """Return the blind baseline of a task; `None` where there are no records to fit it on."""
+        return fit_blind_baseline(task, self.get_training_samples(task))
 
     def get_settings(self) -> dict[str, Any]:
         """Return what decides which items these are, as plain values, to be kept with the answers."""

@@ -6,14 +6,19 @@ from typing import Any
 from ...data.samples import Sample
 from ...data.shapes import ShapesDataset
 from ...processing.media_llava_st import InputError
+from ...processing.tasks_llava_st import get_task
+from ..blind_baseline import BlindBaseline
 from ..protocols import get_protocol
 from .base import Benchmark
+from .st_shapes_baselines import FITTED_BASELINES
 
 # Seeds from here on are for evaluation, those below for training.
 FIRST_EVALUATION_SEED = 1_000_000
 DEFAULT_NUM_FRAMES = 20
 NUM_TRAINING_SAMPLES = 500  # of each task, on which the blind baseline is fitted
 _TRAINING_SEED = 0
+_FITTED_SAMPLES = 500
+_DEFAULT_OPTIONS = {"num_frames": DEFAULT_NUM_FRAMES, "size": 72, "difficulty": "standard"}
 
 
 class StShapes(Benchmark):
@@ -99,6 +104,10 @@ class StShapes(Benchmark):
         """Return the task of an item; those of one task stand together."""
         return self.tasks[index // self.num_clips]
 
+    def get_medium(self, index: int) -> str:
+        """Return the number of an item: with it most tasks that ask about clips have the same one."""
+        return f"{get_task(self.get_task(index)).media_type} {index % self.num_clips}"
+
     def read(self, index: int) -> Sample:
         """Generate one item."""
         return self._datasets[self.get_task(index)][index % self.num_clips]
@@ -107,6 +116,11 @@ class StShapes(Benchmark):
         """Generate records of a task with a seed of training."""
         dataset = ShapesDataset({task: 1.0}, NUM_TRAINING_SAMPLES, seed=_TRAINING_SEED, **self._options)
         return (dataset[index] for index in range(NUM_TRAINING_SAMPLES))
+
+    def make_baseline(self, task: str) -> BlindBaseline | None:
+        """Return the blind baseline of a task, fitted before where clips are drawn as by default."""
+        is_default = (NUM_TRAINING_SAMPLES, self._options) == (_FITTED_SAMPLES, _DEFAULT_OPTIONS)
+        return FITTED_BASELINES[task] if is_default else super().make_baseline(task)
 
     def get_settings(self) -> dict[str, Any]:
         """Return what decides which items these are."""

@@ -181,4 +181,4 @@ def find_failure(task: str, answer: GroundingResult | None) -> str | None:
     return next(causes, f"missing_{missing[0]}")
 
 
-__all__ = ["Protocol", "find_failure", "find_part", "list_missing"]
+__all__ = ["Protocol", "find_failure", "find_part"]
