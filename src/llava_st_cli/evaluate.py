@@ -1,5 +1,6 @@
 """`llava-st evaluate`: what a model reaches on a benchmark, and what the answers of any system are worth."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,9 +14,22 @@ if TYPE_CHECKING:
     from llava_st_hf import SpatialTemporalGroundingPipeline
     from llava_st_hf.evaluation.benchmarks.annotation_file import Source
     from llava_st_hf.evaluation.runner import Processes
+    from llava_st_hf.evaluation.truths import Truths
 
 app = typer.Typer()
 _SHAPES, _SHIPPED = "st-shapes", "llava-st-tiny-shapes"
+_FORM = frozenset(("predictions_format", "unit", "time_unit", "box_form"))
+_ITEMS = frozenset(("benchmark", "data", "annotations_format", "vidor_folder", "task", "tasks"))
+_DRAWN = frozenset(("num_clips", "seed", "difficulty"))
+_MODEL = frozenset(("model", "device", "dtype"))
+_ASKING = frozenset(("constrained", "batch_size", "max_memory", "max_new_tokens", "quiet"))
+# By what is done the parameters that act in it, that which names it first; all others are refused.
+ACTING: dict[str, tuple[str, frozenset[str]]] = {
+    "--list": ("list_them", frozenset()),
+    "--predictions": ("predictions", _ITEMS | _DRAWN | _FORM | {"output_dir", "protocol"}),
+    "--audit": ("audit", _ITEMS | _DRAWN | _FORM),
+    "asking a model": ("", _ITEMS | _DRAWN | _MODEL | _ASKING | {"output_dir", "protocol"}),
+}
 BenchmarkName = Annotated[
     str, argument("BENCHMARK", "a name that --list shows, or a file of annotations in any format that is read")
 ]
@@ -97,29 +111,25 @@ class AnswerFile:
     time_unit: Annotated[Literal["seconds", "fraction"], option(None, "of their times")] = "seconds"
     box_form: Annotated[Literal["xyxy", "xywh"], option(None, "order of the numbers of a box")] = "xyxy"
 
-    def replace_model(self, model: str | None) -> bool:
-        """Return whether answers are scored, and not a model; what does not go together is refused."""
-        if sum(each is not None for each in (model, self.predictions, self.audit)) > 1:
-            raise CommandError("--model, --predictions and --audit exclude each other: give one of them.")
-        return self.predictions is not None or self.audit is not None
-
-    def score(self, source: "Source | None", shapes: dict[str, Any], protocol: str) -> None:
-        """Print what the answers are worth."""
+    def score(
+        self, source: "Source | None", shapes: dict[str, Any], asking: "Asking", protocol: str, command: list[str]
+    ) -> None:
+        """Print what the answers are worth, and write it down where a folder is given."""
         from llava_st_hf.evaluation.audit import audit_predictions
-        from llava_st_hf.evaluation.benchmarks.st_shapes import StShapes
         from llava_st_hf.evaluation.predictions import read_predictions
         from llava_st_hf.evaluation.protocols import get_protocol
+        from llava_st_hf.evaluation.scored_run import write_scored_run
         from llava_st_hf.evaluation.scoring import describe_problems, format_scores, score_predictions
-        from llava_st_hf.evaluation.truths import draw_truths, read_truths
+        from llava_st_hf.utils.public_names import write_public_command
 
         if protocol == "judge" and self.predictions_format != "judged":
             raise CommandError("--protocol is judge, which needs the scores of one: give --predictions-format judged.")
-        if source is None:
-            truths = draw_truths(StShapes(**shapes))
-        else:
-            truths = read_truths(source.path, source.format, source.task, source.part, **source.options)
+        if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+            raise CommandError("answers of a file are scored by one process: start it without torchrun or accelerate.")
+        truths, settings = _read_items(source, shapes, asking.tasks)
+        path = self.predictions or self.audit
         predictions = read_predictions(
-            self.predictions or self.audit,
+            path,
             truths.items,
             self.predictions_format,
             self.unit,
@@ -132,8 +142,32 @@ class AnswerFile:
             show("\n".join([audit.format(), *describe_problems(truths, predictions)]))
             return
         scorer = get_protocol(protocol).for_benchmark(truths.format)
+        if asking.output_dir is not None:
+            read_as = {name: getattr(self, name) for name in sorted(_FORM)}
+            given = (truths, predictions, scorer, {**settings, **read_as}, write_public_command(command))
+            write_scored_run(asking.output_dir, path, *given)
         lines = score_predictions(truths.items, predictions, scorer)
         show(format_scores(lines, scorer, truths, predictions))
+
+
+def _read_items(
+    source: "Source | None", shapes: dict[str, Any], tasks: list[str] | None
+) -> "tuple[Truths, dict[str, Any]]":
+    """Return the items that answers are scored against, and what decides which these are."""
+    from llava_st_hf.evaluation.benchmarks.st_shapes import StShapes
+    from llava_st_hf.evaluation.truths import draw_truths, read_truths
+
+    if source is None:
+        benchmark = StShapes(tasks=tasks, **shapes)
+        return draw_truths(benchmark), benchmark.get_settings()
+    truths = read_truths(source.path, source.format, source.task, source.part, **source.options)
+    if tasks is not None:
+        known = {truth.task for truth in truths.items.values()}
+        if not set(tasks) <= known:
+            raise CommandError(f"--tasks is {' '.join(tasks)}: the items are of {', '.join(sorted(known))}.")
+        kept = {name: truth for name, truth in truths.items.items() if truth.task in tasks}
+        truths = replace(truths, items=kept)
+    return truths, {"benchmark": source.name, "format": truths.format}
 
 
 @dataclass(frozen=True)
@@ -227,13 +261,28 @@ def _load(model: ModelChoice, processes: "Processes") -> "SpatialTemporalGroundi
     return model.load()
 
 
-def list_all(is_asked: bool) -> None:
-    """Print the benchmarks and end."""
-    if is_asked:
-        from llava_st_hf.evaluation.benchmarks.catalogue import list_benchmarks
+def refuse_idle(ctx: typer.Context, benchmark: str) -> str:
+    """Return what is done, one of `ACTING`; an option that does nothing in it is refused."""
+    given = _list_given(ctx)
+    mode = next(name for name, (parameter, _) in ACTING.items() if not parameter or parameter in given)
+    named, acting = ACTING[mode]
+    for name, flag_name in given.items():
+        if name != named and name not in acting:
+            where = "without --predictions or --audit" if not named else f"with {mode}"
+            raise CommandError(f"{flag_name} does nothing {where}: leave it out.")
+    if "data" in given and named in ("predictions", "audit") and Path(benchmark).exists():
+        raise CommandError(f"--data does nothing with {mode} and a file of annotations, no media are opened.")
+    return mode
 
-        show(list_benchmarks())
-        raise typer.Exit
+
+def _list_given(ctx: typer.Context) -> dict[str, str]:
+    """Return the parameters that are on the command line, with what they are called there."""
+    sources = {each.name: ctx.get_parameter_source(each.name) for each in ctx.command.params}
+    return {
+        each.name: each.metavar or each.name if each.param_type_name == "argument" else each.opts[0]
+        for each in ctx.command.params
+        if sources[each.name] is not None and sources[each.name].name == "COMMANDLINE"
+    }
 
 
 @app.command(cls=EvaluateCommand)
@@ -246,9 +295,7 @@ def evaluate(
     shapes: ShapesChoice,
     asking: Asking,
     benchmark: BenchmarkName = _SHAPES,
-    list_them: Annotated[
-        bool, typer.Option("--list", callback=list_all, is_eager=True, help="show all benchmarks and end")
-    ] = False,
+    list_them: Annotated[bool, flag("--list", "show all benchmarks and end")] = False,
     protocol: ProtocolName = "default",
 ) -> None:
     """
@@ -259,7 +306,7 @@ def evaluate(
     processes share the work. Items whose media are absent are listed first, and are in no metric.
 
     With --predictions or --audit no model is asked: the answers of a file are scored against annotations, whose media
-    need not be there.
+    need not be there. With --output-dir they get a folder like that of a run.
 
     \b
     examples:
@@ -267,8 +314,14 @@ def evaluate(
       llava-st evaluate hc-stvg-v2 --data hcstvg --model CHECKPOINT --protocol community
       llava-st evaluate mine.jsonl --data clips --model CHECKPOINT
     """
-    drawn, source = shapes.list_given(benchmark), files.find_source(benchmark)
-    if answers.replace_model(model.model):
-        answers.score(source, drawn, protocol)
+    mode, command = refuse_idle(ctx, benchmark), ["llava-st", *ctx.obj]
+    if mode == "--list":
+        from llava_st_hf.evaluation.benchmarks.catalogue import list_benchmarks
+
+        show(list_benchmarks())
         return
-    asking.ask(benchmark, model, source, drawn, protocol, ["llava-st", *ctx.obj])
+    drawn, source = shapes.list_given(benchmark), files.find_source(benchmark)
+    if mode in ("--predictions", "--audit"):
+        answers.score(source, drawn, asking, protocol, command)
+    else:
+        asking.ask(benchmark, model, source, drawn, protocol, command)

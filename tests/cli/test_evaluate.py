@@ -2,17 +2,15 @@
 
 import json
 import os
-import subprocess
-import sys
-import time
 import typing
 
+import killed_evaluation
 import pytest
 from truth_files import write_hc_stvg
 
 from llava_st_cli import main
 from llava_st_cli.app import make_program
-from llava_st_cli.evaluate import AnswerFile, ShapesChoice, evaluate
+from llava_st_cli.evaluate import ACTING, AnswerFile, ShapesChoice, evaluate
 from llava_st_hf.data.shapes.scenes import DIFFICULTIES
 from llava_st_hf.evaluation.benchmarks import st_shapes
 from llava_st_hf.evaluation.prediction_forms import FORMS
@@ -142,7 +140,9 @@ def test_audit_of_answers(answers, capsys):
         (("HC", "--num-clips", "3"), "--num-clips is 3: only clips of st-shapes are drawn"),
         (("st-shapes", "--task", "tvg"), "--task is tvg: st-shapes has no files"),
         (("hcstvg_v2",), "The nearest is hc-stvg-v2"),
-        (("HC", "--predictions", "FILE", "--audit", "FILE"), "exclude each other"),
+        (("HC", "--predictions", "FILE", "--audit", "FILE"), "--audit does nothing with --predictions: leave it out"),
+        (("HC", "--predictions", "FILE", "--data", "."), "no media are opened"),
+        (("HC", "--predictions", "FILE", "--tasks", "rec"), "--tasks is rec: the items are of stvg"),
         (("HC", "--predictions", "FILE", "--predictions-format", "qwen"), "unit is missing"),
         (("HC", "--predictions", "nowhere.jsonl"), "cannot be read"),
         (("HC", "--predictions", "FILE", "--protocol", "judge"), "give --predictions-format judged"),
@@ -210,54 +210,99 @@ def test_answers_about_drawn_clips(tmp_path, capsys):
     assert next(line for line in out.splitlines() if line.startswith("| rec")).split("|")[3].strip() == "1.000"
 
 
-@pytest.mark.slow
-def test_two_processes_give_what_one_gives(checkpoint, tmp_path):
-    arguments = ["evaluate", "st-shapes", "--model", str(checkpoint), "--num-clips", "3", "--tasks", "rec", "tr"]
-    arguments += ["--max-new-tokens", "16", "--device", "cpu", "--batch-size", "2", "--output-dir"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    outputs = []
-    for name, launcher in (("one", []), ("two", launch)):
-        command = [sys.executable, *launcher, "-m", "llava_st_cli", *arguments, str(tmp_path / name)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
-        assert done.returncode == 0, done.stderr
-        outputs.append(done.stdout)
-    assert outputs[0] == outputs[1]
-    assert outputs[0].count("| rec ") == 1
-    predictions = []
-    for name in ("one", "two"):
-        lines = (tmp_path / name / "predictions.jsonl").read_text().splitlines()
-        predictions.append([{**json.loads(line), "seconds": None, "peak_bytes": None} for line in lines])
-    assert predictions[0] == predictions[1]
-    assert not list((tmp_path / "two").glob("predictions.rank*"))
+def test_a_folder_for_answers_of_a_file_is_that_of_a_run(answers, tmp_path, monkeypatch, capsys):
+    arguments = ["evaluate", answers[0], "--predictions", answers[1], "--protocol", "vue", "--output-dir", "run"]
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert f"| {metrics['tasks']['stvg']['metrics']['t_Precision']:.3f} |" in printed
+    assert {"id": "nobody", "reason": "unknown_id", "count": 1} in metrics["problems"]
+    settings = json.loads((tmp_path / "run/run.json").read_text())
+    assert settings == metrics["settings"]
+    assert (settings["benchmark"], settings["model"], settings["protocol"]) == ("hc.json", "answers.jsonl", "vue")
+    (line,) = map(json.loads, (tmp_path / "run/predictions.jsonl").read_text().splitlines())
+    assert (line["id"], line["problems"]) == ("1_a.mp4", ["reversed_box"])
+    report = (tmp_path / "run/report.md").read_text()
+    assert report.startswith("# answers.jsonl on hc.json")
+    assert "| unknown_id" in report
+    assert (tmp_path / "run/report.html").is_file()
+    assert main(["compare", "run", "run"]) == 0
+    capsys.readouterr()
+    assert main(arguments) == 0  # again, the same
+    with open(answers[1], "a") as file:
+        file.write("\n")
+    assert main(arguments) == 1
+    assert "holds a run with answers=" in capsys.readouterr().err
+
+
+def test_some_tasks_of_answers_about_drawn_clips(tmp_path, capsys):
+    (tmp_path / "answers.jsonl").write_text("")
+    predictions = ["--predictions", str(tmp_path / "answers.jsonl"), "--num-clips", "1", "--tasks", "rc", "tvg"]
+    assert main(["evaluate", *predictions, "--output-dir", str(tmp_path / "run")]) == 0
+    rows = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert {*rows[2:]} == {"rc", "tvg"}
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert {item["reason"] for item in metrics["unusable"]} == {"no_answer"}
+
+
+PARAMETERS = {each.name: each for each in make_program().commands["evaluate"].params}
+MODES = {"--list": ["--list"], "--predictions": ["--predictions", "FILE"], "--audit": ["--audit", "FILE"], "": []}
+IDLE = [
+    (mode, name)
+    for mode, (named, acting) in zip(MODES, ACTING.values(), strict=True)
+    for name, each in PARAMETERS.items()
+    if name not in acting
+    and name != named
+    and not each.hidden
+    and "--help" not in each.opts
+    # Of two that name what is done the first does.
+    and not (mode == "" and name in ("list_them", "predictions", "audit"))
+    and not (mode in ("--predictions", "--audit") and name == "list_them")
+    and not (mode == "--audit" and name == "predictions")
+]
+
+
+def test_the_table_names_every_option():
+    acting = frozenset().union(*(acting for _, acting in ACTING.values()), (named for named, _ in ACTING.values()))
+    assert acting - {""} == {name for name, each in PARAMETERS.items() if "--help" not in each.opts}
+
+
+@pytest.mark.parametrize(("mode", "name"), IDLE, ids=lambda each: each or "model")
+def test_an_option_that_does_nothing_is_refused(answers, capsys, mode, name):
+    parameter = PARAMETERS[name]
+    values = {"model": os.path.dirname(answers[0]), "benchmark": answers[0], "dtype": "auto", "difficulty": "easy"}
+    values |= {"predictions_format": "jsonl", "unit": "pixels", "time_unit": "seconds", "box_form": "xyxy"}
+    values["protocol"] = "vue"
+    if parameter.param_type_name == "argument":
+        words = [values[name]]
+    elif parameter.is_flag:
+        words = parameter.opts[:1]
+    else:
+        words = [parameter.opts[0], values.get(name, "1")]
+    given = [answers[1] if each == "FILE" else each for each in MODES[mode]]
+    assert main(["evaluate", *words, *given]) == 1
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    called = parameter.metavar if parameter.param_type_name == "argument" else parameter.opts[0]
+    assert f"{called} does nothing with" in captured.err or f"{called} does nothing without" in captured.err
+
+
+def test_answers_are_scored_by_one_process(answers, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["evaluate", answers[0], "--predictions", answers[1]]) == 1
+    assert "answers of a file are scored by one process" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_killed_three_times_every_item_is_answered_once(checkpoint, tmp_path):
-    """SIGKILL at moments that differ; the file is that of a run without a stop, but for time and memory."""
-    arguments = ["evaluate", "--model", str(checkpoint), "--num-clips", "24", "--tasks", "rec", "tr", "tvg"]
-    arguments += ["--max-new-tokens", "16", "--device", "cpu", "--batch-size", "4", "--output-dir"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "llava_st_cli", *arguments]
-    subprocess.run([*command, str(tmp_path / "whole")], env=environment, check=True, capture_output=True, timeout=300)
-    file, counts = tmp_path / "killed" / "predictions.jsonl", []
-    for target in (1, 20, 45):  # lines
-        process = subprocess.Popen(
-            [*command, str(tmp_path / "killed")],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        while process.poll() is None and (not file.exists() or file.read_bytes().count(b"\n") < target):
-            time.sleep(0.01)
-        process.kill()
-        process.wait()
-        counts.append(file.read_bytes().count(b"\n"))
-    assert 1 <= counts[0] < 72 and counts[-1] < 72  # stopped in the middle
-    subprocess.run([*command, str(tmp_path / "killed")], env=environment, check=True, capture_output=True, timeout=300)
-    found = []
-    for name in ("whole", "killed"):
-        lines = (tmp_path / name / "predictions.jsonl").read_text().splitlines()
-        found.append([{**json.loads(line), "seconds": None, "peak_bytes": None} for line in lines])
-    assert found[0] == found[1]
-    assert len({line["id"] for line in found[1]}) == len(found[1]) == 72
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_killed_at_random_every_item_is_answered_once(checkpoint, tmp_path, num_processes):
+    """The whole of it, 500 clips and twenty kills, is `python tests/killed_evaluation.py`."""
+    arguments = ["st-shapes", "--model", str(checkpoint), "--num-clips", "24", "--tasks", "rec", "tr", "tvg"]
+    arguments += ["--max-new-tokens", "16", "--device", "cpu", "--batch-size", "4"]
+    whole = killed_evaluation.run(tmp_path / "whole", arguments)
+    folder = tmp_path / "killed"
+    killed, counts = killed_evaluation.run_killed(folder, arguments, 72, 4, num_processes=num_processes)
+    assert killed == whole
+    assert len({line["id"] for line in killed}) == len(killed) == 72
+    assert counts[0] < 72

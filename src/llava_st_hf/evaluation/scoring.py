@@ -56,6 +56,25 @@ def score_predictions(
     return lines
 
 
+def complete_lines(lines: Sequence[dict[str, Any]], truths: Truths, predictions: Predictions) -> None:
+    """
+    Add question, truth and answer to the lines of items, as a run has them, and what does not count of each.
+
+    Args:
+        lines (`Sequence[dict[str, Any]]`): What `score_predictions` returned; they are changed.
+        truths (`Truths`): The items.
+        predictions (`Predictions`): The answers.
+    """
+    problems: dict[str, list[str]] = {}
+    for problem in predictions.problems:
+        problems.setdefault(problem.id, []).append(problem.reason)
+    for line in lines:
+        truth, answer = truths.items[line["id"]].result, predictions.results.get(line["id"])
+        line["question"], line["answer"] = truth.query, None if answer is None else answer.text
+        line["truth"], line["result"] = truth.to_dict(), None if answer is None else answer.to_dict()
+        line["problems"] = problems.get(line["id"], [] if answer else ["the file has no answer to it"])
+
+
 def score_answer(answer: GroundingResult | None, truth: Truth, protocol: Protocol) -> dict[str, float | None]:
     """
     Score one answer, `None` for none.
@@ -129,4 +148,4 @@ def describe_problems(truths: Truths, predictions: Predictions) -> list[str]:
     return lines
 
 
-__all__ = ["describe_problems", "format_scores", "score_answer", "score_predictions"]
+__all__ = ["complete_lines", "describe_problems", "format_scores", "score_answer", "score_predictions"]

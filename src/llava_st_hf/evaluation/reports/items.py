@@ -17,7 +17,7 @@ from ..metrics.uncertainty import Statistic
 from ..predictions import read_predictions
 from ..protocols import Protocol, get_protocol
 from ..run_folder import PREDICTIONS_FILE, RUN_FILE
-from ..scoring import score_predictions
+from ..scoring import complete_lines, score_predictions
 from ..truths import Truths
 
 METRICS_FILE = "metrics.json"
@@ -176,10 +176,7 @@ def score_file(
     lines = score_predictions(truths.items, predictions, scorer)
     if not lines:
         raise InputError(f"protocol is {protocol!r}, which scores none of the items: choose another.")
-    for line in lines:
-        truth, answer = truths.items[line["id"]].result, predictions.results.get(line["id"])
-        line["question"], line["answer"] = truth.query, None if answer is None else answer.text
-        line["truth"], line["result"] = truth.to_dict(), None if answer is None else answer.to_dict()
+    complete_lines(lines, truths, predictions)
     return Run({"benchmark": truths.format, "protocol": protocol, "model": get_public_name(path)}, lines)
 
 

@@ -1,7 +1,8 @@
 """The report of a run: metrics with intervals, where the errors are, what the answers look like."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ...processing.media_llava_st import InputError, format_count
 from ...utils.atomic_files import write_text_whole
 from ..judging import JUDGE_FILE
 from ..metrics.uncertainty import Interval, compute_interval, compute_reliability, compute_risk_coverage
+from ..predictions import PROBLEMS
 from .charts import Axis, Chart
 from .document import Block, Code, Figure, Heading, Table, Text, write_html, write_markdown
 from .gallery import Gallery, choose_items
@@ -78,6 +80,9 @@ def make_report(run: Run, metrics: Mapping[str, Any]) -> Iterator[Block]:
         yield Table(("item", "reason", "what is wrong"), rows)
         if len(unusable) > _MAX_LISTED:
             yield Text(f"and {len(unusable) - _MAX_LISTED:,} more, see metrics.json")
+    if problems := metrics.get("problems"):
+        yield Heading("What does not count in the file of answers")
+        yield Table(("reason", "how often", "what it is", "the first in"), list_problems(problems))
     yield Heading("Rows for a paper")
     yield Code("\n".join(_write_latex(run, metrics, intervals)))
     yield Heading("How it was made")
@@ -102,6 +107,15 @@ def _make_summary(run: Run, metrics: Mapping[str, Any], intervals: Mapping[str, 
             counted = found["counted"][name]
             rows.append((task, name, f"{found['metrics'][name]:.3f}", between, baseline, counted, failures))
     return Table(("task", "metric", "value", "95 % between", "blind baseline", "items", "failures"), rows)
+
+
+def list_problems(problems: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, str, str]]:
+    """Return reason, number, meaning and first item of what does not count of a file of answers, commonest first."""
+    counts: Counter[str] = Counter()
+    for problem in problems:
+        counts[problem["reason"]] += problem["count"]
+    firsts = {problem["reason"]: problem["id"] for problem in reversed(problems)}
+    return [(reason, count, PROBLEMS.get(reason, ""), firsts[reason]) for reason, count in counts.most_common()]
 
 
 def _warn(run: Run, metrics: Mapping[str, Any], intervals: Mapping[str, dict[str, Interval]]) -> Iterator[Text]:
