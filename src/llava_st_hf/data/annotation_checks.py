@@ -1,6 +1,5 @@
 """Checked values of annotation files: fields that are there, texts, whole numbers, lists of numbers."""
 
-import math
 import re
 from collections.abc import Mapping
 from numbers import Integral, Real
@@ -62,8 +61,8 @@ def check_frame(value: Any, field: str) -> int:
     """Return a value that is a whole number from 0, also as text or as 3.0; else raise `RecordError`."""
     if isinstance(value, str) and value.strip().isdecimal() and len(value) < 20:
         return int(value)
-    is_whole = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and value % 1 == 0
-    if not is_whole or not 0 <= value < 2**53:
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not 0 <= value < 2**53 or value % 1:  # NaN too is not below
         raise make_error(field, value, "give a whole number from 0")
     return int(value)
 

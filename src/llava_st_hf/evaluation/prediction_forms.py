@@ -56,6 +56,7 @@ class Entry:
         captions (`list[tuple[Any, str]]`): Span and sentence of each event.
         judge_score (`float`, *optional*): What a judge gave, from 0 to 5.
         other_name (`str`, *optional*): Name of the item where there is none of the first name.
+        is_record (`bool`, *optional*, defaults to `True`): Whether it is a record at all.
     """
 
     name: Any
@@ -69,6 +70,7 @@ class Entry:
     captions: list[tuple[Any, str]] = field(default_factory=list)
     judge_score: float | None = None
     other_name: str | None = None
+    is_record: bool = True
 
 
 def read_entries(path: str | Path, form: str) -> Iterator[Entry]:
@@ -97,7 +99,7 @@ def read_entries(path: str | Path, form: str) -> Iterator[Entry]:
     counts: Counter[str] = Counter()
     for record in _read_records(text):
         if not isinstance(record, Mapping):
-            yield Entry(None, problems=["unreadable_line"])
+            yield Entry(None, is_record=False)
             continue
         entry = Entry(next((record[name] for name in _NAMES if record.get(name) is not None), None))
         try:

@@ -154,8 +154,8 @@ def read_predictions(
     for number, entry in enumerate(read_entries(path, form)):
         name = str(entry.name)
         name = entry.other_name if name not in truths and entry.other_name in truths else name
-        if entry.name is None or not isinstance(entry.name, (str, int)):
-            counts[(f"answer {number}", (entry.problems or ["missing_id"])[0])] += 1
+        if isinstance(entry.name, bool) or not isinstance(entry.name, (str, int)):
+            counts[(f"answer {number}", "missing_id" if entry.is_record else "unreadable_line")] += 1
         elif name not in truths:
             counts[(name[:200], "unusable_item" if name in unusable else "unknown_id")] += 1
         elif name in results:
