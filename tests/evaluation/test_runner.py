@@ -1,6 +1,7 @@
 """The runner: right metrics, nothing lost when it is stopped, the work shared by processes."""
 
 import json
+import random
 from contextlib import contextmanager
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.skips import RecordError
+from llava_st_hf.evaluation import runner
 from llava_st_hf.evaluation.benchmarks.base import Benchmark
 from llava_st_hf.evaluation.benchmarks.st_shapes import StShapes
 from llava_st_hf.evaluation.runner import Processes, evaluate, fingerprint_weights
@@ -215,6 +217,54 @@ def test_a_batch_that_is_too_large_is_halved_and_no_item_lost(make_model, proces
     metrics = evaluate(model, processor, benchmark, output_dir, batch_size=8, quiet=True)
     assert metrics["tasks"]["rc"]["metrics"] == {"exact_match": 1.0}
     assert model.sizes == [8, 4, 2, 2, 2, 2, 2, 2]  # what was too much is not tried again
+
+
+class Unlucky(Narrow):
+    """A model that runs out of memory at random, while it encodes or answers; never for one question alone."""
+
+    def __init__(self, model, seed, error):
+        super().__init__(model, 0, error)
+        self.__dict__.update(luck=random.Random(seed))
+
+    def get_image_features(self, pixel_values, **options):
+        self.sizes.append(len(pixel_values))
+        if self.luck.random() < 0.1 and self.may_fail:
+            raise self.error
+        return self.model.get_image_features(pixel_values, **options)
+
+    def __call__(self, *args, **options):
+        return self.model(*args, **options)
+
+    @property
+    def may_fail(self):
+        return self.runner.memory.max_items > 1
+
+    def generate(self, input_ids, **options):
+        if len(input_ids) > 1 and self.luck.random() < 0.3:
+            raise self.error
+        return self.model.generate(input_ids, **options)
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_no_item_is_lost_where_memory_ends_at_random(
+    make_model, processor, output_dir, tmp_path, tell_truths, seed, monkeypatch
+):
+    benchmark = StShapes(16, ("rec", "rc"))  # of a number they are about one image, which is kept
+    whole = make_model(tell_truths(benchmark), benchmark=benchmark, batch_size=8)
+    evaluate(whole, processor, benchmark, tmp_path / "whole", batch_size=8, quiet=True)
+    model = make_model(tell_truths(benchmark), benchmark=benchmark, batch_size=8)
+    model = Unlucky(model, seed, torch.OutOfMemoryError("CUDA out of memory."))
+    make_runner = runner._Runner.__init__
+
+    def keep_runner(self, *args):
+        make_runner(self, *args)
+        model.__dict__["runner"] = self
+
+    monkeypatch.setattr(runner._Runner, "__init__", keep_runner)
+    metrics = evaluate(model, processor, benchmark, output_dir, batch_size=8, quiet=True)
+    assert model.runner.memory.max_items < 8  # it did end
+    assert read_lines(output_dir) == read_lines(tmp_path / "whole")
+    assert metrics["tasks"]["rec"]["metrics"]["m_IoU"] == metrics["tasks"]["rc"]["metrics"]["exact_match"] == 1.0
 
 
 def test_a_question_too_large_alone_is_worth_0_and_listed(make_model, processor, output_dir):

@@ -1,0 +1,56 @@
+"""inspect-ai itself, in an environment of its own, with the shipped model: the metrics of `llava-st evaluate`."""
+
+import json
+import os
+import subprocess
+import venv
+
+import pytest
+from test_lmms_eval import ROOT, run_pip
+
+from llava_st_cli import main
+from llava_st_hf.demo import SHIPPED_CHECKPOINT
+
+pytestmark = pytest.mark.slow
+SCRIPT = """
+import json, sys
+from inspect_ai import eval
+from llava_st_hf.evaluation.harnesses.inspect_task import grounding
+found = {}
+for name in sys.argv[2:]:
+    (log,) = eval(grounding(f"tasks/llava_st_shapes_{name}.jsonl", sys.argv[1]), model=None, display="none")
+    assert log.status == "success", log.error
+    found[name] = {score.name: each.value for score in log.results.scores for each in score.metrics.values()}
+print("found" + json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory, libraries):
+    """A Python with inspect-ai and this package, and all else from that of the tests."""
+    folder = tmp_path_factory.mktemp("inspect")
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    (site_packages,) = folder.glob("lib/python*/site-packages")
+    (site_packages / "libraries.pth").write_text(f"{libraries}\n")
+    run_pip(python, "inspect-ai==0.3.285")
+    run_pip(python, "--no-deps", str(ROOT))
+    return python
+
+
+def test_metrics_are_equal_to_the_last_digit(environment, tmp_path):
+    names = ["stvg", "rec", "elc"]
+    choice = ["--model", str(SHIPPED_CHECKPOINT), "--tasks", *names, "--num-clips", "4"]
+    assert main(["evaluate", "st-shapes", *choice, "--output-dir", str(tmp_path / "evaluated"), "--quiet"]) == 0
+    assert main(["lmms-tasks", "--num-clips", "4", "--output-dir", str(tmp_path / "tasks")]) == 0
+    done = subprocess.run(
+        [environment, "-c", SCRIPT, str(SHIPPED_CHECKPOINT), *names],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""},
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    expected = json.loads((tmp_path / "evaluated" / "metrics.json").read_text())["tasks"]
+    found = json.loads(done.stdout.partition("found")[2])
+    assert found == {name: expected[name]["metrics"] for name in names}
