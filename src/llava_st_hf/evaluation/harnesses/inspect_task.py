@@ -1,7 +1,4 @@
-"""The questions of `llava-st lmms-tasks` as a task of inspect-ai (0.3); imported by it alone.
-
-inspect eval llava_st_hf/evaluation/harnesses/inspect_task.py -T questions=FILE.jsonl -T pretrained=DIR --model none
-"""
+"""The questions of `llava-st lmms-tasks` as a task of inspect-ai (0.3); imported by it alone."""
 
 import json
 from pathlib import Path
