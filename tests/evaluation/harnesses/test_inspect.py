@@ -3,10 +3,9 @@
 import json
 import os
 import subprocess
-import venv
 
 import pytest
-from test_lmms_eval import ROOT, run_pip
+from pip_environment import ROOT, make_environment, run_pip
 
 from llava_st_cli import main
 from llava_st_hf.demo import SHIPPED_CHECKPOINT
@@ -28,11 +27,7 @@ print("found" + json.dumps(found))
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory, libraries):
     """A Python with inspect-ai and this package, and all else from that of the tests."""
-    folder = tmp_path_factory.mktemp("inspect")
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    (site_packages,) = folder.glob("lib/python*/site-packages")
-    (site_packages / "libraries.pth").write_text(f"{libraries}\n")
+    python = make_environment(tmp_path_factory.mktemp("inspect"), libraries)
     run_pip(python, "inspect-ai==0.3.285")
     run_pip(python, "--no-deps", str(ROOT))
     return python

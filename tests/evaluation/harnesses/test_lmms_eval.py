@@ -4,26 +4,18 @@ import json
 import os
 import subprocess
 import venv
-from pathlib import Path
 
 import pytest
+from pip_environment import ROOT, run_pip
 
 from llava_st_cli import main
 from llava_st_hf.demo import SHIPPED_CHECKPOINT
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[3]
 # It cannot be installed beside this package with its requirements, and needs these of them.
 HARNESS = ["lmms-eval==0.7.3"]
 NEEDED = ["evaluate", "filelock<4", "httpx", "loguru", "pytablewriter", "pytz", "sacrebleu", "tenacity"]
 TASKS = ["llava_st_shapes_stvg", "llava_st_shapes_rec", "llava_st_shapes_elc"]
-
-
-def run_pip(python, *arguments):
-    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"pip cannot install {arguments[-1]}: {done.stderr.strip().splitlines()[-1]}")
 
 
 @pytest.fixture(scope="module")
