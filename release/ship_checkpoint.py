@@ -14,8 +14,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from llava_st_hf import LlavaSTForConditionalGeneration
-from llava_st_hf.evaluation.summary import format_metrics_table
 from llava_st_hf.evaluation.runner import fingerprint_weights
+from llava_st_hf.evaluation.summary import format_metrics_table
 from llava_st_hf.hub.cards import add_results
 from llava_st_hf.hub.results import read_evaluation
 

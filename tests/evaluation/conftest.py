@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from llava_st_hf.data.media_probe import probe_media
@@ -16,6 +15,7 @@ from llava_st_hf.evaluation.benchmarks import st_shapes
 from llava_st_hf.evaluation.benchmarks.base import Benchmark
 from llava_st_hf.evaluation.blind_baseline import fit_blind_baseline
 from llava_st_hf.evaluation.questions import read_question
+from llava_st_hf.processing.constrained_generation_llava_st import CACHE_NAME
 from llava_st_hf.processing.notation_llava_st import CoordinateVocabulary
 from llava_st_hf.processing.processing_llava_st import LlavaSTProcessor
 
@@ -34,8 +34,8 @@ class StandInModel:
         self.stop_after = stop_after
         self.config = SimpleNamespace(image_token_id=processor.image_token_id, video_token_id=processor.video_token_id)
 
-    def __call__(self, input_ids: torch.Tensor, past_key_values: Cache, **options: object) -> None:
-        past_key_values.update(*[torch.zeros(*input_ids.shape, 1).unsqueeze(1)] * 2, 0)
+    def __call__(self, input_ids: torch.Tensor, **options: object) -> None:
+        options[CACHE_NAME].update(*[torch.zeros(*input_ids.shape, 1).unsqueeze(1)] * 2, 0)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         return {"weight": torch.ones(3)}
