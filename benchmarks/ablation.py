@@ -27,7 +27,7 @@ from llava_st_hf.evaluation.benchmarks.st_shapes import StShapes
 from llava_st_hf.evaluation.runner import evaluate
 from llava_st_hf.modeling import coordinates_llava_st
 from llava_st_hf.modeling.packer_llava_st import LlavaSTPointToRegionAttention
-from llava_st_hf.processing.media_llava_st import InputError
+from llava_st_hf.processing import InputError
 from llava_st_hf.training.recipe import read_recipe
 from llava_st_hf.training.run import run_recipe
 from llava_st_hf.utils.tables import format_table

@@ -16,10 +16,9 @@ from tokenizers import AddedToken
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import Qwen2Tokenizer
 
+from llava_st_hf.processing import GrammarLogitsProcessor, add_coordinate_tokens
 from llava_st_hf.processing.answer_grammar_llava_st import AnswerGrammar
-from llava_st_hf.processing.constrained_generation_llava_st import GrammarLogitsProcessor
 from llava_st_hf.processing.grammar_vocabulary_llava_st import GrammarVocabulary, TimeLimits
-from llava_st_hf.processing.tokenization_llava_st import add_coordinate_tokens
 
 LATIN = "abcdefghijklmnopqrstuvwxyz" * 4 + "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_<>[]{}().,:;\n\t-=+/*'\""
 BINS = 100

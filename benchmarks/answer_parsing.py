@@ -15,8 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from llava_st_hf.evaluation.protocols import PROTOCOLS
-from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
-from llava_st_hf.processing.media_llava_st import MediaInfo
+from llava_st_hf.processing import MediaInfo, parse_answer
 from llava_st_hf.processing.notation_llava_st import CoordinateVocabulary, write_span, write_tube
 
 

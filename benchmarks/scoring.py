@@ -17,8 +17,8 @@ from llava_st_hf.evaluation.metrics.uncertainty import compute_interval
 from llava_st_hf.evaluation.protocols import PROTOCOLS
 from llava_st_hf.evaluation.scoring import score_answer
 from llava_st_hf.evaluation.truths import Truth
-from llava_st_hf.processing.grounding_results_llava_st import GroundingResult, Span, Tube, TubeArrays
-from llava_st_hf.processing.media_llava_st import MediaInfo
+from llava_st_hf.processing import GroundingResult, MediaInfo, Span, Tube
+from llava_st_hf.processing.grounding_results_llava_st import TubeArrays
 
 
 def make_result(media: MediaInfo, boxes: np.ndarray, shift: float) -> GroundingResult:

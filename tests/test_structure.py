@@ -87,6 +87,23 @@ def test_what_travels_imports_siblings_only():
             assert imported == set(), path
 
 
+@pytest.mark.parametrize("path", list_files(), ids=lambda path: str(path.relative_to(SOURCES)))
+def test_public_names_come_from_their_package(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert path.name == "__init__.py" or path.parent.name in TRAVELLING or not list_public(tree)
+    for node in ast.walk(tree):
+        parts = (node.module or "").removeprefix("llava_st_hf.").split(".") if isinstance(node, ast.ImportFrom) else []
+        if len(parts) == 2 and parts[0] in TRAVELLING:
+            package = ast.parse((LIBRARY / parts[0] / "__init__.py").read_text(encoding="utf-8"))
+            assert {alias.name for alias in node.names}.isdisjoint(list_public(package)), ast.unparse(node)
+
+
+def list_public(tree: ast.Module) -> list[str]:
+    """Return the names that `__all__` of a module holds."""
+    lists = [node for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"]
+    return [name for node in lists for name in ast.literal_eval(node.value)]
+
+
 def test_the_map_names_every_folder():
     text = (SOURCES.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
     folders = {path.parent.relative_to(LIBRARY).parts[0] for path in list_files(LIBRARY) if path.parent != LIBRARY}

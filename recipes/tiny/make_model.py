@@ -13,9 +13,9 @@ from transformers import GenerationConfig, Qwen2Tokenizer, SiglipImageProcessorP
 from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration, LlavaSTProcessor, LlavaSTVideoProcessor
 from llava_st_hf.data.collator import LlavaSTDataCollator
 from llava_st_hf.data.shapes import SHAPES_TASKS, ShapesDataset
+from llava_st_hf.processing import add_coordinate_tokens, add_media_tokens
 from llava_st_hf.processing.notation_llava_st import NOTATION
 from llava_st_hf.processing.prompt_expansion_llava_st import RAW_FAST_TOKENS
-from llava_st_hf.processing.tokenization_llava_st import add_coordinate_tokens, add_media_tokens
 
 IMAGE_SIZE, PATCH_SIZE, NUM_FRAMES = 72, 9, 20
 PATCH_SIDE, PACKED_SIDE = 8, 4  # patches, and tokens of the fast stream, along a side of a frame

@@ -184,7 +184,7 @@ def answer(
     Ask a model about a clip or an image, print its answers and write them to files.
 
     A query is `None` for a task without one; `masks` is the SAM that finds the pixels of the tubes. `inputs` are what
-    else was read, which no answer may replace; `manner` is how the pipeline is to answer: `constrained`, `every_frame`.
+    else was read, which no answer may replace; `manner` is how the pipeline answers: `constrained`, `every_frame`.
     """
     from llava_st_hf.demo import SHIPPED_MODEL, SHIPPED_MODEL_NOTICE
     from llava_st_hf.inference.options import check_medium, check_questions

@@ -92,19 +92,3 @@ def expand_dataclasses(function: Callable) -> Callable:
     # By keyword only, so that one with a default may stand before one without.
     call.__signature__ = inspect.Signature([each.replace(kind=each.KEYWORD_ONLY) for each in parameters])
     return call
-
-
-__all__ = [
-    "MODEL_HELP",
-    "MaxNewTokens",
-    "ModelChoice",
-    "Overwrite",
-    "PrintJson",
-    "Quiet",
-    "ShardSize",
-    "argument",
-    "expand_dataclasses",
-    "flag",
-    "option",
-    "task_option",
-]

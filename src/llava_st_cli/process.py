@@ -85,6 +85,3 @@ def _is_importing(frame: FrameType | None) -> bool:
 def _leave() -> NoReturn:
     os.write(2, f"{NOTICE}\n".encode())
     os._exit(INTERRUPTED)
-
-
-__all__ = ["INTERRUPTED", "NOTICE", "main", "run"]

@@ -67,6 +67,3 @@ def push(
         rows = [*sizes, ("total", sum(size for _, size in sizes))]
         say(f"{contents.kind}, {'public' if public else 'private'}, to {contents.repo_type} repository {repository}")
         show(f"{format_table(('file', 'bytes'), rows)}\n\n{contents.card}")
-
-
-__all__ = ["app"]

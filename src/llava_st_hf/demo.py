@@ -27,6 +27,3 @@ def write_demo_clip(path: str | Path, overwrite: bool = False) -> Path:
     with writing_beside(path, None, overwrite) as temporary_path:
         temporary_path.write_bytes(content)
     return path
-
-
-__all__ = ["DEMO_QUERY", "SHIPPED_CHECKPOINT", "SHIPPED_MODEL", "SHIPPED_MODEL_NOTICE", "write_demo_clip"]

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 from huggingface_hub import HfApi
 
-from .modeling.modeling_llava_st import LlavaSTForConditionalGeneration
-from .processing.media_llava_st import InputError
-from .processing.processing_llava_st import LlavaSTProcessor
+from .modeling import LlavaSTForConditionalGeneration
+from .processing import InputError, LlavaSTProcessor
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -171,6 +170,3 @@ def push_adapters_of_ours() -> None:
     PeftModel.push_to_hub = either(push_adapter, PeftModel.push_to_hub)
     # Else one of blanks to fill in lies in each folder of an adapter.
     PeftModel.create_or_update_model_card = either(lambda *_: None, PeftModel.create_or_update_model_card)
-
-
-__all__ = ["push_adapter", "push_adapters_of_ours", "push_model", "push_processor", "push_when_asked"]

@@ -73,7 +73,7 @@ def test_says_why_a_file_cannot_be_used(tmp_path, probe, content, reason):
 def test_refuses_huge_frames(tmp_path, monkeypatch):
     encode(tmp_path / "a.mp4", num_frames=2)
     Image.new("1", (2000, 1000)).save(tmp_path / "a.png")
-    monkeypatch.setattr("llava_st_hf.processing.video_timeline_llava_st.MAX_FRAME_PIXELS", 1000)
+    monkeypatch.setattr("llava_st_hf.processing.video_file_llava_st.MAX_FRAME_PIXELS", 1000)
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)
     for probe in (lambda: probe_video(str(tmp_path / "a.mp4"), 2), lambda: probe_image(str(tmp_path / "a.png"))):
         with pytest.raises(RecordError) as raised:

@@ -19,7 +19,7 @@ from llava_st_hf.processing.video_decoding_llava_st import (
     read_video,
     resize_frames,
 )
-from llava_st_hf.processing.video_timeline_llava_st import open_video
+from llava_st_hf.processing.video_file_llava_st import open_video
 
 UNEVEN_PTS = [int(p) for p in np.cumsum(np.random.default_rng(0).integers(1, 40, 40))]
 FAST_VPX = {"deadline": "realtime", "cpu-used": "8"}

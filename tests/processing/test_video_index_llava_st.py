@@ -7,8 +7,8 @@ from hostile_files import change_box, write_box, write_claiming_fragment, write_
 
 from llava_st_hf.processing.media_llava_st import MediaError, OversizedMediaError
 from llava_st_hf.processing.video_decoding_llava_st import read_video
+from llava_st_hf.processing.video_file_llava_st import open_video
 from llava_st_hf.processing.video_index_llava_st import check_index
-from llava_st_hf.processing.video_timeline_llava_st import open_video
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_boxes_nested_without_end_and_cut_files_end(folder):
 
 
 def test_frames_have_a_limit_where_nothing_claims_them(folder, monkeypatch):
-    monkeypatch.setattr("llava_st_hf.processing.video_timeline_llava_st.MAX_SAMPLES", 30)
+    monkeypatch.setattr("llava_st_hf.processing.video_file_llava_st.MAX_SAMPLES", 30)
     content = write_mp4(folder, num_frames=40)
     with open_video(content), pytest.raises(OversizedMediaError, match="more frames than the limit of 30; cut"):
         read_video(content)

@@ -8,7 +8,7 @@ import video_files as files
 from PIL import Image
 from PIL import features as pillow_features
 
-from llava_st_hf.processing import video_timeline_llava_st as video_timeline
+from llava_st_hf.processing import video_file_llava_st as video_file
 from llava_st_hf.processing.media_llava_st import MediaError
 from llava_st_hf.processing.video_decoding_llava_st import iterate_frames, probe_video, read_video
 
@@ -90,7 +90,7 @@ def test_a_cover_picture_is_no_video(tmp_path):
 
 def test_huge_frames_are_refused(tmp_path, monkeypatch):
     path = files.encode(tmp_path / "sound.mp4")
-    monkeypatch.setattr(video_timeline, "MAX_FRAME_PIXELS", 64 * 48 - 1)
+    monkeypatch.setattr(video_file, "MAX_FRAME_PIXELS", 64 * 48 - 1)
     with pytest.raises(MediaError, match="64 x 48 pixels"):
         read_video(path, num_frames=1)
 

@@ -25,11 +25,17 @@ from PIL import Image
 from pyarrow import parquet
 from video_files import encode
 
-from llava_st_hf.processing import video_timeline_llava_st
+from llava_st_hf.processing import video_file_llava_st
 from llava_st_hf.processing.media_llava_st import MediaError
 from llava_st_hf.processing.video_decoding_llava_st import probe_video
 
 RECORD = {"id": "1", "video": "clip.mp4", "task": "tvg", "query": "a man waves", "span": [0.1, 0.5]}
+
+
+@pytest.mark.parametrize("table", [b"iinf", b"iloc"])
+def test_the_items_of_an_avif_are_counted_before_it_is_opened_as_a_clip(table):
+    with pytest.raises(MediaError, match="claims 268,435,455 entries"):
+        probe_video(write_claiming_avif(table))
 
 
 def test_media_that_claim_sizes_are_refused(checkpoint, tmp_path):
@@ -38,8 +44,7 @@ def test_media_that_claim_sizes_are_refused(checkpoint, tmp_path):
         "fragment.mp4": (write_claiming_fragment(tmp_path), "claims 40,000,000 samples"),
         "keys.mp4": (write_claiming_keys(tmp_path), "claims 67,108,864 entries"),
         "full_keys.mp4": (write_claiming_keys(tmp_path, 2**26 - 1), "claims 67,108,863 entries"),
-        "items.avif": (write_claiming_avif(b"iinf"), "claims 268,435,455 entries"),
-        "places.avif": (write_claiming_avif(b"iloc"), "claims 268,435,455 entries"),
+        "items.avif": (write_claiming_avif(b"iinf"), "cannot be read as an image"),
         "key_frames.flv": (write_claiming_flv(tmp_path), "claims 268,435,455 key frames"),
         "tags.mkv": (write_naming_matroska(tmp_path, "1254C367", write_tags(5_000)), "more than 4,096 tags"),
         "behind.mkv": (
@@ -74,7 +79,7 @@ def test_media_that_claim_sizes_are_refused(checkpoint, tmp_path):
 def test_opening_has_a_deadline(tmp_path, monkeypatch, form):
     source = form(encode(tmp_path / "a.mp4", num_frames=4))
     assert probe_video(source).width == 64
-    monkeypatch.setattr(video_timeline_llava_st, "MAX_OPEN_SECONDS", 0)
+    monkeypatch.setattr(video_file_llava_st, "MAX_OPEN_SECONDS", 0)
     with pytest.raises(MediaError, match="takes longer than 0 s to open"):
         probe_video(source)
 

@@ -13,11 +13,9 @@ import torch
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
 from ..hub.cards import render_model_card
-from ..modeling.configuration_llava_st import LlavaSTConfig
+from ..modeling import LlavaSTConfig, LlavaSTForConditionalGeneration
 from ..modeling.conversion_llava_st import UNUSED_PUBLISHED_TENSORS, is_published_config, published_weight_mapping
-from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
-from ..processing.media_llava_st import InputError
-from ..processing.processing_llava_st import LlavaSTProcessor
+from ..processing import InputError, LlavaSTProcessor
 from ..utils.checked_settings import input_errors
 from ..utils.sizes import parse_size
 from .reading import LazyTensor, OpenFile, get_local_directory, list_tensors, name_source, read_config
@@ -152,6 +150,3 @@ def _apply(rule: WeightConverter, tensors: Mapping[str, torch.Tensor]) -> dict[s
     for operation in rule.operations:
         result = operation.convert(result, source_patterns=rule.source_patterns, target_patterns=rule.target_patterns)
     return result
-
-
-__all__ = ["convert_checkpoint", "plan_published_tensors"]

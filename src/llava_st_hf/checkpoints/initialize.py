@@ -19,11 +19,8 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
 from ..hub.cards import render_model_card
-from ..modeling.configuration_llava_st import LlavaSTConfig
-from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
-from ..processing.media_llava_st import InputError
-from ..processing.processing_llava_st import LlavaSTProcessor
-from ..processing.tokenization_llava_st import add_coordinate_tokens, add_media_tokens
+from ..modeling import LlavaSTConfig, LlavaSTForConditionalGeneration
+from ..processing import InputError, LlavaSTProcessor, add_coordinate_tokens, add_media_tokens
 from ..utils.checked_settings import input_errors
 from ..utils.sizes import parse_size
 from .reading import LazyTensor, get_local_directory, list_tensors, name_source, read_config
@@ -208,6 +205,3 @@ def _plan_new_tensors(
                     LazyTensor(f"model.{part}.{name}", tensor.to("meta"), lambda open_file, tensor=tensor: tensor)
                 )
     return planned
-
-
-__all__ = ["initialize_checkpoint"]

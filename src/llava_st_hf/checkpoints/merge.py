@@ -5,8 +5,7 @@ from pathlib import Path
 from ..hub.contents import write_card
 from ..hub.training_facts import TrainingFacts
 from ..inference.loading import find_model_folder, find_source, load_model, make_meta_model
-from ..processing.media_llava_st import InputError
-from ..processing.processing_llava_st import LlavaSTProcessor
+from ..processing import InputError, LlavaSTProcessor
 from ..utils.atomic_files import is_leftover, writing_whole
 from ..utils.checked_settings import input_errors
 from ..utils.sizes import check_space, parse_size
@@ -61,6 +60,3 @@ def merge_checkpoint(
             names = name_source(adapter), name_source(source.base)
             write_card(temporary_path, destination.resolve().name, TrainingFacts.load(folder), source.base, names)
     return WrittenCheckpoint(destination, ())
-
-
-__all__ = ["merge_checkpoint"]

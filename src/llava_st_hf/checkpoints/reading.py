@@ -12,7 +12,7 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 
 from ..modeling.conversion_llava_st import INDEX_FILE, SourceFiles, open_safetensors
-from ..processing.media_llava_st import InputError
+from ..processing import InputError
 from ..processing.published_layout_llava_st import check_settings_files
 from ..utils.checked_settings import input_errors
 from ..utils.regular_files import check_regular_file
@@ -99,6 +99,3 @@ def _describe_stored(file: safe_open, path: Path, name: str) -> LazyTensor:
         raise InputError(f"{name} in {path} has a type that torch does not know ({error}): fetch it again.") from error
     meta = torch.empty(mapped.shape, dtype=mapped.dtype, device="meta")
     return LazyTensor(name, meta, lambda open_file: open_file(path).get_tensor(name), path)
-
-
-__all__ = ["LazyTensor", "OpenFile", "get_local_directory", "list_tensors", "name_source", "read_config"]

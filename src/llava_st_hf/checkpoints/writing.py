@@ -21,10 +21,9 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 from transformers import GenerationConfig
 
+from ..modeling import LlavaSTForConditionalGeneration
 from ..modeling.conversion_llava_st import INDEX_FILE, SourceFiles, open_safetensors
-from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
-from ..processing.media_llava_st import InputError
-from ..processing.processing_llava_st import LlavaSTProcessor
+from ..processing import InputError, LlavaSTProcessor
 from ..utils.atomic_files import is_leftover, move_whole, remove_leftovers, write_json_whole, writing_whole
 from ..utils.checked_settings import input_errors
 from ..utils.folder_locks import locking_folder
@@ -212,6 +211,3 @@ def _write_shard(path: Path, tensors: Sequence[LazyTensor]) -> dict[str, Any]:
 def _describe_shard(path: Path) -> dict[str, Any]:
     with open(path, "rb") as file:
         return {"bytes": path.stat().st_size, "sha256": sha_fileobj(file).hex()}
-
-
-__all__ = ["MANIFEST_FILE", "PlannedCheckpoint", "WrittenCheckpoint", "check_tensors"]

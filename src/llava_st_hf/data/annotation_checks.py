@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
-from ..processing.media_llava_st import InputError, show
+from ..processing import InputError
+from ..processing.media_llava_st import show
 from .skips import RecordError, make_error
 
 _CLOCK = re.compile(r"(?:(?P<hours>\d{1,3}):)?(?P<minutes>\d{1,2}):(?P<seconds>\d{1,2}(?:\.\d*)?)", re.ASCII)
@@ -101,17 +102,3 @@ def check_count(name: str, value: Any) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise InputError(f"{name} is {show(value)}: give a whole number from 1.")
     return int(value)
-
-
-__all__ = [
-    "check_count",
-    "check_frame",
-    "check_numbers",
-    "read_number",
-    "read_seconds",
-    "require",
-    "require_frame",
-    "require_object",
-    "require_positive",
-    "require_text",
-]

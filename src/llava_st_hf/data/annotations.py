@@ -213,18 +213,3 @@ class Annotation:
     frame_seconds: tuple[float, ...] | None = None
     duration_seconds: float | None = None
     cut_overhang: bool = True
-
-
-__all__ = [
-    "MAX_END_FRACTION",
-    "MAX_OVERHANG_PIXELS",
-    "MAX_OVERHANG_SHARE",
-    "AnnotatedBox",
-    "AnnotatedSpan",
-    "AnnotatedTube",
-    "Annotation",
-    "BoxForm",
-    "BoxUnit",
-    "BoxValues",
-    "TimeUnit",
-]

@@ -62,6 +62,3 @@ def read_choice(text: str, question: str | None = None) -> str | None:
 
 def _normalize(text: str) -> str:
     return " ".join(text.lower().split()).rstrip(". ")
-
-
-__all__ = ["LETTERS", "read_choice", "write_choices"]

@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from ..processing.media_llava_st import InputError, PromptLengthError, format_count
+from ..processing import TASKS, InputError, LlavaSTProcessor, PromptLengthError
+from ..processing.media_llava_st import format_count
 from ..processing.notation_llava_st import NOTATION
-from ..processing.processing_llava_st import LlavaSTProcessor
 from ..processing.prompt_expansion_llava_st import RAW_FAST_TOKENS
-from ..processing.tasks_llava_st import TASKS
 from ..processing.video_requests_llava_st import list_times
 from .media_loading import MAX_FILE_BYTES, MAX_PIXELS, load_media
 from .samples import Sample
@@ -256,6 +255,3 @@ class LlavaSTDataCollator:
     def _max_frames(self) -> int:
         """Most frames of a clip that fit into a sample."""
         return self.processor.media_token_counter.find_most_frames(self._limit)
-
-
-__all__ = ["LlavaSTDataCollator"]

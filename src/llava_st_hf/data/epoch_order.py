@@ -175,6 +175,3 @@ def _interleave(streams: Sequence[np.ndarray], epoch: int, lane: int) -> np.ndar
         keys[first : first + len(stream)] = key
         first += len(stream)
     return np.concatenate(streams)[_sort_by(keys)]
-
-
-__all__ = ["NUM_BLOCKS_IN_WINDOW", "SourceOrder", "compute_epoch_order", "compute_hashes", "shuffle"]

@@ -24,36 +24,20 @@ MAX_ASPECT_SHARE = 0.01
 
 @dataclass(frozen=True)
 class MediaFit:
-    """
-    How annotations lie in the file at hand.
+    """How annotations lie in the file at hand."""
 
-    Args:
-        frame_range (`tuple[int, int]`, *optional*): First and last frame of the file that are meant; `None` for all.
-        by_frames (`bool`, *optional*, defaults to `False`): Whether the numbers of frames are those of the file.
-        frame_rate (`float`, *optional*): Frames a second of the annotations, by which their frames become seconds.
-        start_seconds (`float`, *optional*, defaults to 0): Time in the file of the frame 0 of the annotations.
-    """
-
-    frame_range: tuple[int, int] | None = None
-    by_frames: bool = False
-    frame_rate: float | None = None
-    start_seconds: float = 0.0
+    frame_range: tuple[int, int] | None = None  # first and last frame of the file that are meant; `None` for all
+    by_frames: bool = False  # whether the numbers of frames are those of the file
+    frame_rate: float | None = None  # frames a second of the annotations, by which their frames become seconds
+    start_seconds: float = 0.0  # time in the file of the frame 0 of the annotations
 
 
 def fit_to_file(annotation: Annotation) -> MediaFit:
     """
-    Compare what annotations say of a video with the file.
+    Compare what annotations say of a clip with its file, and return the way from their times to those of the file.
 
-    A file that cannot be opened is not compared: what is wrong with it is said where it is decoded.
-
-    Args:
-        annotation (`Annotation`): The annotations, of a clip.
-
-    Returns:
-        `MediaFit`: The way from their times to those of the file.
-
-    Raises:
-        `RecordError`: For a file of another length, by the reason `mismatched_media`.
+    A file that cannot be opened is not compared: what is wrong with it is said where it is decoded. One of another
+    length raises `RecordError`, by the reason `mismatched_media`.
     """
     if _needs_numbers(annotation):
         return MediaFit((0, _count_frames(annotation) - 1), by_frames=True)
@@ -185,6 +169,3 @@ def _make_mismatch(
         f"video is {name!r} with {' and '.join(has)}, but the annotations are of one with {' and '.join(said)}: get "
         "that one, whole and at its own speed.",
     )
-
-
-__all__ = ["MAX_ASPECT_SHARE", "MAX_DURATION_SHARE", "MediaFit", "check_size", "fit_to_file"]

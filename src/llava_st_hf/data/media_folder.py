@@ -115,6 +115,3 @@ class MediaFolder:
 def _natural_key(name: str) -> list[Any]:
     """Sort frame2 before frame10."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
-
-
-__all__ = ["VIDEO_ENDINGS", "MediaFolder"]

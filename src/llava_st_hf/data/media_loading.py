@@ -14,17 +14,23 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..processing import (
+    EmptyMediaError,
+    LlavaSTVideoMetadata,
+    LlavaSTVideoProcessor,
+    MediaInfo,
+    OversizedMediaError,
+    open_image,
+)
 from ..processing.image_loading_llava_st import (
     DECODER_ERRORS,
     check_source,
     describe_source,
     is_url,
     load_images,
-    open_image,
     open_picture,
 )
-from ..processing.media_llava_st import EmptyMediaError, MediaInfo, MissingMediaError, OversizedMediaError
-from ..processing.video_processing_llava_st import LlavaSTVideoMetadata, LlavaSTVideoProcessor
+from ..processing.media_llava_st import MissingMediaError
 from .annotations import Annotation
 from .samples import Media, Sample
 from .skips import RecordError
@@ -245,17 +251,3 @@ def _make_error(reason: str, item: Media, name: str, error: Exception) -> Record
 def _describe(item: Media) -> str:
     """Return what a medium is, for messages."""
     return f"an array of shape {item.frames.shape}" if item.frames is not None else describe_source(item.source)
-
-
-__all__ = [
-    "MAX_FILE_BYTES",
-    "MAX_PIXELS",
-    "TIMES_FIX",
-    "LoadedMedia",
-    "check_file",
-    "check_num_pixels",
-    "check_times",
-    "get_metadata_of_frames",
-    "load_media",
-    "reasons_of_errors",
-]

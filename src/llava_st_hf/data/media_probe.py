@@ -6,12 +6,12 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from ..processing import EmptyMediaError, LlavaSTVideoMetadata, LlavaSTVideoProcessor, MediaInfo
+from ..processing import probe_video as probe_video_file
 from ..processing.image_loading_llava_st import open_picture
 from ..processing.image_loading_llava_st import probe_image as probe_image_file
-from ..processing.media_llava_st import EmptyMediaError, MediaInfo
-from ..processing.video_decoding_llava_st import probe_video as probe_video_file
-from ..processing.video_processing_llava_st import LlavaSTVideoMetadata, LlavaSTVideoProcessor
-from ..processing.video_timeline_llava_st import Timeline, open_video
+from ..processing.video_file_llava_st import open_video
+from ..processing.video_timeline_llava_st import Timeline
 from .annotations import Annotation
 from .media_loading import (
     MAX_PIXELS,
@@ -34,18 +34,11 @@ class VideoHeader(NamedTuple):
 
 
 class FrameSizes(NamedTuple):
-    """
-    The size of the frames of a file, or of a picture, each as width and height in pixels.
+    """The size of the frames of a file, or of a picture, each as width and height in pixels."""
 
-    Args:
-        displayed (`tuple[int, int]`): As players show them: with square pixels, and after any turn.
-        stored (`tuple[int, int]`): As they are stored.
-        is_turned (`bool`): Whether they are shown with their sides exchanged.
-    """
-
-    displayed: tuple[int, int]
-    stored: tuple[int, int]
-    is_turned: bool
+    displayed: tuple[int, int]  # as players show them: with square pixels, and after any turn
+    stored: tuple[int, int]  # as they are stored
+    is_turned: bool  # whether they are shown with their sides exchanged
 
 
 def probe_video(path: str, num_frames: int, frame_range: tuple[int, int] | None = None) -> MediaInfo:
@@ -230,17 +223,3 @@ def _probe(probe: Callable[[Any], Any], item: Media, name: str) -> Any:
 @lru_cache(maxsize=256)
 def _probe_path(probe: Callable[[Any], Any], path: str, modified_ns: int, num_bytes: int) -> Any:
     return probe(path)
-
-
-__all__ = [
-    "FrameSizes",
-    "VideoHeader",
-    "check_headers",
-    "probe_frames",
-    "probe_header",
-    "probe_image",
-    "probe_media",
-    "probe_sizes",
-    "probe_timeline",
-    "probe_video",
-]

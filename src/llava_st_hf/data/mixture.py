@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import BatchSampler, Dataset
 
-from ..processing.media_llava_st import InputError
+from ..processing import InputError
 from ..utils.tables import format_table
 from .epoch_order import SourceOrder, compute_epoch_order
 from .mixture_spec import MixtureSpec, SourceSpec
@@ -275,11 +275,3 @@ def _find_bounds(reader: Reader, chosen: Sequence[int] | np.ndarray) -> np.ndarr
     else:
         bounds = np.searchsorted(chosen, bounds)
     return np.unique(bounds)  # blocks of which nothing was chosen are none
-
-
-__all__ = [
-    "Mixture",
-    "OpenSource",
-    "SourceSummary",
-    "open_sources",
-]

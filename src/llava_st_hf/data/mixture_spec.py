@@ -42,8 +42,8 @@ from huggingface_hub import constants, snapshot_download
 from huggingface_hub.dataclasses import validated_field
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from ..processing.media_llava_st import InputError, show
-from ..processing.tasks_llava_st import get_task
+from ..processing import InputError, get_task
+from ..processing.media_llava_st import show
 from ..utils.checked_settings import check_keys, checked, read_yaml
 from .epoch_order import shuffle
 from .readers.base import Reader
@@ -358,6 +358,3 @@ def _expand(source: SourceSpec, folder: Path) -> list[SourceSpec]:
     paths = ["".join(path) for path in itertools.product(*choices)]
     # An address, unlike a path, does not start from a folder.
     return [replace(source, json_path=path if "://" in path else str(folder / path)) for path in paths]
-
-
-__all__ = ["MixtureSpec", "SourceSpec"]

@@ -11,12 +11,11 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..processing.answer_parsing_llava_st import parse_answer
+from ..processing import TASKS, InputError, MediaError, MediaInfo, PromptError, get_task, parse_answer
 from ..processing.frame_sampling_llava_st import compute_frame_indices
-from ..processing.media_llava_st import InputError, MediaError, MediaInfo, PromptError, format_count
+from ..processing.media_llava_st import format_count
 from ..processing.notation_llava_st import NOTATION, Lexeme, write_box, write_span, write_time, write_tube
 from ..processing.prompt_coordinates_llava_st import compute_fraction
-from ..processing.tasks_llava_st import TASKS, get_task
 from .annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation, BoxValues
 from .media_fit import MediaFit, check_size, fit_to_file
 from .media_loading import TIMES_FIX
@@ -109,18 +108,10 @@ def interpolate_boxes(
     boxes_by_time: Mapping[float, BoxValues | None], times: Sequence[float], hold: float = HOLD_SECONDS
 ) -> list[BoxValues | None]:
     """
-    Return the box at each of some times.
+    Return the box at each of some times, `None` where there is none.
 
     Between two boxes it moves evenly from one to the other. Before the first, after the last and beside a `None`,
-    which says that there is no box at that time, the nearest box holds for a while.
-
-    Args:
-        boxes_by_time (`Mapping[float, BoxValues | None]`): Boxes by time, in any order.
-        times (`Sequence[float]`): Times at which boxes are asked for, in the same unit.
-        hold (`float`, *optional*, defaults to 0.5): How long the nearest box holds.
-
-    Returns:
-        `list[BoxValues | None]`: A box for each time, `None` where there is none.
+    which says that there is no box at that time, the nearest box holds for a while, in the unit of the times.
     """
     known = sorted(boxes_by_time)
     boxes = [boxes_by_time[time] for time in known]
@@ -508,13 +499,3 @@ def _close(caption: str) -> str:
     """End a sentence with a full stop, unless it ends already."""
     caption = caption.strip()
     return caption if caption.endswith((".", "!", "?")) else caption + "."
-
-
-__all__ = [
-    "DEFAULT_NUM_FRAMES",
-    "HOLD_SECONDS",
-    "SampledClip",
-    "find_text_coordinates",
-    "interpolate_boxes",
-    "make_sample",
-]

@@ -28,11 +28,11 @@ from typing import Any
 
 import numpy as np
 
-from ..processing.media_llava_st import InputError, PromptError, show
+from ..processing import TASKS, InputError, PromptError
+from ..processing.media_llava_st import show
 from ..processing.notation_llava_st import NOTATION, Lexeme
 from ..processing.prompt_coordinates_llava_st import check_prompt_coordinates
 from ..processing.prompt_expansion_llava_st import check_encodable
-from ..processing.tasks_llava_st import TASKS
 from ..processing.video_requests_llava_st import TIME_FIELDS, list_times
 from .skips import RecordError, make_error
 
@@ -463,15 +463,3 @@ def _list_media(value: Any) -> list[Media]:
     if isinstance(value, bytes):
         return [Media(content=value)]
     return [Media(path=value)] if isinstance(value, str) else [Media(frames=value)]
-
-
-__all__ = [
-    "MAX_MESSAGES",
-    "MAX_TEXT_CHARACTERS",
-    "MEDIA_PLACEHOLDER",
-    "MEDIA_TYPES",
-    "Media",
-    "Sample",
-    "check_frame_times",
-    "get_features",
-]

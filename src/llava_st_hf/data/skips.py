@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..processing.media_llava_st import InputError, format_count, show
+from ..processing import InputError
+from ..processing.media_llava_st import format_count, show
 from ..utils.tables import format_table
 
 logger = logging.getLogger(__name__)
@@ -273,19 +274,3 @@ def format_skip_table(counts: Counter[tuple[str, str]], num_seen: int, path: Pat
     lines = [format_table(("source", "reason", "records"), rows)] if rows else []
     where = f"; see {path}" if path is not None and rows else ""
     return "\n".join([*lines, f"{sum(counts.values())} of {format_count(num_seen, 'record')} skipped{where}"])
-
-
-__all__ = [
-    "SKIP_REASONS",
-    "RecordError",
-    "SkipReport",
-    "SkippedRecord",
-    "TooManySkipsError",
-    "check_report",
-    "check_share",
-    "count_notes",
-    "describe_notes",
-    "format_skip_table",
-    "make_error",
-    "read_skip_report",
-]

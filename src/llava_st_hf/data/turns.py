@@ -9,12 +9,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..processing.answer_parsing_llava_st import parse_answer
-from ..processing.grounding_results_llava_st import GroundingResult
-from ..processing.media_llava_st import InputError, MediaInfo
+from ..processing import TASKS, GroundingResult, InputError, MediaInfo, parse_answer
 from ..processing.notation_llava_st import NOTATION, Lexeme
 from ..processing.prompt_coordinates_llava_st import compute_fraction
-from ..processing.tasks_llava_st import TASKS
 from .samples import MEDIA_PLACEHOLDER, Sample
 from .skips import RecordError
 
@@ -120,6 +117,3 @@ def make_stand_in(sample: Sample) -> tuple[MediaInfo, ...]:
     if sample.media_type == "video":
         return (MediaInfo("video", width, height, (0, 10**9), (0.0, largest["t"])),)
     return tuple(MediaInfo("image", width, height) for _ in sample.media)
-
-
-__all__ = ["Turn", "has_units", "make_stand_in", "read_turns"]

@@ -13,11 +13,7 @@ from ..data.skips import RecordError, as_record_error
 from ..inference.batch_decoding import decode_batch
 from ..inference.generation import generate_answers
 from ..inference.options import AnsweringOptions
-from ..processing.batch_feature_llava_st import LlavaSTBatchFeature
-from ..processing.grounding_results_llava_st import GroundingResult
-from ..processing.media_llava_st import InputError, MediaInfo
-from ..processing.processing_llava_st import LlavaSTProcessor
-from ..processing.tasks_llava_st import get_task
+from ..processing import GroundingResult, InputError, LlavaSTBatchFeature, LlavaSTProcessor, MediaInfo, get_task
 from .questions import write_messages
 from .shared_media import SharedMedium, encode, find_key, find_shared, join
 
@@ -188,6 +184,3 @@ class Answerer:
             return_tensors="pt",
             processor_kwargs=sampled,
         )
-
-
-__all__ = ["Answered", "Answerer"]

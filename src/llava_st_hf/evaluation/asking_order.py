@@ -18,12 +18,7 @@ def split_into_windows(benchmark: Benchmark, batch_size: int) -> list[list[int]]
     """
     Split the items into parts that are read at a time, and that processes share; those about one clip stay together.
 
-    Args:
-        benchmark (`Benchmark`): The items.
-        batch_size (`int`): Questions asked at a time.
-
-    Returns:
-        `list[list[int]]`: Numbers of the items of each part.
+    `batch_size` is the number of questions asked at a time; returned are the numbers of the items of each part.
     """
     size = min(_BATCHES * batch_size, max(_MIN_ITEMS, len(benchmark) // _MIN_WINDOWS))
     if size > batch_size:
@@ -42,17 +37,7 @@ def split_into_windows(benchmark: Benchmark, batch_size: int) -> list[list[int]]
 def split_into_batches(
     benchmark: Benchmark, samples: Mapping[int, Sample | RecordError], batch_size: int
 ) -> list[list[int]]:
-    """
-    Split the items of a window into batches, each of one task.
-
-    Args:
-        benchmark (`Benchmark`): The items.
-        samples (`Mapping[int, Sample | RecordError]`): Those of the window, by their numbers.
-        batch_size (`int`): Questions asked at a time.
-
-    Returns:
-        `list[list[int]]`: Numbers of the items of each batch.
-    """
+    """Split the items of a window, `samples` by their numbers, into batches of one task each: numbers of items."""
     by_task: dict[str, list[int]] = {}
     for index in samples:
         by_task.setdefault(benchmark.get_task(index), []).append(index)
@@ -73,6 +58,3 @@ def _measure(sample: Sample | RecordError) -> int:
     """Return about how long question and answer are; of the answer, as the true one is."""
     messages: Sequence[Mapping[str, str]] = () if isinstance(sample, RecordError) else sample.messages
     return sum(len(message["content"]) for message in messages)
-
-
-__all__ = ["split_into_batches", "split_into_windows"]

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..processing.grounding_results_llava_st import Box, GroundingResult, Span, Tube, TubeArrays
-from ..processing.media_llava_st import InputError
+from ..processing import Box, GroundingResult, InputError, Span, Tube
+from ..processing.grounding_results_llava_st import TubeArrays
 from ..utils.tables import format_table
 from .metrics import compute_box_iou, compute_temporal_iou
 from .metrics.tubes import compute_best_ious, compute_second_values, join_tubes, take_seconds
@@ -22,21 +22,13 @@ _LONGEST_NAME = 60
 
 @dataclass(frozen=True)
 class Rule:
-    """
-    How others score one item.
+    """How others score one item."""
 
-    Args:
-        name (`str`): Name of the rule.
-        users (`str`): Who scores by it.
-        explanation (`str`): The rule, and the wrong answer that it likes.
-        part (`str`): `"tube"` or `"box"`: what it is about.
-        score (`Callable`): Takes the answer as it is written and the item; `None` leaves the item out of the mean.
-    """
-
-    name: str
-    users: str
-    explanation: str
-    part: str
+    name: str  # name of the rule
+    users: str  # who scores by it
+    explanation: str  # the rule, and the wrong answer that it likes
+    part: str  # `"tube"` or `"box"`: what it is about
+    # Takes the answer as it is written and the item; `None` leaves the item out of the mean.
     score: Callable[[GroundingResult, Truth], float | None]
 
 
@@ -202,31 +194,17 @@ def make_adversaries(truths: Mapping[str, Truth]) -> dict[str, Callable[[Truth],
 
 
 class Difference(NamedTuple):
-    """
-    The item on which a rule and our own scoring differ most.
+    """The item on which a rule and our own scoring differ most."""
 
-    Args:
-        id (`str`): Its name.
-        ours (`float`): What it is worth by ours.
-        theirs (`float`, *optional*): By the rule; `None` where that leaves it out.
-    """
-
-    id: str
-    ours: float
-    theirs: float | None
+    id: str  # its name
+    ours: float  # what it is worth by ours
+    theirs: float | None  # by the rule; `None` where that leaves it out
 
 
 @dataclass(frozen=True)
 class Audit:
     """
     A file of answers by several rules.
-
-    Args:
-        table (`dict[str, dict[str, float]]`): Mean by answers and rule; the first row is the file, the others made.
-        rules (`tuple[Rule, ...]`): The rules that apply.
-        differences (`dict[str, Difference]`): By rule, of the file.
-        counted (`dict[str, int]`): Items of the file that each rule counts.
-        num_items (`int`): All items.
 
     Example:
 
@@ -235,11 +213,11 @@ class Audit:
     ```
     """
 
-    table: dict[str, dict[str, float]]
-    rules: tuple[Rule, ...]
-    differences: dict[str, Difference]
-    counted: dict[str, int]
-    num_items: int
+    table: dict[str, dict[str, float]]  # mean by answers and rule; the first row is the file, the others made
+    rules: tuple[Rule, ...]  # the rules that apply
+    differences: dict[str, Difference]  # by rule, of the file
+    counted: dict[str, int]  # items of the file that each rule counts
+    num_items: int  # all items
 
     def format(self) -> str:
         """Write the table, what each rule is, and where it differs most."""
@@ -312,6 +290,3 @@ def _score_all(
 def _take_mean(values: list[float | None]) -> float:
     counted = [value for value in values if value is not None]
     return float(np.mean(counted)) if counted else 0.0
-
-
-__all__ = ["RULES", "Audit", "Difference", "Rule", "audit_predictions", "make_adversaries"]

@@ -13,9 +13,8 @@ import numpy as np
 
 from ..data.samples import Sample
 from ..data.turns import make_stand_in
-from ..processing.media_llava_st import MediaInfo
+from ..processing import MediaInfo, get_task
 from ..processing.notation_llava_st import NOTATION, CoordinateVocabulary, write_box, write_span, write_time
-from ..processing.tasks_llava_st import get_task
 from .metrics import compute_box_iou, compute_temporal_iou, normalize_text
 from .questions import Question, read_question, read_truth
 
@@ -152,6 +151,3 @@ def _write_tube(
         inside = fractions[[int(np.abs(fractions - span[0]).argmin())]]
     times = dict.fromkeys(write_time(fraction, vocabulary) for fraction in inside)
     return NOTATION.write_entries([(time, write_box(box, vocabulary)) for time in times])
-
-
-__all__ = ["BlindBaseline", "fit_blind_baseline"]

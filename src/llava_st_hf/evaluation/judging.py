@@ -36,6 +36,3 @@ def write_judge_file(folder: Path, lines: Sequence[Mapping[str, Any]]) -> bool:
     if elements:
         write_text_whole(folder / JUDGE_FILE, json.dumps([*elements.values()], indent=1) + "\n")
     return bool(elements)
-
-
-__all__ = ["JUDGE_FILE", "write_judge_file"]

@@ -37,6 +37,3 @@ def _find_confidence(line: Mapping[str, Any]) -> float:
     spans, boxes, tubes = (line["result"].get(name, ()) for name in ("spans", "boxes", "tubes"))
     parts = [*spans, *boxes, *(entry["box"] for tube in tubes for entry in tube["boxes"])]
     return min((part["confidence"] for part in parts if part["confidence"] is not None), default=np.nan)
-
-
-__all__ = ["find_decisive", "has_result", "list_clips", "list_confidences"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..processing.media_llava_st import InputError
+from ..processing import InputError
 from ..utils.sizes import parse_size
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -105,6 +105,3 @@ def is_out_of_memory(error: BaseException) -> bool:
 def choose_batch_size(device: torch.device, num_frames: int, height: int, width: int) -> int:
     """Return how many questions are asked at a time: as many clips as 1.5 GB of pixels hold, up to 64."""
     return max(1, min(64, _PIXEL_BYTES // (num_frames * height * width * 3 * 4)))
-
-
-__all__ = ["MemoryBudget", "choose_batch_size", "is_out_of_memory"]

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..processing.media_llava_st import InputError
+from ..processing import InputError
 from ..utils.regular_files import check_regular_file
 from .protocols.judge import HIGHEST_SCORE
 
@@ -41,48 +41,25 @@ _SPAN = re.compile(rf"({_NUMBER})\s*(?:,|-|to|and|s|\s)\s*(?:to\s*)?({_NUMBER})"
 
 @dataclass
 class Entry:
-    """
-    One answer as it is written, in the units of its file.
+    """One answer as it is written, in the units of its file."""
 
-    Args:
-        name (`Any`): Name of the item.
-        spans (`list[Any]`): Pairs of start and end.
-        boxes (`list[Any]`): Boxes of an image.
-        tube (`list[tuple[Any, Any]]`): Time and box; of a time there may be several.
-        text (`str`, *optional*, defaults to `""`): Words.
-        confidence (`Any`, *optional*): From 0 to 1.
-        problems (`list[str]`): Why something could not be read.
-        box_unit (`str`, *optional*): Unit of the boxes, where the entry itself declares it.
-        captions (`list[tuple[Any, str]]`): Span and sentence of each event.
-        judge_score (`float`, *optional*): What a judge gave, from 0 to 5.
-        other_name (`str`, *optional*): Name of the item where there is none of the first name.
-        is_record (`bool`, *optional*, defaults to `True`): Whether it is a record at all.
-    """
-
-    name: Any
-    spans: list[Any] = field(default_factory=list)
-    boxes: list[Any] = field(default_factory=list)
-    tube: list[tuple[Any, Any]] = field(default_factory=list)
-    text: str = ""
-    confidence: Any = None
-    problems: list[str] = field(default_factory=list)
-    box_unit: str | None = None
-    captions: list[tuple[Any, str]] = field(default_factory=list)
-    judge_score: float | None = None
-    other_name: str | None = None
-    is_record: bool = True
+    name: Any  # name of the item
+    spans: list[Any] = field(default_factory=list)  # pairs of start and end
+    boxes: list[Any] = field(default_factory=list)  # boxes of an image
+    tube: list[tuple[Any, Any]] = field(default_factory=list)  # time and box; of a time there may be several
+    text: str = ""  # words
+    confidence: Any = None  # from 0 to 1
+    problems: list[str] = field(default_factory=list)  # why something could not be read
+    box_unit: str | None = None  # unit of the boxes, where the entry itself declares it
+    captions: list[tuple[Any, str]] = field(default_factory=list)  # span and sentence of each event
+    judge_score: float | None = None  # what a judge gave, from 0 to 5
+    other_name: str | None = None  # name of the item where there is none of the first name
+    is_record: bool = True  # whether it is a record at all
 
 
 def read_entries(path: str | Path, form: str) -> Iterator[Entry]:
     """
-    Yield the answers of a file.
-
-    Args:
-        path (`str` or `Path`): The file.
-        form (`str`): One of `FORMS`.
-
-    Raises:
-        `InputError`: For an unknown form, or a file that cannot be opened or is of another form altogether.
+    Yield the answers of a file in one of `FORMS`; one that cannot be opened or is of another form is an `InputError`.
     """
     if form not in FORMS:
         raise InputError(
@@ -362,6 +339,3 @@ FORMS: Mapping[str, Callable[[Mapping[str, Any], Entry], None] | None] = {
     "qvhighlights": _read_qvhighlights,
     "judged": None,
 }
-
-
-__all__ = ["FORMS", "Entry", "read_entries"]

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.sample_writing import HOLD_SECONDS
-from ..processing.grounding_results_llava_st import Box, Caption, GroundingResult, Span, Tube, TubeArrays
-from ..processing.media_llava_st import InputError
+from ..processing import Box, Caption, GroundingResult, InputError, Span, Tube
+from ..processing.grounding_results_llava_st import TubeArrays
 from .metrics.tubes import interpolate_tube, join_tubes
 from .prediction_forms import Entry, read_entries
 from .protocols.judge import JudgedAnswer
@@ -51,18 +51,11 @@ _DEFAULT_UNITS: Mapping[str, str] = {
 
 
 class PredictionProblem(NamedTuple):
-    """
-    Something of a file that does not count.
+    """Something of a file that does not count."""
 
-    Args:
-        id (`str`): Name of the item, or the number of the answer where it has none.
-        reason (`str`): One of `PROBLEMS`.
-        count (`int`): How often.
-    """
-
-    id: str
-    reason: str
-    count: int
+    id: str  # name of the item, or the number of the answer where it has none
+    reason: str  # one of `PROBLEMS`
+    count: int  # how often
 
 
 @dataclass(frozen=True)
@@ -96,18 +89,11 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Units:
-    """
-    What the numbers of a file mean: declared, never guessed.
+    """What the numbers of a file mean: declared, never guessed."""
 
-    Args:
-        box (`str`): `"pixels"`, `"fraction"` (0 to 1) or `"thousandth"` (0 to 1000) of the frame.
-        time (`str`, *optional*, defaults to `"seconds"`): `"seconds"`, or `"fraction"` of the clip.
-        box_form (`str`, *optional*, defaults to `"xyxy"`): `"xyxy"`, or `"xywh"` for left, top, width, height.
-    """
-
-    box: str
-    time: str = "seconds"
-    box_form: str = "xyxy"
+    box: str  # `"pixels"`, `"fraction"` (0 to 1) or `"thousandth"` (0 to 1000) of the frame
+    time: str = "seconds"  # `"seconds"`, or `"fraction"` of the clip
+    box_form: str = "xyxy"  # `"xyxy"`, or `"xywh"` for left, top, width, height
 
     def __post_init__(self):
         for name, known in (("box", BOX_UNITS), ("time", TIME_UNITS), ("box_form", BOX_FORMS)):
@@ -168,18 +154,10 @@ def read_predictions(
 
 def make_result(entry: Entry, truth: Truth, units: Units) -> tuple[GroundingResult, list[str]]:
     """
-    Turn an answer into seconds and pixels.
+    Turn an answer as it is written into seconds and pixels; returned beside it is the reason of each number left out.
 
     An answer with boxes by time and without a span has those from its first to its last box; a gap of more than a
     second and a half parts two of them.
-
-    Args:
-        entry (`Entry`): The answer as it is written.
-        truth (`Truth`): The item.
-        units (`Units`): What its numbers mean.
-
-    Returns:
-        `tuple[GroundingResult, list[str]]`: The answer, and the reason of each number that does not count.
     """
     media, problems = truth.result.media, list(entry.problems)
     if entry.box_unit is not None and entry.box_unit in BOX_UNITS:
@@ -226,14 +204,8 @@ def resample_answer(answer: GroundingResult, truth: Truth) -> GroundingResult:
     Give an answer a box at every frame of the clip that lies in one of its spans, as our own protocol compares them.
 
     Between two boxes it moves evenly; before the first and behind the last one it holds for half a second, as it does
-    in annotations. Boxes outside of all spans are kept as they are. Of several boxes of a moment the last counts.
-
-    Args:
-        answer (`GroundingResult`): The answer.
-        truth (`Truth`): The item, with all frames.
-
-    Returns:
-        `GroundingResult`: The answer with one tube at most.
+    in annotations. Boxes outside of all spans are kept as they are. Of several boxes of a moment the last counts. The
+    answer returned has one tube at most.
     """
     if not answer.tubes or not answer.spans:
         return answer
@@ -335,17 +307,3 @@ def _find_runs(seconds: np.ndarray) -> tuple[Span, ...]:
 
 def _is_share(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
-
-
-__all__ = [
-    "BOX_FORMS",
-    "BOX_UNITS",
-    "PROBLEMS",
-    "TIME_UNITS",
-    "PredictionProblem",
-    "Predictions",
-    "Units",
-    "make_result",
-    "read_predictions",
-    "resample_answer",
-]

@@ -56,6 +56,3 @@ class Progress(tqdm):
         value = 0.0 if np.isnan(values).all() else float(np.nanmean(values))
         end = datetime.now() + timedelta(seconds=left)
         return f"done at {end:%H:%M}, {task} {name} {value:.3f} of {len(scores)}"
-
-
-__all__ = ["Progress"]

@@ -6,12 +6,9 @@ from typing import Any
 from ..data.media_loading import LoadedMedia
 from ..data.samples import Sample
 from ..data.turns import read_turns
-from ..processing.batch_feature_llava_st import GroundingContext
-from ..processing.grounding_results_llava_st import GroundingResult
-from ..processing.media_llava_st import InputError, MediaInfo
+from ..processing import GroundingContext, GroundingResult, InputError, MediaInfo, get_task
 from ..processing.notation_llava_st import NOTATION, CoordinateVocabulary
 from ..processing.prompt_coordinates_llava_st import compute_fraction
-from ..processing.tasks_llava_st import get_task
 from .protocols import find_failure
 
 
@@ -44,18 +41,9 @@ class Question:
 
 def read_question(sample: Sample, media: tuple[MediaInfo, ...], vocabulary: CoordinateVocabulary) -> Question:
     """
-    Read the last question of a record.
+    Read the last question of a record; a coordinate outside its medium is an `InputError`.
 
-    Args:
-        sample (`Sample`): The record.
-        media (`tuple[MediaInfo, ...]`): Its media, which turn seconds and pixels into fractions.
-        vocabulary (`CoordinateVocabulary`): What a coordinate means that is written as a token.
-
-    Returns:
-        `Question`: The question.
-
-    Raises:
-        `InputError`: For a coordinate outside its medium.
+    The media turn seconds and pixels into fractions, the vocabulary what is written as a token.
     """
     text = sample.messages[-2]["content"]
     fractions = [
@@ -79,16 +67,8 @@ def write_messages(sample: Sample, loaded: LoadedMedia, vocabulary: CoordinateVo
     """
     Write the chat messages of a record without its last answer, for `LlavaSTProcessor.apply_chat_template`.
 
-    Args:
-        sample (`Sample`): The record.
-        loaded (`LoadedMedia`): Its media, decoded and sampled.
-        vocabulary (`CoordinateVocabulary`): As for `read_question`.
-
-    Returns:
-        `list[dict[str, Any]]`: Messages that end with the question; the note for `post_process_grounding` is with it.
-
-    Raises:
-        `InputError`: For a coordinate outside its medium.
+    They end with the question, with the note for `post_process_grounding`; its media are decoded and sampled. A
+    coordinate outside its medium is an `InputError`.
     """
     # The clip is cut and sampled already.
     messages = replace(sample, frame_range=None).to_messages(loaded.blocks)[:-1]
@@ -106,17 +86,9 @@ def write_messages(sample: Sample, loaded: LoadedMedia, vocabulary: CoordinateVo
 
 def read_truth(sample: Sample, media: tuple[MediaInfo, ...]) -> GroundingResult:
     """
-    Read the truth of a record: its last answer, in seconds and pixels.
+    Read the truth of a record: its last answer, in seconds and pixels of its media as the model saw them.
 
-    Args:
-        sample (`Sample`): The record.
-        media (`tuple[MediaInfo, ...]`): Its media as the model saw them.
-
-    Returns:
-        `GroundingResult`: The truth.
-
-    Raises:
-        `InputError`: If it lacks what the task asks for.
+    One that lacks what the task asks for is an `InputError`.
     """
     truth = read_turns(sample, media)[-1].answer
     if (failure := find_failure(sample.task, truth)) is not None:
@@ -125,6 +97,3 @@ def read_truth(sample: Sample, media: tuple[MediaInfo, ...]) -> GroundingResult:
             f"{truth.text[:80]!r}; fix the record."
         )
     return truth
-
-
-__all__ = ["Question", "read_question", "read_truth", "write_messages"]

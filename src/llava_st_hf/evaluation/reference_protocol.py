@@ -21,7 +21,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..processing.media_llava_st import InputError
+from ..processing import InputError
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 # The bounds on the digits keep what a model may write within what a float and an int can hold.
@@ -37,13 +37,6 @@ class ReferenceTruth:
     """
     The truth about one clip as the published benchmark gives it.
 
-    Args:
-        boxes (`Mapping[int, Sequence[float]]`): Left, top, right, bottom in pixels, by the index of a sampled frame.
-        frame_range (`tuple[int, int]`): First and last frame of the clip.
-        width (`int`): Width of a frame in pixels.
-        height (`int`): Height of a frame in pixels.
-        span (`tuple[float, float]`, *optional*): First and last frame of the event; without one tIoU is 0.
-
     Example:
 
     ```python
@@ -53,24 +46,19 @@ class ReferenceTruth:
     ```
     """
 
-    boxes: Mapping[int, Sequence[float]]
-    frame_range: tuple[int, int]
-    width: int
-    height: int
-    span: tuple[float, float] | None = None
+    boxes: Mapping[int, Sequence[float]]  # left, top, right, bottom in pixels, by the index of a sampled frame
+    frame_range: tuple[int, int]  # first and last frame of the clip
+    width: int  # width of a frame in pixels
+    height: int  # height of a frame in pixels
+    span: tuple[float, float] | None = None  # first and last frame of the event; without one tIoU is 0
 
 
 def convert_answer(text: str, num_tokens: int | None = 100) -> str:
     """
     Replace the coordinate tokens of an answer by numbers, as the published code does before it scores.
 
-    Args:
-        text (`str`): The answer, with tokens as in `<t_41>` or, in the published spelling, `<TEMP-041>`.
-        num_tokens (`int`, *optional*, defaults to 100):
-            Tokens of an axis, N: token k becomes k / (N - 1) with 5 decimals. `None` writes k itself.
-
-    Returns:
-        `str`: For example `"{0.10101,0.20202}"`.
+    Tokens are written as in `<t_41>` or, in the published spelling, `<TEMP-041>`; of N an axis token k becomes k / (N
+    - 1) with 5 decimals, `"{0.10101,0.20202}"`, and k itself where N is `None`.
     """
 
     def write(match: re.Match) -> str:
@@ -82,15 +70,9 @@ def convert_answer(text: str, num_tokens: int | None = 100) -> str:
 
 def score_box(text: str | None, truth: Sequence[float], num_tokens: int = 100) -> float | None:
     """
-    Score a REC answer: the IoU of its first box with the truth.
+    Score a REC answer: the IoU of its first box with the truth (left, top, right, bottom as fractions).
 
-    Args:
-        text (`str`, *optional*): The answer.
-        truth (`Sequence[float]`): Left, top, right, bottom as fractions.
-        num_tokens (`int`, *optional*, defaults to 100): Tokens of width and height each.
-
-    Returns:
-        `float` or `None`: `None` for an answer without a box, which `compute_box_metrics` leaves out.
+    `None` for an answer without a box, which `compute_box_metrics` leaves out.
     """
     box = parse_box(convert_answer(text or "", num_tokens))
     return None if box is None else _box_iou(box, truth)
@@ -98,15 +80,9 @@ def score_box(text: str | None, truth: Sequence[float], num_tokens: int = 100) -
 
 def score_span(text: str | None, truth: Sequence[float], num_tokens: int = 100) -> float | None:
     """
-    Score a TVG answer: the IoU of its first span with the truth.
+    Score a TVG answer: the IoU of its first span with the truth (start and end as fractions).
 
-    Args:
-        text (`str`, *optional*): The answer.
-        truth (`Sequence[float]`): Start and end as fractions.
-        num_tokens (`int`, *optional*, defaults to 100): Number of time tokens.
-
-    Returns:
-        `float` or `None`: `None` for an answer without a span or with `{0,0}`, which counts as 0.
+    `None` for an answer without a span or with `{0,0}`, which counts as 0.
     """
     span = parse_span(convert_answer(text or "", num_tokens))
     return None if span == (0, 0) else _span_iou(span, truth)
@@ -116,19 +92,9 @@ def score_tube(
     text: str | None, truth: ReferenceTruth, num_temporal_tokens: int = 100, num_spatial_tokens: int = 100
 ) -> dict[str, float]:
     """
-    Score an answer to STVG, SVG or ELC.
+    Score an answer to STVG, SVG or ELC by `tiou`, `siou` and `viou`; without a span, as in SVG, tIoU is 0.
 
-    Args:
-        text (`str`, *optional*): The answer.
-        truth (`ReferenceTruth`): The truth; without a span, as in SVG, tIoU is 0.
-        num_temporal_tokens (`int`, *optional*, defaults to 100): Number of time tokens.
-        num_spatial_tokens (`int`, *optional*, defaults to 100): Tokens of width and height each.
-
-    Returns:
-        `dict[str, float]`: `tiou`, `siou` and `viou`.
-
-    Raises:
-        `InputError`: For a clip of one frame.
+    A clip of one frame is an `InputError`.
     """
     text = text or ""
     first, last = truth.frame_range
@@ -223,19 +189,3 @@ def _box_iou(box: Sequence[float], truth: Sequence[float]) -> float:
 def _require_items(scores: Sequence[object]) -> None:
     if not len(scores):
         raise InputError("there are no items to score: give at least one.")
-
-
-__all__ = [
-    "THRESHOLDS",
-    "ReferenceTruth",
-    "compute_box_metrics",
-    "compute_span_metrics",
-    "compute_tube_metrics",
-    "convert_answer",
-    "parse_box",
-    "parse_caption",
-    "parse_span",
-    "score_box",
-    "score_span",
-    "score_tube",
-]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..processing.media_llava_st import InputError
+from ..processing import InputError
 from ..utils.atomic_files import write_text_whole
 from ..utils.run_manifest import RunManifest
 
@@ -95,16 +95,9 @@ class RunFolder:
 
     def merge(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """
-        Put the predictions of all processes into one file, in the order of the items.
+        Put the predictions of all processes into one file, in the order of the ids of all items, and return them.
 
-        Args:
-            ids (`Sequence[str]`): The ids of all items.
-
-        Returns:
-            `list[dict[str, Any]]`: The predictions, one for each id.
-
-        Raises:
-            `InputError`: If one is missing.
+        One that is missing is an `InputError`.
         """
         known = self.read_predictions()
         if missing := [id for id in ids if id not in known]:
@@ -119,6 +112,3 @@ class RunFolder:
             if file != target:
                 file.unlink()
         return predictions
-
-
-__all__ = ["PREDICTIONS_FILE", "RUN_FILE", "RunFolder"]

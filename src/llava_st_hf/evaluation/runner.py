@@ -17,11 +17,7 @@ from transformers import PreTrainedModel
 from ..data.sample_writing import DEFAULT_NUM_FRAMES
 from ..data.samples import Sample
 from ..data.skips import RecordError, as_record_error
-from ..processing.answer_parsing_llava_st import parse_answer
-from ..processing.grounding_results_llava_st import GroundingResult
-from ..processing.media_llava_st import InputError
-from ..processing.processing_llava_st import LlavaSTProcessor
-from ..processing.tasks_llava_st import get_task
+from ..processing import GroundingResult, InputError, LlavaSTProcessor, get_task, parse_answer
 from ..utils.atomic_files import write_json_whole
 from ..utils.folder_locks import locking_folder
 from ..utils.public_names import get_public_name, hide_folders
@@ -50,11 +46,6 @@ class Processes:
     """
     This process among those that share a run, as `torchrun` and `accelerate launch` tell it.
 
-    Args:
-        rank (`int`, *optional*, defaults to 0): Number of this process.
-        count (`int`, *optional*, defaults to 1): How many there are.
-        local_rank (`int`, *optional*, defaults to 0): Number of this process on its machine, by which it takes a GPU.
-
     Example:
 
     ```python
@@ -64,8 +55,8 @@ class Processes:
     """
 
     rank: int = 0
-    count: int = 1
-    local_rank: int = 0
+    count: int = 1  # how many there are
+    local_rank: int = 0  # number of this process on its machine, by which it takes a GPU
 
     @classmethod
     def from_environment(cls) -> "Processes":
@@ -351,6 +342,3 @@ def hash_heads(heads: Mapping[str, tuple[tuple[int, ...], torch.Tensor]]) -> str
         digest.update(f"{name} {shape} {tensor.dtype}".encode())
         digest.update(head.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-__all__ = ["NUM_HASHED", "Processes", "evaluate", "fingerprint_weights", "hash_heads"]

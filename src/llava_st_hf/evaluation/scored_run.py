@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..processing.media_llava_st import InputError
+from ..processing import InputError
 from ..utils.atomic_files import write_json_whole, write_text_whole
 from ..utils.folder_locks import locking_folder
 from ..utils.public_names import get_public_name
@@ -74,6 +74,3 @@ def write_scored_run(
         write_json_whole(folder.path / "metrics.json", metrics)
         write_report(folder.path)
     return metrics
-
-
-__all__ = ["write_scored_run"]

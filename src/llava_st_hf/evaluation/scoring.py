@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..processing.grounding_results_llava_st import GroundingResult
-from ..processing.media_llava_st import InputError
+from ..processing import GroundingResult, InputError
 from ..processing.notation_llava_st import CoordinateVocabulary
 from ..utils.tables import format_table
 from .predictions import PROBLEMS, Predictions, resample_answer
@@ -76,17 +75,7 @@ def complete_lines(lines: Sequence[dict[str, Any]], truths: Truths, predictions:
 
 
 def score_answer(answer: GroundingResult | None, truth: Truth, protocol: Protocol) -> dict[str, float | None]:
-    """
-    Score one answer, `None` for none.
-
-    Args:
-        answer (`GroundingResult`, *optional*): The answer.
-        truth (`Truth`): The item.
-        protocol (`Protocol`): How to score.
-
-    Returns:
-        `dict[str, float | None]`: As `Protocol.score`.
-    """
+    """Score one answer, `None` for none; returned is what `Protocol.score` returns."""
     if answer is None:
         return protocol.score_nothing(truth.task, truth.result)
     if protocol.name == "default":
@@ -100,17 +89,7 @@ def format_scores(
     """
     Write the metrics of a file of answers as a table, with intervals and items, and what was wrong.
 
-    Args:
-        lines (`Sequence[Mapping[str, Any]]`): What `score_predictions` returned.
-        protocol (`Protocol`): How they were scored.
-        truths (`Truths`): The items.
-        predictions (`Predictions`): The answers.
-
-    Returns:
-        `str`: The text.
-
-    Raises:
-        `InputError`: If the protocol scores no item.
+    `lines` are what `score_predictions` returned. A protocol that scores no item is an `InputError`.
     """
     if not lines:
         raise InputError(f"protocol is {protocol.name!r}, which scores none of the items: choose another.")
@@ -146,6 +125,3 @@ def describe_problems(truths: Truths, predictions: Predictions) -> list[str]:
         first = next(problem.id for problem in predictions.problems if problem.reason == reason)
         lines.append(f"{count:,} {reason}: {PROBLEMS[reason]}; the first in {first}")
     return lines
-
-
-__all__ = ["complete_lines", "describe_problems", "format_scores", "score_answer", "score_predictions"]

@@ -17,7 +17,7 @@ from ..data.samples import Sample
 from ..data.skips import RecordError
 from ..inference.generation import PROMPT_NAMES, join_inputs
 from ..inference.growing_cache import make_growing_cache
-from ..processing.batch_feature_llava_st import LlavaSTBatchFeature
+from ..processing import LlavaSTBatchFeature
 from ..processing.constrained_generation_llava_st import CACHE_NAME, fill_cache
 
 _PIXELS = ("pixel_values", "pixel_values_videos", "video_num_frames")
@@ -26,24 +26,14 @@ Messages = list[dict[str, Any]]
 
 @dataclass
 class SharedMedium:
-    """
-    What is kept of the media of some records.
+    """What is kept of the media of some records."""
 
-    Args:
-        loaded (`LoadedMedia` or `RecordError`): The media, or why they cannot be read.
-        inputs (`LlavaSTBatchFeature`, *optional*): What the processor made of the first question, with empty pixels.
-        features (`list[torch.Tensor]`, *optional*): What the model made of each medium, (tokens, hidden).
-        is_shared (`bool`, *optional*, defaults to `False`): Whether several of the records are about them.
-        prefix (`torch.LongTensor`, *optional*): Ids of the prompt up to the end of the media, shape (1, tokens).
-        cache (`Cache`, *optional*): Its keys and values, where answers need nothing else.
-    """
-
-    loaded: LoadedMedia | RecordError
-    inputs: LlavaSTBatchFeature | None = None
-    features: list[torch.Tensor] | None = None
-    is_shared: bool = False
-    prefix: torch.Tensor | None = None
-    cache: Cache | None = None
+    loaded: LoadedMedia | RecordError  # the media, or why they cannot be read
+    inputs: LlavaSTBatchFeature | None = None  # what the processor made of the first question, with empty pixels
+    features: list[torch.Tensor] | None = None  # what the model made of each medium, (tokens, hidden)
+    is_shared: bool = False  # whether several of the records are about them
+    prefix: torch.Tensor | None = None  # ids of the prompt up to the end of the media, shape (1, tokens)
+    cache: Cache | None = None  # its keys and values, where answers need nothing else
 
 
 def find_key(sample: Sample | RecordError) -> Hashable | None:
@@ -162,6 +152,3 @@ def _join_caches(caches: Sequence[Cache]) -> Cache:
 
 def _move(inputs: Mapping[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
     return {name: inputs[name].to(device) for name in PROMPT_NAMES}
-
-
-__all__ = ["SharedMedium", "encode", "find_key", "find_shared", "join"]

@@ -127,6 +127,3 @@ def format_metrics_table(metrics: Mapping[str, Any]) -> str:
             baseline = None if found["baseline"] is None else f"{found['baseline'][name]:.3f}"
             rows.append((task, name, f"{found['metrics'][name]:.3f}", baseline, found["counted"][name], failures))
     return format_table(("task", "metric", "model", "blind baseline", "items", "failures"), rows, markdown=True)
-
-
-__all__ = ["format_metrics_table", "summarize_predictions"]

@@ -18,8 +18,8 @@ from ..data.readers.base import FileReader
 from ..data.readers.registry import guess_format, open_reader
 from ..data.samples import Media
 from ..data.skips import RecordError, make_error
-from ..processing.grounding_results_llava_st import Box, Caption, GroundingResult, Span, Tube, TubeArrays
-from ..processing.media_llava_st import InputError, MediaInfo
+from ..processing import Box, Caption, GroundingResult, InputError, MediaInfo, Span, Tube
+from ..processing.grounding_results_llava_st import TubeArrays
 from .protocols import find_failure
 from .questions import read_truth
 
@@ -144,16 +144,7 @@ def make_truth(annotation: Annotation) -> Truth:
     Turn what an annotation file says about one item into seconds and pixels.
 
     The media are every frame of the clip, or of the part that is meant, where the annotation counts frames, and every
-    whole second otherwise.
-
-    Args:
-        annotation (`Annotation`): What the file says.
-
-    Returns:
-        `Truth`: The truth.
-
-    Raises:
-        `RecordError`: For numbers that do not fit, or an annotation without what its task asks for.
+    whole second otherwise. Numbers that do not fit, or that lack what the task asks for, raise `RecordError`.
     """
     size, units = _find_size(annotation)
     duration = annotation.duration_seconds
@@ -249,6 +240,3 @@ def _place_tube(tube: AnnotatedTube, annotation: Annotation, media: MediaInfo) -
 def find_frames(seconds: np.ndarray, media: MediaInfo) -> np.ndarray:
     """Return the index of the frame of a clip that is nearest to each time, shape (times,)."""
     return np.rint(np.interp(seconds, media.frame_seconds, media.frame_indices)).astype(np.int64)
-
-
-__all__ = ["Truth", "Truths", "draw_truths", "find_frames", "make_truth", "read_truths"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import DatasetCard, DatasetCardData, ModelCard, ModelCardData
 
-from ..processing.media_llava_st import InputError
+from ..processing import InputError
 from ..utils.markdown import escape_markdown, write_code
 from ..utils.tables import format_table
 
@@ -185,50 +185,25 @@ def _name_size(num_records: int) -> str:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """
-    What a card says of a model or an adapter beside its training and its metrics.
+    """What a card says of a model or an adapter beside its training and its metrics."""
 
-    Args:
-        repository (`str`): Where it goes on the Hub.
-        is_adapter (`bool`): Whether it needs its base.
-        base_model (`str`, *optional*): Its base on the Hub.
-        num_parameters (`int`): Numbers in its files.
-        num_frames (`int`): Frames that are sampled of a clip.
-        image_size (`int`): Side of a frame in pixels.
-        num_temporal_tokens (`int`): Moments of a clip that have a name.
-        num_spatial_tokens (`int`): Likewise for places, along each side.
-        license (`str`, *optional*): SPDX identifier.
-        title (`str`, *optional*): Its name, where the repository is not known yet.
-        merged (`tuple[str, str]`, *optional*): Names of the adapter and the base that it was merged from.
-    """
-
-    repository: str
-    is_adapter: bool
-    base_model: str | None
-    num_parameters: int
-    num_frames: int
-    image_size: int
-    num_temporal_tokens: int
-    num_spatial_tokens: int
-    license: str | None = None
-    title: str | None = None
-    merged: tuple[str, str] | None = None
+    repository: str  # where it goes on the Hub
+    is_adapter: bool  # whether it needs its base
+    base_model: str | None  # its base on the Hub
+    num_parameters: int  # numbers in its files
+    num_frames: int  # frames that are sampled of a clip
+    image_size: int  # side of a frame in pixels
+    num_temporal_tokens: int  # moments of a clip that have a name
+    num_spatial_tokens: int  # likewise for places, along each side
+    license: str | None = None  # SPDX identifier
+    title: str | None = None  # its name, where the repository is not known yet
+    merged: tuple[str, str] | None = None  # names of the adapter and the base that it was merged from
 
 
 def render_trained_card(
     facts: ModelFacts, training: "TrainingFacts | None", evaluations: "Sequence[EvaluationRun]" = ()
 ) -> str:
-    """
-    Render the card of a model or an adapter.
-
-    Args:
-        facts (`ModelFacts`): What it is.
-        training (`TrainingFacts`, *optional*): How it was made.
-        evaluations (`Sequence[EvaluationRun]`, *optional*): What it reaches.
-
-    Returns:
-        `str`: Markdown with the metadata of the Hub in front.
-    """
+    """Render the card of a model or an adapter, with how it was made and what it reaches as far as that is known."""
     sources = training.sources if training is not None else []
     data = ModelCardData(
         library_name="peft" if facts.is_adapter else "transformers",
@@ -265,15 +240,7 @@ def render_trained_card(
 
 def render_results_card(run: "EvaluationRun", repository: str, model_id: str | None = None) -> str:
     """
-    Render the card of a data set that holds the answers and metrics of an evaluation.
-
-    Args:
-        run (`EvaluationRun`): What was found.
-        repository (`str`): Where it goes on the Hub.
-        model_id (`str`, *optional*): The model, where it is on the Hub.
-
-    Returns:
-        `str`: Markdown with the metadata of the Hub in front.
+    Render the card of a data set with the answers and metrics of an evaluation, of a model that may be on the Hub.
     """
     model = model_id or str(run.settings["model"])
     data = DatasetCardData(
@@ -336,20 +303,3 @@ def _render(template: str, data: Any, **values: Any) -> str:
 def _list_categories(media_types: Mapping[str, int]) -> list[str]:
     categories = {"video": "video-text-to-text", "image": "image-text-to-text", "text": "text-generation"}
     return [category for name, category in categories.items() if media_types.get(name)]
-
-
-__all__ = [
-    "DATASET_TAG",
-    "MODEL_TAG",
-    "PLACEHOLDERS",
-    "RESULTS_TAG",
-    "UNKNOWN_LICENSE",
-    "ModelFacts",
-    "SourceFacts",
-    "add_results",
-    "render_dataset_card",
-    "render_model_card",
-    "render_prepared_card",
-    "render_results_card",
-    "render_trained_card",
-]

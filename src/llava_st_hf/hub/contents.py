@@ -15,10 +15,9 @@ from typing import Any, Literal
 from huggingface_hub import DatasetCard, ModelCard
 
 from ..inference.loading import load_config
-from ..modeling.configuration_llava_st import LlavaSTConfig
+from ..modeling import LlavaSTConfig
 from ..modeling.conversion_llava_st import INDEX_FILE, SINGLE_FILE, is_published_config, open_safetensors
-from ..processing.media_llava_st import InputError
-from ..processing.processing_llava_st import LlavaSTProcessor
+from ..processing import InputError, LlavaSTProcessor
 from ..utils.checked_settings import input_errors
 from ..utils.public_names import hide_folders
 from .cards import (
@@ -66,19 +65,12 @@ SPACE_APP = "app.py"
 
 @dataclass(frozen=True)
 class Contents:
-    """
-    What is sent.
+    """What is sent."""
 
-    Args:
-        kind (`str`):
-            `"model"`, `"adapter"`, `"processor"` (which goes with the first two), `"dataset"`, `"results"`, `"space"`.
-        files (`dict[str, Path | bytes]`): By their paths in the repository; the card is `README.md`.
-        is_whole (`bool`, *optional*, defaults to `True`): Whether the rest of what is in the repository is old.
-    """
-
+    # `"model"`, `"adapter"`, `"processor"` (which goes with the first two), `"dataset"`, `"results"`, `"space"`.
     kind: Kind
-    files: dict[str, Path | bytes]
-    is_whole: bool = True
+    files: dict[str, Path | bytes]  # by their paths in the repository; the card is `README.md`
+    is_whole: bool = True  # whether the rest of what is in the repository is old
 
     @property
     def repo_type(self) -> str:
@@ -138,12 +130,8 @@ def collect_contents(folder: str | Path, options: CardOptions) -> Iterator[Conte
     """
     Tell what a folder is, check that it is whole, and gather what is sent of it, some of it in a temporary folder.
 
-    Args:
-        folder (`str` or `Path`): What `llava-st` wrote: a run, a checkpoint, a published data set, an evaluation.
-        options (`CardOptions`): For the card.
-
-    Raises:
-        `InputError`: If it is something else, not whole, or names paths of this machine.
+    It is a run, a checkpoint, a published data set or an evaluation; one that is something else, not whole, or names
+    paths of this machine is an `InputError`.
     """
     folder = Path(folder)
     kind = tell_kind(folder)
@@ -461,20 +449,3 @@ def _collect_results(folder: Path, options: CardOptions) -> dict[str, Path | byt
 def looks_like_id(name: str) -> bool:
     """Tell whether a name can be a repository's, and is no path of this machine."""
     return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None and not os.path.exists(name)
-
-
-__all__ = [
-    "ADAPTER_CONFIG",
-    "CARD_FILE",
-    "CardOptions",
-    "Contents",
-    "check_base_name",
-    "collect_contents",
-    "count_parameters",
-    "hash_weights",
-    "holds_other_weights",
-    "looks_like_id",
-    "make_card",
-    "tell_kind",
-    "write_card",
-]

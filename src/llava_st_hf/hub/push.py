@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import httpx, validate_repo_id
 
-from ..processing.media_llava_st import InputError
+from ..processing import InputError
 from ..utils.atomic_files import writing_whole
 from .cards import DATASET_TAG, MODEL_TAG, RESULTS_TAG
 from .contents import ADAPTER_CONFIG, CARD_FILE, SPACE_APP, STATE_FOLDER, CardOptions, Contents, collect_contents
@@ -228,14 +228,3 @@ def hub_errors(repository: str) -> Iterator[None]:
         raise InputError(
             f"{repository} was not sent, the connection failed ({reason}): run the same again, it goes on."
         ) from error
-
-
-__all__ = [
-    "check_occupant",
-    "check_repository",
-    "fetch_checkpoint",
-    "hub_errors",
-    "prepare_repository",
-    "push_folder",
-    "send_contents",
-]

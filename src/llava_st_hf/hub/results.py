@@ -9,8 +9,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml
 
-from ..processing.media_llava_st import InputError
-from ..processing.tasks_llava_st import get_task
+from ..processing import InputError, get_task
 from ..utils.public_names import hide_folders
 
 METRICS_FILE = "metrics.json"
@@ -24,24 +23,14 @@ _NAMESPACE = "llava-st-hf"
 
 @dataclass(frozen=True)
 class EvaluationRun:
-    """
-    What one evaluation found.
+    """What one evaluation found."""
 
-    Args:
-        settings (`Mapping[str, Any]`): Benchmark, protocol, weights and what else decides about the answers.
-        tasks (`Mapping[str, Any]`): Items, metrics, blind baseline, failures and the metrics to show, by task.
-        command (`str`, *optional*): Command line, without paths of the machine.
-        date (`str`): Day, `"2026-01-31"`.
-        versions (`Mapping[str, str]`): Of the libraries.
-        device (`str`): What it ran on.
-    """
-
-    settings: Mapping[str, Any]
-    tasks: Mapping[str, Any]
-    command: str | None
-    date: str
-    versions: Mapping[str, str]
-    device: str
+    settings: Mapping[str, Any]  # benchmark, protocol, weights and what else decides about the answers
+    tasks: Mapping[str, Any]  # items, metrics, blind baseline, failures and the metrics to show, by task
+    command: str | None  # command line, without paths of the machine
+    date: str  # day, `"2026-01-31"`
+    versions: Mapping[str, str]  # of the libraries
+    device: str  # what it ran on
 
     @property
     def benchmark(self) -> str:
@@ -98,19 +87,10 @@ class EvaluationRun:
 
 def write_benchmark_yaml(title: str, tasks: Iterable[str]) -> str:
     """
-    Return `eval.yaml`, by which the Hub takes a data set for a benchmark.
+    Return `eval.yaml`, by which the Hub takes a data set for a benchmark; none of its tasks has a metric:
+    `InputError`.
 
     Its tasks have the names that `.eval_results/` of models has: a task and a metric.
-
-    Args:
-        title (`str`): Name of the benchmark.
-        tasks (`Iterable[str]`): The tasks of its records.
-
-    Returns:
-        `str`: The file.
-
-    Raises:
-        `InputError`: If none of the tasks has a metric.
     """
     import yaml
 
@@ -188,15 +168,3 @@ def _read_lines(path: Path) -> Iterable[Any]:
                 yield json.loads(line)
             except ValueError as error:
                 raise InputError(f"line {number} of {path} is no JSON ({error}): evaluate again.") from error
-
-
-__all__ = [
-    "BENCHMARK_FILE",
-    "METRICS_FILE",
-    "PREDICTIONS_FILE",
-    "EvaluationRun",
-    "copy_run_files",
-    "find_evaluations",
-    "read_evaluation",
-    "write_benchmark_yaml",
-]

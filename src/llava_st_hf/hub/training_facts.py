@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..processing.media_llava_st import InputError
+from ..processing import InputError
 from ..utils.atomic_files import write_json_whole
 from .cards import SourceFacts
 
@@ -14,26 +14,15 @@ FACTS_FILE = "training.json"
 
 @dataclass(frozen=True)
 class TrainedSource:
-    """
-    A source that a model was trained on.
-
-    Args:
-        name (`str`): Its name.
-        license (`str`): SPDX identifier, or `"unknown"`.
-        origin (`str`, *optional*): Where it comes from.
-        id (`str`, *optional*): Its data set on the Hub.
-        revision (`str`, *optional*): Branch, tag or commit of that.
-        num_records (`int`): Records that were chosen.
-        per_epoch (`int`): Records visited in an epoch.
-    """
+    """A source that a model was trained on."""
 
     name: str
-    license: str
-    origin: str | None
-    id: str | None
-    revision: str | None
-    num_records: int
-    per_epoch: int
+    license: str  # SPDX identifier, or `"unknown"`
+    origin: str | None  # where it comes from
+    id: str | None  # its data set on the Hub
+    revision: str | None  # branch, tag or commit of that
+    num_records: int  # records that were chosen
+    per_epoch: int  # records visited in an epoch
 
     def __post_init__(self):
         SourceFacts(self.name, self.license)  # checks the licence
@@ -41,47 +30,26 @@ class TrainedSource:
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """
-    A training run in plain values, without a path of the machine.
+    """A training run in plain values, without a path of the machine."""
 
-    Args:
-        stage (`str`): Who was trained.
-        base (`str`): Name of the model that it started from.
-        base_id (`str`, *optional*): The same on the Hub; `None` for a folder.
-        base_revision (`str`, *optional*): Branch, tag or commit of that.
-        sources (`list[TrainedSource]`): What it was trained on.
-        modules (`dict[str, str]`): How each module was trained, with its learning rate; others were frozen.
-        hyper_parameters (`dict[str, Any]`): Of the optimizer, the schedule, the batches and LoRA.
-        hardware (`str`): What it ran on.
-        hours (`float`): How long it took, since it was resumed last.
-        is_resumed (`bool`): Whether it was.
-        steps (`int`): Optimizer steps.
-        records (`int`): Records seen.
-        loss (`float`, *optional*): Mean of the training loss that was logged last.
-        date (`str`): Day on which it was done, `"2026-01-31"`.
-        skipped (`int`): Records that could not be used.
-        versions (`dict[str, str]`): Of the libraries.
-        num_held_out (`int`): Records that were held out.
-        held_out (`dict[str, float]`): What the run measured of the records held out, for the weights that are saved.
-    """
-
-    stage: str
-    base: str
-    base_id: str | None
-    base_revision: str | None
-    sources: list[TrainedSource]
-    modules: dict[str, str]
-    hyper_parameters: dict[str, Any]
-    hardware: str
-    hours: float
-    is_resumed: bool
-    steps: int
-    records: int
-    loss: float | None
-    date: str
-    skipped: int = 0
-    versions: dict[str, str] = field(default_factory=dict)
-    num_held_out: int = 0
+    stage: str  # who was trained
+    base: str  # name of the model that it started from
+    base_id: str | None  # the same on the Hub; `None` for a folder
+    base_revision: str | None  # branch, tag or commit of that
+    sources: list[TrainedSource]  # what it was trained on
+    modules: dict[str, str]  # how each module was trained, with its learning rate; others were frozen
+    hyper_parameters: dict[str, Any]  # of the optimizer, the schedule, the batches and LoRA
+    hardware: str  # what it ran on
+    hours: float  # how long it took, since it was resumed last
+    is_resumed: bool  # whether it was
+    steps: int  # optimizer steps
+    records: int  # records seen
+    loss: float | None  # mean of the training loss that was logged last
+    date: str  # day on which it was done, `"2026-01-31"`
+    skipped: int = 0  # records that could not be used
+    versions: dict[str, str] = field(default_factory=dict)  # of the libraries
+    num_held_out: int = 0  # records that were held out
+    # What the run measured of the records held out, for the weights that are saved.
     held_out: dict[str, float] = field(default_factory=dict)
 
     def save(self, folder: str | Path) -> None:
@@ -99,6 +67,3 @@ class TrainingFacts:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InputError(f"{path} cannot be read ({error}): remove it, the card then says less.") from error
-
-
-__all__ = ["FACTS_FILE", "TrainedSource", "TrainingFacts"]

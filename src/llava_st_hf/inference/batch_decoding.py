@@ -57,6 +57,3 @@ def decode_batch(
         outputs = model(
             **model.prepare_inputs_for_generation(ids, next_sequence_length=1, **model_kwargs), return_dict=True
         )
-
-
-__all__ = ["decode_batch"]

@@ -7,11 +7,8 @@ import torch
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
-from ..processing.batch_feature_llava_st import LlavaSTBatchFeature
-from ..processing.grounding_results_llava_st import GroundingResult
-from ..processing.grounding_streamer_llava_st import GroundingStreamer
-from ..processing.media_llava_st import UNKNOWN_RATE, InputError
-from ..processing.processing_llava_st import LlavaSTProcessor
+from ..processing import GroundingResult, GroundingStreamer, InputError, LlavaSTBatchFeature, LlavaSTProcessor
+from ..processing.media_llava_st import UNKNOWN_RATE
 from .options import AnsweringOptions, ReadingOptions
 
 # Of a checkpoint: each beam takes the memory of a question.
@@ -124,6 +121,3 @@ def _count_frames(item: LlavaSTBatchFeature) -> torch.Tensor:
         return item["video_num_frames"]
     num_videos, num_frames = item["pixel_values_videos"].shape[:2]
     return torch.full((num_videos,), num_frames)
-
-
-__all__ = ["PROMPT_NAMES", "count_beams", "find_option", "generate_answers", "join_inputs", "prepare_messages"]

@@ -42,6 +42,3 @@ class _GrowingLayer(DynamicLayer):
 def make_growing_cache() -> Cache:
     """Make an empty cache for answers that are decoded token by token, without beams."""
     return Cache(layer_class_to_replicate=_GrowingLayer)
-
-
-__all__ = ["make_growing_cache"]

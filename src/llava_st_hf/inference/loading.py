@@ -12,11 +12,9 @@ from huggingface_hub.utils.sha import sha_fileobj
 from safetensors.torch import load_file
 from transformers import PreTrainedConfig
 
-from ..modeling.configuration_llava_st import LlavaSTConfig
+from ..modeling import LlavaSTConfig, LlavaSTForConditionalGeneration
 from ..modeling.conversion_llava_st import SourceFiles, is_published_config, open_safetensors
-from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
-from ..processing.media_llava_st import InputError
-from ..processing.processing_llava_st import LlavaSTProcessor
+from ..processing import InputError, LlavaSTProcessor
 from ..processing.published_layout_llava_st import check_settings_files
 from ..utils.atomic_files import remove_leftovers, writing_whole
 from ..utils.checked_settings import input_errors
@@ -322,15 +320,3 @@ def make_meta_model(
         raise InputError(
             f"config.json of {name_or_path} fits no model ({reason:.200}): fetch or write it again."
         ) from error
-
-
-__all__ = [
-    "HUB_NAMES",
-    "ModelSource",
-    "find_model_folder",
-    "find_source",
-    "load_config",
-    "load_model",
-    "make_meta_model",
-    "prepare_base",
-]

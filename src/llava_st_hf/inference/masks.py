@@ -18,11 +18,12 @@ from transformers.image_utils import (
 )
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
-from ..processing.grounding_results_llava_st import GroundingResult, Tube
-from ..processing.media_llava_st import InputError, MediaError, MediaInfo, format_count
-from ..processing.tube_masks_llava_st import TubeMasks, encode_mask
+from ..processing import GroundingResult, InputError, MediaError, MediaInfo, Tube, TubeMasks
+from ..processing.media_llava_st import format_count
+from ..processing.tube_masks_llava_st import encode_mask
 from ..processing.video_decoding_llava_st import FrameDecoder, VideoFrame, resize_frames
-from ..processing.video_timeline_llava_st import Timeline, VideoFile, open_video, read_timeline
+from ..processing.video_file_llava_st import VideoFile, open_video
+from ..processing.video_timeline_llava_st import Timeline, read_timeline
 
 # Mean and deviation of the pixels that each family was trained with. Their processors in transformers need
 # torchvision, and do no more than resize to a square and apply these.
@@ -216,6 +217,3 @@ class _Tracker:
             entry.pop("high_res_masks", None)  # of the size of the frame, and in the memory by now
         for kept in (session.processed_frames, session.point_inputs_per_obj[0], session.frames_tracked_per_obj[0]):
             kept.clear()
-
-
-__all__ = ["load_sam", "segment_tubes"]

@@ -4,13 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
+from ..processing import Box, InputError, LlavaSTProcessor, Span, get_task, probe_video
 from ..processing.frame_sampling_llava_st import check_sampling, find_clip
-from ..processing.grounding_results_llava_st import Box, Span
 from ..processing.image_loading_llava_st import probe_image
-from ..processing.media_llava_st import InputError
-from ..processing.processing_llava_st import LlavaSTProcessor
-from ..processing.tasks_llava_st import choose_medium, get_task, write_values
-from ..processing.video_decoding_llava_st import probe_video
+from ..processing.tasks_llava_st import choose_medium, write_values
 
 T = TypeVar("T")
 
@@ -190,18 +187,3 @@ def check_medium(media: Any, media_type: str, time_range: Sequence[float] | None
         return
     timeline = probe_video(media).timeline
     find_clip(str(media), timeline.seconds, None, time_range, timeline.end_seconds)
-
-
-__all__ = [
-    "ANSWERING_NAMES",
-    "DEFAULT_TASKS",
-    "QUESTION_NAMES",
-    "READING_NAMES",
-    "AnsweringOptions",
-    "Question",
-    "ReadingOptions",
-    "check_medium",
-    "check_questions",
-    "make_options",
-    "select",
-]

@@ -13,13 +13,9 @@ from tqdm import tqdm
 from transformers import AutoModelForImageTextToText, Pipeline, PreTrainedModel
 from transformers.utils.chat_template_utils import Chat, is_valid_message
 
-from ..modeling.configuration_llava_st import LlavaSTConfig
-from ..processing.batch_feature_llava_st import LlavaSTBatchFeature
-from ..processing.grounding_results_llava_st import GroundingResult
-from ..processing.image_loading_llava_st import FILE_TYPES, guess_media_type
-from ..processing.media_llava_st import InputError
-from ..processing.processing_llava_st import LlavaSTProcessor
-from ..processing.tasks_llava_st import get_task
+from ..modeling import LlavaSTConfig
+from ..processing import GroundingResult, InputError, LlavaSTBatchFeature, LlavaSTProcessor, get_task, guess_media_type
+from ..processing.image_loading_llava_st import FILE_TYPES
 from .generation import generate_answers, join_inputs, prepare_messages
 from .loading import HUB_NAMES, find_model_folder, load_model
 from .options import (
@@ -288,6 +284,3 @@ def _find_device(device: str | torch.device | None) -> torch.device | None:
             f"device is {device}: this machine has no CUDA device, leave it out or give cpu.", field="device"
         )
     return found
-
-
-__all__ = ["PIPELINE_TASK", "PipelineModel", "SpatialTemporalGroundingPipeline", "load_pipeline"]

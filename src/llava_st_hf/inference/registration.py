@@ -6,10 +6,9 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, Aut
 from transformers.models.auto.video_processing_auto import AutoVideoProcessor  # the top-level name needs torchvision
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from ..modeling.configuration_llava_st import LlavaQwenConfig, LlavaSTConfig
-from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration, LlavaSTModel
-from ..processing.processing_llava_st import LlavaSTProcessor
-from ..processing.video_processing_llava_st import LlavaSTVideoProcessor
+from ..modeling import LlavaSTConfig, LlavaSTForConditionalGeneration, LlavaSTModel
+from ..modeling.configuration_llava_st import LlavaQwenConfig
+from ..processing import LlavaSTProcessor, LlavaSTVideoProcessor
 from ..push_methods import push_adapters_of_ours, push_model, push_processor, push_when_asked
 from .pipeline import PIPELINE_TASK, PipelineModel, SpatialTemporalGroundingPipeline
 
@@ -32,6 +31,3 @@ def register_classes() -> None:
             kind.push_to_hub, kind.save_pretrained = push, push_when_asked(kind.save_pretrained)
     if "peft" in sys.modules:  # which takes its time to import; `make_lora_config` does it else
         push_adapters_of_ours()
-
-
-__all__ = ["register_classes"]

@@ -6,11 +6,8 @@ from typing import Any
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from ..processing.batch_feature_llava_st import LlavaSTBatchFeature
+from ..processing import GroundingResult, InputError, LlavaSTBatchFeature, LlavaSTProcessor
 from ..processing.constrained_generation_llava_st import CACHE_NAME, fill_cache
-from ..processing.grounding_results_llava_st import GroundingResult
-from ..processing.media_llava_st import InputError
-from ..processing.processing_llava_st import LlavaSTProcessor
 from .generation import PROMPT_NAMES, count_beams, find_option, generate_answers, prepare_messages
 from .options import ANSWERING_NAMES, AnsweringOptions, Question, ReadingOptions, make_options, select
 
@@ -160,6 +157,3 @@ class GroundingSession:
         for name, values in pixels.items():
             if name != "video_num_frames":
                 self._first.data[name] = values.new_zeros(()).expand(values.shape)
-
-
-__all__ = ["GroundingSession"]

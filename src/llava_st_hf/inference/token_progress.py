@@ -31,6 +31,3 @@ class TokenProgress:
 
     def end(self) -> None:
         """Do nothing: another answer may follow."""
-
-
-__all__ = ["TokenProgress"]

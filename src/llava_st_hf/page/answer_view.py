@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..processing.grounding_results_llava_st import GroundingResult, Span
-from ..processing.tasks_llava_st import TASKS
+from ..processing import TASKS, GroundingResult, Span
 from ..visualization import PALETTE
 from .preview import Preview
 
@@ -18,16 +17,10 @@ TABLE_HEADERS = ["query", "what", "start (s)", "end (s)", "x1", "y1", "x2", "y2"
 
 def make_view(results: Sequence[GroundingResult], preview: Preview, media_type: str) -> dict[str, Any]:
     """
-    Make the value of the view.
+    Make the value of the view of answers about one clip or image.
 
-    Args:
-        results (`Sequence[GroundingResult]`): The answers about one clip or image.
-        preview (`Preview`): What the browser shows of it.
-        media_type (`str`): `"video"` or `"image"`.
-
-    Returns:
-        `dict`: Times in seconds of the file and boxes in pixels of the displayed original, with what the script needs
-        to place them: `kind`, `file`, `width`, `height`, `first`, `last`, `answers`.
+    Times are in seconds of the file and boxes in pixels of the displayed original, with what the script needs to place
+    them: `kind`, `file`, `width`, `height`, `first`, `last`, `answers`.
     """
     return {
         "kind": media_type,
@@ -93,6 +86,3 @@ def list_rows(results: Sequence[GroundingResult]) -> list[list[Any]]:
 
 def _round(confidence: float | None) -> float | None:
     return None if confidence is None else round(confidence, 3)
-
-
-__all__ = ["TABLE_HEADERS", "VIEW_CSS", "VIEW_HTML", "VIEW_SCRIPT", "list_rows", "make_view"]

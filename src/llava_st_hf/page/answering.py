@@ -12,12 +12,16 @@ from typing import Any
 from ..inference import GroundingSession, SpatialTemporalGroundingPipeline
 from ..inference.options import DEFAULT_TASKS, check_questions
 from ..inference.token_progress import TokenProgress
-from ..processing import guess_media_type
-from ..processing.grounding_results_llava_st import GroundingResult
-from ..processing.image_loading_llava_st import open_image
-from ..processing.media_llava_st import InputError, MediaError
-from ..processing.tasks_llava_st import Task, get_task
-from ..processing.video_decoding_llava_st import probe_video
+from ..processing import (
+    GroundingResult,
+    InputError,
+    MediaError,
+    Task,
+    get_task,
+    guess_media_type,
+    open_image,
+    probe_video,
+)
 from ..utils.public_names import hide_folders
 
 logger = logging.getLogger(__name__)
@@ -167,6 +171,3 @@ class Answerer:
                 self._sessions.popitem(last=False)
         self._sessions.move_to_end(key)
         return self._sessions[key]
-
-
-__all__ = ["Answerer", "Cancelled", "PageLimits", "describe_error"]

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..inference import SpatialTemporalGroundingPipeline
-from ..processing.grounding_results_llava_st import GroundingResult
-from ..processing.media_llava_st import InputError
+from ..processing import GroundingResult, InputError
 from ..utils.atomic_files import write_json_whole
 from ..utils.markdown import escape_markdown
 from ..utils.public_names import hide_folders
@@ -338,6 +337,3 @@ def require_gradio() -> Any:
     except ImportError as error:
         raise InputError("the page needs gradio: pip install 'llava-st-hf[page]'") from error
     return gradio
-
-
-__all__ = ["build_page", "launch_page", "require_gradio"]

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ..data.shapes import ShapesDataset
 from ..data.shapes.questions import list_descriptions
-from ..processing.video_decoding_llava_st import iterate_frames, probe_video
+from ..processing import iterate_frames, probe_video
 from ..utils.atomic_files import write_bytes_whole
 
 _SEED, _SIDE = 2_000_000, 288  # as the clip of the demo: not trained on
@@ -52,6 +52,3 @@ def make_thumbnail(example: ExampleClip) -> Image.Image:
     timeline = probe_video(example.path).timeline
     frame = next(islice(iterate_frames(example.path, timeline), len(timeline) // 2, None))
     return Image.fromarray(frame.image)
-
-
-__all__ = ["ExampleClip", "make_thumbnail", "write_example_clips"]

@@ -6,8 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ..processing.image_loading_llava_st import open_image
-from ..processing.video_decoding_llava_st import iterate_frames, probe_video
+from ..processing import iterate_frames, open_image, probe_video
 from ..visualization.clip_writer import ClipWriter
 
 LONGEST_SIDE = 960  # pixels
@@ -17,13 +16,6 @@ class Preview(NamedTuple):
     """
     A file for the browser, and how its pixels and times are those of the original.
 
-    Args:
-        path (`Path`): An MP4 (H.264) or a JPEG.
-        width (`int`): Width of the original in pixels, as displayed.
-        height (`int`): Height of it.
-        first_seconds (`float`): Time of the first frame in the original file, which is 0 in the browser.
-        last_seconds (`float`): Time of the last one.
-
     Example:
 
     ```python
@@ -31,27 +23,18 @@ class Preview(NamedTuple):
     ```
     """
 
-    path: Path
-    width: int
+    path: Path  # an MP4 (H.264) or a JPEG
+    width: int  # width of the original in pixels, as displayed
     height: int
-    first_seconds: float = 0.0
-    last_seconds: float = 0.0
+    first_seconds: float = 0.0  # time of the first frame in the original file, which is 0 in the browser
+    last_seconds: float = 0.0  # time of the last one
 
 
 def write_preview(source: str | Path, media_type: str, folder: Path) -> Preview:
     """
-    Write what a browser shows of a clip or image; memory does not grow with its length.
+    Write what a browser shows of a clip or image into a folder; memory does not grow with its length.
 
-    Args:
-        source (`str` or `Path`): The clip or the image.
-        media_type (`str`): `"video"` or `"image"`.
-        folder (`Path`): Where to write.
-
-    Returns:
-        `Preview`: The file, and what its pixels and times stand for.
-
-    Raises:
-        `MediaError`: If the clip or image cannot be read.
+    One that cannot be read raises `MediaError`.
     """
     if media_type == "image":
         picture = open_image(str(source))
@@ -72,6 +55,3 @@ def write_preview(source: str | Path, media_type: str, folder: Path) -> Preview:
     finally:
         writer.close()
     return Preview(path, video.width, video.height, first, float(video.timeline.seconds[-1]))
-
-
-__all__ = ["LONGEST_SIDE", "Preview", "write_preview"]

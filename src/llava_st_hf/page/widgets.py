@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..processing.tasks_llava_st import TASKS
+from ..processing import TASKS
 from .answer_view import TABLE_HEADERS, VIEW_CSS, VIEW_HTML, VIEW_SCRIPT
 from .answering import PageLimits
 from .examples import ExampleClip, make_thumbnail
@@ -108,6 +108,3 @@ def make_outputs(gr: Any) -> tuple[list[Any], Any]:
             values = gr.JSON(label="Answer", elem_id="json")
         files = gr.Files(label="Files", interactive=False, elem_id="files")
     return [view, table, values, files], details
-
-
-__all__ = ["COLORS", "PAGE_CSS", "USUAL_TASK", "make_inputs", "make_outputs", "make_status", "show_needed"]

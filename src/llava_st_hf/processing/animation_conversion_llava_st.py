@@ -27,12 +27,7 @@ def convert_webp(source: Any, name: str) -> bytes | None:
     """
     Return an animated WebP as a lossless clip with its times, `None` for a picture of another format.
 
-    Args:
-        source (`str`, `os.PathLike` or `bytes`): Path of the file, or its content.
-        name (`str`): What to call it in messages.
-
-    Raises:
-        `OversizedMediaError`: When it has more frames, or more pixels in all of them, than are held.
+    One with more frames, or more pixels in all of them, than are held raises `OversizedMediaError`.
     """
     target = io.BytesIO()
     with open_picture(source, may_move=True) as picture:

@@ -13,15 +13,8 @@ MAX_SAMPLED_FRAMES = 2**14
 
 def compute_frame_indices(num_frames: int, first: int, last: int) -> np.ndarray:
     """
-    Spread `num_frames` frame indices evenly over a clip, both ends included.
-
-    Args:
-        num_frames (`int`): Number of indices, at least 1.
-        first (`int`): Index of the clip's first frame.
-        last (`int`): Index of the clip's last frame.
-
-    Returns:
-        `np.ndarray`: `int64`, shape (num_frames,). One index alone is `first`.
+    Spread `num_frames` frame indices evenly over a clip, both ends included: int64 (num_frames,); one alone is the
+    first.
     """
     # Parity: inference/src/datasets.py rounds with Python's round, half to even; np.rint does the same on float64.
     fractions = np.arange(num_frames, dtype=np.float64) / max(num_frames - 1, 1)

@@ -34,19 +34,14 @@ class FetchRules:
     """
     What may be fetched from the network; given as `allow_url={"max_bytes": 2**30}`.
 
-    Args:
-        max_bytes (`int`, *optional*, defaults to 268,435,456): Most bytes of one file.
-        deadline_seconds (`float`, *optional*, defaults to 60): Longest time that one file may take, with redirects.
-        hosts (`Sequence[str]`, *optional*, defaults to `()`):
-            Hosts, as `"media.example"` or `"media.example:8080"`, that may lie in a private network and be asked by
-            `http://` too.
-
     Raises:
         `MediaError`: For a value that is none of these.
     """
 
-    max_bytes: int = 256 * 2**20
-    deadline_seconds: float = 60.0
+    max_bytes: int = 256 * 2**20  # most bytes of one file
+    deadline_seconds: float = 60.0  # longest time that one file may take, with redirects
+    # Hosts, as `"media.example"` or `"media.example:8080"`, that may lie in a private network and be asked by
+    # `http://` too.
     hosts: tuple[str, ...] = ()
 
     def __post_init__(self):

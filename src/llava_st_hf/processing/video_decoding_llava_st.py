@@ -29,13 +29,8 @@ from .frame_sampling_llava_st import (
 )
 from .image_loading_llava_st import composite_on_white, describe_source
 from .media_llava_st import EmptyMediaError, MediaError
-from .video_timeline_llava_st import (
-    IndexIsWrongError,
-    Timeline,
-    VideoFile,
-    open_video,
-    read_timeline,
-)
+from .video_file_llava_st import IndexIsWrongError, VideoFile, open_video
+from .video_timeline_llava_st import Timeline, read_timeline
 
 try:
     import av
@@ -67,35 +62,19 @@ class VideoProbe(NamedTuple):
 
 @dataclass
 class DecodedVideo:
-    """
-    Sampled frames of a video and where they lie in the file.
+    """Sampled frames of a video and where they lie in the file."""
 
-    Args:
-        frames (`torch.Tensor`): RGB, `uint8`, shape (frames, 3, height, width), contiguous.
-        frame_indices (`tuple[int, ...]`): Presentation index of each frame that is shown.
-        frame_seconds (`tuple[float, ...]`): Time in seconds of each frame that is shown.
-        width (`int`): Width in pixels of the file's first frame as it is displayed; of any other its boxes have their
-            share.
-        height (`int`): Height in pixels of it.
-        total_num_frames (`int`): Number of frames in the file.
-        fps (`float`): Average number of frames a second.
-        duration_seconds (`float`): From the first frame's time to the end of the last frame.
-        stated_end_seconds (`float`): Where the clip ends: the file, or the part of it that was asked for.
-        problems (`tuple[str, ...]`): What is wrong with the file and was worked around; empty for a sound file.
-        num_decoded_packets (`int`): Number of packets that were given to the decoder.
-    """
-
-    frames: torch.Tensor
-    frame_indices: tuple[int, ...]
-    frame_seconds: tuple[float, ...]
-    width: int
-    height: int
+    frames: torch.Tensor  # RGB, `uint8`, shape (frames, 3, height, width), contiguous
+    frame_indices: tuple[int, ...]  # presentation index of each frame that is shown
+    frame_seconds: tuple[float, ...]  # time in seconds of each frame that is shown
+    width: int  # width in pixels of the file's first frame as it is displayed; of any other its boxes have their share
+    height: int  # height in pixels of it
     total_num_frames: int
-    fps: float
-    duration_seconds: float
-    stated_end_seconds: float
-    problems: tuple[str, ...] = ()
-    num_decoded_packets: int = 0
+    fps: float  # average number of frames a second
+    duration_seconds: float  # from the first frame's time to the end of the last frame
+    stated_end_seconds: float  # where the clip ends: the file, or the part of it that was asked for
+    problems: tuple[str, ...] = ()  # what is wrong with the file and was worked around; empty for a sound file
+    num_decoded_packets: int = 0  # number of packets that were given to the decoder
 
 
 # --------------------------------------------------------------------------------------------------
@@ -136,7 +115,7 @@ class FrameDecoder:
         stamps = self.timeline.stamps[indices].tolist()
         missing = dict(zip(stamps, indices, strict=True))
         for key, targets in _plan_runs(self.timeline, stamps):
-            for frame in self.file.decode_run(key, targets, self.timeline):
+            for frame in self.file.decode_run(key, targets, int(self.timeline.stamps[0]), self.timeline.grid_step):
                 if frame.pts in missing and not frame.is_corrupt:
                     index = missing.pop(frame.pts)
                     yield index, self._make_frame(index, frame)

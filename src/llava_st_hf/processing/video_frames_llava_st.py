@@ -27,17 +27,10 @@ def open_frames(
     resize: Callable[[torch.Tensor], torch.Tensor],
 ) -> tuple[torch.Tensor, tuple[int, int]]:
     """
-    Open the frames of a clip that is a list of pictures in files, each once and one at a time.
+    Open the frames of a clip that is a list of pictures in files, those at `places`, each once and one at a time.
 
-    Args:
-        files (`Sequence[Any]`): Path or bytes of each frame.
-        places (`Sequence[int]`): Which of them are meant.
-        allow_url (`bool` or `dict`): Whether they may be fetched from the network.
-        resize (`Callable`): What becomes of a frame, uint8, shape (1, 3, height, width), before the next is opened.
-
-    Returns:
-        `tuple[torch.Tensor, tuple[int, int]]`: Frames, uint8, shape (places, 3, height, width), and the width and
-        height that they had.
+    `resize` is what becomes of a frame, uint8 (1, 3, height, width), before the next is opened. Returned are the
+    frames, uint8 (places, 3, height, width), and the width and height that they had.
     """
     frames, size = {}, None
     for place in dict.fromkeys(places):

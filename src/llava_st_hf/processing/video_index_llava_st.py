@@ -44,12 +44,7 @@ def check_index(source: "str | os.PathLike | bytes", name: str) -> None:
     """
     Check that the index of an mp4 can be that of its file; any other file passes.
 
-    Args:
-        source (`str`, `os.PathLike` or `bytes`): Path of the file, or its content.
-        name (`str`): What to call it in messages.
-
-    Raises:
-        `MediaError`: If it claims more samples than the file has bytes, or than are read.
+    One that claims more samples than the file has bytes, or than are read, raises `MediaError`.
     """
     is_path = isinstance(source, (str, os.PathLike))
     with open(source, "rb") if is_path else nullcontext(io.BytesIO(source)) as file:

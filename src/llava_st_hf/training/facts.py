@@ -144,6 +144,3 @@ def _name_hardware(num_processes: int) -> str:
         return f"{num_processes} x {torch.cuda.get_device_name(0)}"
     threads = torch.get_num_threads()
     return f"CPU, {format_count(num_processes, 'process')} of {format_count(threads, 'thread')}"
-
-
-__all__ = ["collect_facts", "find_held_out", "name_base"]

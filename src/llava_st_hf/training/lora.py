@@ -54,6 +54,3 @@ def make_lora_config(rank: int = 128, alpha: float | None = None, dropout: float
         "modules_to_save": list(FULLY_TRAINED_MODULES),
     }
     return LoraConfig(**{**fields, **kwargs})
-
-
-__all__ = ["FULLY_TRAINED_MODULES", "LORA_TARGET_MODULES", "make_lora_config"]

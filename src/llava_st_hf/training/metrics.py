@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from ..modeling.configuration_llava_st import LlavaSTConfig
-from ..processing.tasks_llava_st import TASKS
+from ..modeling import LlavaSTConfig
+from ..processing import TASKS
 
 IGNORED = -100
 _KINDS = ("text", "time", "space")
@@ -115,14 +115,10 @@ class TrainingMetrics:
         """
         Return the metrics of all processes since the last report, and begin anew.
 
-        Args:
-            reduce (`Callable`): Adds up a tensor over processes; all of them call this at the same time.
-            with_speed (`bool`, *optional*, defaults to `True`): Whether throughput is among them.
-
-        Returns:
-            `dict[str, float]`: `loss_<kind>`, `loss_<task>` and `error_bins_<kind>` of what there was, `loss` as the
-            mean over all supervised tokens; `tokens_per_second`, `samples_per_second` and `clips_per_second`; and
-            `skipped_records` since this object was made.
+        `reduce` adds up a tensor over processes; all of them call this at the same time. Returned are `loss_<kind>`,
+        `loss_<task>` and `error_bins_<kind>` of what there was, `loss` as the mean over all supervised tokens;
+        `tokens_per_second`, `samples_per_second` and `clips_per_second` where the speed is asked for; and
+        `skipped_records` since this object was made.
         """
         if self._sums is None:
             return {}
@@ -148,6 +144,3 @@ def _count_in_row(chosen: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     starts = torch.searchsorted(rows, rows)  # where the row of each token begins
     before = torch.nn.functional.pad(counts, (1, 0))[starts]
     return counts - before
-
-
-__all__ = ["TrainingMetrics"]

@@ -17,8 +17,8 @@ from ..data.skips import SkippedRecord, SkipReport
 from ..data.tools.check import CheckSummary, ChosenRecords, TokenCounter, check_records
 from ..data.tools.describe import describe_check
 from ..inference.loading import find_model_folder, find_source, make_meta_model
-from ..processing.media_llava_st import InputError, format_count
-from ..processing.processing_llava_st import LlavaSTProcessor
+from ..processing import InputError, LlavaSTProcessor
+from ..processing.media_llava_st import format_count
 from ..utils.checked_settings import input_errors
 from ..utils.sizes import check_space
 from .recipe import DataArguments, LlavaSTTrainingConfig, Recipe
@@ -39,19 +39,11 @@ def check_run(
     all_records: bool = False,
 ) -> None:
     """
-    Find what would end a run.
+    Find what would end a run; an `InputError` says all of it on one line.
 
-    Args:
-        recipe (`Recipe`): The run.
-        plan (`StagePlan`): Its stage.
-        records (`dict[str, Records]`): What is trained on and held out, by the field of the recipe that names it.
-        show (`Callable[[str], None]`): Takes the table of the stage, and with `all_records` what was found in them.
-        checks (`Sequence[Callable]`, *optional*): Further checks, which raise `InputError`.
-        all_records (`bool`, *optional*, defaults to `False`):
-            Whether numbers and headers of all records are read; else a few are tried until one is usable.
-
-    Raises:
-        `InputError`: With all that was found, on one line.
+    `records` are what is trained on and held out, by the field of the recipe that names it. With `all_records` numbers
+    and headers of all of them are read, else a few are tried until one is usable. `show` takes the table of the stage,
+    and what was found in all records.
     """
     problems: list[str] = []
     counter = None
@@ -216,6 +208,3 @@ def _take(records: Records, count: int) -> list[Sample | SkippedRecord]:
     length = records.epoch_length if isinstance(records, Mixture) else len(records)
     places = np.linspace(0, length - 1, min(count, length)).astype(int)
     return [records[int(place)] for place in places]
-
-
-__all__ = ["check_run", "make_counter"]

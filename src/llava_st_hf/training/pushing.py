@@ -5,7 +5,7 @@ from transformers.trainer_utils import HubStrategy
 
 from ..hub.contents import looks_like_id
 from ..hub.push import fetch_checkpoint, prepare_repository
-from ..processing.media_llava_st import InputError
+from ..processing import InputError
 from .recipe import LlavaSTTrainingConfig, Recipe
 from .stages import StagePlan
 from .trainer import find_last_checkpoint
@@ -33,6 +33,3 @@ def fetch_pushed_checkpoint(args: LlavaSTTrainingConfig) -> None:
     with args.main_process_first(desc="fetch the checkpoint from the Hub"):
         if args.local_process_index == 0:
             fetch_checkpoint(args.hub_model_id, args.output_dir, HfApi(token=args.hub_token))
-
-
-__all__ = ["check_push", "fetch_pushed_checkpoint"]

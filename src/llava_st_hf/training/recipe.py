@@ -16,7 +16,7 @@ from transformers.integrations import INTEGRATION_TO_CALLBACK, get_available_rep
 from transformers.utils import is_torch_bf16_gpu_available
 from trl import SFTConfig, TrlParser
 
-from ..processing.media_llava_st import InputError
+from ..processing import InputError
 from ..utils.checked_settings import check_keys, checked, read_yaml
 from .sft_settings import check_sft_settings
 from .stages import STAGES, StagePlan, get_stage
@@ -327,6 +327,3 @@ def _read_mapping(name: str, value: Any) -> dict[str, Any] | None:
     if value is not None and not isinstance(value, dict):
         raise InputError(f"{name} is {value!r}: give keys with values.")
     return value
-
-
-__all__ = ["DataArguments", "LlavaSTTrainingConfig", "ModelArguments", "Recipe", "describe_keys", "read_recipe"]

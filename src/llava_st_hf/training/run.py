@@ -29,8 +29,8 @@ from ..evaluation.benchmarks.st_shapes import StShapes
 from ..evaluation.protocols import PROTOCOLS
 from ..evaluation.runner import Processes, evaluate
 from ..inference.loading import load_model, prepare_base
-from ..processing.media_llava_st import InputError, format_count
-from ..processing.processing_llava_st import LlavaSTProcessor
+from ..processing import InputError, LlavaSTProcessor
+from ..processing.media_llava_st import format_count
 from ..utils.atomic_files import move_whole
 from ..utils.folder_locks import locking_folder
 from ..utils.public_names import get_public_name
@@ -459,6 +459,3 @@ def make_grounding_evaluation(
         }
 
     return evaluate_grounding
-
-
-__all__ = ["run_recipe"]

@@ -6,7 +6,7 @@ A field that a later TRL brings stands in none of the three, and a test names it
 from dataclasses import fields
 from typing import Any
 
-from ..processing.media_llava_st import InputError
+from ..processing import InputError
 
 _ACTING = """
     output_dir per_device_train_batch_size num_train_epochs max_steps learning_rate lr_scheduler_type
@@ -140,6 +140,3 @@ def check_sft_settings(config: Any) -> None:
         raise InputError(
             f"optim is {optimizer!r}, which cannot act: {_RATES}. Choose adamw_torch_fused.", field="optim"
         )
-
-
-__all__ = ["ACTS", "CANNOT_MATTER", "NEEDS", "REFUSED", "check_sft_settings"]

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
-from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
-from ..processing.media_llava_st import InputError
-from ..processing.processing_llava_st import LlavaSTProcessor
+from ..modeling import LlavaSTForConditionalGeneration
+from ..processing import InputError, LlavaSTProcessor
 from ..processing.prompt_expansion_llava_st import RAW_FAST_TOKENS
 from ..utils.tables import format_table
 from .lora import make_lora_config
@@ -48,21 +47,14 @@ class ModulePlan:
     """
     How one part of the model is trained.
 
-    Args:
-        module (`str`): One of `MODULES`.
-        training (`str`): `"frozen"`, `"lora"` (the language model only) or `"full"`.
-        learning_rate (`float`, *optional*): Of what is trained; above 0.
-        dtype (`str`, *optional*, defaults to `"float32"`):
-            Precision of the weights that are trained; frozen ones stay as they are.
-
     Raises:
         `InputError`: For values that do not fit together.
     """
 
-    module: str
-    training: Training = "frozen"
-    learning_rate: float | None = None
-    dtype: str = "float32"
+    module: str  # one of `MODULES`
+    training: Training = "frozen"  # `"frozen"`, `"lora"` (the language model only) or `"full"`
+    learning_rate: float | None = None  # of what is trained; above 0
+    dtype: str = "float32"  # precision of the weights that are trained; frozen ones stay as they are
 
     def __post_init__(self):
         if self.module not in MODULES:
@@ -274,12 +266,7 @@ def format_stage_table(model: nn.Module, plan: StagePlan) -> str:
     """
     Show what is trained: one line for each module with its parameters, and a total.
 
-    Args:
-        model (`nn.Module`): What `apply_stage` returned.
-        plan (`StagePlan`): The plan it was given.
-
-    Returns:
-        `str`: A table; the precision is that of the trained weights, of a frozen module that of all its weights.
+    The precision is that of the trained weights, of a frozen module that of all its weights.
     """
     parameters: dict[str, list[nn.Parameter]] = {module: [] for module in MODULES}
     for name, parameter in model.named_parameters():
@@ -299,16 +286,3 @@ def format_stage_table(model: nn.Module, plan: StagePlan) -> str:
     total = ("total", None, sum(row[2] for row in rows), sum(row[3] for row in rows), None, None)
     header = ("module", "training", "parameters", "trained", "learning rate", "precision")
     return f"stage {plan.name}\n{format_table(header, [*rows, total])}"
-
-
-__all__ = [
-    "MODULES",
-    "STAGES",
-    "ModulePlan",
-    "StagePlan",
-    "apply_stage",
-    "find_module",
-    "format_stage_table",
-    "get_media_token_ids",
-    "get_stage",
-]

@@ -34,8 +34,8 @@ from ..data.samples import Sample
 from ..data.skips import SkippedRecord
 from ..hub.contents import CardOptions, write_card
 from ..hub.push import prepare_repository, push_folder
-from ..modeling.modeling_llava_st import LlavaSTForConditionalGeneration
-from ..processing.media_llava_st import InputError
+from ..modeling import LlavaSTForConditionalGeneration
+from ..processing import InputError
 from ..utils.atomic_files import move_whole
 from .facts import collect_facts, name_base
 from .metrics import TrainingMetrics
@@ -435,6 +435,3 @@ def keep_in_step(model: LlavaSTForConditionalGeneration | PeftModel) -> None:
 def find_last_checkpoint(output_dir: str | os.PathLike) -> str | None:
     """Return the newest whole checkpoint in the folder of a run, `None` where there is none."""
     return get_last_checkpoint(output_dir) if os.path.isdir(output_dir) else None
-
-
-__all__ = ["LlavaSTTrainer", "find_last_checkpoint"]

@@ -136,15 +136,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-__all__ = [
-    "LOCK_FILE",
-    "is_leftover",
-    "move_whole",
-    "remove_leftovers",
-    "write_bytes_whole",
-    "write_json_whole",
-    "write_text_whole",
-    "writing_whole",
-]

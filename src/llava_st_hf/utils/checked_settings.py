@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError, StrictDataclassFieldValidationError
 
-from ..processing.media_llava_st import InputError
+from ..processing import InputError
 from .regular_files import check_regular_file
 
 T = TypeVar("T")
@@ -86,16 +86,9 @@ def _list_types(annotation: Any) -> list[Any]:
 
 def check_keys(content: Any, known: Collection[str], what: str, advice: str = "The keys are {known}.") -> None:
     """
-    Check that settings are a mapping with known keys only.
+    Check that settings, which messages call `what`, are a mapping with known keys only; else raise `InputError`.
 
-    Args:
-        content (`Any`): The settings.
-        known (`Collection[str]`): The keys that there may be.
-        what (`str`): What they are, for messages.
-        advice (`str`, *optional*): Ends the message of an unknown key.
-
-    Raises:
-        `InputError`: For anything else; a key that is nearly a known one is asked after.
+    A key that is nearly a known one is asked after; `advice` ends the message of an unknown key.
     """
     if not isinstance(content, Mapping):
         problem = "empty" if content is None else repr(content)[:80]
@@ -109,14 +102,9 @@ def check_keys(content: Any, known: Collection[str], what: str, advice: str = "T
 
 def read_yaml(path: str | os.PathLike, what: str) -> Any:
     """
-    Read a YAML file of settings.
+    Read a YAML file of settings, which messages call `what`.
 
-    Args:
-        path (`str` or `os.PathLike`): The file.
-        what (`str`): What it is, for messages.
-
-    Raises:
-        `InputError`: For a file that is missing or no YAML, or a key that is there twice.
+    A file that is missing or no YAML, or a key that is there twice, is an `InputError`.
     """
     import yaml
 
@@ -184,6 +172,3 @@ def input_errors(message: str = "{}") -> Iterator[None]:
         if not reason or isinstance(error, LookupError):  # whose message is a key alone
             reason = f"{type(error).__name__} {reason}".strip()
         raise InputError(reason.join(message.rsplit("{}", 1))) from error
-
-
-__all__ = ["check_keys", "checked", "input_errors", "read_yaml"]

@@ -11,7 +11,7 @@ try:
 except ImportError:  # not POSIX: there is no lock, as on file systems that have none
     fcntl = None
 
-from ..processing.media_llava_st import InputError
+from ..processing import InputError
 from .atomic_files import LOCK_FILE
 
 
@@ -83,6 +83,3 @@ def _acquire(path: Path) -> int:
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 return descriptor
         os.close(descriptor)
-
-
-__all__ = ["locking", "locking_folder"]

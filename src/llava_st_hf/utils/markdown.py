@@ -32,6 +32,3 @@ def write_code(text: str, is_block: bool = False) -> str:
         return f"{marks}\n{text}\n{marks}"
     pad = " " if longest else ""
     return f"{'`' * (longest + 1)}{pad}{text}{pad}{'`' * (longest + 1)}"
-
-
-__all__ = ["escape_markdown", "write_code"]

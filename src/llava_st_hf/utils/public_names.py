@@ -67,6 +67,3 @@ def write_public_command(words: Sequence[str]) -> str:
             value = text
         written.append(f"{option}={value}" if is_option else value)
     return shlex.join(written)
-
-
-__all__ = ["get_public_name", "hide_folders", "write_public_command"]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..processing.media_llava_st import InputError
+from ..processing import InputError
 from .atomic_files import write_json_whole
 from .regular_files import check_regular_file
 
@@ -92,6 +92,3 @@ def _find_difference(known: dict[str, Any], now: dict[str, Any], prefix: str = "
             return _find_difference(before, after, f"{prefix}{name}.")
         return prefix + name, before, after
     return None
-
-
-__all__ = ["RunManifest"]

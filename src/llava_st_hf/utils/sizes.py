@@ -4,7 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
-from ..processing.media_llava_st import InputError
+from ..processing import InputError
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
@@ -30,6 +30,3 @@ def check_space(destination: str | Path, num_bytes: int) -> None:
             f"{destination} needs {num_bytes / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free: make room, or "
             "name a folder on another disk."
         )
-
-
-__all__ = ["check_space", "parse_size"]

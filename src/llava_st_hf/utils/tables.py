@@ -54,6 +54,3 @@ def _write(cell: Any, markdown: bool) -> str:
     if isinstance(cell, str):
         return escape_markdown(cell) if markdown and not _NUMBER.fullmatch(cell) else make_printable(cell)
     return f"{cell:,}" if isinstance(cell, int) else f"{cell:g}"
-
-
-__all__ = ["format_table"]

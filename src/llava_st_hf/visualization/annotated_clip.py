@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
-from ..processing.grounding_results_llava_st import GroundingResult
-from ..processing.video_decoding_llava_st import VideoFrame, VideoProbe, iterate_frames, probe_video
+from ..processing import GroundingResult, iterate_frames, probe_video
+from ..processing.video_decoding_llava_st import VideoFrame, VideoProbe
 from .clip_writer import ClipWriter
 from .drawing import PAPER, Style, draw_box, tint_mask
 from .fonts import describe_missing_fonts
@@ -134,6 +134,3 @@ class _Annotator:
                 self.headers.clear()
             self.headers[key] = make_header(self.results, marks, self.style, self.footer.width, self.header_height)
         return self.headers[key]
-
-
-__all__ = ["write_annotated_video"]

@@ -10,7 +10,8 @@ import av
 import numpy as np
 from PIL import Image
 
-from ..processing.video_timeline_llava_st import Timeline, VideoFile, open_video
+from ..processing.video_file_llava_st import VideoFile, open_video
+from ..processing.video_timeline_llava_st import Timeline
 from .output_files import MADE_HERE
 
 _COPIED_SOUND = ("aac", "mp3", "opus", "flac")  # what browsers play in an MP4
@@ -153,6 +154,3 @@ class _Sound:
                 yield from packet.decode()
             except av.error.InvalidDataError:
                 continue  # a broken packet
-
-
-__all__ = ["ClipWriter"]

@@ -7,9 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..processing.grounding_results_llava_st import GroundingResult
-from ..processing.media_llava_st import InputError
-from ..processing.video_decoding_llava_st import VideoProbe, probe_video, read_video
+from ..processing import GroundingResult, InputError, probe_video, read_video
+from ..processing.video_decoding_llava_st import VideoProbe
 from .drawing import FAINT_INK, INK, PAPER, Style, draw_box, draw_chip, prepare, wrap
 from .fonts import describe_missing_fonts
 from .marks import Schedule, as_results, compute_sampling_step, list_marks
@@ -243,6 +242,3 @@ def _describe_choice(choice: FrameChoice, results: list[GroundingResult], schedu
     texts = [text for text in (*(r.query for r in results), *(mark.label for mark in schedule.marks)) if text]
     missing = describe_missing_fonts(*texts)
     return "; ".join([*parts, *([missing] if missing else [])])
-
-
-__all__ = ["choose_frames", "draw_contact_sheet", "write_contact_sheet"]

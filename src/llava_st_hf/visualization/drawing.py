@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from ..processing.grounding_results_llava_st import Box, GroundingResult
+from ..processing import Box, GroundingResult
 from .fonts import Typeface, describe_missing_fonts, put_on_line, replace_undrawable
 from .marks import Color, Mark, as_results, list_marks
 
@@ -106,13 +106,8 @@ def draw_box(
     """
     Draw a box, its line centred on the edge and kept inside the picture, with a dark rim for bright scenes.
 
-    Args:
-        canvas (`PIL.Image.Image`): Drawn onto, in place.
-        box (`Box`): In pixels of the original frame.
-        color (`tuple[int, int, int]`): RGB.
-        style (`Style`): Line width and font.
-        scale (`tuple[float, float]`): Pixels of the canvas for one pixel of the original frame, across and down.
-        number (`int`, *optional*): Written into its upper left corner.
+    The box is in pixels of the original frame, of which `scale` has those of the canvas, across and down; a number is
+    written into its upper left corner.
     """
     draw = ImageDraw.Draw(canvas)
     rim = max(1, style.line // 3)
@@ -225,19 +220,3 @@ def wrap(text: str, font: Typeface, width: float, max_lines: int) -> list[str]:
 
 def _is_ideograph(char: str) -> bool:
     return unicodedata.east_asian_width(char) in "WF"
-
-
-__all__ = [
-    "FAINT_INK",
-    "INK",
-    "PAPER",
-    "RAIL",
-    "Style",
-    "choose_ink",
-    "draw_box",
-    "draw_chip",
-    "draw_on_image",
-    "prepare",
-    "shorten",
-    "wrap",
-]

@@ -35,14 +35,9 @@ class FontRun(NamedTuple):
 
 @dataclass(frozen=True)
 class Typeface:
-    """
-    Writes any text at one size, each stretch of it in a font that has its letters.
+    """Writes any text at one size, each stretch of it in a font that has its letters."""
 
-    Args:
-        size (`int`): Height of the letters in pixels.
-    """
-
-    size: int
+    size: int  # height of the letters in pixels
 
     def getlength(self, text: str) -> float:
         """Return the width of a text in pixels."""
@@ -170,6 +165,3 @@ def _list_font_folders() -> Iterator[Path]:
     if sys.platform == "win32":
         yield Path(environment.get("WINDIR", "C:/Windows")) / "Fonts"
         yield Path(environment.get("LOCALAPPDATA", home)) / "Microsoft/Windows/Fonts"
-
-
-__all__ = ["FontRun", "Typeface", "describe_missing_fonts", "find_font", "put_on_line", "replace_undrawable"]

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..processing.grounding_results_llava_st import Box, GroundingResult, Span, Tube
-from ..processing.tube_masks_llava_st import TubeMasks
+from ..processing import Box, GroundingResult, Span, Tube, TubeMasks
 
 Color = tuple[int, int, int]
 
@@ -212,6 +211,3 @@ def compute_sampling_step(result: GroundingResult) -> float:
     if media is None or media.media_type != "video" or len(media.frame_seconds) < 2:
         return 0.0
     return (media.end_seconds - media.start_seconds) / (len(media.frame_seconds) - 1)
-
-
-__all__ = ["PALETTE", "Color", "Mark", "Schedule", "as_results", "compute_sampling_step", "get_words", "list_marks"]

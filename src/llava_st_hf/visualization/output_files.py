@@ -10,9 +10,9 @@ from typing import Any
 import av
 from PIL import Image, PngImagePlugin
 
+from ..processing import InputError, MediaError
 from ..processing.grounding_export_llava_st import TABLE_COLUMNS
 from ..processing.image_loading_llava_st import describe_source
-from ..processing.media_llava_st import InputError, MediaError
 from ..utils.atomic_files import writing_whole
 
 # Stands in every picture, clip and page that is written here, by which it is known again.
@@ -121,6 +121,3 @@ def save_picture(picture: Image.Image, path: str | os.PathLike) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("Software", MADE_HERE)
     picture.save(path, **({"comment": MADE_HERE.encode()} if is_jpeg else {"format": "PNG", "pnginfo": info}))
-
-
-__all__ = ["MADE_HERE", "check_output", "is_made_here", "save_picture", "writing_beside"]

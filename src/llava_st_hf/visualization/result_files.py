@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..processing import GroundingResult, InputError
 from ..processing.grounding_export_llava_st import TABLE_COLUMNS, convert_to_rows
-from ..processing.grounding_results_llava_st import GroundingResult
-from ..processing.media_llava_st import InputError
 from .annotated_clip import write_annotated_video
 from .output_files import check_output, save_picture, writing_beside
 from .result_html import draw_result, find_source, render_html, render_page
@@ -94,5 +93,3 @@ _WRITERS: dict[str, Callable[[Path, GroundingResult, Any], None]] = {
     ".jpg": _write_picture,
     ".jpeg": _write_picture,
 }
-
-__all__ = ["save_result", "show_result"]

@@ -9,10 +9,8 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from ..processing.grounding_results_llava_st import GroundingResult
+from ..processing import GroundingResult, InputError, open_image
 from ..processing.grounding_summary_llava_st import describe_box, describe_span
-from ..processing.image_loading_llava_st import open_image
-from ..processing.media_llava_st import InputError
 from .contact_sheet import draw_contact_sheet
 from .drawing import draw_on_image
 from .fonts import put_on_line
@@ -214,6 +212,3 @@ def _paragraph(content: str) -> str:
 def _escape(text: str, max_characters: int = _MAX_CHARACTERS) -> str:
     """Return a text for the inside of an element: on one line, cut, without what no font can show."""
     return escape(put_on_line(text, max_characters))
-
-
-__all__ = ["draw_result", "find_source", "render_html", "render_page"]

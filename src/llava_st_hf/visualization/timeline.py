@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
-from ..processing.grounding_results_llava_st import GroundingResult
+from ..processing import GroundingResult
 from .drawing import FAINT_INK, INK, PAPER, RAIL, Style, draw_chip, prepare, wrap
 from .fonts import Typeface
 from .marks import Mark, as_results, get_words
@@ -167,15 +167,3 @@ def draw_position(
     half, top = style.line / 2, style.line_height + style.pad
     draw.rectangle((x - half - 1, top, x + half + 1, strip.height), fill=PAPER)
     draw.rectangle((x - half, top, x + half, strip.height), fill=INK)
-
-
-__all__ = [
-    "Bar",
-    "DrawnTimeline",
-    "arrange_bars",
-    "describe_mark",
-    "draw_position",
-    "get_rail",
-    "make_footer",
-    "make_header",
-]

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...processing.grounding_results_llava_st import GroundingResult
-from ...processing.media_llava_st import InputError
+from ...processing import GroundingResult, InputError
 from ..readers.json_files import LINE_SUFFIXES, load_json
 from ..readers.tables import read_lines
 
@@ -58,6 +57,3 @@ def _list_elements(path: Path) -> Iterator[tuple[str, Any]]:
             yield f"line {number}", json.loads(line)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}, line {number}: is no JSON: {error}.", field="file") from error
-
-
-__all__ = ["read_answers"]

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...processing.grounding_results_llava_st import Box, GroundingResult, Span, Tube, TubeBox
-from ...processing.media_llava_st import InputError, MediaInfo
+from ...processing import Box, GroundingResult, InputError, MediaInfo, Span, Tube, TubeBox
 from ...processing.video_timeline_llava_st import Timeline
 from ..media_probe import probe_timeline
 
@@ -44,23 +43,14 @@ class ExportedSpan(NamedTuple):
 
 @dataclass(eq=False)
 class AnsweredClip:
-    """
-    A clip, and all that was answered about it.
+    """A clip, and all that was answered about it."""
 
-    Args:
-        name (`str`): A name that no other clip has, without ending; fit for a file.
-        path (`Path`): The file.
-        media (`MediaInfo`): Its size.
-        results (`tuple[GroundingResult, ...]`): The answers.
-        every_frame (`bool`, *optional*, defaults to `False`):
-            Whether a track has a box in each frame from its first to its last, interpolated between those of the
-            answer, or at the times that the answer names only.
-    """
-
-    name: str
-    path: Path
-    media: MediaInfo
-    results: tuple[GroundingResult, ...]
+    name: str  # a name that no other clip has, without ending; fit for a file
+    path: Path  # the file
+    media: MediaInfo  # its size
+    results: tuple[GroundingResult, ...]  # the answers
+    # Whether a track has a box in each frame from its first to its last, interpolated between those of the answer, or
+    # at the times that the answer names only.
     every_frame: bool = False
 
     @cached_property
@@ -165,15 +155,10 @@ def collect_clips(
     results: Sequence[GroundingResult], every_frame: bool, media_folder: str | os.PathLike | None
 ) -> list[AnsweredClip]:
     """
-    Return the clips that answers are about, each with its answers, in order of appearance.
+    Return the clips that answers are about, each with its answers, in order of appearance; others are passed over.
 
-    Args:
-        results (`Sequence[GroundingResult]`): Answers about clips; others are passed over.
-        every_frame (`bool`): See `AnsweredClip`.
-        media_folder (`str` or `os.PathLike`, *optional*): Where the clips lie; each at its `media.source` by default.
-
-    Raises:
-        `InputError`: For an answer that does not say what clip it is about.
+    They lie in `media_folder`, by default each at its `media.source`. An answer that does not say what clip it is
+    about is an `InputError`.
     """
     groups: dict[Path, list[GroundingResult]] = {}
     for result in results:
@@ -191,6 +176,3 @@ def collect_clips(
         names.add(name)
         clips.append(AnsweredClip(name, path, group[0].media, tuple(group), every_frame))
     return clips
-
-
-__all__ = ["AnsweredClip", "ExportedSpan", "ExportedTrack", "FrameBox", "clean_label", "collect_clips"]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ...processing.grounding_results_llava_st import GroundingResult
+from ...processing import GroundingResult
 from .clips import AnsweredClip
 
 
@@ -78,6 +78,3 @@ def write_coco_video(clips: Sequence[AnsweredClip], pictures: Sequence[Grounding
         merged.add(result.to_coco(), result.media.source or f"image {number}")
     content = {name: rows for name, rows in merged.content.items() if rows or name != "videos"}
     return {"annotations.json": json.dumps(content, indent=2) + "\n"}
-
-
-__all__ = ["write_coco_video"]

@@ -57,6 +57,3 @@ def _add_track(root: Element, track: ExportedTrack, num_frames: int) -> None:
 
 def _add(parent: Element, name: str, value: object) -> None:
     SubElement(parent, name).text = str(value)
-
-
-__all__ = ["write_cvat_video"]

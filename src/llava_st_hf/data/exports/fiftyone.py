@@ -60,6 +60,3 @@ def _describe_clip(clip: AnsweredClip) -> dict[str, Any]:
             for number, objects in sorted(frames.items())
         },
     }
-
-
-__all__ = ["write_fiftyone"]

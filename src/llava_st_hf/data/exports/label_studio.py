@@ -79,6 +79,3 @@ def _write_span(number: int, span: ExportedSpan) -> dict[str, Any]:
 def _write_region(id: str, name: str, kind: str, value: dict[str, Any], words: str) -> dict[str, Any]:
     meta = {"text": [words]}
     return {"id": id, "from_name": name, "to_name": "video", "type": kind, "value": value, "meta": meta}
-
-
-__all__ = ["write_label_studio"]

@@ -37,6 +37,3 @@ def write_mot(clip: AnsweredClip) -> dict[str, str]:
     names = json.dumps({str(track.number): track.label for track in tracks}, indent=2) + "\n"
     files = {"gt/gt.txt": lines, "seqinfo.ini": settings.getvalue(), "objects.json": names}
     return {f"{clip.name}/{name}": text for name, text in files.items()}
-
-
-__all__ = ["write_mot"]

@@ -6,8 +6,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ...processing.grounding_results_llava_st import GroundingResult
-from ...processing.media_llava_st import InputError, format_count
+from ...processing import GroundingResult, InputError
+from ...processing.media_llava_st import format_count
 from ...utils.atomic_files import write_text_whole, writing_whole
 from .clips import AnsweredClip, collect_clips
 from .coco_video import write_coco_video
@@ -175,6 +175,3 @@ def _write(files: Mapping[str, str], format: ExportFormat, output: Path) -> tupl
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(text.encode())
     return tuple(output / name for name in files)
-
-
-__all__ = ["EXPORT_FORMATS", "ExportFormat", "ExportSummary", "check_export_output", "export_answers"]

@@ -22,6 +22,3 @@ def write_webvtt(clip: AnsweredClip) -> dict[str, str]:
 def _write_time(milliseconds: int) -> str:
     seconds, rest = divmod(milliseconds, 1000)
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{rest:03}"
-
-
-__all__ = ["write_webvtt"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 from ..annotation_checks import require, require_object, require_positive, require_text
 from ..annotations import AnnotatedSpan, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES
@@ -92,6 +92,3 @@ class ActivityNetCaptionsReader(FileReader):
     def read_span(self, times: Any, caption: str, field: str) -> AnnotatedSpan:
         """Return an event with its sentence."""
         return AnnotatedSpan(times, caption=caption, field=field, cut_end=True)
-
-
-__all__ = ["ActivityNetCaptionsReader"]

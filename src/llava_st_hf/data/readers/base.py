@@ -9,8 +9,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from ...processing.media_llava_st import InputError
-from ...processing.tasks_llava_st import TASKS
+from ...processing import TASKS, InputError
 from ...processing.video_requests_llava_st import list_times
 from ..annotation_checks import check_count
 from ..annotations import Annotation
@@ -261,6 +260,3 @@ class FileReader(Reader):
             return 0
         digest = hashlib.sha256(record_id.encode("utf-8", "backslashreplace")).digest()
         return int.from_bytes(digest[:8], "big")
-
-
-__all__ = ["FileReader", "Reader", "name_event"]

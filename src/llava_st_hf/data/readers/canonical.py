@@ -15,7 +15,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from huggingface_hub.errors import HfHubHTTPError
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 from ...processing.video_requests_llava_st import TIME_FIELDS
 from ...utils.regular_files import check_regular_file
 from ..annotation_checks import require_object
@@ -46,11 +46,6 @@ class CanonicalReader(FileReader):
     only what is read is fetched. The source takes the place of what the records say, the task is that of records that
     name none, and `data_folder` holds the media of those that have no bytes of them.
 
-    Args:
-        keep_sources (`bool`, *optional*, defaults to `False`):
-            Whether records that name a source keep it, as those of a data set that was published from several do.
-        split (`str`, *optional*): Of a folder, the Parquet files of this split only, named as the Hub names them.
-
     Raises:
         `InputError`: For a path without files, or files that are not canonical.
 
@@ -63,8 +58,9 @@ class CanonicalReader(FileReader):
     ```
     """
 
+    # Whether records that name a source keep it, as those of a data set that was published from several do.
     keep_sources: bool = False
-    split: str | None = None
+    split: str | None = None  # of a folder, the Parquet files of this split only, named as the Hub names them
 
     def list_entries(self) -> "JsonRows | ParquetRows":
         """Return the rows of all files."""
@@ -202,16 +198,7 @@ class ParquetRows:
         return sizes
 
     def read_group(self, file: str, group: int) -> Any:
-        """
-        Read one row group.
-
-        Args:
-            file (`str`): Path.
-            group (`int`): Its number in the file.
-
-        Returns:
-            `pyarrow.Table`: With the columns of the canonical record.
-        """
+        """Read one row group of a file, with the columns of the canonical record, as a `pyarrow.Table`."""
         import pyarrow
         from pyarrow import parquet
 
@@ -269,19 +256,9 @@ def _list_files(path: str, split: str | None) -> tuple[Any, list[str]]:
 
 def select_split(files: Sequence[str], folder: str, split: str) -> list[str]:
     """
-    Return the files of one split, by the names that the Hub goes by.
+    Return the Parquet files of one split, sorted, by the names that the Hub goes by; none is an `InputError`.
 
-    Args:
-        files (`Sequence[str]`): Parquet files of a data set.
-        folder (`str`): Its folder, for messages.
-        split (`str`): For example `"train"`, for `train/0.parquet`, `data/train-00000-of-00004.parquet` and
-            `train.parquet`.
-
-    Returns:
-        `list[str]`: In the order of their names.
-
-    Raises:
-        `InputError`: If there are none.
+    `"train"` stands in `train/0.parquet`, `data/train-00000-of-00004.parquet` and `train.parquet`.
     """
     found = []
     for file in files:
@@ -293,6 +270,3 @@ def select_split(files: Sequence[str], folder: str, split: str) -> list[str]:
         names = ", ".join(sorted(files)[:5]) or "none"
         raise InputError(f"{folder} has no Parquet files of the split {split!r}; its Parquet files: {names}.")
     return sorted(found)
-
-
-__all__ = ["CanonicalReader", "JsonRows", "ParquetRows", "select_split"]

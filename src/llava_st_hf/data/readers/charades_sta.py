@@ -83,6 +83,3 @@ class CharadesStaReader(FileReader):
         names = [name, name.removeprefix("v_")]
         names += [part + ending for part in names for ending in _ENDINGS]
         return self.folder.find_media(names, "video", "image_id"), span, require_text(raw, "caption")
-
-
-__all__ = ["CharadesStaReader"]

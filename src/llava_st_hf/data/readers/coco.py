@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 from ..annotation_checks import require, require_frame, require_object, require_text
 from ..annotations import AnnotatedBox, Annotation
 from ..skips import make_error, show
@@ -141,6 +141,3 @@ def _get_kind(raw: Any) -> tuple[str, str] | None:
     if not isinstance(raw, Mapping):
         return None
     return repr(raw.get("image_id")), repr(raw.get("category_id"))
-
-
-__all__ = ["CocoReader", "index_by_id", "list_categories", "write_label"]

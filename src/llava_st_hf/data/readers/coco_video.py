@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 from ..annotation_checks import check_frame
 from ..skips import RecordError
 from .coco import index_by_id, list_categories
@@ -135,6 +135,3 @@ def _read_frames(names: Sequence[str]) -> list[int]:
     if not all(before < after for before, after in pairwise([-1, *numbers])):
         return []
     return [number - (numbers[0] == 1) for number in numbers]
-
-
-__all__ = ["CocoVideoReader"]

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 from ..annotation_checks import read_number
 from .tracks import Track, TrackedVideo, TracksReader
 
@@ -111,6 +111,3 @@ def _read_video(part: Element) -> TrackedVideo:
         size=(int(size[0]), int(size[1])) if all(isinstance(side, float) and side >= 1 for side in size) else None,
         frame_count=int(count) if isinstance(count, float) and count >= 1 and is_whole else None,
     )
-
-
-__all__ = ["CvatVideoReader", "read_xml"]

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 from ...utils.regular_files import check_regular_file
 from ..skips import RecordError
 from .cvat_video import read_xml
@@ -109,6 +109,3 @@ def _take_first(path: Path, records: JsonRecords) -> list[Mapping[str, Any]]:
         with suppress(RecordError):  # one that is broken, not the first
             found.append(records[index])
     return [record if isinstance(record, Mapping) else {} for record in found]
-
-
-__all__ = ["read_first_records", "refuse_unreadable"]

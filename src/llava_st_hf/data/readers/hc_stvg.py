@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...processing.media_llava_st import InputError, format_count
+from ...processing import InputError
+from ...processing.media_llava_st import format_count
 from ..annotation_checks import check_frame, check_numbers, require, require_frame, require_object, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES
@@ -95,6 +96,3 @@ def _read_size(raw: Mapping[str, Any]) -> tuple[int, int]:
         return require_frame(raw, "width"), require_frame(raw, "height")
     height, width = check_numbers(raw["img_size"], 2, "img_size", "[height, width] in pixels")
     return check_frame(width, "img_size"), check_frame(height, "img_size")
-
-
-__all__ = ["HcStvgReader"]

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 from huggingface_hub import constants
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 from ...utils.atomic_files import writing_whole
 from ...utils.regular_files import check_regular_file
 from ..skips import RecordError
@@ -352,6 +352,3 @@ def get_list(content: Any, name: str, path: str | Path) -> list[Any]:
     if not isinstance(values, list):
         raise InputError(f"{path} has no list {name!r}: give a file of the form {{'{name}': [...], ...}}.")
     return values
-
-
-__all__ = ["LINE_SUFFIXES", "MAX_RECORD_BYTES", "JsonRecords", "get_list", "load_json"]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 from ..annotation_checks import read_number
 from .tables import read_lines
 from .tracks import Track, TrackedVideo, TracksReader
@@ -43,9 +43,6 @@ class MotReader(TracksReader):
     it has the name of the file, or of the folder of the sequence. It is a video file, or a folder of pictures. The
     tasks are those of `TracksReader`.
 
-    Args:
-        names (`Mapping[int, str]`, *optional*): What describes an object in words, by its id.
-
     Example:
 
     ```python
@@ -55,7 +52,7 @@ class MotReader(TracksReader):
     ```
     """
 
-    names: Mapping[int, str] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)  # what describes an object in words, by its id
 
     def list_tracks(self) -> Sequence[Track]:
         """Return the tracks of the file."""
@@ -120,6 +117,3 @@ class MotReader(TracksReader):
             frame_count=int(known["seqlength"]) if "seqlength" in known else None,
             frame_rate=known.get("framerate"),
         )
-
-
-__all__ = ["MotReader"]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 from ..annotation_checks import check_numbers, require, require_object, require_text
 from ..annotations import Annotation
 from ..choices import LETTERS, write_choices
@@ -131,6 +131,3 @@ class MvBenchReader(FileReader):
         if not start < end or start > seconds[-1]:
             raise make_error("start, end", [start, end], f"give a part of a video of {seconds[-1]:.2f} s")
         return replace(sample, frame_range=tuple(int(np.abs(seconds - time).argmin()) for time in (start, end)))
-
-
-__all__ = ["SUB_TASKS", "MvBenchReader"]

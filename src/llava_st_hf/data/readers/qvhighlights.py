@@ -59,6 +59,3 @@ class QvHighlightsReader(FileReader):
             spans=tuple(sorted(spans, key=lambda span: span.times)),
             duration_seconds=require_positive(raw, "duration"),
         )
-
-
-__all__ = ["QvHighlightsReader"]

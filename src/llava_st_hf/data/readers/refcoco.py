@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...processing.media_llava_st import InputError
-from ...processing.tasks_llava_st import TASKS
+from ...processing import TASKS, InputError
 from ..annotation_checks import require, require_frame, require_object, require_text
 from ..annotations import AnnotatedBox, Annotation
 from ..skips import make_error, show
@@ -24,10 +23,6 @@ class RefCocoReader(FileReader):
     one annotation.
     A box is clipped to the image. A caption that holds `<image>` is the whole question.
 
-    Args:
-        prompt_variant (`int`, *optional*):
-            Which of the published prompts all records get; each record's id chooses one by default.
-
     Example:
 
     ```python
@@ -37,6 +32,7 @@ class RefCocoReader(FileReader):
     ```
     """
 
+    # Which of the published prompts all records get; each record's id chooses one by default.
     prompt_variant: int | None = None
     vary_prompts: bool = True
     tasks = ("rec",)
@@ -98,6 +94,3 @@ def _get_name(raw: Any, field: str) -> int | str | None:
     """Return a field, if it can be a name."""
     value = raw.get(field) if isinstance(raw, Mapping) else None
     return value if isinstance(value, (int, str)) else None
-
-
-__all__ = ["RefCocoReader"]

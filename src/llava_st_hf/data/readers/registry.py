@@ -9,8 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ...processing.media_llava_st import InputError
-from ...processing.tasks_llava_st import TASKS
+from ...processing import TASKS, InputError
 from ..skips import show
 from .activitynet_captions import ActivityNetCaptionsReader
 from .base import FileReader, Reader
@@ -39,41 +38,24 @@ from .vue_stg import VueStgReader
 
 
 class Format(NamedTuple):
-    """
-    A format of annotations.
+    """A format of annotations."""
 
-    Args:
-        name (`str`): Name, as in `format: coco` of a mixture.
-        description (`str`): What it is, in one line.
-        reader (`type[FileReader]`): What reads it.
-        is_meant (`Callable[[Mapping[str, Any]], bool]`):
-            Tells the format by the first record of a file, or by the whole of one that is a single object.
-        endings (`tuple[str, ...]`, *optional*, defaults to `()`): Endings of files that are always of this format.
-        keys (`tuple[str, ...]`, *optional*, defaults to `()`):
-            Keys of its records, also such as it need not have: of a file of no known format it is said which is near.
-    """
-
-    name: str
-    description: str
-    reader: type[FileReader]
+    name: str  # name, as in `format: coco` of a mixture
+    description: str  # what it is, in one line
+    reader: type[FileReader]  # what reads it
+    # Tells the format by the first record of a file, or by the whole of one that is a single object.
     is_meant: Callable[[Mapping[str, Any]], bool]
-    endings: tuple[str, ...] = ()
+    endings: tuple[str, ...] = ()  # endings of files that are always of this format
+    # Keys of its records, also such as it need not have: of a file of no known format it is said which is near.
     keys: tuple[str, ...] = ()
 
 
 class UnreadFormat(NamedTuple):
-    """
-    A known format without a reader.
-
-    Args:
-        name (`str`): Its name.
-        nearest (`str`): The one of `FORMATS` that its annotations are best written in.
-        is_meant (`Callable[[Mapping[str, Any]], bool]`): Tells it by the first record, as that of `Format`.
-    """
+    """A known format without a reader."""
 
     name: str
-    nearest: str
-    is_meant: Callable[[Mapping[str, Any]], bool]
+    nearest: str  # the one of `FORMATS` that its annotations are best written in
+    is_meant: Callable[[Mapping[str, Any]], bool]  # tells it by the first record, as that of `Format`
 
 
 _NUM_VALUES = 8  # of an object by the names of videos, of which the first may be empty
@@ -423,6 +405,3 @@ def _describe_own(keys: Collection[str], name: str) -> str:
         f" If it is your own ({name}), each record needs {need}.{describe_slips(keys)}"
         f"{table if name == 'user_csv' and not has_known else ''}"
     )
-
-
-__all__ = ["FORMATS", "Format", "guess_format", "list_options", "open_reader"]

@@ -45,6 +45,3 @@ class ShikraRecReader(FileReader):
             boxes=(AnnotatedBox(require(raw, "bbox"), field="bbox"),),
             size=(require_frame(raw, "width"), require_frame(raw, "height")) if has_size else None,
         )
-
-
-__all__ = ["ShikraRecReader"]

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from ...processing.media_llava_st import PromptError, format_count
+from ...processing import PromptError
+from ...processing.media_llava_st import format_count
 from ...processing.notation_llava_st import NOTATION
 from ..annotation_checks import check_frame, check_numbers, require_object
 from ..samples import MEDIA_PLACEHOLDER, Media, Sample
@@ -307,6 +308,3 @@ def _infer_of_image(question: str, answer: str) -> str:
             return "rec"
         return "dgc" if _ASKS_FOR_DESCRIPTION.search(question) else "igc"
     return "rc" if _BOX.search(question) and not _COORDINATE.search(answer) else "conversation"
-
-
-__all__ = ["StAlignReader", "infer_task"]

@@ -49,9 +49,6 @@ class StAlignBenchmarkReader(FileReader):
     The answer is exact. Its boxes are those at sampled frames, as in the published evaluation. Without `task`, each
     record's question says whether it is `"stvg"`, `"svg"` or `"elc"`.
 
-    Args:
-        max_items (`int`, *optional*, defaults to 2000): How many records count, from the first one on.
-
     Example:
 
     ```python
@@ -61,7 +58,7 @@ class StAlignBenchmarkReader(FileReader):
     ```
     """
 
-    max_items: int = 2000
+    max_items: int = 2000  # how many records count, from the first one on
     num_frames: int = DEFAULT_NUM_FRAMES
     vary_prompts: bool = True
     tasks = tuple(_QUESTION_FORMS)
@@ -156,6 +153,3 @@ def _read_boxes(meta: Mapping[str, Any]) -> tuple[AnnotatedTube, AnnotatedBox]:
     if spatial.get("<first_bbox>") is not None:
         first_box = AnnotatedBox(spatial["<first_bbox>"], "xywh", field="meta.spatial_token.<first_bbox>")
     return AnnotatedTube(boxes, "frames", interpolate=False, field=_BOXES), first_box
-
-
-__all__ = ["StAlignBenchmarkReader"]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 from ...utils.regular_files import check_regular_file
 
 TABLE_SUFFIXES = (".csv", ".tsv")
@@ -75,6 +75,3 @@ def _find_encoding(path: str | Path) -> str:
     check_regular_file(path, "file")
     with open(path, "rb") as file:
         return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
-
-
-__all__ = ["TABLE_SUFFIXES", "read_columns", "read_csv", "read_lines"]

@@ -35,6 +35,3 @@ class TacosReader(ActivityNetCaptionsReader):
     def read_span(self, times: Any, caption: str, field: str) -> AnnotatedSpan:
         """Return an event with its sentence; an end behind the last frame means that frame."""
         return AnnotatedSpan(times, "frames", caption, field, cut_end=True)
-
-
-__all__ = ["TacosReader"]

@@ -20,49 +20,28 @@ logger = logging.getLogger(__name__)
 
 
 class TrackedVideo(NamedTuple):
-    """
-    The video that tracks are of.
+    """The video that tracks are of."""
 
-    Args:
-        name (`str`): Its name in the file.
-        pictures (`tuple[str, ...]`, *optional*): The files of its frames, where no video has its name.
-        places (`tuple[str, ...]`, *optional*): Where a folder with its frames may lie, beside its name.
-        size (`tuple[int, int]`, *optional*): Width and height.
-        frame_count (`int`, *optional*): Number of frames.
-        frame_rate (`float`, *optional*): Frames a second.
-    """
-
-    name: str
-    pictures: tuple[str, ...] = ()
-    places: tuple[str, ...] = ()
-    size: tuple[int, int] | None = None
-    frame_count: int | None = None
-    frame_rate: float | None = None
+    name: str  # its name in the file
+    pictures: tuple[str, ...] = ()  # the files of its frames, where no video has its name
+    places: tuple[str, ...] = ()  # where a folder with its frames may lie, beside its name
+    size: tuple[int, int] | None = None  # width and height
+    frame_count: int | None = None  # number of frames
+    frame_rate: float | None = None  # frames a second
 
 
 class Track(NamedTuple):
-    """
-    One object of a video.
+    """One object of a video."""
 
-    Args:
-        name (`str`): Name of the record.
-        video (`TrackedVideo`): Its video.
-        label (`Any`): Its kind, in words.
-        rows (`Sequence[tuple[Any, Any, Any]]`):
-            A frame of the video, from 0, the place of the same moment among its pictures, and the four numbers of the
-            box, or `None` where the object is not to be seen.
-        form (`str`, *optional*, defaults to `"xywh"`): What the four numbers are.
-        phrase (`str`, *optional*): What describes this object, and no other of its video.
-        is_crowd (`bool`, *optional*, defaults to `False`): Whether it is several objects, which makes no record.
-    """
-
-    name: str
+    name: str  # name of the record
     video: TrackedVideo
-    label: Any
+    label: Any  # its kind, in words
+    # A frame of the video, from 0, the place of the same moment among its pictures, and the four numbers of the box,
+    # or `None` where the object is not to be seen.
     rows: Sequence[tuple[Any, Any, Any]]
-    form: BoxForm = "xywh"
-    phrase: str | None = None
-    is_crowd: bool = False
+    form: BoxForm = "xywh"  # what the four numbers are
+    phrase: str | None = None  # what describes this object, and no other of its video
+    is_crowd: bool = False  # whether it is several objects, which makes no record
 
 
 @dataclass(eq=False)
@@ -171,6 +150,3 @@ def _is_outside(box: AnnotatedBox, size: tuple[int, int]) -> bool:
     left, top, right, bottom = box.xyxy
     has_area = left < right and top < bottom
     return has_area and (right <= 0 or bottom <= 0 or left >= size[0] or top >= size[1])
-
-
-__all__ = ["Track", "TrackedVideo", "TracksReader"]

@@ -57,6 +57,3 @@ def _read_cell(name: str, cell: str) -> Any:
     if "," in cell and len(parts) > _NUM_NUMBERS.get(name, len(parts)):
         raise make_error(name, cell, "write decimals with a point, a span as 1.0-2.5 and a box as 10 20 50.5 80")
     return parts
-
-
-__all__ = ["UserCsvReader"]

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from ...processing.media_llava_st import InputError
-from ...processing.tasks_llava_st import TASKS, Task
+from ...processing import TASKS, InputError, Task
 from ...processing.video_requests_llava_st import TIME_FIELDS
 from ..annotation_checks import check_numbers, read_number, read_seconds, require_frame, require_object, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
@@ -70,10 +69,6 @@ class UserJsonlReader(FileReader):
     first, the last and a `null`, a box holds for `HOLD_SECONDS`. A box may reach over the edge of the frame by
     `MAX_OVERHANG_PIXELS` or `MAX_OVERHANG_SHARE` of its side and is then cut off.
 
-    Args:
-        box_format (`str`, *optional*, defaults to `"xyxy"`): `box_format` of the records that do not say it.
-        unit (`str`, *optional*, defaults to `"pixels"`): `unit` of the records that do not say it.
-
     Example:
 
     ```python
@@ -86,8 +81,8 @@ class UserJsonlReader(FileReader):
 
     num_frames: int = DEFAULT_NUM_FRAMES
     vary_prompts: bool = False
-    box_format: str = "xyxy"
-    unit: str = "pixels"
+    box_format: str = "xyxy"  # `box_format` of the records that do not say it
+    unit: str = "pixels"  # `unit` of the records that do not say it
 
     def __post_init__(self):
         for name, values in _BOX_KINDS.items():
@@ -301,6 +296,3 @@ def _read_tube(given: Any, kind: Mapping[str, str]) -> AnnotatedTube:
             raise make_error("boxes", key, "this time is there twice; give one box for each")
         boxes[seconds] = None if value is None else _read_box(value, f"boxes[{key}]", kind)
     return AnnotatedTube(boxes)
-
-
-__all__ = ["HINTS", "MEDIA_HINTS", "UserJsonlReader", "describe_slips"]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 from ..annotation_checks import read_number, require, require_object, require_positive, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES
@@ -126,6 +126,3 @@ def _read_boxes(given: Any) -> AnnotatedTube:
         sides = [read_number(require(entry, side, f"{field}.")) for side in ("xmin", "ymin", "xmax", "ymax")]
         boxes[float(second)] = AnnotatedBox(sides, field=field)
     return AnnotatedTube(boxes, field="bboxes")
-
-
-__all__ = ["QUESTIONS", "VStarReader", "name_elements"]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 from ..annotation_checks import require_object, require_text
 from ..annotations import Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES
@@ -75,6 +75,3 @@ class VcgReader(FileReader):
             answer=require_text(raw, "A").strip(),
             answer_field="A",
         )
-
-
-__all__ = ["VcgReader"]

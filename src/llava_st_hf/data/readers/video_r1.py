@@ -104,6 +104,3 @@ def _read_tube(given: Any) -> AnnotatedTube:
             raise make_error("solution.boxes", key, "give the times of boxes in seconds, as in '3'")
         boxes[seconds] = AnnotatedBox(box, field=f"solution.boxes[{key}]")
     return AnnotatedTube(boxes, field="solution.boxes")
-
-
-__all__ = ["VideoR1Reader"]

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 from ..annotation_checks import require, require_frame, require_object, require_positive, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES
@@ -44,9 +44,6 @@ class VidStgReader(FileReader):
     answer). Captions are asked after in lower case and without the full stop; the wording is that of ST-Align, chosen
     by the record's id.
 
-    Args:
-        vidor_folder (`str` or `Path`, *optional*): Folder of VidOR's annotations; folders below it are searched too.
-
     Example:
 
     ```python
@@ -56,7 +53,7 @@ class VidStgReader(FileReader):
     ```
     """
 
-    vidor_folder: str | Path | None = None
+    vidor_folder: str | Path | None = None  # folder of VidOR's annotations; folders below it are searched too
     num_frames: int = DEFAULT_NUM_FRAMES
     vary_prompts: bool = True
     tasks = ("stvg", "svg", "tvg", "elc")
@@ -186,6 +183,3 @@ def _read_tube(trajectories: list[Any], target: Any, first: int, last: int) -> A
     if not boxes:
         raise make_error("target_id", target, f"no frame from {first} to {last} has a box of this object")
     return AnnotatedTube(boxes, "frames", interpolate=False, field="bbox")
-
-
-__all__ = ["VidStgReader"]

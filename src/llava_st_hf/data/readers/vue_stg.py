@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 from ..annotation_checks import read_number, require_positive, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES
@@ -105,6 +105,3 @@ def _read_boxes(rows: Sequence[Mapping[str, str]]) -> dict[float, AnnotatedBox]:
     return {
         second: box for second, box in boxes.items() if box.values[0] < box.values[2] and box.values[1] < box.values[3]
     }
-
-
-__all__ = ["VueStgReader"]

@@ -10,8 +10,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from ...processing.media_llava_st import InputError
-from ...processing.tasks_llava_st import get_task
+from ...processing import InputError, get_task
 from ...utils.atomic_files import write_bytes_whole, write_text_whole
 from ..readers.base import Reader
 from ..samples import Media, Sample
@@ -228,6 +227,3 @@ def _check_size(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
         raise InputError(f"{name} is {value!r}: give one side in pixels, or height and width.")
     height, width = (_check_whole(name, side, _MIN_SIZE, 4096) for side in sides)
     return height, width
-
-
-__all__ = ["ShapesDataset", "write_shapes"]

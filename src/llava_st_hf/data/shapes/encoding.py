@@ -103,6 +103,3 @@ def encode_frames(
             frame.pts, frame.time_base = stamp, time_base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-
-
-__all__ = ["encode_frames", "encode_sample"]

@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from ...processing import Task, get_task
 from ...processing.notation_llava_st import write_box, write_span, write_time, write_tube
-from ...processing.tasks_llava_st import Task, get_task
 from .random_stream import RandomStream
 from .scenes import COLORS, EVENTS, SHAPES, Scene, SceneObject, Segment, are_alike, find_first_change
 
@@ -460,14 +460,3 @@ _WRITERS: dict[str, Callable[[Scene, RandomStream], list[Turn] | None]] = {
 
 
 SHAPES_TASKS = tuple(_WRITERS)
-
-
-__all__ = [
-    "SHAPES_TASKS",
-    "Description",
-    "Turn",
-    "add_questions",
-    "list_descriptions",
-    "shapes_vocabulary",
-    "write_messages",
-]

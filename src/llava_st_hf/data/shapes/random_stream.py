@@ -75,6 +75,3 @@ class RandomStream:
     def bytes(self, count: int) -> np.ndarray:
         """Return random bytes, uint8 of shape (count,)."""
         return self._generator.random_raw(-(-count // 8)).astype("<u8").view(np.uint8)[:count]
-
-
-__all__ = ["RandomStream"]

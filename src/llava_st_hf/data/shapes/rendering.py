@@ -188,6 +188,3 @@ def _add_noise(pixels: np.ndarray, rng: RandomStream) -> None:
     for frame in range(num_frames):
         y, x = rng.integer(reach + 1), rng.integer(reach + 1)
         pixels[frame] += noise[y : y + height, x : x + width]
-
-
-__all__ = ["render_scene"]

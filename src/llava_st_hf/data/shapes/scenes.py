@@ -415,21 +415,3 @@ def _intersect(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return the area (frames,) that two boxes (frames, 4) share."""
     sides = np.minimum(boxes[:, 2:], others[:, 2:]) - np.maximum(boxes[:, :2], others[:, :2])
     return np.maximum(sides, 0).prod(axis=1)
-
-
-__all__ = [
-    "COLORS",
-    "DIFFICULTIES",
-    "EVENTS",
-    "SHAPES",
-    "Difficulty",
-    "Event",
-    "Scene",
-    "SceneObject",
-    "SceneRequest",
-    "Segment",
-    "are_alike",
-    "compute_min_event_frames",
-    "find_first_change",
-    "sample_scene",
-]

@@ -19,10 +19,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ...processing.media_llava_st import InputError, MediaInfo, PromptError, format_count
+from ...processing import InputError, LlavaSTProcessor, LlavaSTVideoProcessor, MediaInfo, PromptError
+from ...processing.media_llava_st import format_count
 from ...processing.notation_llava_st import NOTATION, CoordinateVocabulary
-from ...processing.processing_llava_st import LlavaSTProcessor
-from ...processing.video_processing_llava_st import LlavaSTVideoProcessor
 from ..media_loading import MAX_FILE_BYTES, check_file, load_media
 from ..media_probe import check_headers, probe_media
 from ..mixture import open_sources
@@ -450,15 +449,3 @@ def _ignore_interrupts(worker: int) -> None:
     """Leave Ctrl-C to the main process, which prints what was done and stops the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-
-
-__all__ = [
-    "CheckSummary",
-    "ChosenRecords",
-    "CoordinateRange",
-    "Records",
-    "TokenCounter",
-    "check_media",
-    "check_records",
-    "summarize_counts",
-]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 from ...utils.atomic_files import move_whole
 from ...utils.folder_locks import locking
 from ...utils.run_manifest import RunManifest
@@ -178,6 +178,3 @@ def _make_relative(path: str, folder: str) -> str:
             "outside_root", "media", f"media is {path!r}, which lies outside of {folder}: give another data_folder."
         )
     return Path(absolute).relative_to(folder).as_posix()
-
-
-__all__ = ["ConversionCounts", "convert_annotations"]

@@ -3,11 +3,9 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ...processing.grounding_results_llava_st import GroundingResult
+from ...processing import TASKS, GroundingResult, InputError
 from ...processing.grounding_summary_llava_st import describe_box, describe_span, describe_tube
-from ...processing.media_llava_st import InputError
 from ...processing.notation_llava_st import AXIS_NAMES, NOTATION, Lexeme
-from ...processing.tasks_llava_st import TASKS
 from ...utils.tables import format_table
 from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..samples import Sample
@@ -129,6 +127,3 @@ def describe_num_frames(summary: CheckSummary, said: int | None, counter: TokenC
     if not said and not sampled:
         why = "the default: a model that samples another number gets others, see --processor, or check its recipe"
     return [f"frames of a clip that boxes and tokens are counted for: {number} ({why})"]
-
-
-__all__ = ["describe_check", "describe_num_frames", "describe_record", "find_record"]

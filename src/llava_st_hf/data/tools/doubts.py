@@ -9,8 +9,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from ...processing.grounding_results_llava_st import GroundingResult
-from ...processing.media_llava_st import MediaInfo
+from ...processing import GroundingResult, MediaInfo
 from ..media_probe import VideoHeader, check_headers
 from ..samples import Sample
 from ..turns import Turn
@@ -126,6 +125,3 @@ def _list_boxes(result: GroundingResult) -> np.ndarray:
     pixels = [np.array([box.xyxy for box in result.boxes], dtype=np.float64).reshape(-1, 4)]
     pixels += [tube.arrays.boxes_pixels for tube in result.tubes]
     return np.concatenate(pixels) / ([result.media.width, result.media.height] * 2)
-
-
-__all__ = ["UnitDoubts", "find_doubts", "measure_medium"]

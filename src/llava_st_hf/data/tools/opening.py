@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ...hub.cards import UNKNOWN_LICENSE, SourceFacts
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 from ..mixture_spec import MixtureSpec
 from ..readers.base import Reader
 from ..readers.registry import guess_format, open_reader
@@ -119,6 +119,3 @@ def get_media_folder(path: str | Path, data_folder: str | Path | None = None) ->
     if data_folder is not None:
         return Path(data_folder)
     return Path(path) if Path(path).is_dir() else Path(path).parent
-
-
-__all__ = ["SHAPES", "OpenedRecords", "get_media_folder", "open_annotations", "open_records"]

@@ -17,7 +17,7 @@ import yaml
 from huggingface_hub import snapshot_download
 
 from ...hub.cards import UNKNOWN_LICENSE, SourceFacts, render_prepared_card
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 from ...utils.atomic_files import write_text_whole
 from ...utils.checked_settings import input_errors
 from ...utils.run_manifest import RunManifest
@@ -384,14 +384,3 @@ def _describe_files(entry: SourceSpec) -> list[Any]:
     path = Path(str(entry.json_path))
     status = os.stat(path) if path.is_file() else None
     return [path.name, status and status.st_size, status and status.st_mtime_ns, str(entry.sampling_strategy)]
-
-
-__all__ = [
-    "PUBLISHED_COUNTS",
-    "RELEASE",
-    "Preparation",
-    "PreparedSource",
-    "fetch_release",
-    "format_sources",
-    "format_tasks",
-]

@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from ...hub.cards import UNKNOWN_LICENSE, SourceFacts, render_dataset_card
 from ...hub.results import BENCHMARK_FILE, write_benchmark_yaml
-from ...processing.media_llava_st import InputError, format_count
+from ...processing import InputError
+from ...processing.media_llava_st import format_count
 from ...utils.atomic_files import (
     is_leftover,
     move_whole,
@@ -434,6 +435,3 @@ def _finish(output_dir: Path, shards: list[_Shard]) -> PublishedDataset:
             counts[source, task] += count
         skips.update((note.source, note.reason) for note in shard.skipped)
     return PublishedDataset(output_dir, tuple(paths), counts, skips, sum(path.stat().st_size for path in paths))
-
-
-__all__ = ["PublishedDataset", "find_unlicensed", "publish_dataset"]

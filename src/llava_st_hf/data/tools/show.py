@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...processing.grounding_results_llava_st import Caption, GroundingResult
-from ...processing.image_loading_llava_st import load_images, open_image
-from ...processing.media_llava_st import InputError
+from ...processing import Caption, GroundingResult, InputError, open_image
+from ...processing.image_loading_llava_st import load_images
 from ...visualization import check_output as check_writable
 from ...visualization import draw_on_image, save_picture, write_annotated_video, write_contact_sheet, writing_beside
 from ...visualization.marks import get_words
@@ -139,6 +138,3 @@ def _get_clip(sample: Sample) -> Iterator[str]:
         else:
             path.write_bytes(first.content)
         yield str(path)
-
-
-__all__ = ["PICTURE_ENDINGS", "QUESTION_LABEL", "check_output", "draw_record", "merge_turns"]

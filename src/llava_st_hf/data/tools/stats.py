@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...processing.media_llava_st import InputError
-from ...processing.processing_llava_st import LlavaSTProcessor
+from ...processing import InputError, LlavaSTProcessor
 from ...utils.atomic_files import write_json_whole, writing_whole
 from ...visualization.output_files import MADE_HERE
 from ..media_probe import probe_media
@@ -288,5 +287,3 @@ _PLOTS: dict[str, tuple[str, Callable[[Any, Any], None]]] = {
     "boxes_per_tube.png": ("tube_lengths", _plot_tubes),
     "tokens.png": ("num_tokens", _plot_tokens),
 }
-
-__all__ = ["STATISTICS_FILE", "DataStatistics", "check_folder", "collect_statistics", "write_statistics"]

@@ -12,8 +12,7 @@ from ...data.readers.registry import guess_format, open_reader
 from ...data.sample_writing import DEFAULT_NUM_FRAMES
 from ...data.samples import Media, Sample
 from ...data.skips import RecordError, make_error
-from ...processing.grounding_results_llava_st import GroundingResult
-from ...processing.media_llava_st import InputError, MediaInfo
+from ...processing import GroundingResult, InputError, MediaInfo
 from ..protocols import PROTOCOLS, Protocol
 from ..truths import make_truth
 from .base import Benchmark
@@ -222,26 +221,15 @@ class AnnotationFile(Benchmark):
 
 
 class Source(NamedTuple):
-    """
-    Where the annotations of a benchmark are, and how they are read.
+    """Where the annotations of a benchmark are, and how they are read."""
 
-    Args:
-        path (`Path`): The file.
-        format (`str`): Its format.
-        name (`str`): Name of the benchmark.
-        data_folder (`Path`): Folder of the media.
-        task (`str`, *optional*): What the records are read as.
-        part (`str`): What names of items have to have in them.
-        options (`dict`): What else the reader takes.
-    """
-
-    path: Path
+    path: Path  # the file
     format: str
     name: str
-    data_folder: Path
-    task: str | None
-    part: str
-    options: dict[str, Any]
+    data_folder: Path  # folder of the media
+    task: str | None  # what the records are read as
+    part: str  # what names of items have to have in them
+    options: dict[str, Any]  # what else the reader takes
 
 
 def find_source(
@@ -252,17 +240,11 @@ def find_source(
     vidor_folder: str | Path | None = None,
 ) -> Source:
     """
-    Find the annotations of a benchmark.
+    Find the annotations of a benchmark, one of `KNOWN_BENCHMARKS` or the path of a file.
 
-    Args:
-        name (`str`): One of `KNOWN_BENCHMARKS`, or the path of a file.
-        data (`str` or `Path`, *optional*): Folder of the media, and of a known benchmark that of its annotations.
-        format (`str`, *optional*): Format of the file; told from it by default.
-        task (`str`, *optional*): What the records are read as, where the format leaves a choice.
-        vidor_folder (`str` or `Path`, *optional*): Annotations of VidOR, for VidSTG; `data` of a known benchmark.
-
-    Raises:
-        `InputError`: For an unknown name, or files that are not there.
+    `data` is the folder of the media, and of a known benchmark that of its annotations; `vidor_folder` has those of
+    VidOR, for VidSTG, and is `data` of a known benchmark. An unknown name, or files that are not there, are an
+    `InputError`.
     """
     check_name(name)
     known = KNOWN_BENCHMARKS.get(name)
@@ -282,6 +264,3 @@ def open_benchmark(source: Source, tasks: Sequence[str] | None = None) -> Annota
     """Open the items of a benchmark, see `AnnotationFile`."""
     reader = open_reader(source.format, source.path, source.name, source.data_folder, source.task, **source.options)
     return AnnotationFile(reader, source.name, source.format, source.part, tasks)
-
-
-__all__ = ["AbsentMedium", "AnnotationFile", "Source", "find_source", "open_benchmark"]

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...data.samples import Sample
-from ...processing.grounding_results_llava_st import GroundingResult
-from ...processing.media_llava_st import InputError, MediaInfo
+from ...processing import GroundingResult, InputError, MediaInfo
 from ..blind_baseline import BlindBaseline, fit_blind_baseline
 from ..protocols import Protocol
 from ..questions import read_truth
@@ -106,6 +105,3 @@ class Benchmark(ABC):
                 f"{', '.join(scored)}.",
                 field="tasks",
             )
-
-
-__all__ = ["Benchmark"]

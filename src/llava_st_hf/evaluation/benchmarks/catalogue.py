@@ -7,39 +7,25 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 from ...utils.tables import format_table
 
 _SECONDS = 3600
 
 
 class KnownBenchmark(NamedTuple):
-    """
-    A benchmark that is read from files which somebody has.
+    """A benchmark that is read from files which somebody has."""
 
-    Args:
-        name (`str`): Name on the command line.
-        format (`str`, *optional*): Format of its annotations; told from the file where it has several.
-        files (`tuple[str, ...]`): Names that its file of annotations may have, anywhere in the folder of the data.
-        items (`int`, *optional*): Items of the published file; `None` where nobody says.
-        task (`str`, *optional*): What they are read as; the format's own task by default.
-        part (`str`, *optional*, defaults to `""`): What names of its items have in them, of a part of a file.
-        media (`str`, *optional*, defaults to `"its clips"`): What else the folder has to hold.
-        licence (`str`): Of the annotations; the media have their own.
-        homepage (`str`): Where both are to be had.
-        takes_folder (`bool`, *optional*, defaults to `False`): Whether all files beside that one belong to it.
-    """
-
-    name: str
-    format: str | None
-    files: tuple[str, ...]
-    items: int | None
-    licence: str
-    homepage: str
-    task: str | None = None
-    part: str = ""
-    media: str = "its clips"
-    takes_folder: bool = False
+    name: str  # name on the command line
+    format: str | None  # format of its annotations; told from the file where it has several
+    files: tuple[str, ...]  # names that its file of annotations may have, anywhere in the folder of the data
+    items: int | None  # items of the published file; `None` where nobody says
+    licence: str  # of the annotations; the media have their own
+    homepage: str  # where both are to be had
+    task: str | None = None  # what they are read as; the format's own task by default
+    part: str = ""  # what names of its items have in them, of a part of a file
+    media: str = "its clips"  # what else the folder has to hold
+    takes_folder: bool = False  # whether all files beside that one belong to it
 
     def find_file(self, data: str | Path | None) -> Path:
         """
@@ -180,6 +166,3 @@ def list_benchmarks() -> str:
         f"{table}\n\nOr the path of a file of annotations in any format that is read; --data is then the folder of "
         "its media, by default that of the file."
     )
-
-
-__all__ = ["KNOWN_BENCHMARKS", "KnownBenchmark", "check_name", "list_benchmarks"]

@@ -7,8 +7,8 @@ from typing import Any
 
 from ...data.samples import Sample
 from ...data.skips import SkippedRecord
-from ...processing.media_llava_st import InputError, format_count
-from ...processing.tasks_llava_st import get_task
+from ...processing import InputError, get_task
+from ...processing.media_llava_st import format_count
 from ..protocols import PROTOCOLS
 from .base import Benchmark
 
@@ -97,6 +97,3 @@ class HeldOutRecords(Benchmark):
             "records": self._digest.hexdigest()[:16],
             "unreadable_records": self._num_unreadable,
         }
-
-
-__all__ = ["HeldOutRecords"]

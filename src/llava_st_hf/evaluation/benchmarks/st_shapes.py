@@ -5,8 +5,7 @@ from typing import Any
 
 from ...data.samples import Sample
 from ...data.shapes import ShapesDataset
-from ...processing.media_llava_st import InputError
-from ...processing.tasks_llava_st import get_task
+from ...processing import InputError, get_task
 from ..blind_baseline import BlindBaseline
 from ..protocols import get_protocol
 from .base import Benchmark
@@ -131,6 +130,3 @@ class StShapes(Benchmark):
             "seed": self.seed,
             **self._options,
         }
-
-
-__all__ = ["DEFAULT_NUM_FRAMES", "FIRST_EVALUATION_SEED", "StShapes"]

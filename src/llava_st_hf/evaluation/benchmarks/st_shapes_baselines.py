@@ -21,5 +21,3 @@ FITTED_BASELINES: Mapping[str, BlindBaseline] = {
     "tr": BlindBaseline(text="the purple star moves up left."),
     "rc": BlindBaseline(text="a red ring."),
 }
-
-__all__ = ["FITTED_BASELINES"]

@@ -69,6 +69,3 @@ def grounding_metrics() -> Scorer:
         return Score(value=process_results(state.metadata["doc"], [text]), answer=text)
 
     return score
-
-
-__all__ = ["answer", "grounding", "grounding_metrics", "mean_of_items"]

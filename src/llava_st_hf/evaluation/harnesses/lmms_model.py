@@ -81,6 +81,3 @@ class LlavaST(lmms):
     def generate_until_multi_round(self, requests: list[Any]) -> list[str]:
         """Refuse: a question is asked once."""
         raise NotImplementedError("llava_st answers one question at a time: choose a task of one round.")
-
-
-__all__ = ["LlavaST"]

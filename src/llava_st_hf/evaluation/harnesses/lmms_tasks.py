@@ -16,10 +16,9 @@ from ...data.media_probe import probe_media
 from ...data.samples import Sample
 from ...data.shapes.encoding import encode_sample
 from ...data.skips import RecordError, SkippedRecord
-from ...processing.answer_parsing_llava_st import parse_answer
-from ...processing.media_llava_st import InputError, format_count
+from ...processing import InputError, get_task, parse_answer
+from ...processing.media_llava_st import format_count
 from ...processing.notation_llava_st import CoordinateVocabulary
-from ...processing.tasks_llava_st import get_task
 from ...utils.atomic_files import write_bytes_whole, write_text_whole
 from ..benchmarks.st_shapes import StShapes
 from ..protocols import PROTOCOLS
@@ -49,15 +48,7 @@ _FUNCTIONS = ("doc_to_messages", "doc_to_text", "doc_to_visual", "process_result
 
 def write_shapes_tasks(folder: str | Path, benchmark: StShapes, num_frames: int) -> list[str]:
     """
-    Write tasks that ask ST-Shapes.
-
-    Args:
-        folder (`str` or `Path`): Folder to write to; made where it does not exist.
-        benchmark (`StShapes`): The items; its clips are written as files, for models that read files.
-        num_frames (`int`): Frames of a clip.
-
-    Returns:
-        `list[str]`: Names of the tasks.
+    Write tasks that ask ST-Shapes into a folder, its clips as files, for models that read files; return their names.
     """
     folder, settings = Path(folder), json.dumps({**benchmark.get_settings(), "benchmark": None})
     (folder / "media").mkdir(parents=True, exist_ok=True)
@@ -78,19 +69,10 @@ def write_tasks(
     folder: str | Path, name: str, records: Sequence[Sample | SkippedRecord], num_frames: int
 ) -> tuple[list[str], list[SkippedRecord]]:
     """
-    Write tasks that ask the records of a reader.
+    Write tasks that ask the records of a reader, whose media are in files, into a folder.
 
-    Args:
-        folder (`str` or `Path`): Folder to write to; made where it does not exist.
-        name (`str`): Name of the benchmark.
-        records (`Sequence[Sample | SkippedRecord]`): The records, with media in files.
-        num_frames (`int`): Frames to sample of a clip.
-
-    Returns:
-        `tuple[list[str], list[SkippedRecord]]`: Names of the tasks, and the records that cannot be read.
-
-    Raises:
-        `InputError`: If none of the records can be asked and scored.
+    Returns the names of the tasks, and the records that cannot be read. None that can be asked and scored is an
+    `InputError`.
     """
     skipped: list[SkippedRecord] = []
     scored = _PROTOCOL.list_tasks()
@@ -203,15 +185,3 @@ def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str,
 def take_mean(values: Sequence[float]) -> float:
     """Return a metric of all items, as `Protocol.compute_metrics` does."""
     return float(np.nanmean(np.array(values, dtype=np.float64)))
-
-
-__all__ = [
-    "doc_to_messages",
-    "doc_to_text",
-    "doc_to_visual",
-    "process_results",
-    "read_sample",
-    "take_mean",
-    "write_shapes_tasks",
-    "write_tasks",
-]

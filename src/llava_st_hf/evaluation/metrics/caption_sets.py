@@ -93,14 +93,3 @@ def _finish_level(name: str, sums: np.ndarray) -> float:
     if name == METEOR:
         return finish_meteor(meteor)
     return float((overlap if name == "ROUGE_L" else cider) / number) if number else 0.0
-
-
-__all__ = [
-    "CAPTION_METRICS",
-    "DENSE_THRESHOLDS",
-    "METEOR",
-    "NO_SYNONYMS",
-    "CaptionPairs",
-    "make_caption_statistics",
-    "pair_dense_captions",
-]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 
 _MAX_ORDER = 4
 _TINY, _SMALL = 1e-15, 1e-9  # as coco-caption keeps clear of 0 / 0
@@ -57,20 +57,11 @@ def normalize_text(text: str) -> str:
 
 def compute_bleu(captions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
     """
-    Compute BLEU-1 to BLEU-4 of a data set.
+    Compute BLEU-1 to BLEU-4 of a data set, from 0 to 1: of one caption per item, and its true captions.
 
-    BLEU-n = brevity penalty * geometric mean of the n-gram precisions up to n, of counts summed over all items and
-    cut to the largest of a reference; of reference lengths the closest counts.
-
-    Args:
-        captions (`Sequence[str]`): One caption per item.
-        references (`Sequence[Sequence[str]]`): The true captions of each item, at least one.
-
-    Returns:
-        `dict[str, float]`: `Bleu_1` to `Bleu_4`, from 0 to 1.
-
-    Raises:
-        `InputError`: Without items, or for an item without a reference.
+    BLEU-n = brevity penalty * geometric mean of the n-gram precisions up to n, of counts summed over all items and cut
+    to the largest of a reference; of reference lengths the closest counts. No items, or one without a reference, is an
+    `InputError`.
     """
     means = finish_bleu(count_bleu(captions, references).sum(0))
     return {f"Bleu_{order}": float(mean) for order, mean in enumerate(means, start=1)}
@@ -100,16 +91,9 @@ def finish_bleu(sums: np.ndarray) -> np.ndarray:
 
 def compute_rouge_l(captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
     """
-    Compute ROUGE-L of each item: the F measure (beta 1.2) of the longest common subsequence of words.
+    Compute ROUGE-L of each item, from 0 to 1: the F measure (beta 1.2) of the longest common subsequence of words.
 
-    Precision and recall are each the best over the references; the figure of a data set is the mean.
-
-    Args:
-        captions (`Sequence[str]`): One caption per item.
-        references (`Sequence[Sequence[str]]`): The true captions of each item, at least one.
-
-    Returns:
-        `list[float]`: One value per item, from 0 to 1.
+    Precision and recall are each the best over the references of an item; the metric of a data set is the mean.
     """
     scores = []
     for words, others in _tokenize_all(captions, references):
@@ -126,15 +110,8 @@ def compute_cider(captions: Sequence[str], references: Sequence[Sequence[str]]) 
     Compute CIDEr-D of each item: 10 times the mean over n = 1..4 of the cosine of tf-idf vectors of n-grams.
 
     Counts are cut to those of the reference, and lengths that differ are penalised by a Gaussian of sigma 6. Document
-    frequencies are those of the references of these items, so the value of an item depends on the others; the figure
-    of a data set is the mean.
-
-    Args:
-        captions (`Sequence[str]`): One caption per item.
-        references (`Sequence[Sequence[str]]`): The true captions of each item, at least one.
-
-    Returns:
-        `list[float]`: One value per item, from 0 to 10.
+    frequencies are those of the references of these items, so the value of an item, from 0 to 10, depends on the
+    others; the metric of a data set is the mean.
     """
     items = [
         (_count_grams(words), [_count_grams(other) for other in others])
@@ -199,14 +176,3 @@ def _measure_common(words: Sequence[str], others: Sequence[str]) -> int:
     for word in words:
         row[1:] = np.maximum.accumulate(np.maximum(row[1:], row[:-1] + (columns == numbers[word])))
     return int(row[-1])
-
-
-__all__ = [
-    "compute_bleu",
-    "compute_cider",
-    "compute_rouge_l",
-    "count_bleu",
-    "finish_bleu",
-    "normalize_text",
-    "tokenize_caption",
-]

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 
 
 def compute_mean(values: ArrayLike) -> float:
@@ -40,6 +40,3 @@ def _as_values(values: ArrayLike) -> np.ndarray:
     if array.ndim != 1 or not array.size:
         raise InputError(f"values has the shape {array.shape}: give one value for each item, at least one.")
     return array
-
-
-__all__ = ["compute_mean", "compute_recall"]

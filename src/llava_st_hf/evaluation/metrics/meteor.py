@@ -45,25 +45,11 @@ class _Counts(NamedTuple):
 
 def compute_meteor(caption: str, references: Sequence[str]) -> float:
     """
-    Compute METEOR of one caption: the best over its references.
+    Compute METEOR of one caption, from 0 to 1: the best over its references.
 
-    With P and R the weighted shares of words that are matched, content words counting 0.75 and function words 0.25,
-    F = P R / (0.85 P + 0.15 R), and METEOR = F (1 - 0.6 (chunks / matches) ** 0.2), with the fewest chunks of words
-    that stand together in both; one chunk that covers both has no penalty.
-
-    Args:
-        caption (`str`): The caption.
-        references (`Sequence[str]`): True captions.
-
-    Returns:
-        `float`: From 0 to 1.
-
-    Example:
-
-    ```python
-    >>> compute_meteor("a dog runs", ["a dog runs"])
-    1.0
-    ```
+    With P and R the weighted shares of words that are matched, content words counting 0.75 and function words 0.25, F
+    = P R / (0.85 P + 0.15 R), and METEOR = F (1 - 0.6 (chunks / matches) ** 0.2), with the fewest chunks of words that
+    stand together in both; one chunk that covers both has no penalty.
     """
     return _count_best(caption, references).score()
 
@@ -73,13 +59,6 @@ def compute_corpus_meteor(captions: Sequence[str], references: Sequence[Sequence
     Compute METEOR of a data set as coco-caption reports it: of matches, lengths and chunks summed over the items.
 
     It is no mean of `compute_meteor`, and mostly far below that.
-
-    Args:
-        captions (`Sequence[str]`): One caption per item.
-        references (`Sequence[Sequence[str]]`): The true captions of each item.
-
-    Returns:
-        `float`: From 0 to 1.
     """
     return finish_meteor(count_meteor(captions, references).sum(0)) if len(captions) else 0.0
 
@@ -155,6 +134,3 @@ def _stem(word: str) -> str:
     if stem != word and re.search(r"[aeiouy]", stem):
         word = re.sub(r"([bdfgmnprt])\1$", r"\1", stem)
     return re.sub(r"(?<=\w\w)[ey]$", lambda match: "i" if match[0] == "y" else "", word)
-
-
-__all__ = ["compute_corpus_meteor", "compute_meteor", "count_meteor", "finish_meteor"]

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 
 
 def compute_temporal_iou(spans: ArrayLike, others: ArrayLike) -> np.ndarray:
@@ -111,6 +111,3 @@ def _as_groups(name: str, values: ArrayLike, size: int) -> np.ndarray:
     if array.ndim == 0 or array.shape[-1] != size:
         raise InputError(f"{name} has the shape {array.shape}: give (..., {size}).")
     return array
-
-
-__all__ = ["compute_box_iou", "compute_temporal_iou", "compute_union_iou"]

@@ -16,14 +16,9 @@ MAX_RANKED = 10  # answers to a query that the public scorer of QVHighlights tak
 
 def compute_best_iou(ious: ArrayLike, k: int = 1) -> float:
     """
-    Return the largest IoU of the first k answers with any truth; R@k at a threshold is `compute_recall` of it.
+    Return the largest IoU, of (answers, truths), of the first k answers with any truth; 0 without answers.
 
-    Args:
-        ious (`ArrayLike`): IoUs of shape (answers, truths), the best answer first.
-        k (`int`, *optional*, defaults to 1): How many answers count.
-
-    Returns:
-        `float`: From 0 to 1; 0 without answers.
+    R@k at a threshold is `compute_recall` of it.
     """
     first = _as_matrix(ious)[:k]
     return float(first.max()) if first.size else 0.0
@@ -57,14 +52,10 @@ def match_one_to_one(ious: ArrayLike, threshold: float = 0.0) -> list[tuple[int,
 
 def compute_event_f1(ious: ArrayLike, thresholds: Sequence[float] = F1_THRESHOLDS) -> float:
     """
-    Compute EtF1: the mean over thresholds of 2 M / (answers + truths), M the pairs of a one-to-one matching.
+    Compute EtF1, from 0 to 1: the mean over thresholds of 2 M / (answers + truths), M the pairs of a one-to-one
+    matching.
 
-    Args:
-        ious (`ArrayLike`): IoUs of shape (answers, truths).
-        thresholds (`Sequence[float]`, *optional*, defaults to 0.1, 0.3, 0.5, 0.7): IoU from which a pair counts.
-
-    Returns:
-        `float`: From 0 to 1; 0 where there is no answer.
+    `ious` has the shape (answers, truths); without an answer it is 0.
     """
     matrix = _as_matrix(ious)
     count = sum(matrix.shape)
@@ -107,16 +98,9 @@ def compute_average_precision(ious: ArrayLike, threshold: float) -> float:
 
 
 class RankedPrecision(NamedTuple):
-    """
-    What QVHighlights reports of the answers to one query, see `compute_ranked_precision`.
+    """What QVHighlights reports of the answers to one query, see `compute_ranked_precision`."""
 
-    Args:
-        mean (`float`): Mean of `compute_average_precision` over `AP_THRESHOLDS`.
-        at_half (`float`): That at 0.5.
-        at_three_quarters (`float`): That at 0.75.
-    """
-
-    mean: float
+    mean: float  # mean of `compute_average_precision` over `AP_THRESHOLDS`
     at_half: float
     at_three_quarters: float
 
@@ -202,17 +186,3 @@ def _assign(worths: np.ndarray) -> list[tuple[int, int]]:
 def _as_matrix(values: ArrayLike) -> np.ndarray:
     matrix = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0)
     return matrix if matrix.ndim == 2 else matrix.reshape(len(matrix), -1)
-
-
-__all__ = [
-    "AP_THRESHOLDS",
-    "F1_THRESHOLDS",
-    "MAX_RANKED",
-    "RankedPrecision",
-    "compute_average_precision",
-    "compute_best_iou",
-    "compute_event_f1",
-    "compute_ranked_precision",
-    "compute_soda",
-    "match_one_to_one",
-]

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...processing.grounding_results_llava_st import Tube, TubeArrays
-from ...processing.media_llava_st import InputError
+from ...processing import InputError, Tube
+from ...processing.grounding_results_llava_st import TubeArrays
 from .overlap import compute_box_iou
 
 
@@ -156,26 +156,15 @@ def join_tubes(tubes: Sequence[Tube]) -> Tube:
 
 
 class SecondValues(NamedTuple):
-    """
-    How well two tubes agree second by second, see `compute_second_values`; `None` where a value is not defined.
+    """How well two tubes agree second by second, see `compute_second_values`; `None` where a value is not defined."""
 
-    Args:
-        t_precision (`float`, *optional*): |A n B| / |B|, with A the seconds of the truth, B those of the answer.
-        t_recall (`float`, *optional*): |A n B| / |A|.
-        t_iou (`float`, *optional*): |A n B| / |A u B|.
-        v_precision (`float`, *optional*): S / |B|, with S the sum of the boxes' IoU.
-        v_recall (`float`, *optional*): S / |A|.
-        v_iou (`float`, *optional*): S / |A u B|.
-        v_iou_shared (`float`, *optional*): S / |A n B|.
-    """
-
-    t_precision: float | None
-    t_recall: float | None
-    t_iou: float | None
-    v_precision: float | None
-    v_recall: float | None
-    v_iou: float | None
-    v_iou_shared: float | None
+    t_precision: float | None  # |A n B| / |B|, with A the seconds of the truth, B those of the answer
+    t_recall: float | None  # |A n B| / |A|
+    t_iou: float | None  # |A n B| / |A u B|
+    v_precision: float | None  # S / |B|, with S the sum of the boxes' IoU
+    v_recall: float | None  # S / |A|
+    v_iou: float | None  # S / |A u B|
+    v_iou_shared: float | None  # S / |A n B|
 
 
 def compute_second_values(answer: Tube | None, truth: Tube | None) -> SecondValues:
@@ -257,17 +246,3 @@ def _take_last(tube: Tube) -> tuple[np.ndarray, np.ndarray]:
     indices = tube.arrays.frame_indices
     frames, places = np.unique(indices[::-1], return_index=True)
     return frames, tube.arrays.boxes_pixels[len(indices) - 1 - places]
-
-
-__all__ = [
-    "SecondValues",
-    "TubeIoU",
-    "compute_best_ious",
-    "compute_frame_tube_iou",
-    "compute_second_values",
-    "compute_tube_iou",
-    "interpolate_tube",
-    "join_tubes",
-    "round_seconds",
-    "take_seconds",
-]

@@ -6,24 +6,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 
 _MAX_DRAWN = 4_000_000  # indices in memory at a time
 
 
 class Interval(NamedTuple):
-    """
-    A metric with its confidence interval.
+    """A metric with its confidence interval."""
 
-    Args:
-        value (`float`): That of all items.
-        low (`float`): Lower end of the interval.
-        high (`float`): Upper end.
-    """
-
-    value: float
-    low: float
-    high: float
+    value: float  # that of all items
+    low: float  # lower end of the interval
+    high: float  # upper end
 
 
 def compute_interval(
@@ -69,16 +62,10 @@ def compute_interval(
 
 
 class Statistic(NamedTuple):
-    """
-    A metric that is no mean of values of items, but a function of sums over them, such as BLEU.
+    """A metric that is no mean of values of items, but a function of sums over them, such as BLEU."""
 
-    Args:
-        counts (`np.ndarray`): What is summed, of shape (items, counts).
-        compute (`Callable`): Takes sums of shape (counts,) and returns the metric.
-    """
-
-    counts: np.ndarray
-    compute: Callable[[np.ndarray], float]
+    counts: np.ndarray  # what is summed, of shape (items, counts)
+    compute: Callable[[np.ndarray], float]  # takes sums of shape (counts,) and returns the metric
 
     @property
     def value(self) -> float:
@@ -137,20 +124,12 @@ def compute_intervals(
 
 
 class Reliability(NamedTuple):
-    """
-    How well confidences tell how good answers are.
+    """How well confidences tell how good answers are."""
 
-    Args:
-        ece (`float`): Expected calibration error: sum over bins of n / N |mean value - mean confidence|.
-        confidences (`np.ndarray`): Mean confidence of each bin that has items.
-        values (`np.ndarray`): Mean value of the same.
-        counts (`np.ndarray`): Items of the same.
-    """
-
-    ece: float
-    confidences: np.ndarray
-    values: np.ndarray
-    counts: np.ndarray
+    ece: float  # expected calibration error: sum over bins of n / N |mean value - mean confidence|
+    confidences: np.ndarray  # mean confidence of each bin that has items
+    values: np.ndarray  # mean value of the same
+    counts: np.ndarray  # items of the same
 
 
 def compute_reliability(confidences: ArrayLike, values: ArrayLike, num_bins: int = 10) -> Reliability:
@@ -182,18 +161,11 @@ def compute_reliability(confidences: ArrayLike, values: ArrayLike, num_bins: int
 
 
 class RiskCoverage(NamedTuple):
-    """
-    The mean loss of the surest answers, by their share.
+    """The mean loss of the surest answers, by their share."""
 
-    Args:
-        coverages (`np.ndarray`): Share of the items that are answered, rising to 1.
-        risks (`np.ndarray`): Mean of 1 - value over them.
-        area (`float`): Mean risk over all coverages (AURC): small where confident answers are good.
-    """
-
-    coverages: np.ndarray
-    risks: np.ndarray
-    area: float
+    coverages: np.ndarray  # share of the items that are answered, rising to 1
+    risks: np.ndarray  # mean of 1 - value over them
+    area: float  # mean risk over all coverages (AURC): small where confident answers are good
 
 
 def compute_risk_coverage(confidences: ArrayLike, values: ArrayLike) -> RiskCoverage:
@@ -232,15 +204,3 @@ def _as_pairs(confidences: ArrayLike, values: ArrayLike) -> tuple[np.ndarray, np
     if not all(np.isfinite(array).all() for array in arrays):
         raise InputError("confidences or values hold NaN: leave out the items without.")
     return arrays
-
-
-__all__ = [
-    "Interval",
-    "Reliability",
-    "RiskCoverage",
-    "Statistic",
-    "compute_interval",
-    "compute_intervals",
-    "compute_reliability",
-    "compute_risk_coverage",
-]

@@ -7,7 +7,7 @@ read. Protocols that score every frame or second of a clip take the truth of `tr
 
 from collections.abc import Mapping
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 from .base import Protocol, find_failure
 from .community import CommunityProtocol
 from .default import MEASURES, DefaultProtocol, Measure

@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 
 from ...data.choices import read_choice
+from ...processing import TASKS, GroundingResult, InputError, Task, get_task
 from ...processing.answer_problems_llava_st import ProblemKind
-from ...processing.grounding_results_llava_st import GroundingResult
-from ...processing.media_llava_st import InputError
 from ...processing.notation_llava_st import CoordinateVocabulary
-from ...processing.tasks_llava_st import TASKS, Task, get_task
 from ..metrics.uncertainty import Interval, Statistic, compute_intervals
 
 # Problems for which a value was left out; they say more than that it is missing.
@@ -179,6 +177,3 @@ def find_failure(task: str, answer: GroundingResult | None) -> str | None:
         return "empty_answer"
     causes = (problem.kind for problem in answer.problems if problem.kind in _LOSING_PROBLEMS)
     return next(causes, f"missing_{missing[0]}")
-
-
-__all__ = ["Protocol", "find_failure", "find_part"]

@@ -4,10 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ...processing.grounding_results_llava_st import GroundingResult, Span
-from ...processing.media_llava_st import InputError, MediaInfo
+from ...processing import GroundingResult, InputError, MediaInfo, Span, Task
 from ...processing.notation_llava_st import CoordinateVocabulary
-from ...processing.tasks_llava_st import Task
 from ..metrics import compute_temporal_iou
 from ..metrics.tubes import compute_frame_tube_iou
 from .base import Protocol
@@ -88,6 +86,3 @@ def _find_frames(span: Span, media: MediaInfo) -> tuple[int, int]:
     times = (span.start_seconds, span.end_seconds)
     first, last = np.rint(np.interp(times, media.frame_seconds, media.frame_indices))
     return int(first), int(last)
-
-
-__all__ = ["CommunityProtocol"]

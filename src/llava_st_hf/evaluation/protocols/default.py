@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ...processing.grounding_results_llava_st import Box, Caption, GroundingResult, Span, Tube
-from ...processing.media_llava_st import MediaInfo
+from ...processing import Box, Caption, GroundingResult, MediaInfo, Span, Task, Tube, get_task
 from ...processing.notation_llava_st import CoordinateVocabulary
-from ...processing.tasks_llava_st import Task, get_task
 from ..metrics import (
     TubeIoU,
     compute_box_iou,
@@ -239,6 +237,3 @@ class DefaultProtocol(Protocol):
         for measure in (MEASURES[name] for name in get_task(task).measures if name in MEASURES):
             values |= measure.list_values([score[measure.name] for score in scores])
         return values
-
-
-__all__ = ["MEASURES", "DefaultProtocol", "Measure"]

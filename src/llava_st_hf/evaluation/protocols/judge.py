@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...processing.grounding_results_llava_st import GroundingResult
+from ...processing import GroundingResult, Task
 from ...processing.notation_llava_st import CoordinateVocabulary
-from ...processing.tasks_llava_st import Task
 from .base import Protocol
 
 HIGHEST_SCORE = 5.0
@@ -16,14 +15,9 @@ _METRIC = "judge (0 to 5)"
 
 @dataclass(frozen=True, repr=False)
 class JudgedAnswer(GroundingResult):
-    """
-    An answer with the score of a judge.
+    """An answer with the score of a judge."""
 
-    Args:
-        judge_score (`float`, *optional*): From 0 to 5; `None` for an answer that was not judged.
-    """
-
-    judge_score: float | None = None
+    judge_score: float | None = None  # from 0 to 5; `None` for an answer that was not judged
 
 
 class JudgeProtocol(Protocol):
@@ -57,6 +51,3 @@ class JudgeProtocol(Protocol):
     def list_values(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, np.ndarray]:
         """Return the scores, see `Protocol.list_values`."""
         return {_METRIC: np.array([score["judge"] for score in scores], dtype=np.float64)}
-
-
-__all__ = ["HIGHEST_SCORE", "JudgeProtocol", "JudgedAnswer"]

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ...processing.grounding_results_llava_st import GroundingResult
+from ...processing import GroundingResult, Task, get_task
 from ...processing.notation_llava_st import CoordinateVocabulary
-from ...processing.tasks_llava_st import Task, get_task
 from .. import reference_protocol
 from ..metrics.caption_sets import make_caption_statistics
 from ..metrics.uncertainty import Statistic
@@ -103,6 +102,3 @@ class ReferenceProtocol(Protocol):
             return reference_protocol.compute_tube_metrics(scores) | captions
         compute = {"iou": reference_protocol.compute_box_metrics, "tiou": reference_protocol.compute_span_metrics}
         return compute[names[0]]([score[names[0]] for score in scores])
-
-
-__all__ = ["ReferenceProtocol"]

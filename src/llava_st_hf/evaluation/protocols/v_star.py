@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ...processing.grounding_results_llava_st import GroundingResult, Tube, TubeArrays
-from ...processing.media_llava_st import InputError, MediaInfo
+from ...processing import GroundingResult, InputError, MediaInfo, Task, Tube
+from ...processing.grounding_results_llava_st import TubeArrays
 from ...processing.notation_llava_st import CoordinateVocabulary
-from ...processing.tasks_llava_st import Task
 from ..metrics import compute_temporal_iou
 from ..metrics.tubes import compute_best_ious, join_tubes, round_seconds
 from .base import Protocol
@@ -102,6 +101,3 @@ def _fill_seconds(tube: Tube, media: MediaInfo) -> Tube:
     )
     order = np.argsort(columns[0], kind="stable")
     return Tube.from_arrays(TubeArrays(*(column[order] for column in columns)))
-
-
-__all__ = ["VStarProtocol"]

@@ -4,10 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ...processing.grounding_results_llava_st import GroundingResult, Tube
-from ...processing.media_llava_st import InputError, MediaInfo
+from ...processing import GroundingResult, InputError, MediaInfo, Task, Tube
 from ...processing.notation_llava_st import CoordinateVocabulary
-from ...processing.tasks_llava_st import Task
 from ..metrics.tubes import SecondValues, compute_second_values, join_tubes
 from .base import Protocol
 
@@ -112,6 +110,3 @@ def _cut(tubes: Sequence[Tube], media: MediaInfo) -> Tube | None:
     cut = np.clip(arrays.boxes_pixels, 0, sides)
     boxes = np.concatenate([np.minimum(cut[:, :2], cut[:, 2:]), np.maximum(cut[:, :2], cut[:, 2:])], axis=1)
     return Tube.from_arrays(arrays._replace(boxes_pixels=boxes))
-
-
-__all__ = ["VueProtocol", "find_groups"]

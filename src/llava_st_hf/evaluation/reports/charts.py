@@ -15,18 +15,11 @@ _MAX_POINTS = 1500  # of a scatter; more make the page slow and show no more
 
 
 class Axis(NamedTuple):
-    """
-    An axis of a chart.
+    """An axis of a chart."""
 
-    Args:
-        label (`str`): What is measured.
-        low (`float`): Its lower end.
-        high (`float`): Its upper end.
-    """
-
-    label: str
-    low: float
-    high: float
+    label: str  # what is measured
+    low: float  # its lower end
+    high: float  # its upper end
 
     def share(self, values: Sequence[float] | np.ndarray) -> np.ndarray:
         """Return where values lie between the ends, from 0 to 1."""
@@ -138,6 +131,3 @@ class Chart:
         shapes = "".join([*parts, *self._shapes])
         head = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(put_on_line(label))}"'
         return f"<svg {head}>{shapes}</svg>"
-
-
-__all__ = ["Axis", "Chart"]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 from ...utils.atomic_files import write_text_whole
 from ..metrics.uncertainty import Interval, Statistic, compute_interval, compute_intervals
 from .charts import Axis, Chart
@@ -20,24 +20,14 @@ _SHARED = ("benchmark", "protocol")  # settings in which two runs that are compa
 
 
 class Difference(NamedTuple):
-    """
-    A metric of two runs on the same items.
-
-    Args:
-        task (`str`): The task.
-        name (`str`): The metric.
-        first (`float`): That of the first run.
-        second (`float`): That of the second.
-        change (`Interval`): Mean of second - first over the items that both count, with its paired bootstrap interval.
-        counts (`tuple[int | None, ...]`): Items in which the second is better, equal and worse; `None` for a metric
-            that is no mean of items.
-    """
+    """A metric of two runs on the same items."""
 
     task: str
     name: str
     first: float
     second: float
-    change: Interval
+    change: Interval  # mean of second - first over the items that both count, with its paired bootstrap interval
+    # Items in which the second is better, equal and worse; `None` for a metric that is no mean of items.
     counts: tuple[int | None, int | None, int | None]
 
     @property
@@ -239,6 +229,3 @@ def _compare_task(pair: Pair, task: str, first: Items, second: Items) -> Iterato
         for place in drawn[:_MAX_DRAWN]:
             lines = dict(zip(pair.names, (first.lines[place], second.lines[place]), strict=True))
             yield gallery.draw(f"{kind}: {before[place]:.3f} to {after[place]:.3f}, {first.lines[place]['id']}", lines)
-
-
-__all__ = ["Difference", "Pair", "list_rows", "make_comparison", "write_comparison"]

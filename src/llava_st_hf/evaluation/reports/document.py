@@ -182,6 +182,3 @@ def _cut(text: str) -> str:
 def _clean(text: str) -> str:
     """Return lines without what nothing can show."""
     return "\n".join(hide_folders(put_on_line(line, _MAX_LINE)) for line in text.splitlines())
-
-
-__all__ = ["Block", "Code", "Figure", "Heading", "Picture", "Table", "Text", "write_html", "write_markdown"]

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from ...data.shapes.encoding import encode_sample
-from ...processing.grounding_results_llava_st import GroundingResult
-from ...processing.image_loading_llava_st import is_url, open_image
-from ...processing.media_llava_st import InputError
+from ...processing import GroundingResult, InputError, open_image
+from ...processing.image_loading_llava_st import is_url
 from ...processing.notation_llava_st import NOTATION
 from ...utils.public_names import hide_folders
 from ...visualization import draw_contact_sheet, draw_on_image
@@ -42,16 +41,7 @@ class Gallery:
             self._shapes = StShapes(**{name: settings[name] for name in options if name in settings})
 
     def draw(self, title: str, lines: Mapping[str, Mapping[str, Any]]) -> Picture:
-        """
-        Draw what is right and what was answered, each in its colour.
-
-        Args:
-            title (`str`): What stands above the words.
-            lines (`Mapping[str, Mapping[str, Any]]`): Lines of `predictions.jsonl` about one item, by their names.
-
-        Returns:
-            `Picture`: The picture, or why there is none.
-        """
+        """Draw what is right and what was answered in lines about one item, by their names, each in its colour."""
         first = next(iter(lines.values()))
         words = [first["question"] or "", f"truth: {_describe(first['truth'])}"]
         words += [f"{name}: {_describe(line['result'], line['failure'])}" for name, line in lines.items()]
@@ -112,14 +102,9 @@ def _fit(size: tuple[int, int]) -> tuple[int, int]:
 
 def choose_items(items: Items, count: int = 2) -> dict[str, list[int]]:
     """
-    Choose items to look at, among those that have an answer and a truth.
+    Choose items to look at, among those that have an answer and a truth: `count` each of best, median and worst.
 
-    Args:
-        items (`Items`): The items.
-        count (`int`, *optional*, defaults to 2): How many of each.
-
-    Returns:
-        `dict[str, list[int]]`: By `"best"`, `"median"` and `"worst"` places in `items.lines`, none of them twice.
+    Returned are places in `items.lines`, none of them twice.
     """
     values = items.values[items.decisive]
     shown = [
@@ -132,6 +117,3 @@ def choose_items(items: Items, count: int = 2) -> dict[str, list[int]]:
     worst, rest = rest[max(len(rest) - count, 0) :][::-1], rest[: max(len(rest) - count, 0)]
     middle = max((len(rest) - count) // 2, 0)
     return {"best": best, "median": rest[middle : middle + count], "worst": worst}
-
-
-__all__ = ["Gallery", "choose_items"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...processing.media_llava_st import InputError
+from ...processing import InputError
 from ...utils.public_names import get_public_name
 from ...utils.regular_files import check_regular_file
 from ..line_facts import find_decisive, has_result, list_clips, list_confidences
@@ -28,10 +28,6 @@ class Run:
     """
     The answers of a run, scored.
 
-    Args:
-        settings (`Mapping[str, Any]`): Benchmark, protocol, model and what else decides about the answers.
-        lines (`list[dict[str, Any]]`): The lines of `predictions.jsonl`.
-
     Example:
 
     ```python
@@ -40,8 +36,8 @@ class Run:
     ```
     """
 
-    settings: Mapping[str, Any]
-    lines: list[dict[str, Any]]
+    settings: Mapping[str, Any]  # benchmark, protocol, model and what else decides about the answers
+    lines: list[dict[str, Any]]  # the lines of `predictions.jsonl`
 
     @property
     def name(self) -> str:
@@ -64,18 +60,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Items:
-    """
-    The items of one task of a run, each a line of `predictions.jsonl`.
-
-    Args:
-        task (`str`): The task.
-        lines (`list[dict[str, Any]]`): The lines.
-        protocol (`Protocol`): How they were scored.
-    """
+    """The items of one task of a run, each a line of `predictions.jsonl`."""
 
     task: str
     lines: list[dict[str, Any]]
-    protocol: Protocol
+    protocol: Protocol  # how they were scored
 
     @cached_property
     def values(self) -> dict[str, np.ndarray]:
@@ -120,18 +109,7 @@ class Items:
 
 
 def read_run(path: str | Path) -> Run:
-    """
-    Read a run that is done.
-
-    Args:
-        path (`str` or `Path`): Its folder, or the `predictions.jsonl` in it.
-
-    Returns:
-        `Run`: Its settings and lines.
-
-    Raises:
-        `InputError`: If it is no run, or not done.
-    """
+    """Read a run that is done from its folder, or the `predictions.jsonl` in it; anything else is an `InputError`."""
     folder = Path(path)
     folder = folder.parent if folder.name == PREDICTIONS_FILE else folder
     for name in (RUN_FILE, PREDICTIONS_FILE):
@@ -156,20 +134,9 @@ def score_file(
     path: str | Path, truths: Truths, protocol: str = "default", form: str = "jsonl", unit: str | None = None
 ) -> Run:
     """
-    Score a file of answers of any system as a run.
+    Score a file of answers of any system as a run that bears its name; `form` and `unit` as in `read_predictions`.
 
-    Args:
-        path (`str` or `Path`): The file.
-        truths (`Truths`): The items, see `read_truths`.
-        protocol (`str`, *optional*, defaults to `"default"`): How to score.
-        form (`str`, *optional*, defaults to `"jsonl"`): How the file is written, see `read_predictions`.
-        unit (`str`, *optional*): Unit of its boxes, see `read_predictions`.
-
-    Returns:
-        `Run`: Named by the file.
-
-    Raises:
-        `InputError`: For a file that cannot be read, or a protocol that scores none of the items.
+    A file that cannot be read, or a protocol that scores none of the items, is an `InputError`.
     """
     predictions = read_predictions(path, truths.items, form, unit, unusable=dict(truths.unusable))
     scorer = get_protocol(protocol).for_benchmark(truths.format)
@@ -193,6 +160,3 @@ def _measure_boxes(line: Mapping[str, Any]) -> float:
     media = line["result"]["media"]
     areas = [(box["x2"] - box["x1"]) * (box["y2"] - box["y1"]) for box in boxes]
     return float(np.mean(areas)) / (media["width"] * media["height"])
-
-
-__all__ = ["METRICS_FILE", "Items", "Run", "read_run", "score_file"]

@@ -23,31 +23,18 @@ _SAMPLED = (
 
 
 class PublishedRow(NamedTuple):
-    """
-    What one system is reported to reach.
-
-    Args:
-        system (`str`): The system.
-        metrics (`Mapping[str, float]`): In percent, by the names of our default, community and VUE-STG protocols.
-        source (`str`): Who reports it.
-    """
+    """What one system is reported to reach."""
 
     system: str
-    metrics: Mapping[str, float]
-    source: str
+    metrics: Mapping[str, float]  # in percent, by the names of our default, community and VUE-STG protocols
+    source: str  # who reports it
 
 
 class Published(NamedTuple):
-    """
-    What is published on one benchmark and task.
+    """What is published on one benchmark and task."""
 
-    Args:
-        rows (`tuple[PublishedRow, ...]`): By system.
-        warnings (`tuple[str, ...]`): What to take care of when they are compared.
-    """
-
-    rows: tuple[PublishedRow, ...]
-    warnings: tuple[str, ...]
+    rows: tuple[PublishedRow, ...]  # by system
+    warnings: tuple[str, ...]  # what to take care of when they are compared
 
 
 def _read(source: str, names: str, *rows: str) -> tuple[PublishedRow, ...]:
@@ -211,6 +198,3 @@ def find_percent(metrics: Mapping[str, float], name: str) -> float | None:
         return metrics[name] * 100
     known = next((each for each in _REFERENCE_NAMES.get(name, ()) if each in metrics), None)
     return None if known is None else metrics[known] * (1 if "@" in known else 100)
-
-
-__all__ = ["Published", "PublishedRow", "find_percent", "find_published"]

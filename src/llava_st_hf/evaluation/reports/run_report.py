@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ...processing.media_llava_st import InputError, format_count
+from ...processing import InputError
+from ...processing.media_llava_st import format_count
 from ...utils.atomic_files import write_text_whole
 from ..judging import JUDGE_FILE
 from ..metrics.uncertainty import Interval, compute_interval, compute_reliability, compute_risk_coverage
@@ -303,6 +304,3 @@ def escape_latex(text: str) -> str:
 
 def _format(value: float | None, digits: int = 3) -> str:
     return "" if value is None else f"{value:.{digits}f}"
-
-
-__all__ = ["escape_latex", "make_report", "make_title", "write_report"]

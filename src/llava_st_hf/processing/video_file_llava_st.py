@@ -1,0 +1,288 @@
+"""A video file opened safely: as that one file and nothing else, whatever it names; broken packets are counted."""
+
+import io
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fractions import Fraction
+
+from .animation_conversion_llava_st import convert_webp
+from .image_loading_llava_st import (
+    BYTES_TYPES,
+    FILE_TYPES,
+    check_source,
+    count_animation_frames,
+    describe_source,
+    is_image_file,
+    is_url,
+    read_data_uri,
+)
+from .media_fetching_llava_st import fetch_media
+from .media_llava_st import MAX_FRAME_PIXELS, MediaError, OversizedMediaError
+from .video_index_llava_st import MAX_SAMPLES, check_index
+
+try:
+    import av
+except ImportError:  # the remote-code check of transformers passes over imports inside try
+    av = None
+
+# Pixels that claim to be so many times as wide as high, or the other way round, count as square.
+MAX_PIXEL_ASPECT = 16
+# Pixels this near to square are: files that were scaled to a whole number of pixels note the rest of the rounding.
+MIN_PIXEL_STRETCH = 0.01
+# Containers of one self-contained file. Playlists and scripts (hls, dash, concat, imf, sdp) are not among them,
+# because they open the other files and addresses which they name.
+CONTAINER_FORMATS = (
+    "mov,mp4,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,asf,ogg,mxf,nut,ivf,gif,apng,rm,dv,h264,hevc,obu,av1,m4v,mjpeg,"
+    "yuv4mpegpipe,swf,vob,wtv"
+)
+MAX_OPEN_SECONDS = 30  # a file that names things without end (a title has no limit) would take hours
+# Codecs whose disposable frames can be left out without a change to any other frame.
+CODECS_WITH_DISPOSABLE_FRAMES = ("h264",)
+# Of these, the one that never gives it: its chunks lie at the times at which frames are shown, in whatever order.
+CONTAINER_OF_SLOTS = "avi"
+# Decoders that give alpha too, where FFmpeg's own of these codecs leave it out.
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
+
+class IndexIsWrongError(Exception):
+    """The container's index does not agree with the packets: read again with a pass over the packets."""
+
+
+class VideoFile:
+    """
+    A video file while it is open, see `open_video`; decodes its packets and goes on after the ones that are broken.
+
+    Args:
+        source (`str`, `os.PathLike` or `bytes`): Path of the file, or its content.
+        num_threads (`int`): Decoder threads; 0 means as many as there are cores.
+        name (`str`): What to call it in messages.
+    """
+
+    def __init__(self, source: "str | os.PathLike | bytes", num_threads: int, name: str):
+        self.source, self.num_threads, self.name = source, num_threads, name
+        self.converted: bytes | None = None  # an animation that FFmpeg does not read, as a file that it does
+        self.container: av.container.InputContainer | None = None
+        self.stream: av.video.VideoStream | None = None
+        self.decoder: av.video.VideoCodecContext | None = None
+        self.notes: tuple[str, ...] = ()  # what of it is not read
+        self.pixel_aspect = Fraction(1)  # width of a pixel, as it is stored, to its height
+        self.first_size = (0, 0)  # width and height that the header names, before a quarter turn
+        self.num_decoded = 0  # packets
+        self.num_broken = 0  # of them
+
+    def reopen(self) -> None:
+        """Open the file at its start; one that was read to its end, or sought in, may not start over cleanly."""
+        self.close()
+        self.container = _open_container(self.converted or self.source, self.name)
+        self.stream = self._choose_stream()
+        context = self.stream.codec_context
+        if context is None:
+            raise MediaError(f"{self.name}: no decoder for its video stream; convert it to H.264 with ffmpeg.")
+        is_avi = self.container.format.name == CONTAINER_OF_SLOTS
+        if is_avi and self.stream.frames != 1 and len(self.stream.index_entries) < 2:
+            self.notes += ("its index is missing: its frames are those that a pass over the file finds",)
+        self.pixel_aspect = self._find_pixel_aspect()
+        self.first_size = self.compute_displayed_size(context.width, context.height)
+        self.check_frame_size(*self.first_size)
+        self.decoder = self._choose_decoder()
+        self.decoder.thread_type = "AUTO"
+        self.decoder.thread_count = self.num_threads
+
+    def _choose_decoder(self) -> "av.video.VideoCodecContext":
+        context, tags = self.stream.codec_context, self.stream.metadata.items()
+        name = ALPHA_DECODERS.get(context.name)
+        if name in av.codecs_available and ("alpha_mode", "1") in ((tag.lower(), value) for tag, value in tags):
+            return av.CodecContext.create(name, "r")
+        return context
+
+    def _choose_stream(self) -> "av.video.VideoStream":
+        """Return the track that players show: one that moves, is the default, and then the one of most pixels."""
+        kinds = av.stream.Disposition
+        streams = [stream for stream in self.container.streams.video if not stream.disposition & kinds.attached_pic]
+        if not streams:
+            raise MediaError(f"{self.name}: there is no video stream in it; give a file with a picture track.")
+
+        def rank(stream: "av.video.VideoStream") -> tuple[bool, bool, bool, int]:
+            context = stream.codec_context
+            if context is None:
+                return False, False, False, 0
+            # A single frame is a cover, or the still picture beside the track of an animated AVIF.
+            is_default = bool(stream.disposition & kinds.default)
+            return True, stream.frames != 1, is_default, context.width * context.height
+
+        chosen = max(streams, key=rank)  # the first of several that rank alike
+        self.notes = ()
+        if len(streams) > 1:
+            names = {
+                stream: f"track {stream.index}"
+                + (f" ({stream.codec_context.width}x{stream.codec_context.height})" if stream.codec_context else "")
+                for stream in streams
+            }
+            others = ", ".join(name for stream, name in names.items() if stream is not chosen)
+            self.notes = (f"it has {len(streams)} video tracks: {names[chosen]} is read, and not {others}",)
+        return chosen
+
+    def _find_pixel_aspect(self) -> Fraction:
+        aspect = self.stream.sample_aspect_ratio
+        if not aspect or not 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT:
+            return Fraction(1)
+        return aspect if abs(aspect - 1) > MIN_PIXEL_STRETCH else Fraction(1)
+
+    def compute_displayed_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the size of a stored frame with square pixels: its height, and the width that players give it."""
+        return max(1, round(width * self.pixel_aspect)), height
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.container is not None:
+            self.container.close()
+
+    def check_frame_size(self, width: int, height: int) -> None:
+        """Raise `OversizedMediaError` if a frame has more than `MAX_FRAME_PIXELS` pixels."""
+        if width * height > MAX_FRAME_PIXELS:
+            raise OversizedMediaError(
+                f"{self.name}: its frames are {width} x {height} pixels, more than the limit of {MAX_FRAME_PIXELS}; "
+                "scale the video down first."
+            )
+
+    def check_num_frames(self, num_frames: int) -> None:
+        """Raise `OversizedMediaError` if a file has more than `MAX_SAMPLES` frames."""
+        if num_frames > MAX_SAMPLES:
+            raise OversizedMediaError(
+                f"{self.name}: it has more frames than the limit of {MAX_SAMPLES:,}; cut the clip into parts."
+            )
+
+    def decode_all(self) -> Iterator["av.VideoFrame"]:
+        """Yield every frame from the start, in presentation order."""
+        self.reopen()
+        for packet in self.demux():
+            yield from self._decode(packet)
+        yield from self._decode(None)
+
+    def decode_run(
+        self, key: int, targets: list[int], first_stamp: int, grid_step: int | None
+    ) -> Iterator["av.VideoFrame"]:
+        """
+        Seek to the key frame and yield at least the target frames (ascending pts) that can be decoded from it.
+
+        Raises `IndexIsWrongError` at a frame that is no multiple of `grid_step`, if there is one, after the first.
+        """
+        self.container.seek(key, stream=self.stream, backward=True, any_frame=False)
+        self.decoder.flush_buffers()
+        can_skip = self.stream.codec_context.name in CODECS_WITH_DISPOSABLE_FRAMES
+        todo, started = set(targets), False
+        for packet in self.demux():
+            if not started:
+                if packet.pts is None or packet.pts > targets[0]:
+                    return  # the seek came out too late: these frames are left to the sequential pass
+                started = packet.is_keyframe
+                if not started:
+                    continue
+            if grid_step and (packet.pts - first_stamp) % grid_step:
+                raise IndexIsWrongError
+            if can_skip:  # a disposable frame that nobody asked for: no other frame depends on it
+                self.stream.codec_context.skip_frame = "DEFAULT" if packet.pts in todo else "NONREF"
+            yield from self._decode(packet)
+            todo.discard(packet.pts)
+            if not todo:
+                break
+        yield from self._decode(None)
+
+    def demux(self) -> Iterator["av.Packet"]:
+        """Yield the packets of the stream up to the end of the file, or to where it is cut short."""
+        try:
+            yield from (packet for packet in self.container.demux(self.stream) if packet.size)
+        except av.error.FFmpegError:
+            return  # the end of a file that is cut short; the pass over the packets has reported it
+
+    def _decode(self, packet: "av.Packet | None") -> list["av.VideoFrame"]:
+        self.num_decoded += packet is not None
+        try:
+            return self.decoder.decode(packet)
+        except av.error.FFmpegError:
+            self.num_broken += 1
+            return []
+
+
+@contextmanager
+def open_video(
+    source: "str | os.PathLike | bytes", num_threads: int = 0, allow_url: bool | Mapping = False
+) -> Iterator[VideoFile]:
+    """
+    Open a video file, without decoding anything.
+
+    Args:
+        source (`str`, `os.PathLike` or `bytes`): Path of the file, or its content.
+        num_threads (`int`, *optional*, defaults to 0): Decoder threads; 0 means as many as there are cores.
+        allow_url (`bool` or `dict`, *optional*, defaults to `False`):
+            Whether an address on the network may be fetched, or within which limits, see `FetchRules`.
+
+    Yields:
+        `VideoFile`: With the video track that players show.
+
+    Raises:
+        `MediaError`: The source cannot be opened, or later not be read; the message says what to do.
+    """
+    if av is None:
+        raise MediaError("videos are read with PyAV, which is not installed: pip install av.")
+    if not isinstance(source, FILE_TYPES):
+        raise MediaError(f"a video of type {type(source).__name__} cannot be read; give a path or the file's bytes.")
+    name, source = describe_source(source), read_data_uri(source)
+    check_source(source, allow_url)
+    source = fetch_media(source, allow_url) if is_url(source) else source
+    check_index(source, name)
+    file = VideoFile(source, num_threads, name)
+    try:
+        if is_image_file(source):
+            if not count_animation_frames(source):
+                raise MediaError(f"{file.name}: this is an image: give it as image=..., or give a video file.")
+            file.converted = convert_webp(source, name)
+        file.reopen()
+        yield file
+    except (av.error.FFmpegError, OSError) as error:
+        reason = " ".join(str(error.strerror or error).split())
+        raise MediaError(
+            f"{file.name}: cannot be read as a video ({reason}); it is damaged, cut short or another kind of file. "
+            "Play it to check, and copy, download or convert it again."
+        ) from error
+    finally:
+        file.close()
+
+
+class _TimedFile(io.BytesIO):
+    """The content of a file, which ends at a deadline."""
+
+    deadline = float("inf")
+
+    def read(self, size: int | None = -1) -> bytes:
+        return b"" if time.monotonic() > self.deadline else super().read(size)
+
+
+def _open_container(source: "str | os.PathLike | bytes", name: str) -> "av.container.InputContainer":
+    """Open a source that `check_source` let through; FFmpeg may open that one file and nothing else, and in time."""
+    # The prefix keeps FFmpeg from reading a protocol out of the file's name.
+    file = _TimedFile(source) if isinstance(source, BYTES_TYPES) else f"file:{os.fspath(source)}"
+    allowed = {"format_whitelist": CONTAINER_FORMATS, "protocol_whitelist": "file"}
+    options = {"container_options": allowed, "timeout": (MAX_OPEN_SECONDS, None)}
+    late = time.monotonic() + MAX_OPEN_SECONDS
+    if is_content := isinstance(source, BYTES_TYPES):
+        file.deadline = late
+    try:
+        container = av.open(file, metadata_errors="replace", **options)
+    except av.error.FFmpegError:
+        if time.monotonic() <= late:
+            raise
+        container = None
+    if container is None or time.monotonic() > late:  # a file may be opened with the part of it that was read
+        raise MediaError(
+            f"{name}: it takes longer than {MAX_OPEN_SECONDS} s to open, for what it names beside its pictures or for "
+            "a slow disk: copy it, or convert it with ffmpeg -map_metadata -1."
+        )
+    if is_content:
+        file.deadline = float("inf")
+    return container
+
+
+__all__ = ["IndexIsWrongError", "VideoFile", "open_video"]
