@@ -176,7 +176,8 @@ class LlavaSTProcessor(ModelInputsProcessor):
             if getattr(processor, name) != getattr(config, name):
                 raise InputError(
                     f"{name} is {getattr(config, name)} in the config and {getattr(processor, name)} in the "
-                    "tokenizer: give config and tokenizer of one model."
+                    "tokenizer: give config and tokenizer of one model, or make a new model's config with "
+                    f"{name}={getattr(processor, name)}."
                 )
         tokenizer.chat_template = processor.chat_template
         return processor
