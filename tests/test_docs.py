@@ -26,6 +26,7 @@ OUTSIDE = {
     "https://github.com/QwenLM/Qwen3-VL/issues/1741",
     "https://github.com/modelscope/ms-swift/pull/6178",
     "https://huggingface.co/allenai/MolmoPoint-8B",
+    "https://inspect.aisi.org.uk",
     "https://pypi.org/project/lmms-eval/0.7.3/",
 }
 
