@@ -395,3 +395,9 @@ def test_resizing_the_vocabulary_is_refused(make_model):
 def test_sizes_that_do_not_fit_are_refused(make_config, overrides, message):
     with pytest.raises(StrictDataclassClassValidationError, match=message):
         make_config(**overrides)
+
+
+@pytest.mark.parametrize("size", ["temporal_stride", "spatial_stride", "loss_chunk_size"])
+def test_a_size_that_is_changed_while_loading_is_checked(checkpoint, size):
+    with pytest.raises(ValueError, match=f"{size} is 0: it must be at least 1"):
+        LlavaSTForConditionalGeneration.from_pretrained(checkpoint, **{size: 0})

@@ -122,6 +122,7 @@ class LlavaSTPreTrainedModel(PreTrainedModel):
                 "LlavaSTConfig.from_pretrained, for the published config.json may bear a name that the Auto classes "
                 "take for another model."
             )
+        config.validate_architecture()  # what `from_pretrained(..., temporal_stride=...)` was given is set unchecked
         super().__init__(config, *args, **kwargs)
 
     @torch.no_grad()
