@@ -90,8 +90,9 @@ def test_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 200
 
 
-def test_every_task_has_its_row():
-    text = (ROOT / "docs" / "tasks.md").read_text()
+@pytest.mark.parametrize("page", ["tasks.md", "your_data.md"])
+def test_every_task_has_its_row(page):
+    text = (ROOT / "docs" / page).read_text()
     assert [name for name in TASKS if f"`{name}`" not in text] == []
 
 

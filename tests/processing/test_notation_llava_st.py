@@ -1,13 +1,21 @@
+import inspect
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from llava_st_hf.processing import notation_llava_st
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.grounding_results_llava_st import Box, GroundingResult, Span, Tube, TubeBox
 from llava_st_hf.processing.media_llava_st import InputError, MediaInfo, PromptError
 from llava_st_hf.processing.notation_llava_st import (
+    AXIS_UNITS,
     NOTATION,
     CoordinateVocabulary,
     Lexeme,
@@ -194,62 +202,137 @@ def test_the_lexer_is_linear(unit):
 # Another notation
 # ---------------------------------------------------------------------------------------------------------------------
 class JsonNotation(Notation):
-    """`{"time": [0.1, 0.5]}`, `{"box": [0.1, 0.2, 0.5, 0.6]}`, a tube `{"time": 0.1, "box": [...]}`; or tokens."""
+    """
+    `{"time": [0.1, 0.5]}`, `{"box": [0.1, 0.2, 0.5, 0.6]}`, a tube `{"boxes": {"0.1": [...], ...}}`; or tokens.
 
-    _NUMBER = r"-?\d[\d.]*|<[txy]_\d+>"
+    A span and its tube may also be one object. A bare number is a fraction, alone or with a unit it has its axis:
+    `"t=0.1"`, `"t=3.5s"`, `"x=120px"`.
+    """
+
+    _NUMBER = r"-?\d{1,40}(?:\.\d{1,40})?"
     _LEXEME = re.compile(
-        rf'(?P<span>{{"time": \[)|(?P<time>{{"time": (?P<at>{_NUMBER}))|(?P<box>(?:{{|, )"box": \[)|(?P<end>\]}})|'
-        rf"(?P<number>{_NUMBER})"
+        r'(?P<span>\{"time": \[)|(?P<tube>(?:\{|, )"boxes": \{)|(?P<box>\{"box": \[|(?<=[>"]): \[)|'
+        rf'(?P<close>\]\}}?|\}}+)|<(?P<token>[txy]_\d{{1,9}})>|"(?P<named>[txy]={_NUMBER})(?P<unit>s|px)?"|'
+        rf'"(?P<key>{_NUMBER})"(?=:)|(?P<number>{_NUMBER})'
     )
 
     def lex(self, text, start=0, end=None):
-        lexemes, axes = [], ""
+        lexemes, opened, axes = [], [], iter("")
         for match in self._LEXEME.finditer(text, start, len(text) if end is None else end):
-            kind = match.lastgroup
-            if kind in ("span", "box"):
-                lexemes.append(Lexeme("{" if kind == "span" else "[", None, "", *match.span(), match[0]))
-                axes = "tt" if kind == "span" else "xyxy"
-            elif kind == "end":
-                lexemes.append(Lexeme("}" if axes == "tt" else "]", None, "", *match.span(), match[0]))
-            elif kind in ("time", "at"):
-                lexemes.append(self._read("t", match["at"], match))
-            else:
-                opening = next(i for i in reversed(range(len(lexemes))) if lexemes[i].kind in "{[")
-                lexemes.append(self._read(axes[len(lexemes) - opening - 1], match[0], match))
+            form, kind, value, unit = match.lastgroup, None, None, ""
+            if form in ("span", "box", "tube"):
+                opened.append(form)
+                kind, axes = "[" if form == "box" else "{", iter({"span": "tt", "box": "xyxy", "tube": "t"}[form])
+            elif form == "close":
+                kind = opened and ("]" if opened.pop() == "box" else "}")
+            elif form in ("token", "named", "unit"):
+                kind, value = re.split("[_=]", match["token"] or match["named"])
+                unit = {"token": "bin", "named": "fraction", "unit": AXIS_UNITS[kind][1]}[form]
+                next(axes, None)
+            elif opened:  # elsewhere a number is a word
+                kind, value, unit = "t" if form == "key" else next(axes, None), match[form], "fraction"
+            if kind:
+                number = value if value is None else int(value) if unit == "bin" else float(value)
+                lexemes.append(Lexeme(kind, number, unit, *match.span(), match[0]))
         return lexemes
 
-    def _read(self, axis, written, match):
-        if written.startswith("<"):
-            return Lexeme(axis, int(written[3:-1]), "bin", *match.span(), match[0])
-        return Lexeme(axis, float(written), "fraction", *match.span(), match[0])
-
     def write_coordinate(self, axis, value, unit="fraction"):
-        return repr(float(value))
+        suffix = "" if unit == "fraction" else AXIS_UNITS[axis][0]
+        return f'"{axis}={np.format_float_positional(float(value), trim="0")}{suffix}"'
 
     def write_group(self, axes, coordinates):
         if axes == "t":
             return coordinates[0]
-        return json.dumps({"time" if axes == "tt" else "box": "@"}).replace('"@"', f"[{', '.join(coordinates)}]")
+        bare = [re.sub(rf'"[txy]=({self._NUMBER})"', r"\1", coordinate) for coordinate in coordinates]
+        return f'{{"{"time" if axes == "tt" else "box"}": [{", ".join(bare)}]}}'
 
     def write_entries(self, entries):
-        return ", ".join(f'{{"time": {time}, {box[1:]}' for time, box in entries)
+        written = (f"{time.replace('t=', '')}{box.removeprefix(self._BOX)[:-1]}" for time, box in entries)
+        return '{"boxes": {' + ", ".join(written) + "}}"
+
+    _BOX = '{"box"'
+
+    def find_open_group(self, text):
+        opened = []
+        for lexeme in self.lex(text):
+            if lexeme.kind in "{[":
+                opened.append(lexeme.start)
+            elif lexeme.kind in "}]":
+                opened.pop()
+        return opened[0] if opened else None
 
 
 def test_another_notation_is_another_class():
-    notation = JsonNotation()
+    notation, vocabulary = JsonNotation(), CoordinateVocabulary(101, 101)
     box = (0.1, 0.2, 0.3, 0.4)
     tube = notation.write_tube([(0.1, box), (0.5, box)])
-    assert tube.startswith('{"time": 0.1, "box": [0.1, 0.2, 0.3, 0.4]}, {"time": 0.5')
-    text = f"He sits {notation.write_span(0.1, 0.5)}: {tube} beside {notation.write_box(box)}."
-    result = parse_answer(text, CLIP, notation=notation)
-    assert result.problems == ()
-    assert [span.fractions for span in result.spans] == [(0.1, 0.5)]
-    assert [entry.fraction for entry in result.tubes[0].boxes] == [0.1, 0.5]
-    assert result.boxes[0].fractions == box
-    assert result.captions[0].text == "beside"
-    tokens = notation.write_span(0.1, 0.5, CoordinateVocabulary())
-    assert tokens == '{"time": [<t_10>, <t_50>]}'
-    assert parse_answer(tokens, CLIP, notation=notation).spans[0] == Span(1.0, 5.0)
+    assert tube == '{"boxes": {"0.1": [0.1, 0.2, 0.3, 0.4], "0.5": [0.1, 0.2, 0.3, 0.4]}}'
+    assert notation.write_tube([(0.1, box)], vocabulary) == '{"boxes": {<t_10>: [<x_10>, <y_20>, <x_30>, <y_40>]}}'
+    tokens = notation.write_tube([(0.1, box), (0.5, box)], vocabulary)
+    for span, boxes in (
+        (notation.write_span(0.1, 0.5), f": {tube}"),
+        (notation.write_span(0.1, 0.5, vocabulary), f" {tokens}"),
+        ('{"time": [0.1, 0.5]', f", {tube[1:]}"),  # one object
+    ):
+        text = f"All 2 sit by it {notation.write_box(box)}: {span}{boxes}."
+        result = parse_answer(text, CLIP, notation=notation, vocabulary=vocabulary)
+        assert result.problems == ()
+        assert [span.fractions for span in result.spans] == [(0.1, 0.5)]
+        assert [(entry.fraction, entry.box.fractions) for entry in result.tubes[0].boxes] == [(0.1, box), (0.5, box)]
+        assert result.boxes[0].fractions == box
+        assert result.captions[0].text == "All 2 sit by it"
+    assert notation.find_open_group(f"at {tube[:-1]}") == 3 and notation.find_open_group(f"at {tube}") is None
+
+
+@pytest.mark.parametrize("notation", [NOTATION, JsonNotation()], ids=["tokens", "json"])
+def test_a_written_coordinate_is_read_alone_and_inside_a_group(notation):
+    for coordinate in (("t", 0.5, "seconds"), ("t", 1e-7, "fraction"), ("x", 120.0, "pixels"), ("y", 0.5, "fraction")):
+        (lexeme,) = notation.lex(f"All 2 sit at {notation.write_coordinate(*coordinate)}.")
+        assert lexeme[:3] == coordinate
+    span = notation.write_values("tt", (1.0, 4.0), "seconds")
+    assert [each[:3] for each in notation.find_coordinates(span)] == [("t", 1.0, "seconds"), ("t", 4.0, "seconds")]
+    span = notation.replace_coordinates(span, lambda each: notation.write_coordinate("t", each.value / 8))
+    assert [each[:3] for each in notation.find_coordinates(span)] == [("t", 0.125, "fraction"), ("t", 0.5, "fraction")]
+
+
+# What follows from `NOTATION`, in a copy of the library.
+FOLLOWS = """
+from llava_st_hf.data.shapes import SHAPES_TASKS, ShapesDataset
+from llava_st_hf.processing import MediaInfo, TASKS, parse_answer
+from llava_st_hf.processing.notation_llava_st import NOTATION
+from llava_st_hf.processing.tasks_llava_st import write_values
+
+assert write_values("span", "tt", None, (0.2, 0.6)) == '{"time": [0.2, 0.6]}'
+assert write_values("start", "t", [1.5], None) == '"t=1.5s"'
+clip = MediaInfo("video", 1, 1, tuple(range(20)), tuple(map(float, range(20))))
+for task in SHAPES_TASKS:
+    media = MediaInfo("image", 1, 1) if TASKS[task].media_type == "image" else clip
+    dataset = ShapesDataset([task], 4, seed=1, num_frames=20)
+    for _, _, (question, answer), _ in map(dataset._compose, range(4)):
+        start = 19 * NOTATION.find_coordinates(question["content"])[0].value if task == "elc" else None
+        form = TASKS[task].answer_format
+        result = parse_answer(answer["content"], media, answer_format=form, start_seconds=start)
+        assert result.problems == () and "=" not in result.plain_text, (task, answer, result.problems)
+print("all", len(SHAPES_TASKS), "follow")
+"""
+
+
+def test_another_notation_is_put_in_place_at_the_foot(tmp_path):
+    library = Path(notation_llava_st.__file__).parents[1]
+    copy = tmp_path / "llava_st_hf"
+    shutil.copytree(library, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "processing" / "json_notation_llava_st.py").write_text(
+        "import re\n\nimport numpy as np\n\nfrom .notation_llava_st import AXIS_UNITS, Lexeme, Notation\n\n\n"
+        + inspect.getsource(JsonNotation)
+    )
+    file = copy / "processing" / "notation_llava_st.py"
+    old, new = "NOTATION: Notation = TokenNotation()", "NOTATION: Notation = JsonNotation()"
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, f"from .json_notation_llava_st import JsonNotation  # noqa: E402\n\n{new}"))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", FOLLOWS], env=environment, capture_output=True, text=True)
+    assert done.stdout.startswith("all "), done.stderr[-2000:]
 
 
 def test_a_prompt_in_another_notation_is_written_and_checked():

@@ -25,7 +25,7 @@ from .media_llava_st import InputError, PromptError
 
 AXES = "tyx"  # in the order of the ids of their tokens
 AXIS_NAMES = {"t": "time", "x": "width", "y": "height"}
-_AXIS_UNITS = {"t": ("s", "seconds"), "x": ("px", "pixels"), "y": ("px", "pixels")}
+AXIS_UNITS = {"t": ("s", "seconds"), "x": ("px", "pixels"), "y": ("px", "pixels")}  # as written, as in a `Lexeme`
 _CLOSING = {"{": "}", "[": "]"}
 _BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 
@@ -156,15 +156,23 @@ class Notation(ABC):
 
     @abstractmethod
     def write_coordinate(self, axis: str, value: float, unit: str = "fraction") -> str:
-        """Write a number in the unit of a `Lexeme`, so that reading it again gives the same number."""
+        """
+        Write a number in the unit of a `Lexeme`, so that reading it again gives the same number.
+
+        It also takes the place of a coordinate in a group that is written already.
+        """
 
     @abstractmethod
     def write_group(self, axes: str, coordinates: Sequence[str]) -> str:
-        """Put written coordinates together: `axes` is `"t"` for a time, `"tt"` for a span, `"xyxy"` for a box."""
+        """
+        Put written coordinates together: `axes` is `"t"` for a time, `"tt"` for a span, `"xyxy"` for a box.
+
+        Each is what `write_coordinate` wrote, a token, or a placeholder that must come back as it is.
+        """
 
     @abstractmethod
     def write_entries(self, entries: Sequence[tuple[str, str]]) -> str:
-        """Put the written times and boxes of a tube together."""
+        """Put the times and boxes of a tube together, each as `write_group` wrote it."""
 
     def find_whole_tubes(self, text: str) -> Iterator[WholeTube]:
         """Yield long runs of boxes whose form is faultless, which are then not read one by one; a matter of speed."""
@@ -323,7 +331,7 @@ class TokenNotation(Notation):
             return Lexeme(axis, None, "bin", start, end, match[0], is_closed, problem)
         number = _NUMBER.fullmatch((body + (rest or "")).strip())
         value = float(number[1]) if number else math.nan
-        suffix, unit = _AXIS_UNITS[axis]
+        suffix, unit = AXIS_UNITS[axis]
         if is_closed or rest is not None:
             if math.isfinite(value) and number[2] in ("", suffix):
                 return Lexeme(axis, value, unit if number[2] else "fraction", start, start + len(whole), whole)
@@ -348,7 +356,7 @@ class TokenNotation(Notation):
 
     def write_coordinate(self, axis: str, value: float, unit: str = "fraction") -> str:
         """Return for example `"<t=3.5s>"` of 3.5 seconds."""
-        suffix = "" if unit == "fraction" else _AXIS_UNITS[axis][0]
+        suffix = "" if unit == "fraction" else AXIS_UNITS[axis][0]
         number = repr(float(value))
         if "e" in number:  # 1e-05
             number = np.format_float_positional(value, trim="0")
@@ -371,6 +379,7 @@ write_box, write_tube = NOTATION.write_box, NOTATION.write_tube
 __all__ = [
     "AXES",
     "AXIS_NAMES",
+    "AXIS_UNITS",
     "NOTATION",
     "BoxFractions",
     "CoordinateVocabulary",

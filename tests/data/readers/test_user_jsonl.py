@@ -70,6 +70,7 @@ def with_media(task: str) -> dict:
 
 
 def test_the_fields_of_a_record_follow_from_its_task():
+    assert list(RECORDS) == list(TASKS)
     for name, record in RECORDS.items():
         given = {"answer" if field == "caption" else field for field in record} - {"task"}
         assert set(TASKS[name].record_fields) == given
