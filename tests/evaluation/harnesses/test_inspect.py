@@ -19,7 +19,8 @@ found = {}
 for name in sys.argv[2:]:
     (log,) = eval(grounding(f"tasks/llava_st_shapes_{name}.jsonl", sys.argv[1]), model=None, display="none")
     assert log.status == "success", log.error
-    found[name] = {score.name: each.value for score in log.results.scores for each in score.metrics.values()}
+    (score,) = log.results.scores
+    found[name] = {each.name: each.value for each in score.metrics.values()}
 print("found" + json.dumps(found))
 """
 
@@ -48,7 +49,4 @@ def test_metrics_are_equal_to_the_last_digit(environment, tmp_path):
     assert done.returncode == 0, done.stderr[-4000:]
     expected = json.loads((tmp_path / "evaluated" / "metrics.json").read_text())["tasks"]
     found = json.loads(done.stdout.partition("found")[2])
-    # All but those of captions, which are no means of what each item is worth.
-    assert found == {name: {metric: expected[name]["metrics"][metric] for metric in found[name]} for name in names}
-    assert set(found["stvg"]) == set(expected["stvg"]["metrics"])
-    assert "caption_exact_match" in found["elc"]
+    assert found == {name: expected[name]["metrics"] for name in names}

@@ -11,7 +11,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from ...data.skips import RecordError
 from ...inference import load_pipeline
 from ..answering import Answerer
-from .lmms_tasks import process_results, read_sample, take_mean
+from .lmms_tasks import compute_metric, process_results, read_sample
 
 
 @task
@@ -50,22 +50,26 @@ def answer(pretrained: str, device: str | None = None, dtype: str | None = None)
 
 
 @metric
-def mean_of_items() -> Metric:
-    """Return a metric of all items, as `Protocol.compute_metrics` does."""
+def metrics_of_all() -> Metric:
+    """Return all metrics of all items, as `Protocol.compute_metrics` does."""
 
-    def compute(scores: list[SampleScore]) -> float:
-        values = [score.score.as_float() for score in scores]
-        return take_mean(values) if values else 0.0  # the harness tries it with none
+    def compute(scores: list[SampleScore]) -> dict[str, float]:
+        results = [{**score.score.value, **score.score.metadata} for score in scores]
+        # The harness tries it without any.
+        return {name: compute_metric(name, [one[name] for one in results]) for name in results[0]} if results else {}
 
     return compute
 
 
-@scorer(metrics={"*": [mean_of_items()]})
+@scorer(metrics=[metrics_of_all()])
 def grounding_metrics() -> Scorer:
     """Score an answer by each metric of its task; nothing in it raises."""
 
     async def score(state: TaskState, target: Target) -> Score:
         text = state.output.completion
-        return Score(value=process_results(state.metadata["doc"], [text]), answer=text)
+        added = process_results(state.metadata["doc"], [text])
+        numbers = {name: value for name, value in added.items() if isinstance(value, float)}
+        # A value of a score is a number: captions stand beside.
+        return Score(value=numbers, answer=text, metadata={name: added[name] for name in added.keys() - numbers})
 
     return score

@@ -21,6 +21,7 @@ from ...processing.media_llava_st import format_count
 from ...processing.notation_llava_st import CoordinateVocabulary
 from ...utils.atomic_files import write_bytes_whole, write_text_whole
 from ..benchmarks.st_shapes import StShapes
+from ..metrics.caption_sets import CAPTION_METRICS, make_caption_statistics
 from ..protocols import PROTOCOLS
 from ..questions import read_question, read_truth
 
@@ -41,9 +42,19 @@ metric_list:
 {metrics}
 metadata: {{version: 1}}
 """
-_METRIC = "- {{metric: {name}, aggregation: !function utils.take_mean, higher_is_better: true}}"
-_UTILS = "from llava_st_hf.evaluation.harnesses.lmms_tasks import (  # noqa: F401\n    {names}\n)\n"
-_FUNCTIONS = ("doc_to_messages", "doc_to_text", "doc_to_visual", "process_results", "take_mean")
+_METRIC = "- {{metric: {name}, aggregation: !function utils.{function}, higher_is_better: true}}"
+_UTILS = """\
+from functools import partial
+
+from llava_st_hf.evaluation.harnesses.lmms_tasks import (  # noqa: F401
+    {names}
+)
+
+{aggregations}
+"""
+_FUNCTIONS = ("compute_metric", "doc_to_messages", "doc_to_text", "doc_to_visual", "process_results", "take_mean")
+_AGGREGATION = '{function} = partial(compute_metric, "{name}")'
+_OF_CAPTIONS = {name: f"compute_{name.lower()}" for name in CAPTION_METRICS}
 
 
 def write_shapes_tasks(folder: str | Path, benchmark: StShapes, num_frames: int) -> list[str]:
@@ -119,12 +130,15 @@ def _write(folder: Path, name: str, lines: Iterable[Mapping[str, Any]]) -> list[
         names.append(f"llava_st_{name}_{task}")
         questions = (folder / f"{names[-1]}.jsonl").resolve()
         write_text_whole(questions, "".join(members))
-        # Metrics of captions are no means of what each answer adds.
-        nothing = _PROTOCOL.list_values(task, [_PROTOCOL.score_nothing(task)])
-        metrics = "\n".join(_METRIC.format(name=json.dumps(metric)) for metric in nothing)
+        nothing = [_PROTOCOL.score_nothing(task)]
+        functions = dict.fromkeys(_PROTOCOL.list_values(task, nothing), "take_mean")
+        functions |= {metric: _OF_CAPTIONS[metric] for metric in _PROTOCOL.list_statistics(task, nothing)}
+        metrics = "\n".join(_METRIC.format(name=json.dumps(name), function=each) for name, each in functions.items())
         text = _TASK_FILE.format(name=names[-1], questions=json.dumps(str(questions)), metrics=metrics)
         write_text_whole(folder / f"{names[-1]}.yaml", text)
-    write_text_whole(folder / "utils.py", _UTILS.format(names=", ".join(_FUNCTIONS)))
+    aggregations = "\n".join(_AGGREGATION.format(name=name, function=each) for name, each in _OF_CAPTIONS.items())
+    functions = ",\n    ".join(_FUNCTIONS)
+    write_text_whole(folder / "utils.py", _UTILS.format(names=f"{functions},", aggregations=aggregations))
     return names
 
 
@@ -161,8 +175,10 @@ def _open_shapes(settings: str) -> StShapes:
     return StShapes(**{name: value for name, value in json.loads(settings).items() if name != "benchmark"})
 
 
-def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """Return what an answer adds to each metric; nothing in it raises."""
+def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, Any]:
+    """
+    Return what an answer adds to each metric: a number, or its captions with the true ones; nothing in it raises.
+    """
     task, vocabulary = doc["task"], CoordinateVocabulary()
     try:
         sample = read_sample(doc)
@@ -179,9 +195,15 @@ def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str,
         scores = _PROTOCOL.score(task, answer, truth, vocabulary)
     except (InputError, RecordError):
         scores = _PROTOCOL.score_nothing(task)
-    return {name: float(values[0]) for name, values in _PROTOCOL.list_values(task, [scores]).items()}
+    values = {name: float(values[0]) for name, values in _PROTOCOL.list_values(task, [scores]).items()}
+    return values | dict.fromkeys(_PROTOCOL.list_statistics(task, [scores]), scores.get("texts"))
 
 
 def take_mean(values: Sequence[float]) -> float:
     """Return a metric of all items, as `Protocol.compute_metrics` does."""
     return float(np.nanmean(np.array(values, dtype=np.float64)))
+
+
+def compute_metric(name: str, values: Sequence[Any]) -> float:
+    """Return a metric of what all items add to it; one of captions is no mean of what each is worth."""
+    return take_mean(values) if isinstance(values[0], float) else make_caption_statistics(values)[name].value
