@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from .evaluate import check_judge
 from .options import argument, expand_dataclasses, option
 from .running import Command, CommandError, check_exists, show
 
@@ -20,7 +21,8 @@ class AnswerForm:
         Path | None, option("FILE", "truth of a benchmark; A and B are then files of answers of any system")
     ] = None
     protocol: Annotated[
-        Literal["default", "community", "vue"] | None, option(None, "of --annotations: how to score (default)")
+        Literal["default", "community", "vue", "v_star", "judge"] | None,
+        option(None, "of --annotations: how to score (default)"),
     ] = None
     predictions_format: Annotated[
         Literal["jsonl", "vue_csv", "video_r1", "qwen", "v_star", "activitynet", "qvhighlights", "judged"] | None,
@@ -29,13 +31,16 @@ class AnswerForm:
     unit: Annotated[
         Literal["pixels", "fraction", "thousandth"] | None, option(None, "of their boxes (the format's own)")
     ] = None
+    time_unit: Annotated[Literal["seconds", "fraction"] | None, option(None, "of their times (seconds)")] = None
+    box_form: Annotated[Literal["xyxy", "xywh"] | None, option(None, "order of the numbers of a box (xyxy)")] = None
 
     def check(self) -> None:
         """Refuse what acts with annotations only."""
-        for name in ("protocol", "predictions_format", "unit"):
-            if self.annotations is None and (value := getattr(self, name)) is not None:
+        for name, value in vars(self).items():
+            if self.annotations is None and value is not None:
                 flag = f"--{name.replace('_', '-')}"
                 raise CommandError(f"{flag} is {value}: it goes with --annotations only; runs are scored already.")
+        check_judge(self.protocol, self.predictions_format)
 
 
 @app.command(cls=Command)
@@ -69,8 +74,8 @@ def compare(
         runs = [read_run(path) for path in (first, second)]
     else:
         truths = read_truths(form.annotations)
-        options = (form.protocol or "default", form.predictions_format or "jsonl", form.unit)
-        runs = [score_file(path, truths, *options) for path in (first, second)]
+        given = {name: value for name, value in vars(form).items() if value is not None and name != "annotations"}
+        runs = [score_file(path, truths, **given) for path in (first, second)]
     differences = write_comparison(*runs, output_dir)
     show(format_table(*list_rows(differences, Pair(*runs).names)))
     show(output_dir / "report.html")

@@ -10,7 +10,7 @@ from truth_files import write_hc_stvg
 from llava_st_cli import main
 from llava_st_cli.compare import AnswerForm
 from llava_st_hf.evaluation.prediction_forms import FORMS
-from llava_st_hf.evaluation.predictions import BOX_UNITS
+from llava_st_hf.evaluation.predictions import BOX_FORMS, BOX_UNITS, TIME_UNITS
 
 
 @pytest.fixture
@@ -47,9 +47,35 @@ def test_two_files_of_answers(tmp_path, capsys):
     assert float(row[2]) == pytest.approx(1.0, abs=0.03) and float(row[3]) < 0.6
 
 
+def test_files_of_answers_in_other_units(tmp_path, capsys):
+    """Seconds and pixels as fractions, and boxes by their size, are the same answers as those in the units of old."""
+    annotations = write_hc_stvg(tmp_path / "val_v2.json")
+    box, share = [10, 20, 50, 60], [10 / 320, 20 / 240, 50 / 320, 60 / 240]
+    answers = {"sure": ([5.0, 7.0], box), "shares": ([0.25, 0.35], share)}
+    for name, (span, sides) in answers.items():
+        record = {"id": "1_a.mp4", "span": span, "tube": {str(span[0]): sides, str(span[1]): sides}}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(record))
+    annotated = ["--annotations", str(annotations), "--output-dir", str(tmp_path / "out"), "--box-form", "xywh"]
+    found = []
+    for name, units in (("sure", []), ("shares", ["--unit", "fraction", "--time-unit", "fraction"])):
+        files = [str(tmp_path / f"{name}.jsonl")] * 2
+        assert main(["compare", *files, *annotated, *units]) == 0
+        rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("stvg")]
+        found.append({row[1]: float(row[2]) for row in rows if row[1].startswith("m_")})
+    assert found[0] == pytest.approx(found[1], abs=0.02)  # the length of the clip is no round number
+    assert found[0]["m_tIoU"] > 0.9 and found[0]["m_vIoU"] > 0.4
+
+
+def test_the_protocol_of_a_judge_needs_its_scores(runs, capsys):
+    assert main(["compare", *runs, "--annotations", runs[0], "--protocol", "judge"]) == 1
+    assert "give --predictions-format judged" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--time-unit", "fraction"], "--time-unit is fraction: it goes with --annotations only"),
+        (["--box-form", "xywh"], "--box-form is xywh: it goes with --annotations only"),
         (["--unit", "pixels"], "--unit is pixels: it goes with --annotations only"),
         (["--protocol", "vue"], "--protocol is vue: it goes with --annotations only"),
     ],
@@ -66,6 +92,11 @@ def test_what_is_not_there(runs, capsys):
 
 def test_choices_are_those_of_the_library():
     hints = typing.get_type_hints(AnswerForm, include_extras=True)
-    for name, known in (("predictions_format", FORMS), ("unit", BOX_UNITS)):
+    for name, known in (
+        ("predictions_format", FORMS),
+        ("unit", BOX_UNITS),
+        ("time_unit", TIME_UNITS),
+        ("box_form", BOX_FORMS),
+    ):
         choices = typing.get_args(typing.get_args(typing.get_args(hints[name])[0])[0])
         assert set(choices) == set(known)

@@ -131,14 +131,14 @@ def read_run(path: str | Path) -> Run:
 
 
 def score_file(
-    path: str | Path, truths: Truths, protocol: str = "default", form: str = "jsonl", unit: str | None = None
+    path: str | Path, truths: Truths, protocol: str = "default", predictions_format: str = "jsonl", **units: Any
 ) -> Run:
     """
-    Score a file of answers of any system as a run that bears its name; `form` and `unit` as in `read_predictions`.
+    Score a file of answers of any system as a run that bears its name; `units` are those of `read_predictions`.
 
     A file that cannot be read, or a protocol that scores none of the items, is an `InputError`.
     """
-    predictions = read_predictions(path, truths.items, form, unit, unusable=dict(truths.unusable))
+    predictions = read_predictions(path, truths.items, predictions_format, unusable=dict(truths.unusable), **units)
     scorer = get_protocol(protocol).for_benchmark(truths.format)
     lines = score_predictions(truths.items, predictions, scorer)
     if not lines:
