@@ -193,6 +193,9 @@ class Narrow:
     def __init__(self, model, most, error):
         self.__dict__.update(model=model, most=most, error=error, sizes=[])
 
+    def __call__(self, *args, **options):
+        return self.model(*args, **options)
+
     def __getattr__(self, name):
         return getattr(self.model, name)
 
@@ -232,9 +235,6 @@ class Unlucky(Narrow):
             raise self.error
         return self.model.get_image_features(pixel_values, **options)
 
-    def __call__(self, *args, **options):
-        return self.model(*args, **options)
-
     @property
     def may_fail(self):
         return self.runner.memory.max_items > 1
@@ -247,24 +247,65 @@ class Unlucky(Narrow):
 
 @pytest.mark.parametrize("seed", range(1, 5))
 def test_no_item_is_lost_where_memory_ends_at_random(
-    make_model, processor, output_dir, tmp_path, tell_truths, seed, monkeypatch
+    make_model, processor, output_dir, tmp_path, tell_truths, seed, keep_runner
 ):
     benchmark = StShapes(16, ("rec", "rc"))  # of a number they are about one image, which is kept
     whole = make_model(tell_truths(benchmark), benchmark=benchmark, batch_size=8)
     evaluate(whole, processor, benchmark, tmp_path / "whole", batch_size=8, quiet=True)
     model = make_model(tell_truths(benchmark), benchmark=benchmark, batch_size=8)
-    model = Unlucky(model, seed, torch.OutOfMemoryError("CUDA out of memory."))
-    make_runner = runner._Runner.__init__
-
-    def keep_runner(self, *args):
-        make_runner(self, *args)
-        model.__dict__["runner"] = self
-
-    monkeypatch.setattr(runner._Runner, "__init__", keep_runner)
+    model = keep_runner(Unlucky(model, seed, torch.OutOfMemoryError("CUDA out of memory.")))
     metrics = evaluate(model, processor, benchmark, output_dir, batch_size=8, quiet=True)
     assert model.runner.memory.max_items < 8  # it did end
     assert read_lines(output_dir) == read_lines(tmp_path / "whole")
     assert metrics["tasks"]["rec"]["metrics"]["m_IoU"] == metrics["tasks"]["rc"]["metrics"]["exact_match"] == 1.0
+
+
+class Crowded(Unlucky):
+    """A model that runs out of memory wherever two clips are kept, even for one question alone."""
+
+    may_fail = False  # while it encodes
+
+    def generate(self, input_ids, **options):
+        if sum(medium is not None for medium in self.runner.answerer._shared.values()) > 1:
+            raise self.error
+        return self.model.generate(input_ids, **options)
+
+
+@pytest.fixture
+def keep_runner(monkeypatch):
+    """Let a model know the runner that asks it."""
+    make_runner = runner._Runner.__init__
+
+    def keep(model):
+        def keep_runner(self, *args):
+            make_runner(self, *args)
+            model.__dict__["runner"] = self
+
+        monkeypatch.setattr(runner._Runner, "__init__", keep_runner)
+        return model
+
+    return keep
+
+
+def test_clips_that_are_kept_are_given_up_before_a_question_alone_fails(
+    make_model, processor, output_dir, tell_truths, keep_runner
+):
+    benchmark = StShapes(4, ("rec", "rc"))
+    model = make_model(tell_truths(benchmark), benchmark=benchmark, batch_size=1)
+    model = keep_runner(Crowded(model, 1, torch.OutOfMemoryError("CUDA out of memory.")))
+    metrics = evaluate(model, processor, benchmark, output_dir, batch_size=1, quiet=True)
+    assert metrics["tasks"]["rec"]["failures"] == metrics["tasks"]["rc"]["failures"] == {}
+
+
+def test_above_the_limit_clips_that_are_kept_are_given_up(
+    make_model, processor, output_dir, tell_truths, keep_runner, monkeypatch
+):
+    benchmark = StShapes(4, ("rec", "rc"))
+    model = keep_runner(Narrow(make_model(tell_truths(benchmark), benchmark=benchmark, batch_size=1), 8, None))
+    monkeypatch.setattr(runner.MemoryBudget, "is_above", lambda self, peak: True)
+    evaluate(model, processor, benchmark, output_dir, batch_size=1, quiet=True)
+    kept = model.runner.answerer._shared
+    assert kept and not any(kept.values())
 
 
 def test_a_question_too_large_alone_is_worth_0_and_listed(make_model, processor, output_dir):

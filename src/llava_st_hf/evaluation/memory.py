@@ -75,9 +75,13 @@ class MemoryBudget:
     def end(self, num_items: int) -> int:
         """Return the peak in bytes since `begin`; one above the limit halves further batches."""
         peak = self._read_peak()
-        if self._max_bytes is not None and peak > self._max_bytes:
+        if self.is_above(peak):
             self.halve(num_items)
         return peak
+
+    def is_above(self, peak: int) -> bool:
+        """Tell whether a peak in bytes is above the limit."""
+        return self._max_bytes is not None and peak > self._max_bytes
 
     def halve(self, num_items: int) -> None:
         """Ask at most half as many questions at a time as were too many; one at least."""

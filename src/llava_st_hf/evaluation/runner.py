@@ -236,7 +236,6 @@ class _Runner:
             begin = time.perf_counter()
             answers = self._answer(list(part.values()))
             if answers is None:
-                self.answerer.forget()
                 self.memory.halve(len(part))
                 parts.append(part)
                 continue
@@ -244,23 +243,25 @@ class _Runner:
                 index: self._write_line(index, sample, answer)
                 for (index, sample), answer in zip(part.items(), answers, strict=True)
             }
-            cost = {
-                "seconds": round((time.perf_counter() - begin) / len(part), 4),
-                "peak_bytes": self.memory.end(len(part)),
-            }
+            seconds, peak = round((time.perf_counter() - begin) / len(part), 4), self.memory.end(len(part))
+            if self.memory.is_above(peak):  # what is kept of other clips is part of it
+                self.answerer.forget()
+            cost = {"seconds": seconds, "peak_bytes": peak}
             yield {index: line | cost for index, line in lines.items()}
 
     def _answer(self, samples: list[Sample | RecordError]) -> list[Answered | RecordError] | None:
         """Return answers, `None` where memory is too small for them together; one that it is too small for fails."""
-        try:
-            return self.answerer.answer(samples)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
+        for _ in range(2):
+            try:
+                return self.answerer.answer(samples)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = " ".join(str(error).split())[:200]
+            self.answerer.forget()  # one alone is tried again, with what is kept of other clips out of the way
             if len(samples) > 1:
                 return None
-            reason = " ".join(str(error).split())[:200]
-            return [RecordError("out_of_memory", "media", f"one question alone does not fit into memory: {reason}")]
+        return [RecordError("out_of_memory", "media", f"one question alone does not fit into memory: {reason}")]
 
     def _write_line(self, index: int, sample: Sample, answer: Answered | RecordError) -> dict[str, Any]:
         task = self.benchmark.get_task(index)
