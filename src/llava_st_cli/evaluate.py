@@ -120,10 +120,10 @@ class AnswerFile:
         from llava_st_hf.evaluation.protocols import get_protocol
         from llava_st_hf.evaluation.scored_run import write_scored_run
         from llava_st_hf.evaluation.scoring import describe_problems, format_scores, score_predictions
+        from llava_st_hf.evaluation.summary import summarize_predictions
         from llava_st_hf.utils.public_names import write_public_command
 
-        if protocol == "judge" and self.predictions_format != "judged":
-            raise CommandError("--protocol is judge, which needs the scores of one: give --predictions-format judged.")
+        check_judge(protocol, self.predictions_format)
         if int(os.environ.get("WORLD_SIZE") or 1) > 1:
             raise CommandError("answers of a file are scored by one process: start it without torchrun or accelerate.")
         truths, settings = _read_items(source, shapes, asking.tasks)
@@ -145,9 +145,16 @@ class AnswerFile:
         if asking.output_dir is not None:
             read_as = {name: getattr(self, name) for name in sorted(_FORM)}
             given = (truths, predictions, scorer, {**settings, **read_as}, write_public_command(command))
-            write_scored_run(asking.output_dir, path, *given)
-        lines = score_predictions(truths.items, predictions, scorer)
-        show(format_scores(lines, scorer, truths, predictions))
+            summary = write_scored_run(asking.output_dir, path, *given)
+        else:
+            summary = summarize_predictions(score_predictions(truths.items, predictions, scorer), scorer)
+        show(format_scores(summary, scorer, truths, predictions))
+
+
+def check_judge(protocol: str | None, predictions_format: str | None) -> None:
+    """Refuse the protocol of a judge where its scores are not in the file of answers."""
+    if protocol == "judge" and predictions_format != "judged":
+        raise CommandError("--protocol is judge, which needs the scores of one: give --predictions-format judged.")
 
 
 def _read_items(

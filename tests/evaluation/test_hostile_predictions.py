@@ -13,6 +13,7 @@ from llava_st_hf.evaluation.predictions import PROBLEMS, read_predictions
 from llava_st_hf.evaluation.protocols import get_protocol
 from llava_st_hf.evaluation.scored_run import write_scored_run
 from llava_st_hf.evaluation.scoring import describe_problems, format_scores, score_predictions
+from llava_st_hf.evaluation.summary import summarize_predictions
 from llava_st_hf.evaluation.truths import Truth, Truths, read_truths
 from llava_st_hf.processing.grounding_results_llava_st import Box, GroundingResult, Span, Tube, TubeArrays
 from llava_st_hf.processing.media_llava_st import MediaInfo
@@ -105,7 +106,8 @@ def check(path, form: str, lines: list[str]) -> dict[str, int]:
             assert found[name]["failure"] is wanted[name]["failure"] is None
         values = [value for value in found["b"]["scores"].values() if value is not None]
         assert all(math.isfinite(value) and value >= 0 for value in values)
-        assert format_scores(list(found.values()), protocol, ALL, predictions)
+        summary = summarize_predictions(list(found.values()), protocol)
+        assert format_scores(summary, protocol, ALL, predictions)
     problems = predictions.count_problems()
     assert set(problems) <= set(PROBLEMS)
     assert len(describe_problems(ALL, predictions)) == len(problems)

@@ -9,6 +9,7 @@ from llava_st_hf.evaluation.predictions import read_predictions
 from llava_st_hf.evaluation.protocols import get_protocol
 from llava_st_hf.evaluation.runner import evaluate
 from llava_st_hf.evaluation.scoring import format_scores, score_predictions
+from llava_st_hf.evaluation.summary import summarize_predictions
 from llava_st_hf.evaluation.truths import read_truths
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -51,6 +52,6 @@ def test_answers_of_another_system(folder, tmp_path):
     predictions, protocol = read_predictions(path, truths.items), get_protocol("default")
     lines = score_predictions(truths.items, predictions, protocol)
     assert [line["scores"]["choice"] for line in lines] == [1, 1, 0, 0]
-    text = format_scores(lines, protocol, truths, predictions)
+    text = format_scores(summarize_predictions(lines, protocol), protocol, truths, predictions)
     assert "| state_change                |    0.000 |     2 |" in text
     assert "1 no_answer, 1 missing_choice" in text

@@ -2,6 +2,8 @@
 
 import pytest
 
+from llava_st_hf.evaluation.metrics import caption_sets
+from llava_st_hf.evaluation.metrics.meteor import count_meteor
 from llava_st_hf.evaluation.protocols import DefaultProtocol
 from llava_st_hf.evaluation.summary import format_metrics_table, summarize_predictions
 
@@ -49,6 +51,23 @@ def test_groups_and_confidences():
     assert found["calibration"] == pytest.approx(
         {"ece": 0.1, "risk_coverage_area": 0.3, "value": "tiou", "answers": 2}
     )
+
+
+def test_captions_are_compared_once(monkeypatch):
+    """METEOR of thousands of captions takes seconds: metrics and intervals are of the same counts."""
+    compared = []
+
+    def count(captions, references):
+        compared.extend(captions)
+        return count_meteor(captions, references)
+
+    monkeypatch.setattr(caption_sets, "count_meteor", count)
+    texts = {"": [("a circle turns", ["a circle turns"])]}
+    scores = dict.fromkeys(DefaultProtocol().get_measure_names("elc"), 1.0) | {"texts": texts}
+    line = make_prediction(0, "elc", scores, baseline=None)
+    elc = summarize_predictions([line], DefaultProtocol())["tasks"]["elc"]
+    assert elc["metrics"]["METEOR_no_synonyms"] == elc["intervals"]["METEOR_no_synonyms"][0] == 1
+    assert compared == ["a circle turns"]
 
 
 def test_table():

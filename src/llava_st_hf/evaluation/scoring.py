@@ -8,7 +8,6 @@ from ..processing.notation_llava_st import CoordinateVocabulary
 from ..utils.tables import format_table
 from .predictions import PROBLEMS, Predictions, resample_answer
 from .protocols import Protocol, find_failure
-from .summary import summarize_predictions
 from .truths import Truth, Truths
 
 
@@ -83,18 +82,15 @@ def score_answer(answer: GroundingResult | None, truth: Truth, protocol: Protoco
     return protocol.score(truth.task, answer, truth.result, CoordinateVocabulary())
 
 
-def format_scores(
-    lines: Sequence[Mapping[str, Any]], protocol: Protocol, truths: Truths, predictions: Predictions
-) -> str:
+def format_scores(summary: Mapping[str, Any], protocol: Protocol, truths: Truths, predictions: Predictions) -> str:
     """
     Write the metrics of a file of answers as a table, with intervals and items, and what was wrong.
 
-    `lines` are what `score_predictions` returned. A protocol that scores no item is an `InputError`.
+    `summary` is what `summarize_predictions` returned. A protocol that scores no item is an `InputError`.
     """
-    if not lines:
+    if not summary["tasks"]:
         raise InputError(f"protocol is {protocol.name!r}, which scores none of the items: choose another.")
-    rows = []
-    summary = summarize_predictions(lines, protocol)["tasks"]
+    rows, summary = [], summary["tasks"]
     for task, found in summary.items():
         failures = ", ".join(f"{count:,} {reason}" for reason, count in found["failures"].items()) or "none"
         for name in found["headline"]:

@@ -56,9 +56,10 @@ def summarize_predictions(predictions: Sequence[Mapping[str, Any]], protocol: Pr
 
 def _summarize_scores(task: str, members: Sequence[Mapping[str, Any]], protocol: Protocol) -> dict[str, Any]:
     scores = [member["scores"] for member in members]
-    metrics = protocol.compute_metrics(task, scores)
+    statistics = protocol.list_statistics(task, scores)
+    metrics = protocol.compute_metrics(task, scores, statistics)
     counts = {name: int(np.isfinite(values).sum()) for name, values in protocol.list_values(task, scores).items()}
-    intervals = protocol.compute_intervals(task, scores, list_clips(members))
+    intervals = protocol.compute_intervals(task, scores, list_clips(members), statistics)
     return {
         "metrics": metrics,
         "intervals": {name: [one.low, one.high] for name, one in intervals.items()},

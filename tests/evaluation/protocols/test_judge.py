@@ -10,6 +10,7 @@ from llava_st_hf.evaluation.predictions import read_predictions
 from llava_st_hf.evaluation.protocols import get_protocol
 from llava_st_hf.evaluation.runner import evaluate
 from llava_st_hf.evaluation.scoring import format_scores, score_predictions
+from llava_st_hf.evaluation.summary import summarize_predictions
 from llava_st_hf.evaluation.truths import read_truths
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -66,7 +67,7 @@ def test_from_questions_to_scores_and_back(questions, make_model, processor, out
         "v_1_1 Q1": 2.5,
         "v_1_1 Q2": 2.5,
     }
-    text = format_scores(lines, protocol, truths, predictions)
+    text = format_scores(summarize_predictions(lines, protocol), protocol, truths, predictions)
     assert "| video_qa | judge (0 to 5) | 2.250 |" in text and "1 no_answer" in text
 
 

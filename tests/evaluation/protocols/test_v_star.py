@@ -8,6 +8,7 @@ import pytest
 from llava_st_hf.evaluation.predictions import read_predictions
 from llava_st_hf.evaluation.protocols import get_protocol
 from llava_st_hf.evaluation.scoring import format_scores, score_predictions
+from llava_st_hf.evaluation.summary import summarize_predictions
 from llava_st_hf.evaluation.truths import read_truths
 from llava_st_hf.processing.grounding_results_llava_st import GroundingResult, Tube, TubeArrays
 from llava_st_hf.processing.media_llava_st import MediaInfo
@@ -54,7 +55,7 @@ def score(tmp_path):
         predictions = read_predictions(answer_path, truths.items, "v_star", "pixels")
         protocol = get_protocol("v_star")
         lines = score_predictions(truths.items, predictions, protocol)
-        return lines, predictions, format_scores(lines, protocol, truths, predictions)
+        return lines, predictions, format_scores(summarize_predictions(lines, protocol), protocol, truths, predictions)
 
     return score_file
 

@@ -99,20 +99,31 @@ class Protocol(ABC):
         """Return the metrics that are no means of values of items, such as BLEU; none by default."""
         return {}
 
-    def compute_metrics(self, task: str, scores: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Compute the metrics of all items of a task; no items at all is an `InputError`."""
+    def compute_metrics(
+        self, task: str, scores: Sequence[Mapping[str, Any]], statistics: Mapping[str, Statistic] | None = None
+    ) -> dict[str, float]:
+        """
+        Compute the metrics of all items of a task; no items at all is an `InputError`.
+
+        `statistics` are those of `list_statistics`, where they are known: captions take long to compare.
+        """
         if not len(scores):
             raise InputError("there are no items to score: give at least one.")
         values = self.list_values(task, scores)
         means = {name: 0.0 if np.isnan(array).all() else float(np.nanmean(array)) for name, array in values.items()}
-        return means | {name: statistic.value for name, statistic in self.list_statistics(task, scores).items()}
+        statistics = self.list_statistics(task, scores) if statistics is None else statistics
+        return means | {name: statistic.value for name, statistic in statistics.items()}
 
     def compute_intervals(
-        self, task: str, scores: Sequence[Mapping[str, Any]], groups: Sequence[object] | None = None
+        self,
+        task: str,
+        scores: Sequence[Mapping[str, Any]],
+        groups: Sequence[object] | None = None,
+        statistics: Mapping[str, Statistic] | None = None,
     ) -> dict[str, Interval]:
         """Compute the bootstrap intervals of all metrics; `groups` are the clips, see `compute_interval`."""
-        values, statistics = self.list_values(task, scores), self.list_statistics(task, scores)
-        return compute_intervals(values, statistics, groups=groups)
+        statistics = self.list_statistics(task, scores) if statistics is None else statistics
+        return compute_intervals(self.list_values(task, scores), statistics, groups=groups)
 
     def list_tasks(self) -> list[str]:
         """Return the tasks that are scored."""

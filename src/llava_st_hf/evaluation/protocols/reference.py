@@ -94,11 +94,14 @@ class ReferenceProtocol(Protocol):
         means = {"m" + name.replace("viou", "stiou"): array for name, array in values.items()}
         return means | {f"{name}@{t}": (array >= t) * 100.0 for name, array in values.items() for t in thresholds}
 
-    def compute_metrics(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
+    def compute_metrics(
+        self, task: str, scores: Sequence[Mapping[str, Any]], statistics: Mapping[str, Statistic] | None = None
+    ) -> dict[str, float]:
         """Compute the metrics under their published names: means from 0 to 1, shares in percent."""
         names = self.get_measure_names(task)
         if names == _TUBE_VALUES:
-            captions = {name: statistic.value for name, statistic in self.list_statistics(task, scores).items()}
+            statistics = self.list_statistics(task, scores) if statistics is None else statistics
+            captions = {name: statistic.value for name, statistic in statistics.items()}
             return reference_protocol.compute_tube_metrics(scores) | captions
         compute = {"iou": reference_protocol.compute_box_metrics, "tiou": reference_protocol.compute_span_metrics}
         return compute[names[0]]([score[names[0]] for score in scores])
