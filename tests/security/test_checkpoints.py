@@ -181,6 +181,22 @@ def test_settings_are_of_a_size_that_can_be_read(copies, name):
             door(folder)
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "preprocessor_config.json"])
+def test_settings_in_the_cache_of_the_hub_are_of_a_size_that_can_be_read(copies, tmp_path, name):
+    folder = copies(f"huge cached {name}")
+    with open(folder / name, "wb") as file:
+        file.truncate(MAX_SETTINGS_BYTES + 1)
+    repository = tmp_path / "models--somebody--model"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text("0" * 40)
+    (repository / "snapshots").mkdir()
+    folder.rename(repository / "snapshots" / ("0" * 40))
+    cached = {"cache_dir": str(tmp_path), "local_files_only": True}
+    for door in (load_model, LlavaSTProcessor.from_pretrained):
+        with pytest.raises(InputError, match=f"{name} of somebody/model has 36,000,001 bytes"):
+            door("somebody/model", **cached)
+
+
 def write_index(folder: Path, file: str) -> None:
     names = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")

@@ -68,9 +68,10 @@ def find_source(name_or_path: str | Path, revision: str | None = None, **hub_kwa
     An adapter that is not one of LoRA, or does not name its base, is an `InputError`.
     """
     name_or_path = find_model_folder(name_or_path)
-    check_settings_files(name_or_path)
     files = SourceFiles(name_or_path, {"revision": revision, **hub_kwargs})
-    if files.find("config.json") is not None or files.find(_ADAPTER_CONFIG) is None:
+    has_config = files.find("config.json") is not None  # fetched, where it is one of the Hub
+    check_settings_files(name_or_path, **files.hub_kwargs)
+    if has_config or files.find(_ADAPTER_CONFIG) is None:
         return ModelSource(str(name_or_path), revision)
     with input_errors(f"{_ADAPTER_CONFIG} of {name_or_path} cannot be read ({{}}): fetch it again."):
         content: dict[str, Any] = files.read_json(_ADAPTER_CONFIG)
@@ -91,7 +92,7 @@ def load_config(name_or_path: str | Path, revision: str | None = None) -> LlavaS
 
 def _load_config(source: ModelSource, **hub_kwargs: Any) -> LlavaSTConfig:
     hub_kwargs["revision"] = source.revision
-    check_settings_files(source.base)
+    check_settings_files(source.base, **hub_kwargs)
     with input_errors(f"config.json of {source.base} cannot be used ({{}}): fetch or write it again."):
         try:
             config_dict, _ = PreTrainedConfig.get_config_dict(source.base, **hub_kwargs)

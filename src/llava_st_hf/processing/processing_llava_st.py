@@ -114,7 +114,7 @@ class LlavaSTProcessor(ModelInputsProcessor):
         # Without a word of the caller transformers would ask on standard input, where anybody may answer.
         kwargs["trust_remote_code"] = bool(kwargs.get("trust_remote_code"))
         hub_kwargs = {key: value for key, value in kwargs.items() if key in _HUB_KEYS and value is not None}
-        check_settings_files(pretrained_model_name_or_path)
+        check_settings_files(pretrained_model_name_or_path, **hub_kwargs)
         folder = find_published_tokenizer(pretrained_model_name_or_path, **hub_kwargs)
         if folder is None:
             processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)

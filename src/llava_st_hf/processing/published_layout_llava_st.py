@@ -23,24 +23,38 @@ _TOKENIZER_FOLDERS = ("", "tokenizer")
 # What is read whole: JSON becomes twenty times its bytes. The largest tokenizer known has 33 million of them.
 _SETTINGS = (".json", ".jinja", ".txt", ".model")
 MAX_SETTINGS_BYTES = 36 * 10**6
+_REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_CACHED = ("config.json", "adapter_config.json", "processor_config.json", "tokenizer.json")
 
 
-def check_settings_files(folder: str | os.PathLike) -> None:
+def check_settings_files(folder: str | os.PathLike, **hub_kwargs) -> None:
     """
     Check the size of the files of settings in a folder, which are read whole and become many times their bytes.
 
     Args:
-        folder (`str` or `os.PathLike`): Of a checkpoint; the name of a repository passes.
+        folder (`str` or `os.PathLike`): Of a checkpoint; of a repository what lies in the cache of the Hub.
+        hub_kwargs (`dict`, *optional*): As for `cached_file`.
 
     Raises:
         `InputError`: For one that is larger than any tokenizer.
     """
-    for path in sorted(Path(folder).iterdir()) if Path(folder).is_dir() else ():
+    folders = {Path(folder)} if Path(folder).is_dir() else _find_cached(str(folder), hub_kwargs)
+    for path in sorted(path for each in folders for path in each.iterdir()):
         num_bytes = path.stat().st_size if path.suffix in _SETTINGS and path.is_file() else 0
         if num_bytes > MAX_SETTINGS_BYTES:
             raise InputError(
                 f"{path.name} of {folder} has {num_bytes:,} bytes, more than {MAX_SETTINGS_BYTES:,}: fetch it again."
             )
+
+
+def _find_cached(repository: str, hub_kwargs: dict) -> set[Path]:
+    """Return where files of a repository lie in the cache of the Hub, without asking the Hub."""
+    if not _REPOSITORY.fullmatch(repository):
+        return set()
+    quiet = [f"_raise_exceptions_for_{what}" for what in ("gated_repo", "missing_entries", "connection_errors")]
+    options = {**hub_kwargs, **dict.fromkeys(quiet, False), "local_files_only": True, "force_download": False}
+    found = (cached_file(repository, name, **options) for name in _CACHED)
+    return {Path(path).parent for path in found if path is not None}
 
 
 def find_published_tokenizer(repository: str | Path, **hub_kwargs) -> str | None:
