@@ -1,8 +1,10 @@
 import json
 
+import numpy as np
 import pytest
 
-from llava_st_hf.processing.frame_sampling_llava_st import compute_frame_indices
+from llava_st_hf.processing.frame_sampling_llava_st import compute_frame_indices, compute_sampled_indices
+from llava_st_hf.processing.media_llava_st import MediaError
 
 
 def test_frame_indices_are_the_published_ones(parity_dir):
@@ -28,3 +30,16 @@ def test_frame_indices_are_the_published_ones(parity_dir):
 )
 def test_compute_frame_indices(num_frames, first, last, expected):
     assert compute_frame_indices(num_frames, first, last).tolist() == expected
+
+
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    "asked", [{"fps": HUGE}, {"fps": 1e308}, {"frame_range": (0, HUGE)}, {"time_range": (0, HUGE)}]
+)
+def test_numbers_beyond_all_floats_are_refused(asked):
+    (field,) = asked
+    with pytest.raises(MediaError) as caught:
+        compute_sampled_indices("clip", np.arange(10) / 5, **asked)
+    assert caught.value.field == field

@@ -157,3 +157,11 @@ def test_a_table_without_pandas_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="pip install pandas"):
         make_full_result().to_dataframe()
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Span(0, 10**400), lambda: Box(0, 0, 10**400, 1), lambda: Span(-(10**400), 1)]
+)
+def test_numbers_beyond_all_floats_are_refused(make):
+    with pytest.raises(InputError, match="give a finite number"):
+        make()

@@ -99,3 +99,9 @@ def test_a_time_before_a_late_first_frame_is_the_first_frame():
 )
 def test_a_count_has_its_noun_as_many(count, noun, expected):
     assert format_count(count, noun) == expected
+
+
+def test_a_time_beyond_all_floats_is_outside_the_clip():
+    media = MediaInfo("video", 20, 10, (0, 1), (0.0, 1.0))
+    with pytest.raises(MediaError, match="outside the clip"):
+        media.fraction_at(10**400)

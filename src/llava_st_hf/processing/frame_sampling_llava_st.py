@@ -5,7 +5,7 @@ import operator
 
 import numpy as np
 
-from .media_llava_st import EmptyMediaError, MediaError, OversizedMediaError
+from .media_llava_st import EmptyMediaError, MediaError, OversizedMediaError, is_finite
 
 # More frames than this in one call is a mistake in `fps` or `num_frames`; no model takes them.
 MAX_SAMPLED_FRAMES = 2**14
@@ -95,7 +95,7 @@ def compute_sampled_indices(
     first, last = find_clip(name, seconds, frame_range, time_range, end_seconds)
     if fps is not None:
         # The slack keeps a last frame whose time stamp was rounded down, as matroska does to milliseconds.
-        count = math.floor((seconds[last] - seconds[first]) * fps + 1e-2) + 1
+        count = math.floor(min(float(seconds[last] - seconds[first]) * fps + 1e-2, 2.0**53)) + 1
         if count > most:
             raise OversizedMediaError(
                 f"{name}: fps={fps} means {count} frames; lower it to have {most} at most.", field="fps"
@@ -172,7 +172,7 @@ def find_nearest(seconds: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 def _is_real(value: object) -> bool:
     is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
+    return is_number and is_finite(value)
 
 
 def _as_integer(value: object) -> int | None:

@@ -10,7 +10,6 @@ How these objects look in a text is in `notation_llava_st`, in what form other t
 
 import importlib
 import json
-import math
 import os
 from bisect import bisect_left
 from collections import defaultdict, deque
@@ -25,14 +24,14 @@ import numpy as np
 from .answer_problems_llava_st import Problem
 from .grounding_export_llava_st import convert_to_coco, convert_to_dataframe, convert_to_detections, convert_to_plain
 from .grounding_summary_llava_st import abbreviate, describe_tube, summarize
-from .media_llava_st import InputError, MediaInfo, PromptError
+from .media_llava_st import InputError, MediaInfo, PromptError, is_finite
 from .notation_llava_st import NOTATION, BoxFractions, write_box, write_span, write_tube
 from .tube_masks_llava_st import TubeMasks
 
 
 def _require_finite(**values: float) -> None:
     for name, value in values.items():
-        if not math.isfinite(value):
+        if not is_finite(value):
             raise InputError(f"{name} is {value}: give a finite number.")
 
 

@@ -86,6 +86,14 @@ MAX_FRAME_PIXELS = 64 * 2**20
 UNKNOWN_RATE = "unknown_rate"
 
 
+def is_finite(value: float) -> bool:
+    """Tell whether a number is finite as a float; a whole number with hundreds of digits is not."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 @dataclass(frozen=True, repr=False)
 class MediaInfo:
     """
@@ -201,7 +209,7 @@ class MediaInfo:
         if self.stated_end_seconds is not None:
             start = min(start, 0.0) if self.frame_indices[0] == 0 else start
             end = max(end, self.stated_end_seconds)
-        if not math.isfinite(seconds) or not start - slack <= seconds <= end + slack:
+        if not is_finite(seconds) or not start - slack <= seconds <= end + slack:
             raise MediaError(f"the time {seconds} s is outside the clip: give a time from {start:.3f} to {end:.3f} s.")
         return float(np.interp(seconds, self._frame_seconds, self.frame_fractions))
 

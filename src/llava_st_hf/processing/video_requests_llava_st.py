@@ -57,7 +57,7 @@ def list_times(name: str, value: Any, num_videos: int) -> list[Any]:
     for entry in values:
         try:
             times = np.asarray([] if entry is None else entry, dtype=np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             times = np.array([np.nan])
         if name == "video_fps" and not (np.isfinite(times) & (times > 0)).all():
             raise MediaError(f"video_fps is {entry!r}; give a number of frames a second above 0.", field=name)

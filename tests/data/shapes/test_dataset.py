@@ -171,3 +171,12 @@ def test_difficulties_are_mixed_by_their_weights():
         assert sum(same) == 1
         chosen.append(same[0])
     assert 30 <= sum(chosen) <= 70
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"frame_rate": 10**400}, "frame_rate is 1"), ({"task_weights": {"tvg": 10**400}}, "task_weights")],
+)
+def test_numbers_beyond_all_floats_are_refused(given, message):
+    with pytest.raises(InputError, match=message):
+        ShapesDataset(**{"task_weights": ["tvg"], "num_samples": 1, **given})

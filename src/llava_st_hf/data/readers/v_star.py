@@ -78,7 +78,7 @@ class VStarReader(FileReader):
             seconds = float(raw["frame_count"]) / float(raw["fps"])
             length = next((name for name, end in _LENGTHS.items() if seconds < end), "180 s and more")
             return {"domain": str(raw["domain"]), "length": length}
-        except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError):
             return {}
 
     def annotate(self, entry: _Asked) -> Annotation:

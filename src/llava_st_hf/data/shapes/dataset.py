@@ -1,7 +1,6 @@
 """ST-Shapes as a data set: samples made when they are asked for, and written to files."""
 
 import json
-import math
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...processing import InputError, get_task
+from ...processing.media_llava_st import is_finite
 from ...utils.atomic_files import write_bytes_whole, write_text_whole
 from ..readers.base import Reader
 from ..samples import Media, Sample
@@ -89,7 +89,7 @@ class ShapesDataset(Reader):
         self.num_frames = _check_whole("num_frames", num_frames, _MIN_FRAMES, 10_000)
         self.size = _check_size("size", size)
         self.image_size = self.size if image_size is None else _check_size("image_size", image_size)
-        if not math.isfinite(frame_rate) or frame_rate <= 0:
+        if not is_finite(frame_rate) or frame_rate <= 0:
             raise InputError(f"frame_rate is {frame_rate}: give frames per second above 0.")
         self.frame_rate = float(frame_rate)
         self.difficulty = difficulty
@@ -206,7 +206,7 @@ def _check_weights(field: str, kind: str, given: Any, known: Iterable[str]) -> d
     for name, weight in weights.items():
         if name not in known:
             raise InputError(f"{kind} is {name!r}: choose from {', '.join(known)}.")
-        if not isinstance(weight, Real) or not math.isfinite(weight) or weight < 0:
+        if not isinstance(weight, Real) or not is_finite(weight) or weight < 0:
             raise InputError(f"{field}[{name!r}] is {weight!r}: give a finite weight of 0 or more.")
     chosen = {name: float(weights[name]) for name in known if weights.get(name, 0) > 0}
     if not chosen:
