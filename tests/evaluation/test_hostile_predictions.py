@@ -251,3 +251,93 @@ def test_images(tmp_path):
         lines = score_predictions(truths, predictions, PROTOCOLS[0])
         assert lines[0]["scores"] == {"iou": 1}
         assert lines[1]["scores"] == {"iou": 0}
+
+
+def read_whole_truths(folder, form: str) -> Truths:
+    """Return items of a benchmark whose answers have a form of their own: one for each hostile answer, and two."""
+    names = [f"item_{number}" for number in range(len(HOSTILE_WHOLE) + 2)]
+    path = folder / ("truths.jsonl" if form == "qvhighlights" else "truths.json")
+    if form == "qvhighlights":
+        lines = [
+            {"qid": name, "query": "he walks", "vid": name, "duration": 150, "relevant_windows": [[2, 4], [8, 12]]}
+            for name in names
+        ]
+        path.write_text("\n".join(map(json.dumps, lines)))
+        return read_truths(path)
+    if form == "activitynet":
+        video = {"duration": 10.0, "timestamps": [[0, 4], [4, 10]], "sentences": ["A dog runs.", "Two men play."]}
+        path.write_text(json.dumps(dict.fromkeys(names, video)))
+        return read_truths(path, task="dvc")
+    lines = [{"video_name": name, "Q": "What turns?", "A": "A circle."} for name in names]
+    path.write_text(json.dumps(lines))
+    return read_truths(path)
+
+
+EVENTS = [{"sentence": "A dog runs.", "timestamp": [0, 4]}, {"sentence": "Two men play.", "timestamp": [4, 10]}]
+WHOLE = {
+    "qvhighlights": [[2, 4, 0.9], [8, 12, 0.8]],
+    "activitynet": EVENTS,
+    "judged": [{"score": 4}, {"pred": "A circle."}],
+}
+SHORT_TEXTS = [text[:5000] for text in TEXTS]  # each is compared in words
+HOSTILE_WHOLE = [
+    *map(json.dumps, VALUES),
+    *(json.dumps([value]) for value in VALUES),
+    *(json.dumps([{"sentence": value, "timestamp": value, "score": value}, value]) for value in VALUES),
+    *(json.dumps([{"sentence": text, "timestamp": [0, 4], "score": text}]) for text in SHORT_TEXTS),
+    *(json.dumps([{"sentence": "A dog runs.", "timestamp": value}] * 3) for value in VALUES),
+    *(json.dumps([[2, 4, value], [2, value, 0.9], [value, 4]]) for value in VALUES),
+    json.dumps([{"sentence": "A dog runs.", "timestamp": [0, 4]}] * 50),
+    "9" * 5000,
+    "[[" + "9" * 5000 + ", 4]]",
+    '[{"sentence": "A dog runs.", "timestamp": [0, ' + "9" * 5000 + '], "score": -' + "9" * 5000 + "}]",
+    '[{"timestamp": [0, 4], "timestamp": [0, 1], "sentence": "x", "score": 1, "score": 5}]',
+    "[" * 400 + "]" * 400,
+    "-Infinity",
+]
+
+
+def write_whole(path, form: str, answers: list[tuple[str, str]]) -> None:
+    """Write answers, JSON by names, of which several may be the same."""
+    if form == "qvhighlights":
+        path.write_text("\n".join(f'{{"qid": "{name}", "pred_relevant_windows": {each}}}' for name, each in answers))
+        return
+    content = "{" + ", ".join(f'"{name}": {each}' for name, each in answers) + "}"
+    path.write_text(content if form == "judged" else f'{{"version": "1", "results": {content}}}')
+
+
+def score_whole(path, truths: Truths, form: str, answers: list[tuple[str, str]]):
+    """Return the lines of the items by their names, and what did not count."""
+    write_whole(path, form, answers)
+    predictions = read_predictions(path, truths.items, form, unusable=dict(truths.unusable))
+    protocol = get_protocol("judge" if form == "judged" else "default").for_benchmark(truths.format)
+    lines = score_predictions(truths.items, predictions, protocol)
+    assert format_scores(summarize_predictions(lines, protocol), protocol, truths, predictions)
+    assert set(predictions.count_problems()) <= set(PROBLEMS)
+    return {line["id"]: line for line in lines}, predictions.count_problems()
+
+
+@pytest.mark.parametrize("form", WHOLE)
+def test_forms_that_are_not_of_records(tmp_path, form):
+    truths, path = read_whole_truths(tmp_path, form), tmp_path / "answers"
+    first, *others, last = truths.items
+    good = json.dumps(WHOLE[form])
+    alone, _ = score_whole(path, truths, form, [(first, good), (last, good)])
+    assert alone[first]["failure"] is None
+    hostile = zip(others, HOSTILE_WHOLE, strict=True)
+    found, problems = score_whole(path, truths, form, [(first, good), *hostile, (last, good)])
+    assert [found[name]["scores"] for name in (first, last)] == [alone[name]["scores"] for name in (first, last)]
+    for name in others:
+        values = [value for kind, value in found[name]["scores"].items() if kind != "texts"]
+        assert all(math.isfinite(value) and 0 <= value <= 5 for value in values)
+    assert problems
+
+
+@pytest.mark.parametrize("form", WHOLE)
+def test_names_that_stand_twice_in_forms_that_are_not_of_records(tmp_path, form):
+    truths, path = read_whole_truths(tmp_path, form), tmp_path / "answers"
+    first, other, *_ = truths.items
+    good = json.dumps(WHOLE[form])
+    found, problems = score_whole(path, truths, form, [(first, good), (other, good), (first, "[]"), (first, "[]")])
+    assert problems["repeated_id"] == 2
+    assert found[first]["scores"] == found[other]["scores"] and found[first]["failure"] is None

@@ -102,19 +102,49 @@ def _read_records(text: str) -> Iterator[Any]:
 
 def _read_elements(text: str, place: int) -> Iterator[Any]:
     """Yield the elements of a list one by one, so that those before a damage are read."""
-    decoder = json.JSONDecoder()
     while (place := _BETWEEN.match(text, place).end()) < len(text) and text[place] != "]":
         try:
-            element, place = decoder.raw_decode(text, place)
+            element, place = _DECODER.raw_decode(text, place)
         except (ValueError, RecursionError):
             yield None
             return
         yield element
 
 
-def _load(text: str) -> Any:
+def _read_integer(text: str) -> float | int:
+    """Return a whole number; one of thousands of digits, which Python refuses, is as large as a float can be."""
+    return int(text) if len(text) < 400 else math.copysign(math.inf, -1 if text.startswith("-") else 1)
+
+
+class _Repeated(list):
+    """The values of a name that stands several times in an object, of which JSON keeps one alone."""
+
+
+def _keep_all(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name, value in pairs:
+        if name not in kept:
+            kept[name] = value
+        elif isinstance(kept[name], _Repeated):
+            kept[name].append(value)
+        else:
+            kept[name] = _Repeated((kept[name], value))
+    return kept
+
+
+def _list_named(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield names and values, a name that stands several times as often."""
+    for name, value in content.items():
+        yield from ((name, each) for each in (value if isinstance(value, _Repeated) else [value]))
+
+
+_DECODER = json.JSONDecoder(parse_int=_read_integer)
+_WHOLE_DECODER = json.JSONDecoder(parse_int=_read_integer, object_pairs_hook=_keep_all)
+
+
+def _load(text: str, decoder: json.JSONDecoder = _DECODER) -> Any:
     try:
-        return json.loads(text)
+        return decoder.decode(text)
     except (ValueError, RecursionError):
         return None
 
@@ -147,11 +177,11 @@ def _read_vue_csv(text: str, path: str | Path) -> Iterator[Entry]:
 
 
 def _read_activitynet(text: str, path: str | Path) -> Iterator[Entry]:
-    content = _load(text)
+    content = _load(text, _WHOLE_DECODER)
     results = content.get("results") if isinstance(content, Mapping) else None
     if not isinstance(results, Mapping):
         raise InputError(f"{path} has no results of videos: declare another form than activitynet.")
-    for name, events in results.items():
+    for name, events in _list_named(results):
         entry = Entry(name)
         for event in events if isinstance(events, list) else [None]:
             if (
@@ -168,10 +198,10 @@ def _read_activitynet(text: str, path: str | Path) -> Iterator[Entry]:
 
 
 def _read_judged(text: str, path: str | Path) -> Iterator[Entry]:
-    content = _load(text)
+    content = _load(text, _WHOLE_DECODER)
     if not isinstance(content, Mapping):
         raise InputError(f"{path} holds no object of scores by name: declare another form than judged.")
-    for name, judged in content.items():
+    for name, judged in _list_named(content):
         verdict = judged[0] if isinstance(judged, list) and judged else judged
         said = judged[1] if isinstance(judged, list) and len(judged) > 1 and isinstance(judged[1], Mapping) else {}
         score = _to_number(verdict.get("score") if isinstance(verdict, Mapping) else None)
@@ -250,7 +280,7 @@ def _find_json(record: Mapping[str, Any], entry: Entry, names: tuple[str, ...] =
     text = text.rsplit("<answer>", 1)[-1].split("</answer>", 1)[0]
     for opening in sorted({text.find(mark) for mark in "{["} - {-1}):
         try:
-            return json.JSONDecoder().raw_decode(text[opening:])[0]
+            return _DECODER.raw_decode(text[opening:])[0]
         except (ValueError, RecursionError):
             continue
     entry.problems.append("no_answer" if not text.strip() else "unreadable_answer")
