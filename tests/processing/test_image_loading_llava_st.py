@@ -148,12 +148,15 @@ def test_a_data_uri_is_the_file_in_it(kind, clip):
         ("data:,hello", "the data: URI is of the kind 'text'"),
         ("data:application/octet-stream;base64,a!", "no valid base64"),
         ("data:application/octet-stream,abcd", "no valid base64 (it does not say so)"),
+        ("data:" + "a" * 10_000_000, "the data: URI is of the kind 'aaa"),
     ],
+    ids=range(5),
 )
 def test_a_data_uri_of_another_kind_is_refused_by_its_name(read, source, words):
     with pytest.raises(MediaError) as error:
         read(source)
     assert words in str(error.value)
+    assert len(str(error.value)) < 2000
 
 
 @pytest.mark.parametrize(

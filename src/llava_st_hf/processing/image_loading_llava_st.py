@@ -126,7 +126,7 @@ def read_data_uri(source: Any) -> Any:
     if not (isinstance(source, str) and source.startswith("data:")):
         return source
     head, _, body = source.partition(",")
-    kind, *options = head.removeprefix("data:").lower().split(";")
+    kind, *options = head[:1000].removeprefix("data:").lower().split(";")
     if not kind.startswith(_DATA_KINDS):
         raise MediaError(f"the data: URI is of the kind {kind or 'text'!r}: give data:image/... or data:video/...")
     try:
