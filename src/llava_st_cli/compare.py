@@ -8,7 +8,7 @@ import typer
 
 from .evaluate import check_judge
 from .options import argument, expand_dataclasses, option
-from .running import Command, CommandError, check_exists, show
+from .running import Command, CommandError, check_exists, say, show
 
 app = typer.Typer()
 
@@ -20,6 +20,7 @@ class AnswerForm:
     annotations: Annotated[
         Path | None, option("FILE", "truth of a benchmark; A and B are then files of answers of any system")
     ] = None
+    task: Annotated[str | None, option("TASK", "of --annotations, where their format leaves a choice")] = None
     protocol: Annotated[
         Literal["default", "community", "vue", "v_star", "judge"] | None,
         option(None, "of --annotations: how to score (default)"),
@@ -73,9 +74,16 @@ def compare(
     if form.annotations is None:
         runs = [read_run(path) for path in (first, second)]
     else:
-        truths = read_truths(form.annotations)
-        given = {name: value for name, value in vars(form).items() if value is not None and name != "annotations"}
+        truths = read_truths(form.annotations, task=form.task)
+        given = {
+            name: value
+            for name, value in vars(form).items()
+            if value is not None and name not in ("annotations", "task")
+        }
         runs = [score_file(path, truths, **given) for path in (first, second)]
+    for path, run in zip((first, second), runs, strict=True):
+        for problem in run.problems:
+            say(f"{path}: {problem}")
     differences = write_comparison(*runs, output_dir)
     show(format_table(*list_rows(differences, Pair(*runs).names)))
     show(output_dir / "report.html")

@@ -66,6 +66,22 @@ def test_files_of_answers_in_other_units(tmp_path, capsys):
     assert found[0]["m_tIoU"] > 0.9 and found[0]["m_vIoU"] > 0.4
 
 
+def test_what_does_not_count_is_said_and_the_task_can_be_chosen(tmp_path, capsys):
+    video = {"duration": 10.0, "timestamps": [[0, 4]], "sentences": ["A dog runs."]}
+    (tmp_path / "val_1.json").write_text(json.dumps({"v_1": video}))
+    for name, key in (("right", "v_1"), ("wrong", "v_2")):
+        events = [{"sentence": "A dog runs.", "timestamp": [0, 4]}]
+        (tmp_path / f"{name}.json").write_text(json.dumps({"results": {key: events}}))
+    files = [str(tmp_path / f"{name}.json") for name in ("right", "wrong")]
+    given = ["--annotations", str(tmp_path / "val_1.json"), "--task", "dvc", "--predictions-format", "activitynet"]
+    assert main(["compare", *files, *given, "--output-dir", str(tmp_path / "out")]) == 0
+    captured = capsys.readouterr()
+    (row,) = [line.split() for line in captured.out.splitlines() if " EtF1 " in line]
+    assert row[:4] == ["dvc", "EtF1", "1.000", "0.000"]
+    assert captured.err.count("\n") == 1
+    assert f"{files[1]}: 1 unknown_id: the benchmark has no item of this name; the first in v_2" in captured.err
+
+
 def test_the_protocol_of_a_judge_needs_its_scores(runs, capsys):
     assert main(["compare", *runs, "--annotations", runs[0], "--protocol", "judge"]) == 1
     assert "give --predictions-format judged" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 """The items of a run as columns of numbers, read from its folder or file."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from ..metrics.uncertainty import Statistic
 from ..predictions import read_predictions
 from ..protocols import Protocol, get_protocol
 from ..run_folder import PREDICTIONS_FILE, RUN_FILE
-from ..scoring import complete_lines, score_predictions
+from ..scoring import complete_lines, describe_problems, score_predictions
 from ..truths import Truths
 
 METRICS_FILE = "metrics.json"
@@ -38,6 +38,7 @@ class Run:
 
     settings: Mapping[str, Any]  # benchmark, protocol, model and what else decides about the answers
     lines: list[dict[str, Any]]  # the lines of `predictions.jsonl`
+    problems: Sequence[str] = ()  # what does not count of a file of answers, a line for each reason
 
     @property
     def name(self) -> str:
@@ -144,7 +145,8 @@ def score_file(
     if not lines:
         raise InputError(f"protocol is {protocol!r}, which scores none of the items: choose another.")
     complete_lines(lines, truths, predictions)
-    return Run({"benchmark": truths.format, "protocol": protocol, "model": get_public_name(path)}, lines)
+    settings = {"benchmark": truths.format, "protocol": protocol, "model": get_public_name(path)}
+    return Run(settings, lines, describe_problems(truths, predictions))
 
 
 def _measure_spans(line: Mapping[str, Any]) -> float:
