@@ -18,6 +18,7 @@ from llava_st_hf.evaluation.truths import Truth, Truths, read_truths
 from llava_st_hf.processing.grounding_results_llava_st import Box, GroundingResult, Span, Tube, TubeArrays
 from llava_st_hf.processing.media_llava_st import MediaInfo
 
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 PROTOCOLS = [get_protocol(name) for name in ("default", "vue", "community")]
 BOX = [20, 10, 70, 60]
 TUBE = {str(second): BOX for second in (2, 3, 4)}

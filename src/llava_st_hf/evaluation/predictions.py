@@ -264,6 +264,7 @@ def _place_boxes(
         problems += ["unknown_unit"] * int(is_good.sum())
         is_good = np.zeros_like(is_good)
         scale = np.ones(4)
+    rows = np.where(is_good[:, None], rows, 0.0)
     if box_form == "xywh":
         rows = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:]], axis=1)
     sides = np.where(is_good[:, None], rows[:, 2:] - rows[:, :2], 1.0)
