@@ -1,6 +1,7 @@
 """`llava-st ground`: answer questions about a clip or an image."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -146,12 +147,24 @@ def ground(
     quiet: Quiet = False,
 ) -> None:
     """Answer questions about a clip or image in seconds and pixels."""
-    running.check_exists(media)
+    _check_quotes(media, query or [])
     running.check_folder("--masks", masks)
     manner = {"constrained": not unconstrained, "every_frame": every_frame}
     inputs = [] if queries is None else [queries]
     asked = _read_queries(query or [], queries)
     answer(media, asked, question, outputs, model, quiet, stream=stream, masks=masks, inputs=inputs, **manner)
+
+
+def _check_quotes(media: str, queries: Sequence[str]) -> None:
+    """Point to words that the shell has parted, where quotes were meant: of a path, or of a query."""
+    for number in range(1, len(queries) + 1):
+        path = " ".join([media, *queries[:number]])
+        if not os.path.exists(media) and os.path.isfile(path):  # a long one is no error to these
+            raise CommandError(f'{media}: no such file; put the path in quotes: "{path}".')
+    running.check_exists(media)
+    if len(queries) > 1 and not any(" " in query.strip() for query in queries):
+        words = " ".join(queries)
+        running.say(f'Note: these are {len(queries)} queries of a word each; one query is in quotes: "{words}".')
 
 
 def _read_queries(given: Sequence[str], file: Path | None) -> list[str | None]:

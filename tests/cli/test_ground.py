@@ -164,6 +164,15 @@ def test_several_queries_share_a_file(ground, clip, tmp_path):
     assert out.count("query: ") == 3
 
 
+@pytest.mark.parametrize(
+    ("queries", "is_noted"),
+    [(["a", "red", "circle"], True), (["a red circle", "circle"], False), (["circle"], False)],
+)
+def test_a_query_without_quotes_is_noted(ground, clip, queries, is_noted):
+    note = 'Note: these are 3 queries of a word each; one query is in quotes: "a red circle".'
+    assert (note in ground(clip, *queries)[2]) is is_noted
+
+
 def test_options_may_stand_before_between_and_behind(ground, clip):
     for arguments in (["--task", "tvg", clip, "x"], [clip, "--task", "tvg", "x"], [clip, "x", "--task", "tvg"]):
         code, out, err = ground(*arguments)
@@ -270,6 +279,8 @@ def test_bad_input_is_one_line_and_exit_code_1(checkpoint, clip, tmp_path, monke
         (["text.mp4", "a circle"], "cannot be read as a video"),
         (["broken.png", "a dog"], "broken.png"),
         (["CLIP", "a circle", "--time-range", "50", "90"], "on the command line: --time-range START END"),
+        (["missing.mp4", "a circle " * 5000], "missing.mp4: no such file; check the path."),
+        (["my", "clip", "é.mp4", "a circle"], 'my: no such file; put the path in quotes: "my clip é.mp4".'),
     ],
 )
 def test_a_file_that_cannot_be_asked_about_is_told_before_a_model_is_loaded(
@@ -277,6 +288,7 @@ def test_a_file_that_cannot_be_asked_about_is_told_before_a_model_is_loaded(
 ):
     monkeypatch.chdir(tmp_path)
     bad_files(tmp_path)
+    (tmp_path / "my clip é.mp4").touch()
     monkeypatch.setattr("llava_st_cli.options.ModelChoice.load", lambda self: pytest.fail("a model was loaded"))
     assert main(["ground", *(str(clip) if argument == "CLIP" else argument for argument in arguments)]) == 1
     assert words in capsys.readouterr().err
