@@ -11,6 +11,9 @@ from .running import Command, CommandError, check_exists, check_model_of_recipe,
 
 app = typer.Typer()
 
+# What other commands call it, or a hurried hand, and what it is here.
+_MEANT = {"--model": "--model_name_or_path", "--dryrun": "--dry-run", "--dry_run": "--dry-run"}
+
 
 class TrainCommand(Command):
     """Lists the keys of a recipe at the end of its help."""
@@ -48,6 +51,9 @@ def train(
     """
     if str(recipe).startswith("-"):
         raise CommandError(f"RECIPE is {recipe}: name the recipe before its keys.")
+    for word in (word.partition("=")[0] for word in ctx.args):
+        if word in _MEANT:
+            raise CommandError(f"{word} is no key of a recipe: write {_MEANT[word]}.")
     check_exists(recipe, "recipe")
     check_model_of_recipe(recipe, ctx.args)
     from llava_st_hf.training import read_recipe, run_recipe

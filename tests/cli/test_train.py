@@ -183,6 +183,15 @@ def test_keys_are_handed_on_as_they_are(recipe, monkeypatch):
     assert read == [given]
 
 
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("--model", "--model_name_or_path"), ("--model=x", "--model_name_or_path"), ("--dryrun", "--dry-run")],
+)
+def test_what_other_commands_call_it_is_answered_with_its_name_here(recipe, capsys, said, meant):
+    assert main(["train", str(recipe), said]) == 1
+    assert f"{said.partition('=')[0]} is no key of a recipe: write {meant}." in capsys.readouterr().err
+
+
 def test_help_lists_the_keys(capsys):
     assert main(["train", "--help"]) == 0
     out = capsys.readouterr().out
