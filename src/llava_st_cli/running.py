@@ -207,6 +207,10 @@ def check_repository(flag: str, name: str) -> None:
     """Use what the cache has of a repository where the Hub does not answer: asking again would take minutes."""
     if _is_path(name) or Path(name).exists():
         return
+    if Path(name).name == "llava-st-tiny-shapes" and name.count("/") != 1:  # with one it is somebody's repository
+        from llava_st_hf.demo import SHIPPED_CHECKPOINT
+
+        raise CommandError(f"{flag} is {name}: no such folder here; the model that ships is {SHIPPED_CHECKPOINT}.")
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE or _answers(constants.ENDPOINT):

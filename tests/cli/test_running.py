@@ -13,9 +13,10 @@ from huggingface_hub import constants
 
 from llava_st_cli import running
 from llava_st_cli.options import argument, expand_dataclasses, flag, option
-from llava_st_cli.running import Command, CommandError, check_folder, clean, naming, summarize_error
+from llava_st_cli.running import Command, CommandError, check_folder, check_repository, clean, naming, summarize_error
 from llava_st_hf import InputError
 from llava_st_hf.data.skips import RecordError
+from llava_st_hf.demo import SHIPPED_CHECKPOINT
 
 
 class SeveralNames(Command):
@@ -171,7 +172,14 @@ def test_a_dataclass_stands_for_its_options():
     assert found == [(3, Pair(1, 5), 7)]
 
 
-@pytest.mark.parametrize("name", ["owner/name", "some-model"])
+@pytest.mark.parametrize("name", [SHIPPED_CHECKPOINT.name, f"src/llava_st_hf/assets/{SHIPPED_CHECKPOINT.name}"])
+def test_the_shipped_model_by_its_name_is_told_where_it_lies(monkeypatch, tmp_path, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CommandError, match=f"no such folder here; the model that ships is {SHIPPED_CHECKPOINT}"):
+        check_repository("--model", name)
+
+
+@pytest.mark.parametrize("name", ["owner/name", "some-model", f"me/{SHIPPED_CHECKPOINT.name}"])
 def test_without_network_a_wrong_name_is_said_at_once(monkeypatch, tmp_path, name):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
