@@ -137,6 +137,10 @@ class AnswerFile:
             self.box_form,
             dict(truths.unusable),
         )
+        if not predictions.results and predictions.problems:
+            reason = describe_problems(replace(truths, unusable=()), predictions)[0]
+            form = f"--predictions-format (now {self.predictions_format})"
+            raise CommandError(f"{path} answers no item ({reason}): check {form}, or name another benchmark.")
         if self.audit is not None:
             audit = audit_predictions(truths.items, predictions)
             show("\n".join([audit.format(), *describe_problems(truths, predictions)]))

@@ -147,10 +147,14 @@ def test_audit_of_answers(answers, capsys):
         (("HC", "--predictions", "nowhere.jsonl"), "cannot be read"),
         (("HC", "--predictions", "FILE", "--protocol", "judge"), "give --predictions-format judged"),
         (("HC", "--predictions", "FILE", "--task", "tvg", "--protocol", "vue"), "scores none of the items"),
+        (("HC", "--predictions", "VUE"), "has the columns of vue_csv: declare that form"),
+        (("HC", "--audit", "VUE"), "(on the command line: --predictions-format"),
+        (("HC", "--predictions", "HC"), "answers no item (1 missing_id: "),
     ],
 )
-def test_answers_that_cannot_be_scored_are_one_line(answers, capsys, arguments, message):
-    names = {"HC": answers[0], "FILE": answers[1]}
+def test_answers_that_cannot_be_scored_are_one_line(answers, tmp_path, capsys, arguments, message):
+    (tmp_path / "vue.csv").write_text("query_id,time_ms,x0,y0,x1,y1\na,1000,0,0,1,1\n")
+    names = {"HC": answers[0], "FILE": answers[1], "VUE": str(tmp_path / "vue.csv")}
     assert main(["evaluate", *(names.get(each, each) for each in arguments)]) == 1
     captured = capsys.readouterr()
     assert (captured.out, captured.err.count("\n")) == ("", 1)

@@ -34,6 +34,7 @@ from .protocols.judge import HIGHEST_SCORE
 _NAMES = ("id", "problem_id", "question_id", "qid", "query_id", "vid")
 _TEXTS = ("answer", "output", "prediction", "response", "solution", "text")
 _BETWEEN = re.compile(r"[\s,]*")
+_VUE_COLUMNS = ("query_id", "time_ms", "x0", "y0", "x1", "y1")
 _MAX_TEXT = 2_000_000  # characters of one answer that are read
 _NUMBER = r"-?\d{1,30}(?:\.\d{1,30})?"
 _SPAN = re.compile(rf"({_NUMBER})\s*(?:,|-|to|and|s|\s)\s*(?:to\s*)?({_NUMBER})")
@@ -73,6 +74,8 @@ def read_entries(path: str | Path, form: str) -> Iterator[Entry]:
     if (read := _WHOLE_FILES.get(form)) is not None:
         yield from read(text, path)
         return
+    if _has_vue_columns(text):
+        raise InputError(f"{path} has the columns of vue_csv: declare that form.", field="predictions_format")
     counts: Counter[str] = Counter()
     for record in _read_records(text):
         if not isinstance(record, Mapping):
@@ -149,13 +152,20 @@ def _load(text: str, decoder: json.JSONDecoder = _DECODER) -> Any:
         return None
 
 
+def _read_vue_header(text: str) -> list[str]:
+    return [cell.strip() for cell in text.split("\n", 1)[0].split(",")]
+
+
+def _has_vue_columns(text: str) -> bool:
+    return set(_VUE_COLUMNS) <= set(_read_vue_header(text))
+
+
 def _read_vue_csv(text: str, path: str | Path) -> Iterator[Entry]:
     lines = text.splitlines()
-    columns = ("query_id", "time_ms", "x0", "y0", "x1", "y1")
-    header = [cell.strip() for cell in lines[0].split(",")] if lines else []
-    if not set(columns) <= set(header):
-        raise InputError(f"{path} has no columns {', '.join(columns)}: declare another form than vue_csv.")
-    places = [header.index(name) for name in columns]
+    if not _has_vue_columns(text):
+        raise InputError(f"{path} has no columns {', '.join(_VUE_COLUMNS)}: declare another form than vue_csv.")
+    header = _read_vue_header(text)
+    places = [header.index(name) for name in _VUE_COLUMNS]
     entries: dict[str, Entry] = {}
     seen = set()
     for line in filter(str.strip, lines[1:]):
