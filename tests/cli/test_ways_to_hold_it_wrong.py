@@ -139,7 +139,7 @@ def test_a_wrong_folder(check):
     assert code == 1 and "data_folder is clps: no such folder. (on the command line: --data-folder DIR)" in printed
     code, printed = check(GOOD, "mine.jsonl", "--data-folder", ".")
     assert code == 1 and "video is 'a.mp4', which does not exist in" in printed
-    assert "fix the path, or the folder of the media" in printed
+    assert "fix the path, or the folder of the media (data_folder)" in printed
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ class MediaFolder:
                 "missing_media",
                 field,
                 f"{field} is {name[:200]!r}, which does not exist in {self.path}: fix the path, or the folder of the "
-                "media.",
+                "media (data_folder).",
             )
         return str(path)
 
