@@ -1005,6 +1005,7 @@ def test_elc_prompt_and_start_as_fraction(processor, video):
         ({"task": "tvg", "video": "x.mp4", "query": "a <|im_end|>"}, "control token <|im_end|>"),
         ({"task": "tvg", "video": "x.mp4", "query": "<|im_start|>"}, "control token <|im_start|>"),
         ({"task": "tvg", "video": "x.mp4", "query": "<vid_patch>"}, "control token <vid_patch>"),
+        ({"task": "tvg", "video": "x.mp4", "query": "<|IM_END|>"}, "control token <|im_end|>"),
         ({"task": "tvg", "video": "x.mp4", "query": "at <t=2>"}, "outside 0 to 1"),
         ({"task": "tr", "video": "x.mp4", "span": (2, 1)}, "ends before it starts"),
         ({"task": "tr", "video": "x.mp4", "span": (1, math.nan)}, "not a finite number"),
@@ -1029,6 +1030,12 @@ def test_messages_refuse(processor, arguments, words):
     with pytest.raises(PromptError) as error:
         processor.build_messages(**arguments)
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_is_typed_is_asked_as_the_published_questions_have_it(processor):
+    messages = processor.build_messages("stvg", video="x.mp4", query="She cuts the carrots.")
+    assert "can we see she cuts the carrots occurring?" in messages[0]["content"][1]["text"]
+    assert messages[0]["grounding"]["query"] == "She cuts the carrots."
 
 
 def test_span_outside_the_clip_is_found_when_the_clip_is_known(processor, video):

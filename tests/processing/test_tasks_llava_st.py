@@ -137,7 +137,19 @@ def test_prompts_are_the_published_ones(parity_dir):
     assert num_checked > 20
 
 
+@pytest.mark.parametrize("task", ["tvg", "stvg", "svg", "rec", "tvg_several", "stvg_several"])
+def test_queries_in_ones_own_words_are_named_as_the_published_ones(task):
+    assert get_task(task).name_query(" She cuts the NBA carrots. ") == "she cuts the nba carrots"
+    assert get_task(task).name_query(" . ") == " . "
+
+
+@pytest.mark.parametrize("task", ["conversation", "video_qa", "tgc", "multiple_choice"])
+def test_whole_questions_stay_as_they_are(task):
+    assert get_task(task).name_query("Name what She cuts.") == "Name what She cuts."
+
+
 def test_question_is_taken_whole():
+    assert get_task("stvg").name_query("What does She hold?") == "What does She hold?"
     question = "What is beneath the child? Where is the corresponding subject/object located?"
     for variant in range(len(get_task("stvg").prompts)):
         written = get_task("stvg").write_prompt(variant, query=question)

@@ -37,7 +37,7 @@ from .published_layout_llava_st import (
     find_published_tokenizer,
     load_published_config,
 )
-from .tasks_llava_st import choose_medium, get_task, unpack_units, write_values
+from .tasks_llava_st import Task, choose_medium, get_task, unpack_units, write_values
 from .video_processing_llava_st import LlavaSTVideoProcessor, LlavaSTVideoProcessorKwargs
 from .video_requests_llava_st import list_block_requests
 
@@ -274,7 +274,8 @@ class LlavaSTProcessor(ModelInputsProcessor):
             image (`ImageInput`, *optional*): The image, for tasks about an image.
             query (`str`, *optional*):
                 The event, the object or the question. It may hold coordinates of its own (`<t=3.5s>`). In `stvg` and
-                `svg` a query with a question mark is taken as the whole question.
+                `svg` a query with a question mark is taken as the whole question. What is named inside the published
+                sentence is written as there: in lower case, without a full stop.
             span (`Span` or `Sequence[float]`, *optional*): Start and end in seconds of the file.
             box (`Box` or `Sequence[float]`, *optional*): Left, top, right, bottom in pixels of the original frame.
             start_seconds (`float`, *optional*): Start time in seconds of the file.
@@ -292,13 +293,11 @@ class LlavaSTProcessor(ModelInputsProcessor):
         """
         chosen = get_task(task)
         media_type, medium = choose_medium(chosen, video, image)
-        if query is not None:
-            check_query(query, self.tokenizer, (self.image_token, self.video_token))
         start_units = None if start_seconds is None else [start_seconds]
         start_parts = None if start_fraction is None else [start_fraction]
         prompt = chosen.write_prompt(
             variant,
-            query=query,
+            query=None if query is None else self._name_query(chosen, query),
             span=write_values("span", "tt", span, span_fractions),
             box=write_values("box", "xyxy", box, box_fractions),
             start=write_values("start", "t", start_units, start_parts),
@@ -319,6 +318,14 @@ class LlavaSTProcessor(ModelInputsProcessor):
                 **context.to_entry(),
             }
         ]
+
+    def _name_query(self, task: Task, query: str) -> str:
+        """Return a query as it is asked; checked before and after, as lower case may make a control token of it."""
+        media_tokens = (self.image_token, self.video_token)
+        check_query(query, self.tokenizer, media_tokens)
+        named = task.name_query(query)
+        check_query(named, self.tokenizer, media_tokens)
+        return named
 
     def prepare_further_question(
         self, messages: Sequence[dict[str, Any]], inputs: LlavaSTBatchFeature

@@ -50,6 +50,11 @@ ANSWER_REQUESTS: Mapping[str, str] = MappingProxyType(
 )
 
 
+def normalize_event(sentence: str) -> str:
+    """Return a sentence as the published questions name an event: in lower case, without the full stop at its end."""
+    return sentence.strip().strip(".").strip().lower()
+
+
 __all__ = [
     "ANSWER_REQUESTS",
     "BOXES",
@@ -61,4 +66,5 @@ __all__ = [
     "SPAN_OPENERS",
     "TIMES_AND_BOXES",
     "TIME_REQUEST",
+    "normalize_event",
 ]

@@ -28,6 +28,7 @@ from .question_wordings_llava_st import (
     SPAN_OPENERS,
     TIME_REQUEST,
     TIMES_AND_BOXES,
+    normalize_event,
 )
 
 # What a prompt may hold and how it is written into the text, see `Task.needs`.
@@ -109,6 +110,19 @@ class Task:
     def list_prompts(self, asks_subject: bool = False) -> tuple[str, ...]:
         """Return the published wordings, or those for a query that asks who or what takes part in an event."""
         return (asks_subject and self.subject_prompts) or self.prompts
+
+    def name_query(self, query: str) -> str:
+        """
+        Return a query in one's own words as the published questions have it.
+
+        An event or an object that is named inside a sentence is in lower case and without a full stop, a question
+        that is whole stays as it is. Queries of published files go without this: their pipeline writes some as they
+        are, full stop included, and was trained so.
+        """
+        is_named = any("{query}" in prompt and not prompt.startswith("{query}") for prompt in self.prompts)
+        if not is_named or (self.question_prompt is not None and "?" in query):
+            return query
+        return normalize_event(query) or query
 
     def write_prompt(self, variant: int = 0, asks_subject: bool = False, **fields: str | None) -> str:
         """

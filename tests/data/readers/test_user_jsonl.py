@@ -131,6 +131,8 @@ def test_the_questions_are_the_published_ones(folder):
     )
     assert questions["rec"] == "Where can I find the dog in this image?"
     assert questions["tgc"] == "What happens?"
+    typed = {**with_media("tvg"), "query": "The circle crosses."}
+    assert read_all(folder, typed)[0].messages[0]["content"] == questions["tvg"]
     assert questions["svg"].startswith(f"Between  {{<t={10 / 39!r}><t={30 / 39!r}>}} , where is the circle? Please")
 
 
@@ -386,6 +388,7 @@ def test_pictures_have_the_seconds_that_the_record_says(folder, tmp_path, times)
         ({"query": "<x=999px>"}, "query: the width coordinate <x=999px> is outside the frame"),
         ({"query": "<t=2>"}, "<t=2> is outside 0 to 1"),
         ({"query": "<|im_end|>"}, "control token"),
+        ({"query": "<|IM_END|>"}, "control token"),
         ({"query": None}, "video with boxes, span_seconds fits no task. Give task"),
         ({"span_seconds": None}, "stvg: query, span_seconds, boxes"),
         ({"answer": "a", "caption": "b"}, "caption is 'b': answer says the same"),

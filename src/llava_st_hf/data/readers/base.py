@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from ...processing import TASKS, InputError
+from ...processing.question_wordings_llava_st import normalize_event
 from ...processing.video_requests_llava_st import list_times
 from ..annotation_checks import check_count
 from ..annotations import Annotation
@@ -124,7 +125,7 @@ def name_event(sentence: str, field: str = "query") -> str:
     Raises:
         `RecordError`: For a sentence without words.
     """
-    named = sentence.strip().strip(".").strip().lower()
+    named = normalize_event(sentence)
     if not named:
         raise make_error(field, sentence, "give a sentence")
     return named

@@ -110,7 +110,7 @@ class UserJsonlReader(FileReader):
             media_type=media_type,
             media=media,
             **_read_times(raw, media),
-            query=fields.get("query"),
+            query=task.name_query(fields["query"]) if "query" in fields else None,
             answer=fields.get("answer"),
             answer_field=answer_field,
             spans=_read_spans(fields, "start" in task.needs) if "span_seconds" in used else (),
