@@ -254,6 +254,10 @@ def test_input_arrays_are_not_changed(processor, frames):
         pytest.param(np.zeros((0, 8, 8, 3), np.uint8), {}, "no pixels", id="no_frames"),
         pytest.param(np.zeros((2, 8, 8, 3)), {}, "give uint8", id="floats"),
         pytest.param(np.zeros((2, 8, 8, 5), np.uint8), {}, "give (frames, height, width, 3)", id="five_channels"),
+        pytest.param(np.zeros((12, 8, 9), np.uint8), {}, "has shape (1, 12, 8, 9)", id="grey_without_channels"),
+        pytest.param(
+            FOUR_FRAMES, {"video_fps": 10, "frame_seconds": [0, 1, 2, 3]}, "give one of the two", id="two_clocks"
+        ),
         pytest.param([Image.new("RGB", (4, 4)), Image.new("RGB", (5, 4))], {}, "differ in size", id="sizes"),
         pytest.param(FOUR_FRAMES, {"frame_range": (0, 4)}, "frames are 0 to 3", id="outside"),
         pytest.param(FOUR_FRAMES, {"time_range": (5, 6), "video_fps": 24}, "outside the video", id="too_late"),

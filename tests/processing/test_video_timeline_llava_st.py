@@ -129,6 +129,53 @@ def test_a_recording_behind_a_later_one_says_nothing_false_of_the_end(tmp_path):
     assert [problem.partition(";")[0] for problem in video.problems] == ["its time stamps start again at frame 20"]
 
 
+def test_a_recording_behind_one_minutes_later_is_no_clock_that_ran_over(tmp_path):
+    """FFmpeg takes such a fall for the end of the 33 bits of the clock, and counts on from 26 hours."""
+    stamps = {"pts": [200 * 90_000 + k * 3600 for k in range(20)], "time_base": Fraction(1, 90000)}
+    late = files.encode(tmp_path / "late.ts", num_frames=20, **stamps).read_bytes()
+    (tmp_path / "joined.ts").write_bytes(late + files.encode(tmp_path / "a.ts", num_frames=20).read_bytes())
+    video = read_video(tmp_path / "joined.ts")
+    assert video.frame_seconds == pytest.approx([index / 25 for index in range(40)])
+    assert [problem.partition(";")[0] for problem in video.problems] == ["its time stamps start again at frame 20"]
+
+
+def damage_stamp(path: Path, number: int, seconds: float, fields: tuple[int, ...]) -> Path:
+    """Move the stamps of one packet of an MPEG-TS recording: those 9 (pts) or 14 (dts) bytes behind its start code."""
+    content = bytearray(path.read_bytes())
+    start = [index for index in range(len(content) - 14) if content[index : index + 4] == b"\0\0\1\xe0"][number]
+    for field in fields:
+        part = content[start + field : start + field + 5]
+        ticks = ((part[0] >> 1 & 7) << 30) + (part[1] << 22) + (part[2] >> 1 << 15) + (part[3] << 7) + (part[4] >> 1)
+        ticks = ticks + round(seconds * 90_000)
+        content[start + field : start + field + 5] = bytes(
+            [
+                part[0] & 0xF0 | ticks >> 30 << 1 | 1,
+                ticks >> 22 & 255,
+                (ticks >> 15 & 127) << 1 | 1,
+                ticks >> 7 & 255,
+                (ticks & 127) << 1 | 1,
+            ]
+        )
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fields"),
+    [(-0.4, (9, 14)), (20_000, (9, 14)), (60_000, (9, 14)), (0.4, (9,))],
+    ids=["earlier", "later", "later than half of the clock", "that of another"],
+)
+def test_one_false_stamp_of_a_recording_moves_no_other_frame(tmp_path, seconds, fields):
+    path = files.encode(tmp_path / "a.ts", num_frames=40)
+    true = read_video(path).frame_seconds
+    with av.open(str(path)) as container:
+        stamps = [packet.pts for packet in container.demux(video=0) if packet.size]
+    number = stamps.index(sorted(stamps)[20])
+    video = read_video(damage_stamp(path, number, seconds, fields))
+    assert video.frame_seconds == pytest.approx(true, abs=1e-3)
+    assert [problem.partition(";")[0] for problem in video.problems] == ["some of its frames have a false time stamp"]
+
+
 @pytest.mark.parametrize(
     ("stamps", "seconds"),
     [

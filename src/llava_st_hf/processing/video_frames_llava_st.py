@@ -78,10 +78,11 @@ def to_channels_first(video: Any, data_format: Any = None) -> torch.Tensor:
     is_last = frames.shape[-1] in (1, 3, 4)
     if data_format is not None:
         is_last = ChannelDimension(data_format) == ChannelDimension.LAST
-    frames = frames.permute(0, 3, 1, 2) if is_last else frames
-    if frames.shape[1] not in (1, 3, 4):
+    shape = tuple(frames.shape)
+    frames = frames.permute(0, 3, 1, 2) if is_last and frames.ndim == 4 else frames
+    if frames.ndim != 4 or frames.shape[1] not in (1, 3, 4):
         raise MediaError(
-            f"the video has shape {tuple(video.shape)}; give (frames, height, width, 3) or (frames, 3, height, width)."
+            f"the video has shape {shape}; give (frames, height, width, 3) or (frames, 3, height, width)."
         )
     return frames.expand(-1, 3, -1, -1) if frames.shape[1] == 1 else frames
 

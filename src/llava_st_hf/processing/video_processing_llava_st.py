@@ -21,7 +21,7 @@ from transformers.video_utils import VideoMetadata
 
 from .frame_sampling_llava_st import check_sampling, compute_clip_end, compute_sampled_indices, find_clip
 from .image_loading_llava_st import FILE_TYPES, flatten_videos, get_source_path
-from .media_llava_st import UNKNOWN_RATE, MediaError, MediaInfo
+from .media_llava_st import UNKNOWN_RATE, MediaError, MediaInfo, show
 from .video_decoding_llava_st import probe_video, read_video, resize_frames
 from .video_frames_llava_st import drop_alpha, is_list_of_files, open_frames, to_channels_first
 from .video_requests_llava_st import REQUEST_FIELDS, TIME_FIELDS, list_requests, list_times
@@ -466,15 +466,20 @@ def _move_times(videos: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     if not times:
         return kwargs
     flat = flatten_videos(videos)
-    metadata = _list_metadata(kwargs.get("video_metadata"), len(flat))
+    metadata, timed = _list_metadata(kwargs.get("video_metadata"), len(flat)), set()
     for name, value in times.items():
         values = list_times(name, value, len(flat))
         is_bare = [not isinstance(video, FILE_TYPES) for video in flat]
         if not any(entry is not None and bare for entry, bare in zip(values, is_bare, strict=True)):
-            raise MediaError(f"{name} is {value!r}, but a file says when its frames are: leave it out.", field=name)
+            raise MediaError(
+                f"{name} is {show(value)}, but a file says when its frames are: leave it out.", field=name
+            )
         for index, entry in enumerate(values):
             if entry is None or not is_bare[index]:
                 continue
+            if index in timed:
+                raise MediaError("frame_seconds is given beside video_fps: give one of the two.", field=name)
+            timed.add(index)
             metadata[index] = metadata[index] or LlavaSTVideoMetadata(total_num_frames=None)
             if name == "video_fps":
                 metadata[index].fps = float(entry)

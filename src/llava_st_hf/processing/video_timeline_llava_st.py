@@ -4,6 +4,7 @@ A pass over the packets, without decoding, says where every frame and every key 
 never trusted. Broken packets are passed over.
 """
 
+from bisect import bisect_left
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -33,6 +34,10 @@ BARE_STREAMS = ("h264", "hevc", "m4v", "mpegvideo", "mjpeg", "obu")
 GUESSED_FPS = 25
 # Packets after which a bare stream has named its rate, if it ever does.
 MAX_PACKETS_TO_RATE = 64
+# Containers whose clock has 33 bits. FFmpeg takes one that falls back by more than a minute for one that ran over, and
+# counts on: half of the range of the clock, thirteen hours, is no gap of a recording.
+CONTAINERS_OF_CLOCK = ("mpegts", "mpeg")
+CLOCK_TICKS = 2**33
 AV_INDEX_DISCARD_FRAME = 2
 
 
@@ -125,7 +130,8 @@ def _timeline_from_packets(file: VideoFile) -> Timeline | None:
             num_packets += 1
             file.check_num_frames(num_packets)
             if packet.dts is not None:
-                if last_dts is not None and packet.dts < last_dts:
+                step = 0 if last_dts is None else packet.dts - last_dts
+                if step < 0 or (step > CLOCK_TICKS // 2 and container.format.name in CONTAINERS_OF_CLOCK):
                     return None  # the clock starts again: sorted by their stamps, the parts would be mixed
                 last_dts = packet.dts
             if packet.pts is None:
@@ -190,7 +196,11 @@ def _timeline_by_decoding(file: VideoFile) -> Timeline:
         return _make_timeline(file, numbers, notes=(f"it holds no times; {manner}{source}",), **values)
     timed = np.array([number for number in numbers if stamps[number] is not None], dtype=np.int64)
     times = np.array([stamps[number] for number in timed], dtype=np.int64)
-    has_all, steps = len(times) == len(stamps), np.diff(times)
+    has_all, has_one_clock, steps = len(times) == len(stamps), True, np.diff(times)
+    if file.container.format.name in CONTAINERS_OF_CLOCK and (np.abs(steps) > CLOCK_TICKS // 2).any():
+        jumps = (steps > CLOCK_TICKS // 2).astype(np.int64) - (steps < -CLOCK_TICKS // 2)
+        times, has_one_clock = times - CLOCK_TICKS * np.append(0, np.cumsum(jumps)), False
+        steps = np.diff(times)
     is_guessed = file.container.format.name in CONTAINERS_WITHOUT_PTS
     if is_guessed and (file.container.format.name == CONTAINER_OF_SLOTS or (steps <= 0).any()):
         slots = _read_dts(file)
@@ -205,19 +215,46 @@ def _timeline_by_decoding(file: VideoFile) -> Timeline:
         return _make_timeline(file, numbers, notes=() if named else (f"it holds no times; {manner}",), **values)
     if (steps < 0).any():
         decoded = np.array([dts for dts in _read_dts(file) if dts is not None])
-        if has_all and (np.diff(decoded) >= 0).all():  # one clock: of a damaged file frames come too early
-            return _make_timeline(file, np.unique(times), key_stamps=np.empty(0, dtype=np.int64))
-        # What the header says of the end is a time of only one of the clocks.
-        values["stated_end_seconds"] = 0.0
-        reason = f"its time stamps start again at frame {timed[np.argmax(steps < 0) + 1]}"
+        ordered = np.unique(times)
+        if has_all and has_one_clock and len(ordered) == len(times) and (np.diff(decoded) >= 0).all():
+            # One clock: of a damaged file frames come too early.
+            return _make_timeline(file, ordered, key_stamps=np.empty(0, dtype=np.int64))
+        is_kept = _find_rising(times)
+        reason = "some of its frames have a false time stamp"
+        if not _are_alone(~is_kept):
+            # What the header says of the end is a time of only one of the clocks.
+            values["stated_end_seconds"] = 0.0
+            reason = f"its time stamps start again at frame {timed[np.argmax(steps < 0) + 1]}"
+            is_kept[:] = False
     else:
         reason = f"some of its frames have {'the same time stamp' if has_all else 'no time'}"
-        is_new = np.append(True, steps > 0)[: len(times)]
-        if is_new.sum() > 1:
-            del values["fps"]
-            values["seconds"] = _convert_to_seconds(file, _fill_in(numbers, timed[is_new], times[is_new]))
-            manner = "they are put between their neighbours"
+        is_kept = np.append(True, steps > 0)[: len(times)]
+    if is_kept.sum() > 1:
+        del values["fps"]
+        values["seconds"] = _convert_to_seconds(file, _fill_in(numbers, timed[is_kept], times[is_kept]))
+        manner = "they are put between their neighbours"
     return _make_timeline(file, numbers, notes=(f"{reason}; {manner}",), **values)
+
+
+def _find_rising(times: np.ndarray) -> np.ndarray:
+    """Return which of some times belong to the longest part of them that rises."""
+    ends: list[int] = []  # for each length, the place of the lowest time that a rising part of it ends with
+    before = np.full(len(times), -1)
+    for place, time in enumerate(times.tolist()):
+        length = bisect_left(ends, time, key=times.__getitem__)
+        before[place] = ends[length - 1] if length else -1
+        ends[length : length + 1] = [place]
+    is_rising, place = np.zeros(len(times), dtype=bool), ends[-1]
+    while place >= 0:
+        is_rising[place], place = True, before[place]
+    return is_rising
+
+
+def _are_alone(is_false: np.ndarray) -> bool:
+    """Return whether the frames with a false time are few, and each between two with a true one."""
+    places = np.flatnonzero(is_false)
+    is_inside = not (is_false[0] or is_false[-1])
+    return is_inside and len(places) <= len(is_false) // 10 and bool((np.diff(places) > 1).all())
 
 
 def _fill_in(numbers: np.ndarray, timed: np.ndarray, times: np.ndarray) -> np.ndarray:
