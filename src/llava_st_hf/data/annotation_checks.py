@@ -9,7 +9,10 @@ from ..processing import InputError
 from ..processing.media_llava_st import show
 from .skips import RecordError, make_error
 
-_CLOCK = re.compile(r"(?:(?P<hours>\d{1,3}):)?(?P<minutes>\d{1,2}):(?P<seconds>\d{1,2}(?:\.\d*)?)", re.ASCII)
+# Below the first, a clock counts to 59: "1:75" is no time, but perhaps a minute and three quarters.
+_CLOCK = re.compile(
+    r"(?:(?P<hours>\d{1,3}):(?=[0-5]?\d:))?(?P<minutes>\d{1,2}):(?P<seconds>[0-5]?\d(?:\.\d*)?)", re.ASCII
+)
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 
 
