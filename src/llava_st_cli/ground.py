@@ -210,7 +210,7 @@ def answer(
     check_questions(media, queries, media_type, **asked)
     weights = [*Path(model.model).iterdir()] if model.model and Path(model.model).is_dir() else []
     outputs.check(media, media_type, [*inputs, *weights])
-    check_medium(media, media_type, question.time_range)
+    check_medium(media, media_type, asked)
     if masks is not None:
         _check_masks(masks, media_type, question.task, outputs)
     if quiet:

@@ -281,6 +281,8 @@ def test_bad_input_is_one_line_and_exit_code_1(checkpoint, clip, tmp_path, monke
         (["CLIP", "a circle", "--time-range", "50", "90"], "on the command line: --time-range START END"),
         (["missing.mp4", "a circle " * 5000], "missing.mp4: no such file; check the path."),
         (["my", "clip", "é.mp4", "a circle"], 'my: no such file; put the path in quotes: "my clip é.mp4".'),
+        (["CLIP", "--task", "tr", "--span", "1", "90"], "on the command line: --span START END"),
+        (["CLIP", "--task", "elc", "--box", "1", "1", "9", "9", "--start", "90"], "on the command line: --start"),
     ],
 )
 def test_a_file_that_cannot_be_asked_about_is_told_before_a_model_is_loaded(

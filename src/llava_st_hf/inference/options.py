@@ -4,10 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
-from ..processing import Box, InputError, LlavaSTProcessor, Span, get_task, probe_video
-from ..processing.frame_sampling_llava_st import check_sampling, find_clip
+import numpy as np
+
+from ..processing import Box, InputError, LlavaSTProcessor, MediaError, MediaInfo, Span, get_task, probe_video
+from ..processing.frame_sampling_llava_st import check_sampling, compute_clip_end, find_clip
 from ..processing.image_loading_llava_st import probe_image
-from ..processing.tasks_llava_st import choose_medium, write_values
+from ..processing.tasks_llava_st import choose_medium, unpack_units, write_values
 
 T = TypeVar("T")
 
@@ -180,10 +182,24 @@ def check_questions(media: Any, queries: Iterable[str | None], media_type: str, 
     AnsweringOptions(**select(options, ANSWERING_NAMES))
 
 
-def check_medium(media: Any, media_type: str, time_range: Sequence[float] | None = None) -> None:
-    """Raise `InputError` for a file that cannot be read, or lacks the part that is meant; one frame is decoded."""
+def check_medium(media: Any, media_type: str, options: Mapping[str, Any]) -> None:
+    """
+    Raise `InputError` for a file that cannot be read, or lacks a part or a time that is meant.
+
+    One frame is decoded. `options` are what is asked and how the clip is read, as for the pipeline.
+    """
     if media_type == "image":
         probe_image(media)
         return
-    timeline = probe_video(media).timeline
-    find_clip(str(media), timeline.seconds, None, time_range, timeline.end_seconds)
+    width, height, timeline = probe_video(media)[:3]
+    seconds, end = timeline.seconds, timeline.end_seconds
+    first, last = find_clip(str(media), seconds, None, options.get("time_range"), end)
+    indices, ends_at = tuple(range(first, last + 1)), compute_clip_end(seconds, last, end)
+    shown = tuple(seconds[first : last + 1].tolist())
+    info = MediaInfo("video", width, height, indices, shown, stated_end_seconds=ends_at)
+    for name in ("span", "start_seconds"):
+        for time in np.ravel(unpack_units(options.get(name))) if options.get(name) is not None else ():
+            try:
+                info.fraction_at(float(time))
+            except MediaError as error:
+                raise MediaError(f"{name}: {error}", field=name) from error
