@@ -16,9 +16,9 @@ from .running import CommandError, say
 
 if TYPE_CHECKING:
     from llava_st_hf import LlavaSTProcessor
+    from llava_st_hf.data import SourceFacts
     from llava_st_hf.data.tools.check import CheckSummary, TokenCounter
     from llava_st_hf.data.tools.opening import OpenedRecords
-    from llava_st_hf.hub import SourceFacts
 
 _RECIPE_KEYS = {"stage", "model_name_or_path"}
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -497,7 +497,7 @@ def make_sender(repository: str, public: bool) -> Callable[[dict[str, Path | byt
 
 def read_licenses(given: Sequence[str], known: "dict[str, SourceFacts]") -> "dict[str, SourceFacts]":
     """Return the sources that licences are given for."""
-    from llava_st_hf.hub import SourceFacts
+    from llava_st_hf.data import SourceFacts
 
     facts = {}
     for text in given:

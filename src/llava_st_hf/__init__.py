@@ -22,6 +22,7 @@ from .processing import (
     TubeMasks,
     parse_answer,
 )
+from .push_methods import register_push_methods
 
 if TYPE_CHECKING:
     from .data import Mixture, open_reader
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .inference.masks import segment_tubes
 
 register_classes()  # with the Auto classes and `pipeline`
+register_push_methods()
 
 # Imported when they are asked for: answering questions does without.
 _MODULES = {"Mixture": "data", "evaluate": "evaluation", "open_reader": "data", "segment_tubes": "inference.masks"}

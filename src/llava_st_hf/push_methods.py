@@ -4,6 +4,7 @@ They are not in the classes, whose files travel to the Hub: what writes cards st
 """
 
 import json
+import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -152,6 +153,15 @@ def push_when_asked(save: Callable) -> Callable:
         return saved
 
     return save_pretrained
+
+
+def register_push_methods() -> None:
+    """Give model and processor the functions above; a second time changes nothing."""
+    for kind, push in ((LlavaSTForConditionalGeneration, push_model), (LlavaSTProcessor, push_processor)):
+        if kind.push_to_hub is not push:
+            kind.push_to_hub, kind.save_pretrained = push, push_when_asked(kind.save_pretrained)
+    if "peft" in sys.modules:  # which takes its time to import; `make_lora_config` does it else
+        push_adapters_of_ours()
 
 
 def push_adapters_of_ours() -> None:

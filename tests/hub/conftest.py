@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from llava_st_hf.data import SourceFacts
 from llava_st_hf.data.shapes import ShapesDataset
 from llava_st_hf.data.tools.publish import publish_dataset
-from llava_st_hf.hub import SourceFacts
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,10 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from llava_st_hf.data import SourceFacts
 from llava_st_hf.data.shapes import ShapesDataset
 from llava_st_hf.data.tools.publish import publish_dataset
 from llava_st_hf.demo import DEMO_QUERY, SHIPPED_CHECKPOINT, write_demo_clip
-from llava_st_hf.hub import SourceFacts
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = {path.stem: path for path in sorted((ROOT / "scripts").glob("*.py"))}

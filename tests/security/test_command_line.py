@@ -13,10 +13,11 @@ from llava_st_cli import main
 from llava_st_cli.running import clean
 from llava_st_hf import GroundingResult, InputError
 from llava_st_hf.checkpoints.reading import read_config
+from llava_st_hf.data import SourceFacts, render_dataset_card
 from llava_st_hf.data.readers.registry import guess_format, open_reader
 from llava_st_hf.data.skips import check_report
 from llava_st_hf.evaluation.reports.document import Table, Text, write_html, write_markdown
-from llava_st_hf.hub.cards import SourceFacts, render_dataset_card, render_model_card
+from llava_st_hf.hub.cards import render_model_card
 from llava_st_hf.processing.grounding_results_llava_st import Caption
 from llava_st_hf.processing.image_loading_llava_st import guess_media_type, open_image
 from llava_st_hf.utils.checked_settings import read_yaml

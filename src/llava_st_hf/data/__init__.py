@@ -1,6 +1,7 @@
 """Training data: the canonical record, what reads it from files, mixes it, skips, batches and publishes it."""
 
 from .annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
+from .cards import SourceFacts, render_dataset_card
 from .collator import LlavaSTDataCollator
 from .media_loading import LoadedMedia, load_media
 from .media_probe import probe_media
@@ -31,6 +32,7 @@ __all__ = [
     "Sample",
     "ShapesDataset",
     "SkipReport",
+    "SourceFacts",
     "SourceSpec",
     "TooManySkipsError",
     "get_features",
@@ -40,5 +42,6 @@ __all__ = [
     "open_reader",
     "probe_media",
     "read_skip_report",
+    "render_dataset_card",
     "write_shapes",
 ]

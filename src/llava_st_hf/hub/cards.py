@@ -1,14 +1,12 @@
-"""Cards of repositories on the Hub, rendered from the templates beside this file."""
+"""Cards of models, adapters and results."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import DatasetCard, DatasetCardData, ModelCard, ModelCardData
+from huggingface_hub import DatasetCardData, ModelCard, ModelCardData
 
-from ..processing import InputError
+from ..utils.cards import render_card
 from ..utils.markdown import escape_markdown, write_code
 from ..utils.tables import format_table
 
@@ -16,47 +14,12 @@ if TYPE_CHECKING:
     from .results import EvaluationRun
     from .training_facts import TrainingFacts
 
-_TEMPLATES = Path(__file__).with_name("card_templates")
-UNKNOWN_LICENSE = "unknown"
-MODEL_TAG, DATASET_TAG, RESULTS_TAG = "llava_st", "llava-st", "llava-st-results"
+MODEL_TAG, RESULTS_TAG = "llava_st", "llava-st-results"
 # In the cards of folders that do not know yet where they go.
 PLACEHOLDERS = ("path/to/this/folder", "ORGANIZATION/NAME")
 _PIPELINE_TAG = "video-text-to-text"
-_DATASET_TAGS = [DATASET_TAG, "temporal-grounding", "spatial-grounding"]
 _MODEL_TAGS = [MODEL_TAG, "video-grounding"]
 _NOT_MEASURED = "Nothing was measured."  # as the template has it
-_LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
-# Upper limits of the classes of size that the Hub knows.
-_SIZES = ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"), (1e7, "1M<n<10M"))
-
-
-@dataclass(frozen=True)
-class SourceFacts:
-    """
-    What a card says of one source of a data set.
-
-    Args:
-        name (`str`): Name of the source.
-        license (`str`, *optional*, defaults to `"unknown"`): SPDX identifier, for example `"CC-BY-4.0"`.
-        origin (`str`, *optional*): Where it comes from, an address or a few words.
-
-    Example:
-
-    ```python
-    >>> SourceFacts("kitchen", license="CC-BY-4.0").license
-    'CC-BY-4.0'
-    ```
-    """
-
-    name: str
-    license: str = UNKNOWN_LICENSE
-    origin: str | None = None
-
-    def __post_init__(self):
-        if not _LICENSE.fullmatch(self.license):
-            raise InputError(
-                f"the license of {self.name!r} is {self.license[:80]!r}: give an SPDX identifier such as CC-BY-4.0."
-            )
 
 
 def render_model_card(template: str, source: str, **values: Any) -> str:
@@ -72,115 +35,7 @@ def render_model_card(template: str, source: str, **values: Any) -> str:
         `str`: Markdown with the metadata of the Hub in front.
     """
     data = ModelCardData(library_name="transformers", pipeline_tag=_PIPELINE_TAG, tags=_MODEL_TAGS)
-    return _render(f"{template}_model_card.md.jinja", data, source=write_code(source), **values)
-
-
-def render_dataset_card(
-    title: str,
-    sources: Mapping[str, SourceFacts],
-    counts: Mapping[tuple[str, str], int],
-    skips: Mapping[tuple[str, str], int],
-    media_types: Mapping[str, int],
-    repository: str | None = None,
-    features: Any = None,
-) -> str:
-    """
-    Render the card of a published data set.
-
-    Args:
-        title (`str`): Name of the data set.
-        sources (`Mapping[str, SourceFacts]`): Facts of each source.
-        counts (`Mapping[tuple[str, str], int]`): Records by source and task.
-        skips (`Mapping[tuple[str, str], int]`): Records left out, by source and reason.
-        media_types (`Mapping[str, int]`): Records by type of medium.
-        repository (`str`, *optional*): Where it goes on the Hub, for the examples; a place to fill in without one.
-        features (`datasets.Features`, *optional*): Of the columns; those in the files by default.
-
-    Returns:
-        `str`: Markdown with the metadata of the Hub in front.
-    """
-
-    num_records = sum(counts.values())
-    names = sorted({source for source, _ in counts})
-    facts = [sources.get(name, SourceFacts(name)) for name in names]
-    licenses = sorted({fact.license.lower() for fact in facts})
-    data = DatasetCardData(
-        pretty_name=title,
-        license=licenses[0] if len(licenses) == 1 else licenses,
-        task_categories=_list_categories(media_types),
-        size_categories=[_name_size(num_records)],
-        tags=_DATASET_TAGS,
-        configs=[
-            {"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]},
-        ],
-    )
-    if features is not None:
-        from datasets.info import DatasetInfo, DatasetInfosDict
-
-        DatasetInfosDict({"default": DatasetInfo(features=features)}).to_dataset_card_data(data)
-    card = DatasetCard.from_template(
-        data,
-        template_path=str(_TEMPLATES / "dataset_card.md.jinja"),
-        title=escape_markdown(title),
-        repository=repository or "ORGANIZATION/NAME",
-        num_records=num_records,
-        media_types=sorted(media_types.items()),
-        count_rows=[(escape_markdown(source), task, count) for (source, task), count in sorted(counts.items())],
-        source_rows=[
-            (
-                escape_markdown(fact.name),
-                fact.license,
-                escape_markdown(fact.origin or "not stated"),
-                sum(count for (source, _), count in counts.items() if source == fact.name),
-            )
-            for fact in facts
-        ],
-        skip_rows=[(escape_markdown(source), reason, count) for (source, reason), count in sorted(skips.items())],
-        num_skipped=sum(skips.values()),
-        has_typed_media=features is not None,
-        has_unknown_license=any(fact.license.lower() == UNKNOWN_LICENSE for fact in facts),
-    )
-    return str(card).rstrip() + "\n"
-
-
-def render_prepared_card(repository: str, sources: Sequence[tuple[int, SourceFacts, Sequence[str], int]]) -> str:
-    """
-    Render the card of a data set that holds sources of ST-Align, each in a folder of its stage.
-
-    Args:
-        repository (`str`): Where it goes on the Hub.
-        sources (`Sequence[tuple[int, SourceFacts, Sequence[str], int]]`):
-            Of each the stage, the facts, the tasks and how many records there are.
-
-    Returns:
-        `str`: Markdown with the metadata of the Hub in front.
-    """
-    folders = [f"stage{stage}/{facts.name}" for stage, facts, _, _ in sources]
-    data = DatasetCardData(
-        pretty_name="ST-Align",
-        license=sorted({facts.license.lower() for _, facts, _, _ in sources}),
-        size_categories=[_name_size(sum(count for *_, count in sources))],
-        tags=_DATASET_TAGS,
-        configs=[
-            {
-                "config_name": folder.replace("/", "-"),
-                "data_files": [{"split": "train", "path": f"{folder}/data/train-*.parquet"}],
-            }
-            for folder in folders
-        ],
-    )
-    rows = [
-        (stage, escape_markdown(facts.name), ", ".join(tasks), count, facts.license, facts.origin or "not stated")
-        for stage, facts, tasks, count in sources
-    ]
-    header = ("stage", "source", "tasks", "records", "licence", "origin")
-    table = format_table(header, rows, markdown=True)
-    example = {"example": folders[0].replace("/", "-"), "stage": sources[0][0]}
-    return _render("prepared_card.md.jinja", data, repository=repository, table=table, **example)
-
-
-def _name_size(num_records: int) -> str:
-    return next((name for limit, name in _SIZES if num_records < limit), "n>10M")
+    return render_card(f"{template}_model_card", data, source=write_code(source), **values)
 
 
 @dataclass(frozen=True)
@@ -216,8 +71,8 @@ def render_trained_card(
     )
     if facts.base_model is not None:
         data.base_model_relation = "adapter" if facts.is_adapter else "finetune"
-    template = "adapter_card.md.jinja" if facts.is_adapter else "model_card.md.jinja"
-    return _render(
+    template = "adapter_card" if facts.is_adapter else "model_card"
+    return render_card(
         template,
         data,
         facts=facts,
@@ -249,8 +104,8 @@ def render_results_card(run: "EvaluationRun", repository: str, model_id: str | N
         configs=[{"config_name": "default", "data_files": [{"split": "test", "path": "predictions.jsonl"}]}],
     )
     shown = {name: value for name, value in run.settings.items() if name not in ("benchmark", "model")}
-    return _render(
-        "results_card.md.jinja",
+    return render_card(
+        "results_card",
         data,
         run=run,
         repository=repository,
@@ -288,18 +143,3 @@ def _write_metrics(run: "EvaluationRun") -> str:
         for task, name, value, baseline, items in run.list_rows()
     ]
     return format_table(("task", "metric", "model", "blind baseline", "items"), rows, markdown=True)
-
-
-def _render(template: str, data: Any, **values: Any) -> str:
-    """Render a template that may include others, in which nothing may be left open."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    loader = FileSystemLoader(_TEMPLATES)
-    options = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
-    templates = Environment(loader=loader, undefined=StrictUndefined, **options)
-    return templates.get_template(template).render(card_data=data.to_yaml(), **values).rstrip() + "\n"
-
-
-def _list_categories(media_types: Mapping[str, int]) -> list[str]:
-    categories = {"video": "video-text-to-text", "image": "image-text-to-text", "text": "text-generation"}
-    return [category for name, category in categories.items() if media_types.get(name)]

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from huggingface_hub import DatasetCard, ModelCard
 
+from ..data.cards import BENCHMARK_FILE, UNKNOWN_LICENSE
 from ..inference.loading import load_config
 from ..modeling import LlavaSTConfig
 from ..modeling.conversion_llava_st import INDEX_FILE, SINGLE_FILE, is_published_config, open_safetensors
@@ -22,14 +23,12 @@ from ..utils.checked_settings import input_errors
 from ..utils.public_names import hide_folders
 from .cards import (
     PLACEHOLDERS,
-    UNKNOWN_LICENSE,
     ModelFacts,
     add_results,
     render_results_card,
     render_trained_card,
 )
 from .results import (
-    BENCHMARK_FILE,
     METRICS_FILE,
     PREDICTIONS_FILE,
     EvaluationRun,

@@ -18,9 +18,10 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import httpx, validate_repo_id
 
+from ..data.cards import DATASET_TAG
 from ..processing import InputError
 from ..utils.atomic_files import writing_whole
-from .cards import DATASET_TAG, MODEL_TAG, RESULTS_TAG
+from .cards import MODEL_TAG, RESULTS_TAG
 from .contents import ADAPTER_CONFIG, CARD_FILE, SPACE_APP, STATE_FOLDER, CardOptions, Contents, collect_contents
 
 # What tells that a repository holds something of a kind: files, of which it has one, and the tag of its card.

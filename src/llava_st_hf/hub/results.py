@@ -9,11 +9,10 @@ from typing import Any
 
 from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml
 
-from ..processing import InputError, get_task
+from ..processing import InputError
 from ..utils.public_names import hide_folders
 
 METRICS_FILE = "metrics.json"
-BENCHMARK_FILE = "eval.yaml"
 PREDICTIONS_FILE = "predictions.jsonl"
 # Files of a run that are sent; metrics.json and predictions.jsonl, without which it is none, are the first.
 RUN_FILES = (METRICS_FILE, PREDICTIONS_FILE, "run.json", "report.md", "report.html")
@@ -83,27 +82,6 @@ class EvaluationRun:
             for task, name, value, _, _ in self.list_rows()
         ]
         return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
-
-
-def write_benchmark_yaml(title: str, tasks: Iterable[str]) -> str:
-    """
-    Return `eval.yaml`, by which the Hub takes a data set for a benchmark; none of its tasks has a metric:
-    `InputError`.
-
-    Its tasks have the names that `.eval_results/` of models has: a task and a metric.
-    """
-    import yaml
-
-    names = [f"{task}_{metric}" for task in sorted(set(tasks)) for metric in get_task(task).headline]
-    if not names:
-        raise InputError(f"none of the tasks {', '.join(sorted(set(tasks)))} has a metric: it is no benchmark.")
-    content = {
-        "name": title,
-        "description": "When and where something happens in a video or an image. Every item counts.",
-        "evaluation_framework": "llava-st-hf",
-        "tasks": [{"id": name, "config": "default", "split": "train"} for name in names],
-    }
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def read_evaluation(folder: str | Path) -> EvaluationRun:

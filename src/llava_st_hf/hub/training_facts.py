@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..data import SourceFacts
 from ..processing import InputError
 from ..utils.atomic_files import write_json_whole
-from .cards import SourceFacts
 
 FACTS_FILE = "training.json"
 

@@ -1,7 +1,5 @@
 """Makes the classes known to transformers: to its Auto classes, and to `pipeline`."""
 
-import sys
-
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoModelForMultimodalLM, AutoProcessor
 from transformers.models.auto.video_processing_auto import AutoVideoProcessor  # the top-level name needs torchvision
 from transformers.pipelines import PIPELINE_REGISTRY
@@ -9,7 +7,6 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from ..modeling import LlavaSTConfig, LlavaSTForConditionalGeneration, LlavaSTModel
 from ..modeling.configuration_llava_st import LlavaQwenConfig
 from ..processing import LlavaSTProcessor, LlavaSTVideoProcessor
-from ..push_methods import push_adapters_of_ours, push_model, push_processor, push_when_asked
 from .pipeline import PIPELINE_TASK, PipelineModel, SpatialTemporalGroundingPipeline
 
 
@@ -26,8 +23,3 @@ def register_classes() -> None:
     PIPELINE_REGISTRY.register_pipeline(
         PIPELINE_TASK, pipeline_class=SpatialTemporalGroundingPipeline, pt_model=PipelineModel, type="multimodal"
     )
-    for kind, push in ((LlavaSTForConditionalGeneration, push_model), (LlavaSTProcessor, push_processor)):
-        if kind.push_to_hub is not push:
-            kind.push_to_hub, kind.save_pretrained = push, push_when_asked(kind.save_pretrained)
-    if "peft" in sys.modules:  # which takes its time to import; `make_lora_config` does it else
-        push_adapters_of_ours()

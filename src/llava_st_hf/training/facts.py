@@ -13,9 +13,9 @@ import torch
 from peft import PeftModel
 from transformers import TrainerState, TrainingArguments
 
+from ..data.cards import UNKNOWN_LICENSE
 from ..data.mixture import Mixture
 from ..data.skips import SkipReport, read_skip_report
-from ..hub.cards import UNKNOWN_LICENSE
 from ..hub.training_facts import TrainedSource, TrainingFacts
 from ..inference.loading import MERGED_FROM_FILE
 from ..processing.media_llava_st import format_count

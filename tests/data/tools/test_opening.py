@@ -5,9 +5,9 @@ import json
 import pytest
 
 from llava_st_hf import InputError
+from llava_st_hf.data.cards import UNKNOWN_LICENSE, SourceFacts
 from llava_st_hf.data.shapes import ShapesDataset, write_shapes
 from llava_st_hf.data.tools.opening import get_media_folder, open_annotations, open_records
-from llava_st_hf.hub.cards import UNKNOWN_LICENSE, SourceFacts
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ import pytest
 from huggingface_hub import DatasetCard
 from PIL import Image
 
+from llava_st_hf.data.cards import SourceFacts
 from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.shapes import encode_sample
 from llava_st_hf.data.skips import TooManySkipsError, read_skip_report
 from llava_st_hf.data.tools import publish
 from llava_st_hf.data.tools.publish import find_unlicensed, publish_dataset
-from llava_st_hf.hub.cards import SourceFacts
 from llava_st_hf.processing.media_llava_st import InputError
 from llava_st_hf.processing.video_decoding_llava_st import read_video
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ...hub.cards import UNKNOWN_LICENSE, SourceFacts
 from ...processing import InputError
+from ..cards import UNKNOWN_LICENSE, SourceFacts
 from ..mixture_spec import MixtureSpec
 from ..readers.base import Reader
 from ..readers.registry import guess_format, open_reader

@@ -16,12 +16,12 @@ from typing import Any
 import yaml
 from huggingface_hub import snapshot_download
 
-from ...hub.cards import UNKNOWN_LICENSE, SourceFacts, render_prepared_card
 from ...processing import InputError
 from ...utils.atomic_files import write_text_whole
 from ...utils.checked_settings import input_errors
 from ...utils.run_manifest import RunManifest
 from ...utils.tables import format_table
+from ..cards import UNKNOWN_LICENSE, SourceFacts, render_prepared_card
 from ..mixture_spec import MixtureSpec, SourceSpec
 from ..readers.st_align import StAlignReader
 from ..samples import Sample

@@ -17,8 +17,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ...hub.cards import UNKNOWN_LICENSE, SourceFacts, render_dataset_card
-from ...hub.results import BENCHMARK_FILE, write_benchmark_yaml
 from ...processing import InputError
 from ...processing.media_llava_st import format_count
 from ...utils.atomic_files import (
@@ -33,6 +31,7 @@ from ...utils.checked_settings import input_errors
 from ...utils.folder_locks import locking_folder
 from ...utils.run_manifest import RunManifest
 from ...utils.sizes import parse_size
+from ..cards import BENCHMARK_FILE, UNKNOWN_LICENSE, SourceFacts, render_dataset_card, write_benchmark_yaml
 from ..samples import Media, Sample, get_features
 from ..shapes.encoding import encode_sample
 from ..skips import RecordError, SkippedRecord, SkipReport
