@@ -18,6 +18,7 @@ from llava_st_hf.evaluation.reference_protocol import (
     score_tube,
 )
 from llava_st_hf.processing.media_llava_st import InputError
+from llava_st_hf.processing.notation_llava_st import CoordinateVocabulary
 
 # `eval_stvg` sums over a set of strings, so its last bit is not fixed.
 SUM_TOLERANCE = {"rel": 0, "abs": 1e-9}
@@ -159,7 +160,7 @@ def test_text_helpers_of_the_published_code(parity_dir):
                 continue
             counts[row["func"]] += 1
             if row["func"] == "replace_and_normalize":
-                found = convert_answer(row["args"][0], None if row["kwargs"]["return_token"] else 100)
+                found = convert_answer(row["args"][0], *([None] if row["kwargs"]["return_token"] else []))
             else:
                 parse = parse_span if row["func"] == "parse_span_from_text" else parse_box
                 found = parse(*row["args"])
@@ -172,13 +173,13 @@ def test_both_spellings_of_tokens():
     assert convert_answer("{<t_10><t_20>} <t_10>:[<x_1><y_2><x_30><y_40>]") == convert_answer(
         "{<TEMP-010><TEMP-020>} <TEMP-010>:[<WIDTH-001><HEIGHT-002><WIDTH-030><HEIGHT-040>]"
     )
-    assert convert_answer("<t_19>", num_tokens=20) == "1.00000,"
+    assert convert_answer("<t_19>", CoordinateVocabulary(20, 10)) == "1.00000,"
 
 
 def test_other_token_counts():
     truth = ReferenceTruth({5: (0, 0, 50, 50)}, (0, 9), 100, 100, span=(5, 9))
     text = "{<t_5><t_9>} <t_5>:[<x_0><y_0><x_10><y_10>]"
-    score = score_tube(text, truth, num_temporal_tokens=10, num_spatial_tokens=21)
+    score = score_tube(text, truth, CoordinateVocabulary(10, 21))
     assert score["siou"] == score["viou"] == 1
     assert score["tiou"] > 0.999
 

@@ -267,7 +267,7 @@ def write_blind_answer(constant: Any, task: str, question: dict, medium: Any) ->
 
 def convert_published_answer(text: str, num_tokens: int | None) -> str:
     """Write the tokens of an answer as numbers, as the published scorer does."""
-    return convert_answer(text, num_tokens)
+    return convert_answer(text, None if num_tokens is None else CoordinateVocabulary(num_tokens, num_tokens))
 
 
 def parse_published_span(text: str) -> list[float]:

@@ -3,15 +3,11 @@
 import pytest
 import torch
 
-from llava_st_hf.processing.tasks_llava_st import TASKS
+from llava_st_hf.processing import TASKS
+from llava_st_hf.processing.notation_llava_st import CoordinateVocabulary
 from llava_st_hf.training.metrics import TrainingMetrics
 
-
-class Config:
-    coordinate_token_offset = 10
-    num_temporal_tokens = 5
-
-
+VOCABULARY = CoordinateVocabulary(num_temporal_tokens=5, num_spatial_tokens=5, offset=10)
 T, X = 10, 15  # the first time and the first place
 
 
@@ -33,7 +29,7 @@ def make_batch() -> dict[str, torch.Tensor]:
 
 
 def test_metrics_by_hand():
-    metrics = TrainingMetrics(Config())
+    metrics = TrainingMetrics(VOCABULARY)
     losses = torch.arange(1.0, 12.0)
     nan = torch.nan
     errors = torch.tensor([nan, 1.0, 3.0, 50.0, 2.0, 2.0, 2.0, 2.0, 90.0, 6.0, nan])
@@ -55,7 +51,7 @@ def test_metrics_by_hand():
 
 
 def test_reports_begin_anew_and_add_up_processes():
-    metrics = TrainingMetrics(Config())
+    metrics = TrainingMetrics(VOCABULARY)
     losses, errors = torch.ones(11), torch.zeros(11)
     assert metrics.report(lambda sums: sums) == {}
     for _ in range(2):
@@ -67,7 +63,7 @@ def test_reports_begin_anew_and_add_up_processes():
 
 
 def test_time_that_is_left_out_does_not_count():
-    metrics = TrainingMetrics(Config())
+    metrics = TrainingMetrics(VOCABULARY)
     metrics._start_seconds -= 1000
     metrics.leave_out(999)
     metrics.add(make_batch(), torch.ones(11), torch.zeros(11))

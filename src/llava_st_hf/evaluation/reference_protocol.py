@@ -22,10 +22,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..processing import InputError
+from ..processing.notation_llava_st import CoordinateVocabulary
 
 THRESHOLDS = (0.3, 0.5, 0.7)
+_VOCABULARY = CoordinateVocabulary()  # 100 tokens an axis, as published
 # The bounds on the digits keep what a model may write within what a float and an int can hold.
-_TOKEN = re.compile(r"<(?:TEMP-|HEIGHT-|WIDTH-|[txy]_)(\d{1,40})>")
+_TOKEN = re.compile(r"<(?:(?P<published>TEMP|HEIGHT|WIDTH)-|(?P<axis>[txy])_)(?P<bin>\d{1,40})>")
+_PUBLISHED_AXES = {"TEMP": "t", "HEIGHT": "y", "WIDTH": "x"}
 _NUMBER = r"(\d{1,40}(?:\.\d{1,40})?)"
 _SPAN = re.compile(r"\{" + r",\s*".join([_NUMBER] * 2) + r"\}")
 _BOX = re.compile(r"\[\s*" + r"\s*,\s*".join([_NUMBER] * 4) + r"\s*\]")
@@ -53,43 +56,47 @@ class ReferenceTruth:
     span: tuple[float, float] | None = None  # first and last frame of the event; without one tIoU is 0
 
 
-def convert_answer(text: str, num_tokens: int | None = 100) -> str:
+def convert_answer(text: str, vocabulary: CoordinateVocabulary | None = _VOCABULARY) -> str:
     """
     Replace the coordinate tokens of an answer by numbers, as the published code does before it scores.
 
-    Tokens are written as in `<t_41>` or, in the published spelling, `<TEMP-041>`; of N an axis token k becomes k / (N
-    - 1) with 5 decimals, `"{0.10101,0.20202}"`, and k itself where N is `None`.
+    Tokens are written as in `<t_41>` or, in the published spelling, `<TEMP-041>`; they become fractions with 5
+    decimals, `"{0.10101,0.20202}"`, and without a vocabulary their numbers.
     """
 
     def write(match: re.Match) -> str:
-        index = int(match[1])
-        return f"{index if num_tokens is None else format(index / (num_tokens - 1), '.5f')},"
+        axis, index = match["axis"] or _PUBLISHED_AXES[match["published"]], int(match["bin"])
+        return f"{index if vocabulary is None else format(vocabulary.fraction(axis, index), '.5f')},"
 
     return _TOKEN.sub(write, text).replace(",]", "]").replace(",}", "}")
 
 
-def score_box(text: str | None, truth: Sequence[float], num_tokens: int = 100) -> float | None:
+def score_box(
+    text: str | None, truth: Sequence[float], vocabulary: CoordinateVocabulary = _VOCABULARY
+) -> float | None:
     """
     Score a REC answer: the IoU of its first box with the truth (left, top, right, bottom as fractions).
 
     `None` for an answer without a box, which `compute_box_metrics` leaves out.
     """
-    box = parse_box(convert_answer(text or "", num_tokens))
+    box = parse_box(convert_answer(text or "", vocabulary))
     return None if box is None else _box_iou(box, truth)
 
 
-def score_span(text: str | None, truth: Sequence[float], num_tokens: int = 100) -> float | None:
+def score_span(
+    text: str | None, truth: Sequence[float], vocabulary: CoordinateVocabulary = _VOCABULARY
+) -> float | None:
     """
     Score a TVG answer: the IoU of its first span with the truth (start and end as fractions).
 
     `None` for an answer without a span or with `{0,0}`, which counts as 0.
     """
-    span = parse_span(convert_answer(text or "", num_tokens))
+    span = parse_span(convert_answer(text or "", vocabulary))
     return None if span == (0, 0) else _span_iou(span, truth)
 
 
 def score_tube(
-    text: str | None, truth: ReferenceTruth, num_temporal_tokens: int = 100, num_spatial_tokens: int = 100
+    text: str | None, truth: ReferenceTruth, vocabulary: CoordinateVocabulary = _VOCABULARY
 ) -> dict[str, float]:
     """
     Score an answer to STVG, SVG or ELC by `tiou`, `siou` and `viou`; without a span, as in SVG, tIoU is 0.
@@ -100,19 +107,18 @@ def score_tube(
     first, last = truth.frame_range
     if last <= first:
         raise InputError(f"frame_range is {truth.frame_range}: the published scorer needs two frames at least.")
-    steps = num_temporal_tokens - 1
-    frames = [first + round(token / steps * (last - first)) for token in range(num_temporal_tokens)]
+    frames = [first + round(vocabulary.fraction("t", k) * (last - first)) for k in range(vocabulary.size("t"))]
     boxes = {frame: box for frame, box in truth.boxes.items() if frame in frames}
     temporal_iou = 0.0
     if truth.span is not None:
         span = [round((frame - first) / (last - first), 3) for frame in truth.span]
-        temporal_iou = float(_span_iou(parse_span(convert_answer(text, num_temporal_tokens)), span))
+        temporal_iou = float(_span_iou(parse_span(convert_answer(text, vocabulary)), span))
     answered = {}
     sizes = (truth.width, truth.height) * 2
     for token, *edges in _parse_tube(convert_answer(text, None)):
-        if token < num_temporal_tokens:
-            pairs = zip(edges, sizes, strict=True)
-            answered[frames[token]] = [round(edge / (num_spatial_tokens - 1) * size) for edge, size in pairs]
+        if token < len(frames):
+            triples = zip("xyxy", edges, sizes, strict=True)
+            answered[frames[token]] = [round(vocabulary.fraction(axis, edge) * size) for axis, edge, size in triples]
     shared, either = answered.keys() & boxes.keys(), answered.keys() | boxes.keys()
     total = sum(_box_iou(answered[frame], boxes[frame]) for frame in sorted(shared))
     return {

@@ -82,9 +82,9 @@ class CoordinateVocabulary:
         axis = next(axis for axis in reversed(AXES) if token_id >= self.first_id(axis))
         return axis, token_id - self.first_id(axis)
 
-    def contains(self, ids: Any) -> Any:
-        """Tell which ids, of an array or a tensor, are those of coordinate tokens."""
-        return (ids >= self.offset) & (ids < self.offset + len(self))
+    def contains(self, ids: Any, axes: str = AXES) -> Any:
+        """Tell which ids, of an array or a tensor, are coordinate tokens, of all axes or of neighbours in `AXES`."""
+        return (ids >= self.first_id(axes[0])) & (ids < self.first_id(axes[-1]) + self.size(axes[-1]))
 
     def fraction(self, axis: str, bin_index: int) -> float:
         """Return the place of a bin on its axis, from 0 to 1."""

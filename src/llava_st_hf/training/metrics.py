@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from ..modeling import LlavaSTConfig
 from ..processing import TASKS
+from ..processing.notation_llava_st import CoordinateVocabulary
 
 IGNORED = -100
 _KINDS = ("text", "time", "space")
@@ -22,20 +22,20 @@ class TrainingMetrics:
     Sums of what was seen since the last report, of this process; `report` adds up those of all.
 
     Args:
-        config (`LlavaSTConfig`): Says which ids are coordinates.
+        vocabulary (`CoordinateVocabulary`): Says which ids are coordinates.
 
     Example:
 
     ```python
-    >>> metrics = TrainingMetrics(model.config)
+    >>> metrics = TrainingMetrics(processor.coordinates)
     >>> metrics.add(batch, outputs.token_losses, outputs.coordinate_errors)
     >>> metrics.report(lambda sums: sums)["loss_text"]
     5.83
     ```
     """
 
-    def __init__(self, config: LlavaSTConfig):
-        self.config = config
+    def __init__(self, vocabulary: CoordinateVocabulary):
+        self.vocabulary = vocabulary
         names = [f"loss_{name}" for name in (*_KINDS, *TASKS)] + [f"error_bins_{name}" for name in _ERRORS]
         self._places = {name: index for index, name in enumerate([*names, "loss", *_COUNTS])}
         self.num_skipped = 0
@@ -63,10 +63,8 @@ class TrainingMetrics:
         supervised = labels != IGNORED
         rows = supervised.nonzero()[:, 0]
         ids = labels[supervised]
-        offset = self.config.coordinate_token_offset
-        is_time = (ids >= offset) & (ids < offset + self.config.num_temporal_tokens)
-        is_space = ids >= offset + self.config.num_temporal_tokens
-        kinds = {"text": ids < offset, "time": is_time, "space": is_space}
+        is_time, is_space = self.vocabulary.contains(ids, "t"), self.vocabulary.contains(ids, "yx")
+        kinds = {"text": ~(is_time | is_space), "time": is_time, "space": is_space}
         errors = {
             "time": is_time,
             "space": is_space,

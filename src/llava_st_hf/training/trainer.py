@@ -185,8 +185,8 @@ class LlavaSTTrainer(SFTTrainer):
         self.train_dataset = _Evened(train_dataset, self.args.train_batch_size * world_size)
         if eval_dataset is not None:
             self.eval_dataset = _Evened(eval_dataset, self.args.eval_batch_size * world_size)
-        config = self.accelerator.unwrap_model(self.model).config
-        self._training_metrics = {name: TrainingMetrics(config) for name in ("train", "eval")}
+        vocabulary = data_collator.processor.coordinates
+        self._training_metrics = {name: TrainingMetrics(vocabulary) for name in ("train", "eval")}
         keep_in_step(model)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
@@ -248,7 +248,7 @@ class LlavaSTTrainer(SFTTrainer):
             `InputError`: If none of the records could be used.
         """
         start_seconds = time.monotonic()
-        self._training_metrics["eval"] = TrainingMetrics(self._training_metrics["eval"].config)
+        self._training_metrics["eval"] = TrainingMetrics(self._training_metrics["eval"].vocabulary)
         metrics = super().evaluate(*args, **kwargs)
         self._training_metrics["train"].leave_out(time.monotonic() - start_seconds)
         return metrics

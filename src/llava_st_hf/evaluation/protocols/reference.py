@@ -49,14 +49,13 @@ class ReferenceProtocol(Protocol):
         self, task: str, answer: GroundingResult, truth: GroundingResult, vocabulary: CoordinateVocabulary
     ) -> dict[str, float | None]:
         """Score the text of one answer, see `Protocol.score`."""
-        num_times, num_places = vocabulary.num_temporal_tokens, vocabulary.num_spatial_tokens
         parts = get_task(task).answer_format.parts
         if parts == ("box",):
             # As the published code reads it from the annotations.
             box = [round(fraction, 3) for fraction in truth.boxes[0].fractions]
-            return {"iou": reference_protocol.score_box(answer.text, box, num_places)}
+            return {"iou": reference_protocol.score_box(answer.text, box, vocabulary)}
         if parts == ("span",):
-            return {"tiou": reference_protocol.score_span(answer.text, truth.spans[0].fractions, num_times)}
+            return {"tiou": reference_protocol.score_span(answer.text, truth.spans[0].fractions, vocabulary)}
         first, last = truth.media.frame_indices[0], truth.media.frame_indices[-1]
         span = None
         if "span" in parts:
@@ -68,7 +67,7 @@ class ReferenceProtocol(Protocol):
             height=truth.media.height,
             span=span,
         )
-        scores = {**reference_protocol.score_tube(answer.text, published, num_times, num_places)}
+        scores = {**reference_protocol.score_tube(answer.text, published, vocabulary)}
         if "caption" in parts:
             scores["texts"] = {"": [(reference_protocol.parse_caption(answer.text), [truth.captions[0].text])]}
         return scores
