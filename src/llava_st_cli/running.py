@@ -112,9 +112,8 @@ class Command(TyperCommand):
             given = () if isinstance(error, OSError) else values.values()
             files = [str(value) for value in given if isinstance(value, (str, Path)) and _exists(value)]
             message += f" (given were {', '.join(files)})" if files else ""
-        # huggingface_hub asks for Jinja2 in words.
-        missing = "jinja2" if "Jinja2" in str(error) else (getattr(error, "name", None) or "").partition(".")[0]
-        if isinstance(error, ImportError) and self.extra is not None and missing in _MODULES_OF_EXTRAS:
+        missing = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else None
+        if self.extra is not None and missing in _MODULES_OF_EXTRAS:
             message = f'{missing} is not installed: pip install "llava-st-hf[{self.extra}]".'
         # What has a reason is about a record of a file, not about an argument.
         field = None if hasattr(error, "reason") else getattr(error, "field", None)
@@ -158,7 +157,7 @@ def summarize_error(error: BaseException) -> str:
     while error.__cause__ is not None and str(error).rstrip().endswith(":"):
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if _WORKER in str(error):  # PyTorch puts the traceback of a worker in front of what it ends with
+    if _WORKER in str(error):  # PyTorch makes the error of a worker anew, of its type and of its traceback as text
         return lines[-1].partition(": ")[2] or lines[-1]
     return lines[0] if lines else type(error).__name__
 

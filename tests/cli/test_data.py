@@ -395,13 +395,6 @@ def test_a_missing_extra_is_one_line(data, shapes, tmp_path, monkeypatch, module
     assert not list(Path("o").glob("data/*"))
 
 
-def test_a_card_without_jinja2_is_missed_before_any_work(data, shapes, tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.repocard.is_jinja_available", lambda: False)
-    code, _, err = data("publish", shapes, "--output-dir", tmp_path / "out")
-    assert code == 1 and 'jinja2 is not installed: pip install "llava-st-hf[data]".' in err
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.parametrize("name", ["check", "show", "stats", "convert", "publish"])
 def test_help_has_examples_and_exit_codes(name, capsys):
     assert main(["data", name, "--help"]) == 0
