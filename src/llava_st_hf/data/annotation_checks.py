@@ -52,6 +52,11 @@ def require_frame(raw: Mapping[str, Any], name: str, where: str = "") -> int:
     return check_frame(require(raw, name, where), f"{where}{name}")
 
 
+def require_size(raw: Any, where: str = "") -> tuple[int, int]:
+    """Return `width` and `height` of the frames, whole numbers of pixels."""
+    return require_frame(raw, "width", where), require_frame(raw, "height", where)
+
+
 def require_positive(raw: Mapping[str, Any], name: str) -> float:
     """Return a field that is a number above 0, also as text, such as frames a second; else raise `RecordError`."""
     value = read_number(require(raw, name))

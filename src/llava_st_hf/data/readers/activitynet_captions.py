@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ...processing import InputError
 from ..annotation_checks import require, require_object, require_positive, require_text
 from ..annotations import AnnotatedSpan, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES
@@ -49,9 +48,7 @@ class ActivityNetCaptionsReader(FileReader):
 
     def list_entries(self) -> Sequence[_Events]:
         """Return the videos, or the sentences of each; a video without any is one record, so that it is reported."""
-        content = load_json(self.path)
-        if not isinstance(content, Mapping):
-            raise InputError(f"{self.path} holds no object: give {{video: {{timestamps, sentences, ...}}}}.")
+        content = load_json(self.path, dict, "{video: {timestamps, sentences, ...}}")
         entries = []
         for video, raw in content.items():
             sentences = raw.get("sentences") if isinstance(raw, Mapping) else None

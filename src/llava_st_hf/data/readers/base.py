@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from ...processing import TASKS, InputError
 from ...processing.question_wordings_llava_st import normalize_event
@@ -131,6 +131,14 @@ def name_event(sentence: str, field: str = "query") -> str:
     return named
 
 
+class Part(NamedTuple):
+    """An entry that is about a part of an element of the file, such as one of its questions."""
+
+    raw: Any  # the element
+    name: str | None  # of the record; `None` where the element has none
+    part: Any = None  # which part is meant
+
+
 @dataclass(eq=False)
 class FileReader(Reader):
     """
@@ -220,6 +228,8 @@ class FileReader(Reader):
 
     def get_entry_id(self, entry: Any) -> Any:
         """Return the name of an entry as the file has it, a text or a number; `None` where it has none."""
+        if isinstance(entry, Part):
+            return entry.name
         return entry.get("id") if isinstance(entry, Mapping) else None
 
     def __len__(self) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...processing import InputError
-from ..annotation_checks import require, require_frame, require_object, require_text
+from ..annotation_checks import require, require_object, require_size, require_text
 from ..annotations import AnnotatedBox, Annotation
 from ..skips import make_error, show
 from .base import FileReader
@@ -64,15 +64,7 @@ class CocoReader(FileReader):
                 and (self.task == "rc" or _has_phrase(annotation) or kinds[_get_kind(annotation)] == 1)
             )
         ]
-        if len(entries) < len(annotations):
-            logger.warning(
-                "%s: %d of %d annotations make no record of the task %s: crowds, or objects that their name alone "
-                "does not tell from others in the image.",
-                self.path,
-                len(annotations) - len(entries),
-                len(annotations),
-                self.task,
-            )
+        warn_of_left_out(self.path, len(entries), len(annotations), "annotations", self.task)
         return entries
 
     def get_entry_id(self, entry: Any) -> Any:
@@ -92,7 +84,7 @@ class CocoReader(FileReader):
             query=phrase if _has_phrase(raw) else f"the {phrase}",
             answer=phrase,
             boxes=(AnnotatedBox(require(raw, "bbox"), "xywh", field="bbox"),),
-            size=(require_frame(image, "width", "image."), require_frame(image, "height", "image.")),
+            size=require_size(image, "image."),
         )
 
     def _read_phrase(self, raw: Mapping[str, Any]) -> str:
@@ -100,6 +92,16 @@ class CocoReader(FileReader):
             if raw.get(name) is not None:
                 return require_text(raw, name).strip()
         return write_label(require_text(_look_up(self._categories, raw, "category_id"), "name", "category."))
+
+
+def warn_of_left_out(path: str | Path, num_records: int, num_all: int, kind: str, task: str) -> None:
+    """Say in the log how many annotations of objects make no record."""
+    if num_records < num_all:
+        logger.warning(
+            "%s: %d of %d %s make no record of the task %s: crowds, or objects that their name alone does not tell "
+            "from others.",
+            *(path, num_all - num_records, num_all, kind, task),
+        )
 
 
 def write_label(label: str) -> str:

@@ -4,9 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...processing import InputError
 from ...processing.media_llava_st import format_count
-from ..annotation_checks import check_frame, check_numbers, require, require_frame, require_object, require_text
+from ..annotation_checks import (
+    check_frame,
+    check_numbers,
+    require,
+    require_frame,
+    require_object,
+    require_size,
+    require_text,
+)
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..skips import make_error
@@ -48,10 +55,7 @@ class HcStvgReader(FileReader):
 
     def list_entries(self) -> Sequence[Any]:
         """Return the name and the entry of each video."""
-        content = load_json(self.path)
-        if not isinstance(content, Mapping):
-            raise InputError(f"{self.path} holds no object: give a file of HC-STVG, {{video name: entry}}.")
-        return list(content.items())
+        return list(load_json(self.path, dict, "a file of HC-STVG, {video name: entry}").items())
 
     def get_entry_id(self, entry: Any) -> str | None:
         """Return the name of the video, which is unique in the file."""
@@ -93,6 +97,6 @@ class HcStvgReader(FileReader):
 def _read_size(raw: Mapping[str, Any]) -> tuple[int, int]:
     """Return width and height of the frames."""
     if raw.get("img_size") is None:
-        return require_frame(raw, "width"), require_frame(raw, "height")
+        return require_size(raw)
     height, width = check_numbers(raw["img_size"], 2, "img_size", "[height, width] in pixels")
     return check_frame(width, "img_size"), check_frame(height, "img_size")

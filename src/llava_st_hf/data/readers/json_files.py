@@ -326,17 +326,22 @@ class _Scanner:
         return bool(chunk)
 
 
-def load_json(path: str | Path) -> Any:
+def load_json(path: str | Path, kind: type = object, form: str = "") -> Any:
     """
     Return what a whole JSON file holds.
 
+    Args:
+        path (`str` or `Path`): The file.
+        kind (`type`, *optional*): What it has to hold, `list` or `dict`; anything by default.
+        form (`str`, *optional*): What to give instead, for the error.
+
     Raises:
-        `InputError`: If it cannot be read, or is no JSON.
+        `InputError`: If it cannot be read, is no JSON, or holds something else.
     """
     check_regular_file(path, "file")
     try:
         with open(path, encoding="utf-8-sig") as file:
-            return json.load(file)
+            content = json.load(file)
     except (OSError, ValueError, RecursionError) as error:
         # Of a file that is named so already, another format is meant.
         is_lines = getattr(error, "msg", "") == "Extra data" and Path(path).suffix.lower() == ".json"
@@ -344,6 +349,9 @@ def load_json(path: str | Path) -> Any:
         if Path(path).suffix.lower() in LINE_SUFFIXES:
             fix = " This format is one JSON list or object, not a record per line: write it so, and name it .json."
         raise InputError(f"{path} cannot be read as a JSON file: {error}.{fix}") from error
+    if not isinstance(content, kind):
+        raise InputError(f"{path} holds no {'list' if kind is list else 'object'}: give {form}.")
+    return content
 
 
 def get_list(content: Any, name: str, path: str | Path) -> list[Any]:

@@ -4,11 +4,9 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...processing import InputError
 from ..annotation_checks import check_numbers, require, require_object, require_text
 from ..annotations import Annotation
 from ..choices import LETTERS, write_choices
@@ -16,7 +14,7 @@ from ..media_probe import probe_timeline
 from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..samples import Sample
 from ..skips import make_error
-from .base import FileReader
+from .base import FileReader, Part
 from .json_files import load_json
 
 _PICTURES_A_SECOND = 3.0  # of the folders of TVQA
@@ -38,14 +36,6 @@ SUB_TASKS: Mapping[str, str] = {
     "scene_transition": "scene_qa/video",
     "unexpected_action": "FunQA_test/test",
 }
-
-
-class _Question(NamedTuple):
-    """An element of a file, its number there, and the name of the file without its ending."""
-
-    raw: Any
-    number: int
-    file: str
 
 
 @dataclass(eq=False)
@@ -73,28 +63,22 @@ class MvBenchReader(FileReader):
     tasks = ("multiple_choice",)
     default_task = "multiple_choice"
 
-    def list_entries(self) -> Sequence[_Question]:
-        """Return the questions of all files."""
+    def list_entries(self) -> Sequence[Part]:
+        """Return the questions of all files, each with the name of its file and its number there."""
         path = Path(self.path)
         questions = []
         for file in sorted(path.glob("*.json")) if os.path.isdir(path) else [path]:
-            content = load_json(file)
-            if not isinstance(content, list):
-                raise InputError(f"{file} holds no list: give files of MVBench.")
-            questions += [_Question(raw, number, file.stem) for number, raw in enumerate(content)]
+            content = load_json(file, list, "files of MVBench")
+            questions += [Part(raw, f"{file.stem} {number}", file.stem) for number, raw in enumerate(content)]
         return questions
-
-    def get_entry_id(self, entry: _Question) -> str:
-        """Return the name of the file and the number of the question in it."""
-        return f"{entry.file} {entry.number}"
 
     def get_groups(self, index: int) -> dict[str, str]:
         """Return the sub-task of a question."""
-        raw = self.entries[index].raw
+        raw, _, file = self.entries[index]
         given = raw.get("task_type") if isinstance(raw, Mapping) else None
-        return {"sub-task": given if isinstance(given, str) and given.strip() else self.entries[index].file}
+        return {"sub-task": given if isinstance(given, str) and given.strip() else file}
 
-    def annotate(self, entry: _Question) -> Annotation:
+    def annotate(self, entry: Part) -> Annotation:
         """Return what an element says."""
         raw = require_object(entry.raw)
         choices, answer = require(raw, "candidates"), require_text(raw, "answer")
@@ -106,7 +90,7 @@ class MvBenchReader(FileReader):
             raise make_error("candidates", choices, f"give 2 to {len(LETTERS)} texts")
         if answer not in choices:
             raise make_error("answer", answer, "give one of the candidates")
-        video, folder = require_text(raw, "video"), SUB_TASKS.get(entry.file, ".")
+        video, folder = require_text(raw, "video"), SUB_TASKS.get(entry.part, ".")
         media = self.folder.find_video(video, places=[f"{top}/{folder}/{video}" for top in ("video", ".")])
         return Annotation(
             task=self.task,

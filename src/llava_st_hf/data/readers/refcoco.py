@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...processing import TASKS, InputError
-from ..annotation_checks import require, require_frame, require_object, require_text
+from ..annotation_checks import require, require_object, require_size, require_text
 from ..annotations import AnnotatedBox, Annotation
 from ..skips import make_error, show
 from .base import FileReader
@@ -69,7 +69,7 @@ class RefCocoReader(FileReader):
             query=caption,
             prompts=(caption,) if "<image>" in caption else (),
             boxes=(AnnotatedBox(require(found[0], "bbox"), "xywh", field="bbox"),),
-            size=(require_frame(image, "width"), require_frame(image, "height")),
+            size=require_size(image),
         )
 
     def choose_variant(self, record_id: str) -> int:

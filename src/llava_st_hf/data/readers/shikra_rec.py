@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ..annotation_checks import require, require_frame, require_object, require_text
+from ..annotation_checks import require, require_object, require_size, require_text
 from ..annotations import AnnotatedBox, Annotation
 from .base import FileReader
 
@@ -43,5 +43,5 @@ class ShikraRecReader(FileReader):
             query=expression,
             answer=expression,
             boxes=(AnnotatedBox(require(raw, "bbox"), field="bbox"),),
-            size=(require_frame(raw, "width"), require_frame(raw, "height")) if has_size else None,
+            size=require_size(raw) if has_size else None,
         )

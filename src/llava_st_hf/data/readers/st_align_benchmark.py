@@ -14,6 +14,7 @@ from ..annotation_checks import (
     require,
     require_frame,
     require_object,
+    require_size,
     require_text,
 )
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
@@ -84,7 +85,7 @@ class StAlignBenchmarkReader(FileReader):
         times = require(meta, "time_token", "meta.")
         event = [require_frame(times, name, "meta.time_token.") for name in ("<s>", "<e>")]
         tube, first_box = _read_boxes(meta)
-        size = (require_frame(meta, "width", "meta."), require_frame(meta, "height", "meta."))
+        size = require_size(meta, "meta.")
         caption = _CAPTION.fullmatch(answer.strip())
         if task == "elc" and caption is None:
             raise make_error(

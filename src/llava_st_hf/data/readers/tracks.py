@@ -1,6 +1,5 @@
 """Tracks: objects with a name and boxes frame by frame, as data sets of tracking and detection in video have them."""
 
-import logging
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -14,9 +13,7 @@ from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..samples import Media
 from ..skips import RecordError, make_error
 from .base import FileReader, name_event
-from .coco import write_label
-
-logger = logging.getLogger(__name__)
+from .coco import warn_of_left_out, write_label
 
 
 class TrackedVideo(NamedTuple):
@@ -77,15 +74,7 @@ class TracksReader(FileReader):
             if not track.is_crowd
             and (self.task == "elc" or track.phrase is not None or kinds[track.video.name, repr(track.label)] == 1)
         ]
-        if len(entries) < len(tracks):
-            logger.warning(
-                "%s: %d of %d tracks make no record of the task %s: crowds, or objects that their name alone does not "
-                "tell from others.",
-                self.path,
-                len(tracks) - len(entries),
-                len(tracks),
-                self.task,
-            )
+        warn_of_left_out(self.path, len(entries), len(tracks), "tracks", self.task)
         return entries
 
     def get_entry_id(self, entry: Track) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...processing import TASKS, InputError, Task
 from ...processing.video_requests_llava_st import TIME_FIELDS
-from ..annotation_checks import check_numbers, read_number, read_seconds, require_frame, require_object, require_text
+from ..annotation_checks import check_numbers, read_number, read_seconds, require_object, require_size, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES, find_text_coordinates
 from ..samples import Media
@@ -211,7 +211,7 @@ def _read_size(raw: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return width and height of the frames that pixels are counted in."""
     if any(raw.get(name) is None for name in _SIDES):
         return None
-    return require_frame(raw, "width"), require_frame(raw, "height")
+    return require_size(raw)
 
 
 def _check_keys(raw: Mapping[str, Any]) -> None:

@@ -3,28 +3,19 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from ...processing import InputError
 from ..annotation_checks import read_number, require, require_object, require_positive, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..skips import make_error
-from .base import FileReader
+from .base import FileReader, Part
 from .json_files import load_json
 
 # The question of each task, and what its record is called behind the name of the video.
 QUESTIONS: Mapping[str, tuple[str, str]] = {"tvg": ("temporal_question", "when"), "svg": ("spatial_question", "where")}
 
 _LENGTHS: Mapping[str, float] = {"0 to 60 s": 60, "60 to 180 s": 180}
-
-
-class _Asked(NamedTuple):
-    """A question of an element of the file, and its name."""
-
-    raw: Any
-    task: str
-    name: str | None
 
 
 @dataclass(eq=False)
@@ -54,22 +45,16 @@ class VStarReader(FileReader):
     vary_prompts: bool = True
     tasks = tuple(QUESTIONS)
 
-    def list_entries(self) -> Sequence[_Asked]:
+    def list_entries(self) -> Sequence[Part]:
         """Return the questions."""
-        content = load_json(self.path)
-        if not isinstance(content, list):
-            raise InputError(f"{self.path} holds no list: give the annotation file of V-STaR.")
+        content = load_json(self.path, list, "the annotation file of V-STaR")
         names = name_elements(content)
         tasks = self.tasks if self.task is None else (self.task,)
         return [
-            _Asked(raw, task, name and f"{name} {QUESTIONS[task][1]}")
+            Part(raw, name and f"{name} {QUESTIONS[task][1]}", task)
             for raw, name in zip(content, names, strict=True)
             for task in tasks
         ]
-
-    def get_entry_id(self, entry: _Asked) -> str | None:
-        """Return the name of the video, and what is asked."""
-        return entry.name
 
     def get_groups(self, index: int) -> dict[str, str]:
         """Return the groups that the public scorer reports: the domain, and the length of the video."""
@@ -81,19 +66,19 @@ class VStarReader(FileReader):
         except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError):
             return {}
 
-    def annotate(self, entry: _Asked) -> Annotation:
+    def annotate(self, entry: Part) -> Annotation:
         """Return what an element says about one of its questions."""
         raw = require_object(entry.raw)
-        question = require_text(raw, QUESTIONS[entry.task][0]).strip()
+        question = require_text(raw, QUESTIONS[entry.part][0]).strip()
         return Annotation(
-            task=entry.task,
+            task=entry.part,
             media_type="video",
             media=self.folder.find_video(require_text(raw, "vid"), "vid"),
             # Asked as it stands: it is no name of an event.
-            prompts=(f"{question} Please return the start and end timestamps.",) if entry.task == "tvg" else (),
+            prompts=(f"{question} Please return the start and end timestamps.",) if entry.part == "tvg" else (),
             query=question if question.endswith("?") else f"{question}?",
             spans=(AnnotatedSpan(require(raw, "timestamps"), field="timestamps", cut_end=True),),
-            tubes=() if entry.task == "tvg" else (_read_boxes(require(raw, "bboxes")),),
+            tubes=() if entry.part == "tvg" else (_read_boxes(require(raw, "bboxes")),),
             size=(int(require_positive(raw, "width")), int(require_positive(raw, "height"))),
             duration_seconds=require_positive(raw, "frame_count") / require_positive(raw, "fps"),
         )

@@ -3,22 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
-from ...processing import InputError
 from ..annotation_checks import require_object, require_text
 from ..annotations import Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES
-from .base import FileReader
+from .base import FileReader, Part
 from .json_files import load_json
-
-
-class _Question(NamedTuple):
-    """An element of the file, the key of its question, and its name."""
-
-    raw: Any
-    key: str
-    name: str | None
 
 
 @dataclass(eq=False)
@@ -45,11 +35,9 @@ class VcgReader(FileReader):
     tasks = ("video_qa",)
     default_task = "video_qa"
 
-    def list_entries(self) -> Sequence[_Question]:
-        """Return the questions."""
-        content = load_json(self.path)
-        if not isinstance(content, list):
-            raise InputError(f"{self.path} holds no list: give a file of questions of Video-ChatGPT.")
+    def list_entries(self) -> Sequence[Part]:
+        """Return the questions, with the names that the public judge gives them."""
+        content = load_json(self.path, list, "a file of questions of Video-ChatGPT")
         counts: Counter[str] = Counter()
         questions = []
         for raw in content:
@@ -57,21 +45,17 @@ class VcgReader(FileReader):
             name = f"{video}_{counts[video]}" if isinstance(video, str) else None
             counts[video if isinstance(video, str) else ""] += 1
             keys = ("Q1", "Q2") if isinstance(raw, Mapping) and "Q1" in raw else ("Q",)
-            questions += [_Question(raw, key, name and (name if key == "Q" else f"{name} {key}")) for key in keys]
+            questions += [Part(raw, name and (name if key == "Q" else f"{name} {key}"), key) for key in keys]
         return questions
 
-    def get_entry_id(self, entry: _Question) -> str | None:
-        """Return the name that the public judge gives it."""
-        return entry.name
-
-    def annotate(self, entry: _Question) -> Annotation:
+    def annotate(self, entry: Part) -> Annotation:
         """Return what an element says."""
         raw = require_object(entry.raw)
         return Annotation(
             task=self.task,
             media_type="video",
             media=self.folder.find_video(require_text(raw, "video_name"), "video_name"),
-            query=require_text(raw, entry.key).strip(),
+            query=require_text(raw, entry.part).strip(),
             answer=require_text(raw, "A").strip(),
             answer_field="A",
         )

@@ -5,24 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...processing import InputError
-from ..annotation_checks import require, require_frame, require_object, require_positive, require_text
+from ..annotation_checks import require, require_frame, require_object, require_positive, require_size, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..skips import RecordError, make_error
-from .base import FileReader, name_event
+from .base import FileReader, Part, name_event
 from .json_files import load_json
-
-
-class _Sentence(NamedTuple):
-    """An entry of the file, its number, and which sentence of it is meant; none of one that cannot be read."""
-
-    entry: Any
-    number: int
-    kind: str | None = None
-    place: int = 0
 
 
 @dataclass(eq=False)
@@ -59,38 +50,33 @@ class VidStgReader(FileReader):
     tasks = ("stvg", "svg", "tvg", "elc")
     default_task = "stvg"
 
-    def list_entries(self) -> Sequence[_Sentence]:
+    def list_entries(self) -> Sequence[Part]:
         """Return the sentences; an entry without any is one record, so that it is reported."""
         self._vidor_paths = None if self.vidor_folder is None else _find_json_files(self.vidor_folder)
-        content = load_json(self.path)
-        if not isinstance(content, list):
-            raise InputError(f"{self.path} holds no list: give an annotation file of VidSTG.")
+        content = load_json(self.path, list, "an annotation file of VidSTG")
         kinds = ("captions",) if self.task == "elc" else ("captions", "questions")
         sentences = []
         for number, entry in enumerate(content):
             lists = {kind: entry.get(kind) for kind in kinds} if isinstance(entry, Mapping) else {}
             found = [
-                _Sentence(entry, number, kind, place)
+                Part(entry, f"entry {number} {kind} {place}", (kind, place))
                 for kind, values in lists.items()
                 for place in range(len(values) if isinstance(values, list) else 0)
             ]
-            sentences += found or [_Sentence(entry, number)]
+            sentences += found or [Part(entry, f"entry {number}")]
         return sentences
 
-    def get_entry_id(self, entry: _Sentence) -> str:
-        """Return the number of the entry, and kind and number of the sentence in it."""
-        return f"entry {entry.number}" + ("" if entry.kind is None else f" {entry.kind} {entry.place}")
-
-    def annotate(self, entry: _Sentence) -> Annotation:
+    def annotate(self, entry: Part) -> Annotation:
         """Return what a sentence and its entry say."""
-        raw = require_object(entry.entry)
-        if entry.kind is None:
+        raw = require_object(entry.raw)
+        if entry.part is None:
             raise make_error("captions", raw.get("captions"), "give captions or questions, lists of sentences")
+        kind, place = entry.part
         vid = raw.get("vid")
         if isinstance(vid, bool) or not isinstance(vid, (str, int)) or not str(vid).strip():
             raise make_error("vid", vid, "give the name of the video")
-        where = f"{entry.kind}[{entry.place}]."
-        sentence = require_object(raw[entry.kind][entry.place])
+        where = f"{kind}[{place}]."
+        sentence = require_object(raw[kind][place])
         description = require_text(sentence, "description", where)
         frame_count = require_frame(raw, "frame_count")
         first, last = _read_frames(raw, "used_segment", frame_count)
@@ -105,11 +91,11 @@ class VidStgReader(FileReader):
             media_type="video",
             media=self.folder.find_media(names, "video", "vid"),
             query=name_event(description, f"{where}description"),
-            asks_subject=entry.kind == "questions",
+            asks_subject=kind == "questions",
             answer=description.strip(),
             spans=(AnnotatedSpan((start, end - 1), "frames", field="temporal_gt"),),
             tubes=tubes,
-            size=(require_frame(raw, "width"), require_frame(raw, "height")) if tubes else None,
+            size=require_size(raw) if tubes else None,
             frame_range=(first, last),
             frame_count=frame_count,
             frame_rate=None if raw.get("fps") is None else require_positive(raw, "fps"),
