@@ -1,7 +1,6 @@
 """Reads what lies in the directory of a checkpoint, headers first and tensors when they are needed."""
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from ..modeling.conversion_llava_st import INDEX_FILE, SourceFiles, open_safeten
 from ..processing import InputError
 from ..processing.published_layout_llava_st import check_settings_files
 from ..utils.checked_settings import input_errors
+from ..utils.public_names import looks_like_id
 from ..utils.regular_files import check_regular_file
 
 OpenFile = Callable[[Path], safe_open]
@@ -40,7 +40,7 @@ def get_local_directory(source: str | Path) -> Path:
     """
     if Path(source).is_dir():
         return Path(source)
-    if Path(source).exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+    if not looks_like_id(str(source)):
         raise InputError(f"{source} is not a directory: give one, or the name of a repository on the Hub.")
     with input_errors(f"{source} is not a directory here, and not to be had from the Hub ({{}}): check the name."):
         return Path(snapshot_download(str(source), allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"]))

@@ -12,6 +12,7 @@ from ..utils.run_manifest import RunManifest
 
 RUN_FILE = "run.json"
 PREDICTIONS_FILE = "predictions.jsonl"
+METRICS_FILE = "metrics.json"
 
 
 class RunFolder:

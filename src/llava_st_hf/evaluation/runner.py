@@ -31,7 +31,7 @@ from .progress import Progress
 from .protocols import find_failure, get_protocol
 from .questions import Question, read_question
 from .reports import write_report
-from .run_folder import RunFolder
+from .run_folder import METRICS_FILE, RunFolder
 from .summary import summarize_predictions
 
 NUM_HASHED = 256  # numbers of a tensor that its weights are known by
@@ -153,7 +153,7 @@ def evaluate(
         if processes.rank:
             return None
         metrics = runner.summarize(folder, {"settings": settings, "command": command})
-        write_json_whole(folder.path / "metrics.json", metrics)
+        write_json_whole(folder.path / METRICS_FILE, metrics)
         write_report(folder.path)
         return metrics
 

@@ -14,7 +14,7 @@ from ..utils.public_names import get_public_name
 from .predictions import Predictions
 from .protocols import Protocol
 from .reports import write_report
-from .run_folder import PREDICTIONS_FILE, RunFolder
+from .run_folder import METRICS_FILE, PREDICTIONS_FILE, RunFolder
 from .scoring import complete_lines, score_predictions
 from .summary import summarize_predictions
 from .truths import Truths
@@ -71,6 +71,6 @@ def write_scored_run(
             "versions": {name: version(name) for name in ("llava-st-hf", "numpy")},
             "device": "none, answers of a file",
         }
-        write_json_whole(folder.path / "metrics.json", metrics)
+        write_json_whole(folder.path / METRICS_FILE, metrics)
         write_report(folder.path)
     return metrics

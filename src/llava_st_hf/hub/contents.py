@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from ..modeling import LlavaSTConfig
 from ..modeling.conversion_llava_st import INDEX_FILE, SINGLE_FILE, is_published_config, open_safetensors
 from ..processing import InputError, LlavaSTProcessor
 from ..utils.checked_settings import input_errors
-from ..utils.public_names import hide_folders
+from ..utils.public_names import hide_folders, looks_like_id
 from .cards import (
     PLACEHOLDERS,
     ModelFacts,
@@ -443,8 +442,3 @@ def _collect_results(folder: Path, options: CardOptions) -> dict[str, Path | byt
     model_id = options.base_model or (named if looks_like_id(named) else None)
     card = render_results_card(run, options.repository, model_id)
     return {CARD_FILE: card.encode(), **copy_run_files(folder)}
-
-
-def looks_like_id(name: str) -> bool:
-    """Tell whether a name can be a repository's, and is no path of this machine."""
-    return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None and not os.path.exists(name)

@@ -23,6 +23,7 @@ from ..processing import InputError
 from ..utils.atomic_files import writing_whole
 from .cards import MODEL_TAG, RESULTS_TAG
 from .contents import ADAPTER_CONFIG, CARD_FILE, SPACE_APP, STATE_FOLDER, CardOptions, Contents, collect_contents
+from .results import METRICS_FILE
 
 # What tells that a repository holds something of a kind: files, of which it has one, and the tag of its card.
 _SIGNS = {
@@ -30,7 +31,7 @@ _SIGNS = {
     "adapter": ((ADAPTER_CONFIG, "processor_config.json"), MODEL_TAG),
     "processor": (("config.json", ADAPTER_CONFIG, "processor_config.json"), MODEL_TAG),
     "dataset": ((CARD_FILE,), DATASET_TAG),
-    "results": (("metrics.json",), RESULTS_TAG),
+    "results": ((METRICS_FILE,), RESULTS_TAG),
     "space": ((SPACE_APP,), MODEL_TAG),
 }
 _EXCLUDED = {"model": ADAPTER_CONFIG, "adapter": "config.json"}  # a model and an adapter do not share a repository

@@ -1,8 +1,6 @@
 """Collects what a run knows of itself for the card of its model."""
 
 import json
-import os
-import re
 from datetime import datetime, timezone
 from enum import Enum
 from importlib.metadata import version
@@ -19,6 +17,7 @@ from ..data.skips import SkipReport, read_skip_report
 from ..hub.training_facts import TrainedSource, TrainingFacts
 from ..inference.loading import MERGED_FROM_FILE
 from ..processing.media_llava_st import format_count
+from ..utils.public_names import looks_like_id
 from .stages import find_module
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def name_base(model: Any) -> tuple[str, str | None, str | None]:
     """Return name, id on the Hub and revision of what a model was loaded from; of a merged adapter its own name."""
     config = model.peft_config["default"] if isinstance(model, PeftModel) else None
     source = str(config.base_model_name_or_path if config is not None else model.name_or_path)
-    is_id = not os.path.exists(source) and re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None
+    is_id = looks_like_id(source)
     name = source if is_id else Path(source).name
     if not is_id and (origin := Path(source) / MERGED_FROM_FILE).is_file():
         name = json.loads(origin.read_text(encoding="utf-8"))["adapter"]

@@ -3,9 +3,9 @@
 from huggingface_hub import HfApi
 from transformers.trainer_utils import HubStrategy
 
-from ..hub.contents import looks_like_id
 from ..hub.push import fetch_checkpoint, prepare_repository
 from ..processing import InputError
+from ..utils.public_names import looks_like_id
 from .recipe import LlavaSTTrainingConfig, Recipe
 from .stages import StagePlan
 from .trainer import find_last_checkpoint

@@ -34,6 +34,11 @@ def get_public_name(name_or_path: str | os.PathLike) -> str:
     return text
 
 
+def looks_like_id(name: str) -> bool:
+    """Tell whether a name can be a repository's, and is no path of this machine."""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None and not os.path.exists(name)
+
+
 def hide_folders(value: T) -> T:
     """
     Return a text, or what JSON holds, with the last part of each absolute path in it.

@@ -10,7 +10,7 @@ from ...processing import InputError
 from ...utils.regular_files import check_regular_file
 from ..skips import RecordError
 from .cvat_video import read_xml
-from .json_files import LINE_SUFFIXES, JsonRecords, load_json
+from .json_files import BYTE_ORDER_MARK, LINE_SUFFIXES, JsonRecords, load_json
 from .tables import TABLE_SUFFIXES, read_columns
 
 _PICKLE_ENDINGS = (".p", ".pkl", ".pickle")
@@ -25,7 +25,6 @@ _PACKED_STARTS = {
 _SPREADSHEET_ENDINGS = (".xlsx", ".xlsm", ".ods")
 # How many are looked at, as the first may be null, or lack what the others have.
 _NUM_RECORDS = 8
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def read_first_records(path: Path) -> list[Mapping[str, Any]]:
@@ -54,7 +53,7 @@ def read_first_records(path: Path) -> list[Mapping[str, Any]]:
         if ending in TABLE_SUFFIXES:
             return [{"columns": read_columns(path)}]
         with open(path, "rb") as file:
-            head = file.read(4096).removeprefix(_BYTE_ORDER_MARK).lstrip()
+            head = file.read(4096).removeprefix(BYTE_ORDER_MARK).lstrip()
         if ending == ".txt":
             lines = head.decode("utf-8", "replace").splitlines()[:_NUM_RECORDS]
             return [{"line": line.strip()} for line in lines or [""]]

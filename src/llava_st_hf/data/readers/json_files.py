@@ -29,7 +29,7 @@ _CHUNK_BYTES = 4 * 2**20
 _MIN_CACHED_BYTES = 2**20  # scanning a smaller file takes no time worth a cache
 _INDEX_VERSION = 2
 LINE_SUFFIXES = (".jsonl", ".ndjson")
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _WHITESPACE = " \t\r\n"
 _NUMBER_GOES_ON = ("", *"0123456789.eE+-")
 
@@ -247,10 +247,10 @@ def _index_array(file: BinaryIO, path: Path) -> np.ndarray:
 
 def _skip_byte_order_mark(file: BinaryIO, path: Path) -> int:
     """Set a file to its first character and return where that is."""
-    front = file.read(len(_BYTE_ORDER_MARK))
+    front = file.read(len(BYTE_ORDER_MARK))
     if front[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise InputError(f"{path} is in UTF-16: save it as UTF-8.")
-    return file.seek(len(_BYTE_ORDER_MARK) if front == _BYTE_ORDER_MARK else 0)
+    return file.seek(len(BYTE_ORDER_MARK) if front == BYTE_ORDER_MARK else 0)
 
 
 class _Scanner:

@@ -20,8 +20,6 @@ from ..run_folder import PREDICTIONS_FILE, RUN_FILE
 from ..scoring import complete_lines, describe_problems, score_predictions
 from ..truths import Truths
 
-METRICS_FILE = "metrics.json"
-
 
 @dataclass(frozen=True)
 class Run:

@@ -14,10 +14,11 @@ from ...utils.atomic_files import write_text_whole
 from ..judging import JUDGE_FILE
 from ..metrics.uncertainty import Interval, compute_interval, compute_reliability, compute_risk_coverage
 from ..predictions import PROBLEMS
+from ..run_folder import METRICS_FILE
 from .charts import Axis, Chart
 from .document import Block, Code, Figure, Heading, Table, Text, write_html, write_markdown
 from .gallery import Gallery, choose_items
-from .items import METRICS_FILE, Items, Run, read_run
+from .items import Items, Run, read_run
 from .published import find_percent, find_published
 
 _MAX_LISTED = 20  # unusable items; metrics.json has them all
