@@ -134,6 +134,11 @@ class Protocol(ABC):
         return dict.fromkeys(self.get_measure_names(task), 0.0)
 
 
+def take_values(scores: Sequence[Mapping[str, float | None]], *names: str) -> dict[str, np.ndarray]:
+    """Return values of all items by their names, each of shape (items,), NaN where a protocol leaves an item out."""
+    return {name: np.array([score[name] for score in scores], dtype=np.float64) for name in names}
+
+
 def find_part(result: GroundingResult, part: str, takes_all: bool = False) -> Any:
     """
     Return a part of a result.

@@ -8,7 +8,7 @@ from ...processing import GroundingResult, InputError, MediaInfo, Span, Task
 from ...processing.notation_llava_st import CoordinateVocabulary
 from ..metrics import compute_temporal_iou
 from ..metrics.tubes import compute_frame_tube_iou
-from .base import Protocol
+from .base import Protocol, take_values
 
 _THRESHOLDS = (0.3, 0.5)
 # What the end of the truth's half-open range is, by the format of the annotations.
@@ -77,7 +77,7 @@ class CommunityProtocol(Protocol):
 
     def list_values(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, np.ndarray]:
         """Return values and whether they are above the thresholds, see `Protocol.list_values`."""
-        tiou, viou = (np.array([score[name] for score in scores], dtype=np.float64) for name in ("tiou", "viou"))
+        tiou, viou = take_values(scores, "tiou", "viou").values()
         return {"m_tIoU": tiou, "m_vIoU": viou, **{f"vIoU@{t}": (viou > t).astype(np.float64) for t in _THRESHOLDS}}
 
 

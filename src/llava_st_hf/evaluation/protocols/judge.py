@@ -7,7 +7,7 @@ import numpy as np
 
 from ...processing import GroundingResult, Task
 from ...processing.notation_llava_st import CoordinateVocabulary
-from .base import Protocol
+from .base import Protocol, take_values
 
 HIGHEST_SCORE = 5.0
 _METRIC = "judge (0 to 5)"
@@ -50,4 +50,4 @@ class JudgeProtocol(Protocol):
 
     def list_values(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, np.ndarray]:
         """Return the scores, see `Protocol.list_values`."""
-        return {_METRIC: np.array([score["judge"] for score in scores], dtype=np.float64)}
+        return {_METRIC: take_values(scores, "judge")["judge"]}

@@ -10,7 +10,7 @@ from ...processing.notation_llava_st import CoordinateVocabulary
 from .. import reference_protocol
 from ..metrics.caption_sets import make_caption_statistics
 from ..metrics.uncertainty import Statistic
-from .base import Protocol
+from .base import Protocol, take_values
 
 _TUBE_VALUES = ("tiou", "siou", "viou")
 # What the published code measures, by the format of the answer: the values of an item, and the metrics of a report.
@@ -80,10 +80,7 @@ class ReferenceProtocol(Protocol):
     def list_values(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, np.ndarray]:
         """Return values, and 100 for those that count at a threshold, see `Protocol.list_values`."""
         thresholds = reference_protocol.THRESHOLDS
-        values = {
-            name: np.array([score[name] for score in scores], dtype=np.float64)
-            for name in self.get_measure_names(task)
-        }
+        values = take_values(scores, *self.get_measure_names(task))
         if "iou" in values:
             iou = values["iou"]
             return {"miou": iou, "R1@(0.5)": np.where(np.isnan(iou), np.nan, (iou >= 0.5) * 100)}

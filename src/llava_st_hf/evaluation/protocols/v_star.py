@@ -9,7 +9,7 @@ from ...processing.grounding_results_llava_st import TubeArrays
 from ...processing.notation_llava_st import CoordinateVocabulary
 from ..metrics import compute_temporal_iou
 from ..metrics.tubes import compute_best_ious, join_tubes, round_seconds
-from .base import Protocol
+from .base import Protocol, take_values
 
 _SPAN_THRESHOLDS, _BOX_THRESHOLDS = (0.3, 0.5, 0.7), (0.1, 0.3, 0.5, 0.7, 0.9)
 _AP = tuple(f"AP@{threshold}" for threshold in _BOX_THRESHOLDS)
@@ -70,8 +70,7 @@ class VStarProtocol(Protocol):
 
     def list_values(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, np.ndarray]:
         """Return the values, see `Protocol.list_values`."""
-        names = self.get_measure_names(task)
-        arrays = {name: np.array([score[name] for score in scores], dtype=np.float64) for name in names}
+        arrays = take_values(scores, *self.get_measure_names(task))
         values = {}
         if "tiou" in arrays:
             values["m_tIoU"] = arrays["tiou"]

@@ -7,7 +7,7 @@ import numpy as np
 from ...processing import GroundingResult, InputError, MediaInfo, Task, Tube
 from ...processing.notation_llava_st import CoordinateVocabulary
 from ..metrics.tubes import SecondValues, compute_second_values, join_tubes
-from .base import Protocol
+from .base import Protocol, take_values
 
 _METRICS: Mapping[str, str] = {
     "t_precision": "t_Precision",
@@ -73,12 +73,9 @@ class VueProtocol(Protocol):
 
     def list_values(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, np.ndarray]:
         """Return the values, NaN where one is not defined, and 0 there under `NAME_all`."""
-        values = {}
-        for name, metric in _METRICS.items():
-            values[metric] = np.array([score[name] for score in scores], dtype=np.float64)
-            if name in _MAY_LACK:
-                values[f"{metric}_all"] = np.nan_to_num(values[metric])
-        return values
+        values = take_values(scores, *_METRICS)
+        counted = {f"{_METRICS[name]}_all": np.nan_to_num(values[name]) for name in _MAY_LACK}
+        return {metric: values[name] for name, metric in _METRICS.items()} | counted
 
 
 def find_groups(truth: GroundingResult) -> dict[str, str]:
