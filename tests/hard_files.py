@@ -256,7 +256,10 @@ def save_pictures(path: Path, delays: list[int], see_through: bool = False, **op
     pictures = [Image.fromarray(draw(number, 96, 64)) for number in range(len(delays))]
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=delays, **options)
     shown = [delay if delay > 10 else 100 for delay in delays]
-    return HardFile(path, [sum(shown[:k]) / 1000 for k in range(len(delays))], (96, 64), list(range(len(delays))))
+    seconds = [sum(shown[:k]) / 1000 for k in range(len(delays))]
+    num_guessed = sum(delay <= 10 for delay in delays)
+    notes = (f"{num_guessed} of its {len(delays)} pictures have no duration: it is guessed",) if num_guessed else ()
+    return HardFile(path, seconds, (96, 64), list(range(len(delays))), notes=notes)
 
 
 def drop_avi_index(path: Path) -> HardFile:

@@ -133,6 +133,14 @@ def test_all_that_was_found_is_said_at_once(write):
     assert "\n" not in str(caught.value)
 
 
+def test_what_cannot_be_opened_is_said_with_all_else(write):
+    words = r"^3 things would end this run: .*is a file.* eval_strategy is .no., and nothing is evaluated.*nowhere"
+    with pytest.raises(InputError, match=words):
+        dry_run(
+            write([GOOD], [GOOD], eval_strategy="no", model_name_or_path="./nowhere", output_dir="mixture.yaml/run")
+        )
+
+
 def test_data_check_looks_at_a_recipe(write, capsys):
     path = write([GOOD, PAST_THE_END])
     assert main(["data", "check", str(path)]) == 0

@@ -1,13 +1,15 @@
-"""Animations that FFmpeg does not decode (WebP), as clips that it does."""
+"""Animations: which pictures have no duration, and those that FFmpeg does not decode (WebP) as clips that it does."""
 
 import io
+import struct
+from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import ImageSequence
 
-from .image_loading_llava_st import composite_on_white, open_picture
+from .image_loading_llava_st import BYTES_TYPES, composite_on_white, open_picture
 from .media_llava_st import OversizedMediaError
 
 try:
@@ -59,4 +61,66 @@ def convert_webp(source: Any, name: str) -> bytes | None:
     return target.getvalue()
 
 
-__all__ = ["convert_webp"]
+def count_untimed_pictures(source: Any) -> tuple[int, int]:
+    """
+    Return how many pictures of a GIF, PNG or WebP (a path or bytes) have no time of their own, and how many it has.
+
+    These are shown for a time that is guessed: those without a duration, and in GIF and WebP those whose duration is
+    too short for a browser to believe.
+    """
+    with io.BytesIO(source) if isinstance(source, BYTES_TYPES) else open(source, "rb") as file:
+        start = file.read(12)
+        find = {b"GIF8": _find_guessed_in_gif, b"\x89PNG": _find_guessed_in_png, b"RIFF": _find_guessed_in_webp}
+        is_guessed = list(find[start[:4]](file)) if start[:4] in find else []
+    return sum(is_guessed), len(is_guessed)
+
+
+def _find_guessed_in_gif(file: BinaryIO) -> Iterator[bool]:
+    def skip_colors(packed: int) -> None:
+        file.seek(3 << (packed % 8 + 1) if packed & 0x80 else 0, io.SEEK_CUR)
+
+    def skip_blocks() -> None:
+        while size := file.read(1):
+            if not size[0]:
+                break
+            file.seek(size[0], io.SEEK_CUR)
+
+    file.seek(10)
+    skip_colors(file.read(3)[0])
+    hundredths = 0
+    while kind := file.read(1):
+        if kind == b"!":
+            label = file.read(1)
+            if label == b"\xf9":  # what says how the next picture is shown
+                hundredths = int.from_bytes(file.read(4)[2:], "little")
+                file.seek(1, io.SEEK_CUR)
+        elif kind == b",":
+            yield hundredths < 2
+            hundredths = 0
+            skip_colors((file.read(9) or b"\0")[-1])
+            file.seek(1, io.SEEK_CUR)
+        else:
+            break
+        skip_blocks()
+
+
+def _find_guessed_in_png(file: BinaryIO) -> Iterator[bool]:
+    file.seek(8)
+    while len(start := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", start)
+        end = file.tell() + length + 4
+        if kind == b"fcTL":
+            yield file.read(22)[20:] == b"\0\0"
+        file.seek(end)
+
+
+def _find_guessed_in_webp(file: BinaryIO) -> Iterator[bool]:
+    while len(start := file.read(8)) == 8:
+        kind, length = struct.unpack("<4sI", start)
+        end = file.tell() + length + length % 2
+        if kind == b"ANMF":
+            yield int.from_bytes(file.read(15)[12:], "little") < MIN_PICTURE_MILLISECONDS
+        file.seek(end)
+
+
+__all__ = ["convert_webp", "count_untimed_pictures"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 
-from .animation_conversion_llava_st import convert_webp
+from .animation_conversion_llava_st import convert_webp, count_untimed_pictures
 from .image_loading_llava_st import (
     BYTES_TYPES,
     FILE_TYPES,
@@ -66,7 +66,8 @@ class VideoFile:
         self.container: av.container.InputContainer | None = None
         self.stream: av.video.VideoStream | None = None
         self.decoder: av.video.VideoCodecContext | None = None
-        self.notes: tuple[str, ...] = ()  # what of it is not read
+        self.own_notes: tuple[str, ...] = ()  # of the file before it was opened
+        self.notes: tuple[str, ...] = ()  # these, and what of it is not read
         self.pixel_aspect = Fraction(1)  # width of a pixel, as it is stored, to its height
         self.first_size = (0, 0)  # width and height that the header names, before a quarter turn
         self.num_decoded = 0  # packets
@@ -113,7 +114,7 @@ class VideoFile:
             return True, stream.frames != 1, is_default, context.width * context.height
 
         chosen = max(streams, key=rank)  # the first of several that rank alike
-        self.notes = ()
+        self.notes = self.own_notes
         if len(streams) > 1:
             names = {
                 stream: f"track {stream.index}"
@@ -121,7 +122,7 @@ class VideoFile:
                 for stream in streams
             }
             others = ", ".join(name for stream, name in names.items() if stream is not chosen)
-            self.notes = (f"it has {len(streams)} video tracks: {names[chosen]} is read, and not {others}",)
+            self.notes += (f"it has {len(streams)} video tracks: {names[chosen]} is read, and not {others}",)
         return chosen
 
     def _find_pixel_aspect(self) -> Fraction:
@@ -239,6 +240,9 @@ def open_video(
             if not count_animation_frames(source):
                 raise MediaError(f"{file.name}: this is an image: give it as image=..., or give a video file.")
             file.converted = convert_webp(source, name)
+        num_untimed, num_pictures = count_untimed_pictures(source)
+        if num_untimed:
+            file.own_notes = (f"{num_untimed} of its {num_pictures} pictures have no duration: it is guessed",)
         file.reopen()
         yield file
     except (av.error.FFmpegError, OSError) as error:

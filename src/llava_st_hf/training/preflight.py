@@ -45,7 +45,7 @@ def check_run(
     and headers of all of them are read, else a few are tried until one is usable. `show` takes the table of the stage,
     and what was found in all records.
     """
-    problems: list[str] = []
+    problems: list[InputError] = []
     counter = None
 
     @contextmanager
@@ -53,7 +53,7 @@ def check_run(
         try:
             yield
         except InputError as error:
-            problems.append(str(error))
+            problems.append(error)
 
     for check in (partial(check_folder, Path(recipe.training.output_dir)), *checks):
         with noting():
@@ -77,11 +77,11 @@ def check_run(
     if all_records and not problems:
         disk_bytes = count_disk_bytes(model, recipe, plan)
         show(describe_plan(recipe, len(next(iter(records.values()))), len(records) > 1, disk_bytes))
+    if len(problems) == 1:
+        raise problems[0]
     if problems:
         numbered = [f"({number}) {problem}" for number, problem in enumerate(problems, 1)]
-        raise InputError(
-            problems[0] if len(problems) == 1 else f"{len(problems)} things would end this run: {' '.join(numbered)}"
-        )
+        raise InputError(f"{len(problems)} things would end this run: {' '.join(numbered)}")
 
 
 def describe_plan(recipe: Recipe, num_records: int, holds_out: bool, disk_bytes: int) -> str:

@@ -100,16 +100,19 @@ def _run_recipe(recipe: Recipe, report: Callable[[str], None], dry_run: bool) ->
 
     # 1. What is trained on.
     settle_num_frames(recipe)
-    train_records, eval_records = open_records(recipe.data, args)
-    show(describe_records(train_records, eval_records))
-    benchmark = open_benchmark(recipe.data, args, eval_records)
-    check_best_metric(args, benchmark)
+    checks = [partial(check_settings, recipe), partial(check_push, recipe, plan)]
+    try:
+        train_records, eval_records = open_records(recipe.data, args)
+        show(describe_records(train_records, eval_records))
+        benchmark = open_benchmark(recipe.data, args, eval_records)
+        check_best_metric(args, benchmark)
+    except InputError as error:
+        check_run(recipe, plan, {}, show, [partial(_raise, error), *checks])  # with what else would end it
     if benchmark is not None:
         show(describe_benchmark(benchmark))
 
     # 2. What would end the run.
     records = name_records(recipe.data, train_records, eval_records)
-    checks = [partial(check_settings, recipe), partial(check_push, recipe, plan)]
     check_run(recipe, plan, records, show, checks, all_records=dry_run)
     if dry_run:
         return None
@@ -146,6 +149,10 @@ def _run_recipe(recipe: Recipe, report: Callable[[str], None], dry_run: bool) ->
     push_whole(trainer, folder, show)
     show(describe_skips(folder / _SKIPPED))
     return result
+
+
+def _raise(error: InputError) -> None:
+    raise error
 
 
 def name_records(data: DataArguments, train_records: Records, eval_records: Records | None) -> dict[str, Records]:
