@@ -363,6 +363,7 @@ def test_pictures_have_the_seconds_that_the_record_says(folder, tmp_path, times)
         ({"boxes": {"1.0": [100, 20, 50, 60]}}, "or box_format: xywh, if it is [left, top, width, height]"),
         ({"box_format": "cxcywh"}, "box_format is 'cxcywh': choose one of xyxy, xywh"),
         ({"unit": "percent"}, "unit is 'percent': choose one of pixels, fraction, thousandth"),
+        ({"unit": "fraction", "boxes": None}, "unit is 'fraction': it is of boxes, and none are given"),
         ({"unit": "fraction"}, "boxes[1.0] is [10, 20, 50, 60]: it lies outside of the frame of 1 x 1 fractions"),
         ({"unit": "fraction", "boxes": {"1": [0.1, 0.1, 1.5, 0.9]}}, "it reaches far out of the frame of 1 x 1 fract"),
         (

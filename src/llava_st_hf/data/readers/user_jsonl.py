@@ -125,6 +125,10 @@ class UserJsonlReader(FileReader):
         for name, values in _BOX_KINDS.items():
             if raw.get(name) is not None and raw[name] not in values:
                 raise make_error(name, raw[name], f"choose one of {', '.join(values)}")
+            if raw.get(name) is not None and all(raw.get(field) is None for field in ("box", "boxes")):
+                raise make_error(
+                    name, raw[name], "it is of boxes, and none are given; leave it out: times are seconds"
+                )
         return {"form": raw.get("box_format") or self.box_format, "unit": raw.get("unit") or self.unit}
 
     def _choose_task(
