@@ -152,7 +152,7 @@ def test_defaults_and_overrides(tmp_path):
         (
             {**HELD_OUT, "eval_strategy": "steps", "grounding_clips": 1, "metric_for_best_model": "rec_acc"},
             [],
-            r"is 'rec_acc', which no evaluation has: choose loss, rec_acc@0\.5\.$",
+            r"is 'rec_acc', which no evaluation has: choose loss, rec_acc@0\.5\.",
         ),
         ({"grounding_clips": 5}, [], "grounding_clips is 5, but eval_strategy is 'no'"),
         ({"grounding_clips": -1}, [], "grounding_clips is -1: give how many"),
