@@ -1,3 +1,4 @@
+import gc
 import struct
 from fractions import Fraction
 
@@ -535,3 +536,14 @@ def test_hard_files_have_one_geometry(hard_media_dir, name, size):
     video = read_video(hard_media_dir / name)
     assert (video.width, video.height) == probe_video(hard_media_dir / name)[:2] == size
     assert read_video(hard_media_dir / name, num_frames=1, frame_range=(15, 19)).width == size[0]
+
+
+def test_decoded_frames_are_freed_at_once(tmp_path):
+    path = files.encode(tmp_path / "clip.mp4", num_frames=30)
+    gc.collect()
+    gc.disable()  # what is freed at once does not wait for it
+    try:
+        assert read_video(path, num_frames=30).total_num_frames == 30
+        assert sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects()) <= 1
+    finally:
+        gc.enable()

@@ -93,6 +93,7 @@ class FrameDecoder:
         self.file, self.timeline = file, timeline
         # One converter for all frames: PyAV makes a new swscale context for each frame otherwise.
         self.converter = av.video.reformatter.VideoReformatter()
+        self.is_mirrored: dict[int, bool] = {}  # frames of a turn in degrees
 
     def decode_all(self) -> Iterator[VideoFrame]:
         """Yield every frame that can be decoded, in presentation order."""
@@ -168,21 +169,21 @@ class FrameDecoder:
             self.file.check_frame_size(*size)
             pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
             image = resize_frames(pixels, size[::-1])[0].permute(1, 2, 0).numpy()
-        image = _turn_upright(image, frame)
+        image = self._turn_upright(image, frame)
         # Made dense by numpy: torch would share the copy out among threads, which wait long for the decoder's threads.
         # Without a copy where the rows have no padding.
         return VideoFrame(index, float(self.timeline.seconds[index]), np.ascontiguousarray(image))
 
-
-def _turn_upright(image: np.ndarray, frame: "av.VideoFrame") -> np.ndarray:
-    """Return a view of the picture that is mirrored and turned as the file asks for."""
-    matrix = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
-    if matrix is None:
-        return image
-    right_x, right_y, _, down_x, down_y = struct.unpack("=5i", bytes(matrix)[:20])
-    if right_x * down_y < right_y * down_x:  # the turn is that of the upper edge, so the sides are exchanged
-        image = image[::-1]
-    return np.rot90(image, round(frame.rotation / 90) % 4)
+    def _turn_upright(self, image: np.ndarray, frame: "av.VideoFrame") -> np.ndarray:
+        """Return a view of the picture that is mirrored and turned as the file asks for."""
+        if frame.rotation not in self.is_mirrored:
+            # Read once for each turn: PyAV keeps a frame whose side data was read until the garbage is collected.
+            matrix = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), bytes(20))
+            right_x, right_y, _, down_x, down_y = struct.unpack("=5i", bytes(matrix)[:20])
+            self.is_mirrored[frame.rotation] = right_x * down_y < right_y * down_x
+        if self.is_mirrored[frame.rotation]:  # the turn is that of the upper edge, so the sides are exchanged
+            image = image[::-1]
+        return np.rot90(image, round(frame.rotation / 90) % 4)
 
 
 def _plan_runs(timeline: Timeline, targets: list[int]) -> list[tuple[int, list[int]]]:
