@@ -120,13 +120,7 @@ def render_prepared_card(repository: str, sources: Sequence[tuple[int, SourceFac
     """
     Render the card of a data set that holds sources of ST-Align, each in a folder of its stage.
 
-    Args:
-        repository (`str`): Where it goes on the Hub.
-        sources (`Sequence[tuple[int, SourceFacts, Sequence[str], int]]`):
-            Of each the stage, the facts, the tasks and how many records there are.
-
-    Returns:
-        `str`: Markdown with the metadata of the Hub in front.
+    Of each source there are the stage, the facts, the tasks and how many records it has.
     """
     folders = [f"stage{stage}/{facts.name}" for stage, facts, _, _ in sources]
     data = DatasetCardData(

@@ -40,9 +40,7 @@ class SourceOrder:
 
 
 def compute_hashes(size: int, *words: int) -> np.ndarray:
-    """
-    Return hashes, uint64 (size,), of the numbers below `size`; `words` choose the hash, such as a seed and an epoch.
-    """
+    """Return hashes, uint64 (size,), of the numbers below `size`; `words` such as a seed and an epoch choose them."""
     state = 0
     for word in words:
         state = int(_scramble(np.array([(state + word + _GOLDEN) & _MASK], dtype=np.uint64))[0])
@@ -76,25 +74,10 @@ def _sort_by(keys: np.ndarray) -> np.ndarray:
 
 def compute_epoch_order(sources: Sequence[SourceOrder], epoch: int, batch_size: int, num_lanes: int) -> np.ndarray:
     """
-    Return the records of one epoch in the order in which they are visited.
+    Return the records of one epoch in the order in which they are visited: uint32 (visits,), counted through all
+    sources, which have fewer than 2^32 in all.
 
     Batches are counted through all epochs; batch b is of lane b mod `num_lanes`.
-
-    Args:
-        sources (`Sequence[SourceOrder]`): The sources, fewer than 2^32 records in all.
-        epoch (`int`): Number of the epoch, from 0.
-        batch_size (`int`): Records per batch.
-        num_lanes (`int`): Number of readers that the blocks are dealt to.
-
-    Returns:
-        `np.ndarray`: uint32 of shape (visits,): the number of the record, counted through all sources.
-
-    Example:
-
-    ```python
-    >>> compute_epoch_order([SourceOrder(num_records=4, num_visits=4, seed=0)], epoch=0, batch_size=2, num_lanes=1)
-    array([1, 2, 0, 3], dtype=uint32)
-    ```
     """
     num_visits = sum(source.num_visits for source in sources)
 

@@ -68,18 +68,11 @@ def fit_to_file(annotation: Annotation) -> MediaFit:
 
 def check_size(annotation: Annotation) -> str | None:
     """
-    Compare the size of the frames that annotations state with that of the file.
+    Compare the size of frames that annotations state with that of the file; return what to note of one that fits, but
+    is not that of the displayed frame.
 
-    A file that cannot be opened is not compared: what is wrong with it is said where it is decoded.
-
-    Args:
-        annotation (`Annotation`): The annotations, of a clip or an image.
-
-    Returns:
-        `str` or `None`: What to note of a size that fits, but is not that of the displayed frame.
-
-    Raises:
-        `RecordError`: For a file whose frames have another shape, by the reason `mismatched_media`.
+    A file that cannot be opened is not compared: what is wrong with it is said where it is decoded. One whose frames
+    have another shape raises `RecordError`, by the reason `mismatched_media`.
     """
     size, media, media_type = annotation.size, annotation.media, annotation.media_type
     if size is None or min(size) <= 0:

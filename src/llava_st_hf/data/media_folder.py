@@ -16,12 +16,7 @@ _PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 class MediaFolder:
-    """
-    The folder in which the media of a source lie; no path of a record leads out of it.
-
-    Args:
-        path (`str` or `Path`, *optional*): The folder; without one, records must bring their media as bytes.
-    """
+    """The folder in which the media of a source lie; without a `path`, records must bring their media as bytes."""
 
     def __init__(self, path: str | Path | None):
         self.path = None if path is None else Path(os.path.realpath(path))
@@ -64,12 +59,7 @@ class MediaFolder:
         return str(path)
 
     def open_media(self, name: Any, media_type: str, field: str = "media") -> tuple[Media, ...]:
-        """
-        Return the media that one name stands for: a file, or the pictures of a folder that holds a clip's frames.
-
-        Raises:
-            `RecordError`: As `resolve`; for a folder that is no video, or holds no pictures.
-        """
+        """Return the media that one name stands for: a file, or the pictures of a folder that is a clip's."""
         path = self.resolve(name, field)
         if not os.path.isdir(path):
             return (Media(path=path),)

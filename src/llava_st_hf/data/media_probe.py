@@ -43,15 +43,9 @@ class FrameSizes(NamedTuple):
 
 def probe_video(path: str, num_frames: int, frame_range: tuple[int, int] | None = None) -> MediaInfo:
     """
-    Return what the model would know of a clip of which it gets `num_frames` frames; only one frame is decoded.
+    Return what the model would know of a clip, or a part of it, of which it gets `num_frames` frames; one is decoded.
 
-    Args:
-        path (`str`): A video file.
-        num_frames (`int`): How many frames are sampled.
-        frame_range (`tuple[int, int]`, *optional*): First and last frame of the part that is meant.
-
-    Raises:
-        `RecordError`: For a file that is no video, or has no frames, or too large ones.
+    A file that is no video, has no frames, or too large ones, raises `RecordError`.
     """
     return _probe_file(Media(path=path), "media", frame_range, LlavaSTVideoProcessor(num_frames=num_frames))
 
@@ -104,12 +98,7 @@ def _read_header(source: "str | bytes") -> VideoHeader:
 
 
 def probe_image(path: str) -> MediaInfo:
-    """
-    Return size and name of a picture, turned as EXIF says.
-
-    Raises:
-        `RecordError`: For a file that is no picture, or a too large one.
-    """
+    """Return size and name of a picture, turned as EXIF says; raises `RecordError` as `probe_video`."""
     return MediaInfo("image", *_probe_picture(Media(path=path), "media"), source=path)
 
 

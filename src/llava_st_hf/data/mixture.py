@@ -50,12 +50,7 @@ class OpenSource:
 
 
 def open_sources(mixture: MixtureSpec) -> list[OpenSource]:
-    """
-    Open the sources of a mixture, and choose their records.
-
-    Raises:
-        `InputError`: For a source that cannot be opened, a required one without records, or a weight that leaves none.
-    """
+    """Open the sources of a mixture, and choose their records; a weight that leaves none is an `InputError`, too."""
     return [_open_source(mixture, source, place) for place, source in enumerate(mixture.datasets)]
 
 

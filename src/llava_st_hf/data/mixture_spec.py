@@ -226,12 +226,7 @@ class SourceSpec:
 
 
 def find_cached_dataset(name: str, revision: str | None = None) -> str:
-    """
-    Return the folder of a data set of the Hub that was downloaded before, where the Hub may not be asked.
-
-    Raises:
-        `InputError`: If it is not in the cache, or not whole there.
-    """
+    """Return the folder of a data set of the Hub that was downloaded before, where the Hub may not be asked."""
     get = f"fetch it with `hf download {name} --repo-type dataset`, or unset HF_HUB_OFFLINE."
     try:
         folder = snapshot_download(name, repo_type="dataset", revision=revision, local_files_only=True)

@@ -20,14 +20,6 @@ from .skips import RecordError
 class Turn:
     """
     A question and its answer, read.
-
-    Example:
-
-    ```python
-    >>> turn = read_turns(sample, probe_media(sample))[0]
-    >>> turn.answer.spans
-    (Span(start_seconds=1.2, end_seconds=4.7, confidence=None),)
-    ```
     """
 
     question: GroundingResult  # the spans, boxes and tubes that the question gives; nothing counts as missing

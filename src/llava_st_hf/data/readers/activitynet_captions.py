@@ -31,14 +31,6 @@ class ActivityNetCaptionsReader(FileReader):
 
     The video is the name, with any ending, in `data_folder` or in a folder right below it; one of another `duration`
     is skipped. An end behind the video means its end, and is noted.
-
-    Example:
-
-    ```python
-    >>> reader = ActivityNetCaptionsReader("val_1.json", "activitynet", data_folder="videos", task="dvc")
-    >>> reader[0].id
-    'v_uqiMw7tQ1Cc'
-    ```
     """
 
     num_frames: int = DEFAULT_NUM_FRAMES

@@ -119,12 +119,7 @@ def _generate_rows(reader: Reader, parts: list[tuple[int, int]], report: SkipRep
 
 
 def name_event(sentence: str, field: str = "query") -> str:
-    """
-    Return a sentence as the published questions name an event: in lower case, without the full stop at its end.
-
-    Raises:
-        `RecordError`: For a sentence without words.
-    """
+    """Return a sentence as published questions name an event: in lower case, without the full stop at its end."""
     named = normalize_event(sentence)
     if not named:
         raise make_error(field, sentence, "give a sentence")

@@ -45,17 +45,6 @@ class CanonicalReader(FileReader):
     `data/train-*.parquet`. Addresses that fsspec knows, `hf://datasets/owner/name/data`, work for Parquet; of them
     only what is read is fetched. The source takes the place of what the records say, the task is that of records that
     name none, and `data_folder` holds the media of those that have no bytes of them.
-
-    Raises:
-        `InputError`: For a path without files, or files that are not canonical.
-
-    Example:
-
-    ```python
-    >>> reader = CanonicalReader("data/train-*.parquet", "kitchen")
-    >>> reader[0].task
-    'tvg'
-    ```
     """
 
     # Whether records that name a source keep it, as those of a data set that was published from several do.
@@ -108,12 +97,7 @@ class CanonicalReader(FileReader):
 
 
 class JsonRows:
-    """
-    The elements of several JSON or JSONL files, one after the other.
-
-    Args:
-        files (`Sequence[str]`): Paths.
-    """
+    """The elements of several JSON or JSONL files, one after the other."""
 
     def __init__(self, files: Sequence[str]):
         self._files = [JsonRecords(file) for file in files]
@@ -129,16 +113,9 @@ class JsonRows:
 
 class ParquetRows:
     """
-    Rows of Parquet files; a row group is read whole and kept until others were needed.
+    Rows of Parquet files; a row group is read whole and kept until `num_open_groups` others were needed.
 
-    Args:
-        files (`Sequence[str]`): Paths.
-        filesystem (`fsspec.AbstractFileSystem`): Where they are.
-        num_open_groups (`int`, *optional*): How many row groups are held in memory; two by default, which is what the
-            shuffling of a mixture needs.
-
-    Raises:
-        `InputError`: For a file that is no Parquet or lacks columns.
+    A file that is no Parquet or lacks columns is an `InputError`.
     """
 
     def __init__(self, files: Sequence[str], filesystem: Any, num_open_groups: int = NUM_BLOCKS_IN_WINDOW):
@@ -157,13 +134,7 @@ class ParquetRows:
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """
-        Read one row.
-
-        Raises:
-            `RecordError`: If its row group in a local file is damaged.
-            `InputError`: If a remote file cannot be read.
-        """
+        """Read one row, see `read_group`."""
         number = bisect.bisect_right(self._ends, index)
         table = self._open_groups.get(number)
         if table is None:
@@ -198,7 +169,11 @@ class ParquetRows:
         return sizes
 
     def read_group(self, file: str, group: int) -> Any:
-        """Read one row group of a file, with the columns of the canonical record, as a `pyarrow.Table`."""
+        """
+        Read one row group of a file, with the columns of the canonical record, as a `pyarrow.Table`.
+
+        One that cannot be read is a `RecordError` where the file is local, else an `InputError`.
+        """
         import pyarrow
         from pyarrow import parquet
 

@@ -31,14 +31,6 @@ class CharadesStaReader(FileReader):
     the file's name, unless a file has it.
 
     The sentence is written as in the published evaluation: in lower case, without the full stop.
-
-    Example:
-
-    ```python
-    >>> reader = CharadesStaReader("charades_sta_test.txt", "charades_sta", data_folder="Charades_v1")
-    >>> reader[0].messages[0]["content"][:52]
-    "Give you a textual query: 'person turn a light on.'."
-    ```
     """
 
     num_frames: int = DEFAULT_NUM_FRAMES

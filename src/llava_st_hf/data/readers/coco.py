@@ -34,14 +34,6 @@ class CocoReader(FileReader):
     times are no records, unless they have a phrase of their own. For the task `rc` each annotation is a record, and
     the answer is the phrase or the name. Crowds (`iscrowd`) are no records. How many annotations are none is said in
     a warning. No other task can be made of boxes with names alone.
-
-    Example:
-
-    ```python
-    >>> reader = CocoReader("instances_val2017.json", "coco", data_folder="val2017", task="rc")
-    >>> reader[0].messages[1]["content"]
-    'cat'
-    ```
     """
 
     vary_prompts: bool = True

@@ -32,14 +32,6 @@ class CocoVideoReader(TracksReader):
 
     The media are a video file named as the video (`name`), or else the pictures that the file lists. A `caption` or
     `phrase` of an annotation describes its object in words. The tasks are those of `TracksReader`.
-
-    Example:
-
-    ```python
-    >>> reader = CocoVideoReader("tao_val.json", "tao", "frames", vary_prompts=False)
-    >>> reader[0].messages[0]["content"][:46]
-    'Between  {<t=0.0><t=0.5>} , where is the dog? '
-    ```
     """
 
     def list_tracks(self) -> Sequence[Track]:

@@ -32,13 +32,8 @@ def read_first_records(path: Path) -> list[Mapping[str, Any]]:
     Return the first records of a file, or the whole of one that is a single object; no keys for anything else.
 
     Of a text file each is {`line`: one of its lines}; of a table it is {`columns`: their names}, of XML {`xml`: the
-    names of its parts}, of a folder {`folder`: the names in it}.
-
-    Args:
-        path (`Path`): The file.
-
-    Raises:
-        `InputError`: If the file cannot be read, holds no record, or is a pickle or packed.
+    names of its parts}, of a folder {`folder`: the names in it}. What cannot be read, holds no record, or is a pickle
+    or packed is an `InputError`.
     """
     refuse_unreadable(path)
     ending = path.suffix.lower()

@@ -38,14 +38,6 @@ class HcStvgReader(FileReader):
     frame rate is read by its seconds; one of another length is skipped. The task is
     `"stvg"`, `"svg"` (the span is in the question), `"tvg"` (without boxes) or `"elc"` (the sentence is in the
     answer).
-
-    Example:
-
-    ```python
-    >>> reader = HcStvgReader("train_v2.json", "hc_stvg", data_folder="v2_video")
-    >>> reader[0].id
-    '10__Gvp-cj3bmIY.mp4'
-    ```
     """
 
     num_frames: int = DEFAULT_NUM_FRAMES

@@ -38,25 +38,10 @@ class JsonRecords:
     """
     The elements of a JSON file, read by their number; the file is never held in memory.
 
-    A file named `.jsonl` or `.ndjson` has one element per line, where empty lines do not count. Any other file holds
-    one array.
-
-    Args:
-        path (`str` or `Path`): The file, in UTF-8, with or without a byte order mark.
-        cache_folder (`str` or `Path`, *optional*):
-            Where the index of a large file is kept; defaults to a folder under `HF_HOME`. If it cannot be written,
-            each process scans the file itself.
-
-    Raises:
-        `InputError`: For a file that does not exist, is no JSON, changes while it is read, or does not hold a list.
-
-    Example:
-
-    ```python
-    >>> records = JsonRecords("train.jsonl")
-    >>> records[0]
-    {'id': '1', 'video': 'kitchen.mp4'}
-    ```
+    A file named `.jsonl` or `.ndjson` has one element per line, where empty lines do not count; any other file holds
+    one array. One that does not exist, is no UTF-8 or JSON, or changes while it is read is an `InputError`. The index
+    of a large file is kept in `cache_folder`, by default under `HF_HOME`; where it cannot be written, each process
+    scans the file itself.
     """
 
     def __init__(self, path: str | Path, cache_folder: str | Path | None = None):
@@ -69,13 +54,7 @@ class JsonRecords:
         return len(self._offsets) - 1
 
     def __getitem__(self, index: int) -> Any:
-        """
-        Read one element.
-
-        Raises:
-            `RecordError`: If it is no JSON or longer than `MAX_RECORD_BYTES`.
-            `InputError`: If the file changed since it was opened.
-        """
+        """Read one element; one that is no JSON, or longer than `MAX_RECORD_BYTES`, raises `RecordError`."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         start, end = int(self._offsets[index]), int(self._offsets[index + 1])
@@ -327,17 +306,7 @@ class _Scanner:
 
 
 def load_json(path: str | Path, kind: type = object, form: str = "") -> Any:
-    """
-    Return what a whole JSON file holds.
-
-    Args:
-        path (`str` or `Path`): The file.
-        kind (`type`, *optional*): What it has to hold, `list` or `dict`; anything by default.
-        form (`str`, *optional*): What to give instead, for the error.
-
-    Raises:
-        `InputError`: If it cannot be read, is no JSON, or holds something else.
-    """
+    """Return what a whole JSON file holds; `InputError` says to give `form` where that is of another `kind`."""
     check_regular_file(path, "file")
     try:
         with open(path, encoding="utf-8-sig") as file:

@@ -42,14 +42,6 @@ class MotReader(TracksReader):
     The video is named in `seqinfo.ini` beside the folder of the file, as are its frames, rate and size; without that,
     it has the name of the file, or of the folder of the sequence. It is a video file, or a folder of pictures. The
     tasks are those of `TracksReader`.
-
-    Example:
-
-    ```python
-    >>> reader = MotReader("MOT17-04/gt/gt.txt", "mot17", "MOT17-04", names={3: "the man in a red coat"})
-    >>> reader[0].id
-    'MOT17-04 track 3'
-    ```
     """
 
     names: Mapping[int, str] = field(default_factory=dict)  # what describes an object in words, by its id

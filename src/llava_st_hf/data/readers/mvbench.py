@@ -49,14 +49,6 @@ class MvBenchReader(FileReader):
 
     The video is a file in `data_folder`, in a folder right below it or where the published one lies, or a folder of
     pictures, three a second.
-
-    Example:
-
-    ```python
-    >>> reader = MvBenchReader("json/object_existence.json", "mvbench", data_folder="video/clevrer")
-    >>> reader[0].id, reader[0].messages[1]["content"]
-    ('object_existence 0', '(B) no')
-    ```
     """
 
     num_frames: int = DEFAULT_NUM_FRAMES

@@ -22,14 +22,6 @@ class QvHighlightsReader(FileReader):
 
     The task is `"tvg_several"`: all windows of a query are its answer, in the order of time. As `"tvg"` only queries
     with one window can be read.
-
-    Example:
-
-    ```python
-    >>> reader = QvHighlightsReader("highlight_val_release.jsonl", "qvhighlights", data_folder="videos")
-    >>> reader[0].task
-    'tvg_several'
-    ```
     """
 
     num_frames: int = DEFAULT_NUM_FRAMES

@@ -22,14 +22,6 @@ class RefCocoReader(FileReader):
     in pixels) and `image_id`, or `id` in a file where that pairs more of them, which names the image. Each image has
     one annotation.
     A box is clipped to the image. A caption that holds `<image>` is the whole question.
-
-    Example:
-
-    ```python
-    >>> reader = RefCocoReader("refcoco_val.json", "refcoco", "train2014", prompt_variant=0)
-    >>> reader[0].messages[0]["content"]
-    'Where can I find the dog in this image?'
-    ```
     """
 
     # Which of the published prompts all records get; each record's id chooses one by default.

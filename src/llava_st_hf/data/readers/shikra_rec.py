@@ -16,14 +16,6 @@ class ShikraRecReader(FileReader):
     Read are `img_path`, `expression` and `bbox`, [left, top, right, bottom] in pixels; and `width` and `height` of the
     image where they are there, which spares opening it. A box is clipped to the image. The task is `"rec"`, or `"rc"`,
     whose answer is the expression.
-
-    Example:
-
-    ```python
-    >>> reader = ShikraRecReader("REC_refcoco_unc_val.jsonl", "refcoco", "coco", vary_prompts=False)
-    >>> reader[0].messages[0]["content"]
-    'Where can I find bowl behind the others in this image?'
-    ```
     """
 
     vary_prompts: bool = True

@@ -46,14 +46,6 @@ _LEADING_MEDIA = re.compile(r"(?:(?:<image>|<video>)\n)+")
 class StAlignReader(FileReader):
     """
     Records of the ST-Align release, from JSON or JSONL; without `task`, that of each is inferred, see `infer_task`.
-
-    Example:
-
-    ```python
-    >>> reader = StAlignReader("tvg.json", "charades", data_folder="videos")
-    >>> reader[0].messages[1]["content"]
-    '{<t=0.12><t=0.47>}'
-    ```
     """
 
     def read(self, index: int) -> Sample:
@@ -254,13 +246,6 @@ def infer_task(messages: Sequence[Mapping[str, str]], media_type: str) -> str:
     | any | anything else | | `conversation` |
 
     Several turns are `tgc` (video) or `igc` (image) where an answer holds spans or boxes, else `conversation`.
-
-    Args:
-        messages (`Sequence[Mapping[str, str]]`): Canonical messages, coordinates inline.
-        media_type (`str`): `"video"`, `"image"` or `"text"`.
-
-    Returns:
-        `str`: One of `TASKS`.
     """
     try:
         marked = [

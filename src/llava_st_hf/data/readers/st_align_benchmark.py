@@ -49,14 +49,6 @@ class StAlignBenchmarkReader(FileReader):
     The question is the published one. Its coordinates have the three decimals that the published pipeline gives them.
     The answer is exact. Its boxes are those at sampled frames, as in the published evaluation. Without `task`, each
     record's question says whether it is `"stvg"`, `"svg"` or `"elc"`.
-
-    Example:
-
-    ```python
-    >>> reader = StAlignBenchmarkReader("elc.json", "st_align_elc", data_folder="videos")
-    >>> reader[0].messages[1]["content"][:40]
-    'Ends in <t=0.8322147651006712>, the adul'
-    ```
     """
 
     max_items: int = 2000  # how many records count, from the first one on

@@ -17,14 +17,8 @@ def read_csv(path: str | Path, columns: Collection[str] = ()) -> list[dict[str, 
     """
     Return the rows of a CSV file with a header, each by the names of its columns; empty cells are left out.
 
-    Args:
-        path (`str` or `Path`):
-            The file, in UTF-8, or in UTF-16 with a byte order mark. Its cells are parted by commas, or by semicolons
-            or tabs, whatever its header has most of, as spreadsheets write them.
-        columns (`Collection[str]`, *optional*): Columns that there must be.
-
-    Raises:
-        `InputError`: If it cannot be read, lacks a column, or has a row with more cells than its header.
+    The file is in UTF-8, or in UTF-16 with a byte order mark. Its cells are parted by commas, semicolons or tabs,
+    whatever its header has most of. One that lacks one of `columns` is an `InputError`.
     """
     rows = []
     with _open_table(path) as reader:

@@ -18,14 +18,6 @@ class TacosReader(ActivityNetCaptionsReader):
     0; it is held in memory. A video has the sentences of several people, one after another, in the order of the file.
     The tasks, and all else, are those of `ActivityNetCaptionsReader`. A copy at another frame rate is read by its
     seconds.
-
-    Example:
-
-    ```python
-    >>> reader = TacosReader("test.json", "tacos", data_folder="videos")
-    >>> reader[0].id
-    's30-d52.avi 0'
-    ```
     """
 
     def read_clip(self, raw: Mapping[str, Any]) -> dict[str, Any]:

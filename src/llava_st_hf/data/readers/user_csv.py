@@ -24,15 +24,6 @@ class UserCsvReader(UserJsonlReader):
     The columns are the keys of `UserJsonlReader`. A cell that begins with a bracket is read as JSON: `"[1.0, 2.5]"`
     for a span, `"[[1, 2], [7, 9]]"` for several, `"[[1.0, [10, 20, 50, 80]], ...]"` for the boxes of a clip. A span
     may also be written as `1.0-2.5` or `00:01-00:02.5`, and a box as `10 20 50 80`. An empty cell counts as none.
-
-    Example:
-
-    ```python
-    >>> # video,query,span_seconds
-    >>> # kitchen.mp4,she cuts the carrots,00:00-00:02.5
-    >>> UserCsvReader("mine.csv", "mine", data_folder="clips")[0].messages[1]["content"]
-    '{<t=0.0><t=0.25>}'
-    ```
     """
 
     def list_entries(self) -> Sequence[Mapping[str, str]]:

@@ -68,15 +68,6 @@ class UserJsonlReader(FileReader):
     The model learns a box at each sampled frame inside the span. The boxes given are interpolated to them; beside the
     first, the last and a `null`, a box holds for `HOLD_SECONDS`. A box may reach over the edge of the frame by
     `MAX_OVERHANG_PIXELS` or `MAX_OVERHANG_SHARE` of its side and is then cut off.
-
-    Example:
-
-    ```python
-    >>> # {"video": "kitchen.mp4", "query": "she cuts the carrots", "span_seconds": [0.0, 2.5]}
-    >>> reader = UserJsonlReader("mine.jsonl", "mine", data_folder="clips")
-    >>> reader[0].task, reader[0].messages[1]["content"]
-    ('tvg', '{<t=0.0><t=0.25>}')
-    ```
     """
 
     num_frames: int = DEFAULT_NUM_FRAMES

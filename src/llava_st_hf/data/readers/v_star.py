@@ -31,14 +31,6 @@ class VStarReader(FileReader):
     The task is `"tvg"` for the questions after the time alone and `"svg"` for those after the place. The second chain,
     which gives boxes to be told their time, and the questions in words, which need a judge, are not asked. `domain`
     and the length of the video are the groups of an element.
-
-    Example:
-
-    ```python
-    >>> reader = VStarReader("V_STaR_test.json", "v_star", data_folder="videos")
-    >>> reader[0].id, reader[1].task
-    ('3517110710 when', 'svg')
-    ```
     """
 
     num_frames: int = DEFAULT_NUM_FRAMES

@@ -21,14 +21,6 @@ class VcgReader(FileReader):
     how many elements of the same video stand before it; where there are two, with `Q1` or `Q2` behind that.
 
     The video is the name, with any ending, in `data_folder` or in a folder right below it. The task is `"video_qa"`.
-
-    Example:
-
-    ```python
-    >>> reader = VcgReader("generic_qa.json", "vcg", data_folder="Test_Videos")
-    >>> reader[0].id
-    'v_p1QGn0IzfW0_0'
-    ```
     """
 
     num_frames: int = DEFAULT_NUM_FRAMES

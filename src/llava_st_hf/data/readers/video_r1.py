@@ -30,14 +30,6 @@ class VideoR1Reader(FileReader):
     frames. A record of stvg without any box, as an event shorter than a second has, is skipped; with `task="tvg"` it
     is read, as all records with times are. The question is that of the file; to one of stvg the published request is
     appended, from one of tvg the question after the place is taken.
-
-    Example:
-
-    ```python
-    >>> reader = VideoR1Reader("st_align_stvg.json", "st_align", data_folder="videos")
-    >>> reader[0].task
-    'stvg'
-    ```
     """
 
     num_frames: int = DEFAULT_NUM_FRAMES

@@ -34,14 +34,6 @@ class VidStgReader(FileReader):
     `"stvg"`, `"svg"` (the span is in the question), `"tvg"` (without boxes) or `"elc"` (captions only, they are the
     answer). Captions are asked after in lower case and without the full stop; the wording is that of ST-Align, chosen
     by the record's id.
-
-    Example:
-
-    ```python
-    >>> reader = VidStgReader("val_annotations.json", "vidstg", "vidor/video", vidor_folder="vidor/annotation")
-    >>> reader[0].frame_range
-    (0, 209)
-    ```
     """
 
     vidor_folder: str | Path | None = None  # folder of VidOR's annotations; folders below it are searched too

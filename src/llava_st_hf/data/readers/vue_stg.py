@@ -34,14 +34,6 @@ class VueStgReader(FileReader):
     The video is `video_id`, with any ending, in `data_folder` or in a folder right below it; one of another length is
     skipped. The task is `"stvg_several"` or `"tvg_several"`: all spans of a query are its answer. As `"stvg"`, `"svg"`
     or `"tvg"` only queries with one span can be read.
-
-    Example:
-
-    ```python
-    >>> reader = VueStgReader("vue_stg", "vue_stg", data_folder="videos")
-    >>> reader[0].task
-    'stvg_several'
-    ```
     """
 
     num_frames: int = DEFAULT_NUM_FRAMES

@@ -21,13 +21,6 @@ class RandomStream:
         seed (`int`): Seed of the data set, from 0 to 2**64 - 1.
         index (`int`): Number of the sample, from 0 to 2**64 - 1.
         stream (`int`, *optional*, defaults to 0): Which of the independent streams of the sample.
-
-    Example:
-
-    ```python
-    >>> RandomStream(seed=0, index=3).integer(1000) == RandomStream(seed=0, index=3).integer(1000)
-    True
-    ```
     """
 
     def __init__(self, seed: int, index: int, stream: int = 0):

@@ -43,16 +43,6 @@ _SMALL = {"height": 16, "width": 16}  # of frames that are decoded but not looke
 class CoordinateRange:
     """
     The values that one axis has, in one unit.
-
-    Example:
-
-    ```python
-    >>> values = CoordinateRange()
-    >>> values.add(0.25, "fraction")
-    >>> values.add(1.0, "fraction")
-    >>> values.share_at_edges
-    0.5
-    ```
     """
 
     count: int = 0  # how many there are
@@ -81,14 +71,6 @@ class CoordinateRange:
 class CheckSummary:
     """
     What a check found.
-
-    Example:
-
-    ```python
-    >>> summary = check_records(reader, SkipReport(max_skip_share=1))
-    >>> summary.num_used, summary.num_skipped
-    (19, 0)
-    ```
     """
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # usable records by source and task
@@ -200,19 +182,7 @@ class TokenCounter:
     Counts the tokens of records as the processor would write them, without opening their media.
 
     A processor that samples clips at a rate (`fps`) is the exception: only the file says how many frames that is.
-
-    Args:
-        processor (`LlavaSTProcessor`): The processor.
-        num_frames (`int`, *optional*): Frames that are sampled of each clip; what the processor samples when left out.
-        max_length (`int`, *optional*): Most tokens of a record; never more than the tokenizer's `model_max_length`.
-        truncation (`bool`, *optional*, defaults to `False`): Whether the text behind the media is cut to that.
-
-    Example:
-
-    ```python
-    >>> TokenCounter(processor).count(sample)
-    2571
-    ```
+    `num_frames`, `max_length` and `truncation` are those of the collator.
     """
 
     def __init__(
@@ -351,14 +321,6 @@ class ChosenRecords:
 
     Raises:
         `InputError`: For a source that cannot be opened, or a required one without records.
-
-    Example:
-
-    ```python
-    >>> records = ChosenRecords(MixtureSpec.from_yaml("mixture.yaml"))
-    >>> records[0].source
-    'charades'
-    ```
     """
 
     def __init__(self, spec: MixtureSpec):

@@ -108,15 +108,10 @@ def describe_check(summary: CheckSummary, report: Path | None = None) -> list[st
 
 def describe_num_frames(summary: CheckSummary, said: int | None, counter: TokenCounter | None) -> list[str]:
     """
-    Say how many frames of a clip were counted with, where that matters.
+    Say how many frames of a clip were counted with, in one line; none for records without tubes that no `counter`
+    counted tokens of.
 
-    Args:
-        summary (`CheckSummary`): What was found.
-        said (`int`, *optional*): Frames of a clip as the mixture or who asked has them.
-        counter (`TokenCounter`, *optional*): What counted tokens, by a processor that samples some number.
-
-    Returns:
-        `list[str]`: One line; none for records without tubes whose tokens were not counted.
+    `said` is the number that the mixture or who asked has.
     """
     tasks = [TASKS[task] for _, task in summary.counts if task in TASKS and TASKS[task].media_type != "image"]
     if not any("tube" in task.answer_format.fields or summary.num_tokens for task in tasks):

@@ -50,14 +50,6 @@ def measure_medium(sample: Sample, media: Sequence[MediaInfo], decode: str) -> V
 class UnitDoubts:
     """
     How many records of a source look as if their numbers had another unit or form.
-
-    Example:
-
-    ```python
-    >>> doubts = UnitDoubts(num_spans=4, num_short=4)
-    >>> [kind for kind, _, _ in doubts.find()]
-    ['short_spans']
-    ```
     """
 
     num_spans: int = 0  # records with spans, in clips of more than `LONG_CLIP_SECONDS`

@@ -31,22 +31,11 @@ class OpenedRecords:
 
 def open_records(path: str | Path, sampled: int | None = None, **said: Any) -> OpenedRecords:
     """
-    Open a mixture, annotations or ST-Shapes.
+    Open a mixture (`.yaml`), of which the records are those that it chooses; annotations; or `"st-shapes"`.
 
-    Args:
-        path (`str` or `Path`):
-            A mixture (`.yaml`), of which the records are those that it chooses; a file of annotations or a folder of
-            Parquet files; or `"st-shapes"`.
-        sampled (`int`, *optional*):
-            Frames that a processor samples of a clip: of so many annotations in seconds have a box, where nothing else
-            is said.
-        said: What is said about annotations, see `open_annotations`; a mixture and ST-Shapes say it themselves.
-
-    Returns:
-        `OpenedRecords`: The records.
-
-    Raises:
-        `InputError`: If there is no such file, it cannot be read, or something is said that it says itself.
+    `sampled` are the frames that a processor samples of a clip: of so many annotations in seconds have a box, where
+    nothing else is `said` about them, see `open_annotations`. A mixture and ST-Shapes say all of it themselves:
+    beside them it is an `InputError`.
     """
     is_mixture = Path(path).suffix.lower() in _MIXTURE_ENDINGS
     given = [name for name, value in said.items() if value is not None]
@@ -87,21 +76,10 @@ def open_annotations(
     **options: Any,
 ) -> Reader:
     """
-    Open annotations, which say themselves what is not said.
+    Open a file of annotations, or a folder of Parquet files, as `open_reader` does.
 
-    Args:
-        path (`str` or `Path`): A file, or a folder of Parquet files.
-        format (`str`, *optional*): One of `FORMATS`; guessed from the file by default.
-        data_folder (`str` or `Path`, *optional*): Folder of the media; that of the file by default.
-        source (`str`, *optional*): Name of the data set; that of the file by default.
-        task (`str`, *optional*): Task of the records, where the format leaves a choice.
-        options: What the reader of the format takes beside these, such as `num_frames`; `None` is for its default.
-
-    Returns:
-        `Reader`: The records.
-
-    Raises:
-        `InputError`: For a folder that does not exist, and as `open_reader` does.
+    What is `None` is the default: the format is guessed from the file, which names the data set and lies beside the
+    media.
     """
     folder = get_media_folder(path, data_folder)
     if not folder.is_dir():

@@ -27,14 +27,6 @@ _COLOR = "#2a6f97"
 class DataStatistics:
     """
     Numbers of a sample of records; those of answers, by task.
-
-    Example:
-
-    ```python
-    >>> statistics = collect_statistics(reader, max_records=1000)
-    >>> max(statistics.span_shares["tvg"])
-    0.83
-    ```
     """
 
     num_records: int = 0  # records that there are
