@@ -211,7 +211,7 @@ class SourceSpec:
                 address = f"hf://datasets/{self.id}" + (f"@{quote(self.revision, safe='')}" if self.revision else "")
             options["split"] = self.split or "train"
             return CanonicalReader(address, self.name, self.data_folder, self.task, **options)
-        from .readers.registry import FORMATS, guess_format, list_options, open_reader
+        from .readers.registry import FORMATS, guess_format, open_reader
 
         if self.data_folder is not None and not Path(self.data_folder).is_dir():
             raise InputError(
@@ -219,7 +219,7 @@ class SourceSpec:
             )
         format = self.format or guess_format(self.json_path)
         options = options if format == "canonical" else {}
-        if num_frames is not None and format in FORMATS and "num_frames" in list_options(format):
+        if num_frames is not None and format in FORMATS and "num_frames" in FORMATS[format].reader.list_options():
             options["num_frames"] = num_frames
         options |= self.options or {}
         return open_reader(format, self.json_path, self.name, self.data_folder, self.task, **options)
@@ -321,10 +321,10 @@ class MixtureSpec:
 
 def _read_source(entry: Any) -> SourceSpec:
     """Make a source of the keys of an entry; those that are none of its own are options of a reader."""
-    from .readers.registry import FORMATS, list_options
+    from .readers.registry import FORMATS
 
     own = [part.name for part in fields(SourceSpec) if part.name != "options"]
-    options = dict.fromkeys(itertools.chain(*map(list_options, FORMATS)))
+    options = dict.fromkeys(itertools.chain(*(format.reader.list_options() for format in FORMATS.values())))
     # `num_frames` is said for the whole mixture.
     known = [*own, *(name for name in options if name not in ("num_frames", *own))]
     check_keys(entry, known, "the entry")

@@ -10,7 +10,6 @@ from llava_st_hf.data.annotation_checks import require, require_text
 from llava_st_hf.data.annotations import AnnotatedSpan, Annotation
 from llava_st_hf.data.readers.base import FileReader
 from llava_st_hf.data.readers.json_files import load_json
-from llava_st_hf.data.sample_writing import DEFAULT_NUM_FRAMES
 from llava_st_hf.data.samples import Sample
 from llava_st_hf.processing.media_llava_st import InputError
 
@@ -20,7 +19,6 @@ class DescriptionsReader(FileReader):
     """{video: {"timestamps": [[start, end], ...] in seconds, "sentences": [...]}}."""
 
     ending: str = ".mp4"
-    num_frames: int = DEFAULT_NUM_FRAMES
     tasks = ("dvc", "tr")
     default_task = "dvc"
 

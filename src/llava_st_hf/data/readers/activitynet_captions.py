@@ -2,22 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..annotation_checks import require, require_object, require_positive, require_text
 from ..annotations import AnnotatedSpan, Annotation
-from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..skips import make_error
-from .base import FileReader, name_event
+from .base import FileReader, Part, name_event
 from .json_files import load_json
-
-
-class _Events(NamedTuple):
-    """A video of the file, and which of its events is meant; `None` for all of them."""
-
-    video: str
-    raw: Any
-    place: int | None = None
 
 
 @dataclass(eq=False)
@@ -33,41 +24,34 @@ class ActivityNetCaptionsReader(FileReader):
     is skipped. An end behind the video means its end, and is noted.
     """
 
-    num_frames: int = DEFAULT_NUM_FRAMES
     vary_prompts: bool = True
     tasks = ("tvg", "tr", "dvc")
     default_task = "tvg"
 
-    def list_entries(self) -> Sequence[_Events]:
+    def list_entries(self) -> Sequence[Part]:
         """Return the videos, or the sentences of each; a video without any is one record, so that it is reported."""
-        content = load_json(self.path, dict, "{video: {timestamps, sentences, ...}}")
         entries = []
-        for video, raw in content.items():
+        for video, raw in load_json(self.path, dict, "{video: {timestamps, sentences, ...}}").items():
             sentences = raw.get("sentences") if isinstance(raw, Mapping) else None
             count = len(sentences) if isinstance(sentences, list) and self.task != "dvc" else 0
-            entries += [_Events(video, raw, place) for place in range(count)] or [_Events(video, raw)]
+            parts = [Part(raw, f"{video} {place}", (video, [place])) for place in range(count)]
+            entries += parts or [Part(raw, video, (video, None))]
         return entries
 
-    def get_entry_id(self, entry: _Events) -> str | None:
-        """Return the name of the video, and the number of the sentence where there is a record for each."""
-        return entry.video if entry.place is None else f"{entry.video} {entry.place}"
-
-    def annotate(self, entry: _Events) -> Annotation:
+    def annotate(self, entry: Part) -> Annotation:
         """Return what a video says, or one of its sentences."""
-        raw = require_object(entry.raw)
+        raw, (video, places) = require_object(entry.raw), entry.part
         sentences, times = (require(raw, name) for name in ("sentences", "timestamps"))
         if not isinstance(sentences, list) or not isinstance(times, list) or not 0 < len(sentences) == len(times):
             raise make_error("timestamps", times, "give a list with [start, end] for each of the sentences")
-        clip = self.read_clip(raw)
-        places = range(len(times)) if entry.place is None else [entry.place]
-        spans = []
-        for place in places:
+        clip, spans = self.read_clip(raw), []
+        for place in range(len(times)) if places is None else places:
             text = require_text({"text": sentences[place]}, "text", f"sentences[{place}].").strip()
             spans.append(self.read_span(times[place], text, f"timestamps[{place}]"))
         return Annotation(
             task=self.task,
             media_type="video",
-            media=self.folder.find_video(entry.video),
+            media=self.folder.find_video(video),
             query=name_event(spans[0].caption),
             answer=None if self.task == "dvc" else spans[0].caption,
             spans=tuple(spans),

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -141,8 +141,7 @@ class FileReader(Reader):
 
     A format is a subclass, itself a dataclass, that says what its file means: `list_entries` returns the entries of
     the file, one for each record, and `annotate` turns an entry into an `Annotation`. An option of the format is a
-    field with a default. The fields `num_frames` and `vary_prompts` have their meaning here: a format that takes them
-    declares them, another one has the values below.
+    field with a default; `vary_prompts`, which has its meaning here, is one of a format that declares it.
 
     Args:
         path (`str` or `Path`): The file.
@@ -164,7 +163,6 @@ class FileReader(Reader):
     ```python
     >>> @dataclass(eq=False)
     ... class EventsReader(FileReader):
-    ...     num_frames: int = DEFAULT_NUM_FRAMES
     ...     tasks = ("tvg",)
     ...     default_task = "tvg"
     ...
@@ -181,13 +179,13 @@ class FileReader(Reader):
     data_folder: str | Path | None = None
     task: str | None = None
     video_fps: float | None = field(default=None, kw_only=True)
+    num_frames: int = field(default=DEFAULT_NUM_FRAMES, kw_only=True)
 
     # What the records may be read as, and what they are if nothing is said; `None` where each record tells.
     tasks: ClassVar[tuple[str, ...]] = tuple(TASKS)
     default_task: ClassVar[str | None] = None
-    # Not annotated, so no fields yet.
-    num_frames = DEFAULT_NUM_FRAMES
-    vary_prompts = True
+    id_key: ClassVar[str] = "id"  # where an entry has its name
+    vary_prompts = True  # not annotated, so no field yet
 
     def __post_init__(self):
         self.task = self.default_task if self.task is None else self.task
@@ -208,6 +206,15 @@ class FileReader(Reader):
         """Return whether records of the format may be about clips."""
         return any(TASKS[name].media_type != "image" for name in cls.tasks)
 
+    @classmethod
+    def list_options(cls) -> list[str]:
+        """Return the names of the options of the format: of the common ones those that can act."""
+        left_out = {"path", "source", "data_folder", "task"}
+        left_out |= set() if cls.has_clips() else {"video_fps"}
+        # Of what is a conversation already nothing is written for the sampled frames.
+        left_out |= set() if cls.has_clips() and cls.annotate is not FileReader.annotate else {"num_frames"}
+        return [part.name for part in fields(cls) if part.name not in left_out]
+
     def list_entries(self) -> Sequence[Any]:
         """Return the entries of the file, one for each record; those of a JSON or JSONL file by default."""
         return JsonRecords(self.path)
@@ -225,7 +232,7 @@ class FileReader(Reader):
         """Return the name of an entry as the file has it, a text or a number; `None` where it has none."""
         if isinstance(entry, Part):
             return entry.name
-        return entry.get("id") if isinstance(entry, Mapping) else None
+        return entry.get(self.id_key) if isinstance(entry, Mapping) else None
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -7,7 +7,6 @@ from typing import Any
 
 from ..annotation_checks import require, require_object, require_text
 from ..annotations import AnnotatedSpan, Annotation
-from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..samples import Media
 from ..skips import make_error
 from .base import FileReader
@@ -33,7 +32,6 @@ class CharadesStaReader(FileReader):
     The sentence is written as in the published evaluation: in lower case, without the full stop.
     """
 
-    num_frames: int = DEFAULT_NUM_FRAMES
     tasks = ("tvg",)
     default_task = "tvg"
 

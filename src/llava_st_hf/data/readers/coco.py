@@ -11,7 +11,7 @@ from ...processing import InputError
 from ..annotation_checks import require, require_object, require_size, require_text
 from ..annotations import AnnotatedBox, Annotation
 from ..skips import make_error, show
-from .base import FileReader
+from .base import FileReader, Part
 from .json_files import get_list, load_json
 
 logger = logging.getLogger(__name__)
@@ -40,15 +40,15 @@ class CocoReader(FileReader):
     tasks = ("rec", "rc")
     default_task = "rec"
 
-    def list_entries(self) -> Sequence[Any]:
-        """Return place and annotation of those that make a record."""
+    def list_entries(self) -> Sequence[Part]:
+        """Return the annotations that make a record; one without an `id` is called by its place in the file."""
         content = load_json(self.path)
         self._images = index_by_id(get_list(content, "images", self.path))
         annotations = get_list(content, "annotations", self.path)
         self._categories = index_by_id(list_categories(content, self.path))
         kinds = Counter(_get_kind(annotation) for annotation in annotations)
         entries = [
-            (number, annotation)
+            Part(annotation, f"annotation {number}" if (id := self.get_entry_id(annotation)) is None else id)
             for number, annotation in enumerate(annotations)
             if not isinstance(annotation, Mapping)
             or (
@@ -59,14 +59,9 @@ class CocoReader(FileReader):
         warn_of_left_out(self.path, len(entries), len(annotations), "annotations", self.task)
         return entries
 
-    def get_entry_id(self, entry: Any) -> Any:
-        """Return the `id` of the annotation, or its place in the file where it has none."""
-        value = super().get_entry_id(entry[1])
-        return f"annotation {entry[0]}" if value is None else value
-
-    def annotate(self, entry: Any) -> Annotation:
+    def annotate(self, entry: Part) -> Annotation:
         """Return what an annotation says."""
-        raw = require_object(entry[1])
+        raw = require_object(entry.raw)
         image = _look_up(self._images, raw, "image_id")
         phrase = self._read_phrase(raw)
         return Annotation(

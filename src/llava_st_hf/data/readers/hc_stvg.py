@@ -15,9 +15,8 @@ from ..annotation_checks import (
     require_text,
 )
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
-from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..skips import make_error
-from .base import FileReader, name_event
+from .base import FileReader, Part, name_event
 from .json_files import load_json
 
 _DURATION_SECONDS = 20.0  # of every video; the frame rate follows from `img_num`
@@ -40,23 +39,18 @@ class HcStvgReader(FileReader):
     answer).
     """
 
-    num_frames: int = DEFAULT_NUM_FRAMES
     vary_prompts: bool = True
     tasks = ("stvg", "svg", "tvg", "elc")
     default_task = "stvg"
 
-    def list_entries(self) -> Sequence[Any]:
-        """Return the name and the entry of each video."""
-        return list(load_json(self.path, dict, "a file of HC-STVG, {video name: entry}").items())
+    def list_entries(self) -> Sequence[Part]:
+        """Return the entry of each video, by its name."""
+        content = load_json(self.path, dict, "a file of HC-STVG, {video name: entry}")
+        return [Part(raw, name or None, name) for name, raw in content.items()]
 
-    def get_entry_id(self, entry: Any) -> str | None:
-        """Return the name of the video, which is unique in the file."""
-        return entry[0] or None
-
-    def annotate(self, entry: Any) -> Annotation:
+    def annotate(self, entry: Part) -> Annotation:
         """Return what the entry of a video says."""
-        name, raw = entry
-        raw = require_object(raw)
+        raw, name = require_object(entry.raw), entry.part
         frame_count = require_frame(raw, "img_num")
         first = require_frame(raw, "st_frame") - 1
         boxes = require(raw, "bbox")

@@ -11,7 +11,6 @@ from ..annotation_checks import check_numbers, require, require_object, require_
 from ..annotations import Annotation
 from ..choices import LETTERS, write_choices
 from ..media_probe import probe_timeline
-from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..samples import Sample
 from ..skips import make_error
 from .base import FileReader, Part
@@ -51,7 +50,6 @@ class MvBenchReader(FileReader):
     pictures, three a second.
     """
 
-    num_frames: int = DEFAULT_NUM_FRAMES
     tasks = ("multiple_choice",)
     default_task = "multiple_choice"
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from ..annotation_checks import require, require_object, require_positive, require_text
 from ..annotations import AnnotatedSpan, Annotation
-from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..skips import make_error
 from .base import FileReader, name_event
 
@@ -24,13 +23,9 @@ class QvHighlightsReader(FileReader):
     with one window can be read.
     """
 
-    num_frames: int = DEFAULT_NUM_FRAMES
     tasks = ("tvg_several", "tvg")
     default_task = "tvg_several"
-
-    def get_entry_id(self, entry: Any) -> Any:
-        """Return the `qid` of the query."""
-        return require_object(entry).get("qid")
+    id_key = "qid"
 
     def annotate(self, entry: Any) -> Annotation:
         """Return what a query says."""

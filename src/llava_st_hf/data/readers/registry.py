@@ -3,7 +3,6 @@
 import difflib
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import fields
 from itertools import chain, islice
 from pathlib import Path
 from types import MappingProxyType
@@ -263,7 +262,6 @@ _UNREAD_FORMATS = (
     UnreadFormat("LaSOT or GOT-10k", "mot", _has_line(r"-?[\d.]+([,\s]+-?[\d.]+){3}\s*$")),
 )
 FORMATS: Mapping[str, Format] = MappingProxyType({format.name: format for format in _FORMATS})
-_COMMON_OPTIONS = {field.name for field in fields(FileReader)} - {"video_fps"}
 
 
 def open_reader(
@@ -304,20 +302,13 @@ def open_reader(
         hint = f" The nearest is {near[0]}." if near else ""
         raise InputError(f"format is {show(format)}: choose one of {', '.join(FORMATS)}.{hint}", field="format")
     refuse_unreadable(path)
-    known = list_options(format)
+    known = FORMATS[format].reader.list_options()
     if unknown := [name for name in options if name not in known]:
         raise InputError(
             f"{unknown[0]} is no option of the format {format}: it takes {', '.join(known) or 'no options'}.",
             field=unknown[0],
         )
     return FORMATS[format].reader(path, source, data_folder=data_folder, task=task, **options)
-
-
-def list_options(format: str) -> list[str]:
-    """Return the names of the options that the reader of a format takes, such as `num_frames`."""
-    reader = FORMATS[format].reader
-    left_out = _COMMON_OPTIONS if reader.has_clips() else {*_COMMON_OPTIONS, "video_fps"}
-    return [field.name for field in fields(reader) if field.name not in left_out]
 
 
 def guess_format(path: str | Path) -> str:

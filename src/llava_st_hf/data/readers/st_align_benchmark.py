@@ -18,7 +18,6 @@ from ..annotation_checks import (
     require_text,
 )
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
-from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..skips import make_error
 from .base import FileReader
 
@@ -52,7 +51,6 @@ class StAlignBenchmarkReader(FileReader):
     """
 
     max_items: int = 2000  # how many records count, from the first one on
-    num_frames: int = DEFAULT_NUM_FRAMES
     vary_prompts: bool = True
     tasks = tuple(_QUESTION_FORMS)
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from ..annotation_checks import check_frame
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation, BoxForm
-from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..samples import Media
 from ..skips import RecordError, make_error
 from .base import FileReader, name_event
@@ -55,7 +54,6 @@ class TracksReader(FileReader):
     be seen. A box is clipped to the frame; one wholly outside of it says that the object has left the picture.
     """
 
-    num_frames: int = DEFAULT_NUM_FRAMES
     vary_prompts: bool = True
     tasks = ("svg", "stvg", "stvg_several", "elc")
     default_task = "svg"

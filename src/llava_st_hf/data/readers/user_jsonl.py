@@ -10,7 +10,7 @@ from ...processing import TASKS, InputError, Task
 from ...processing.video_requests_llava_st import TIME_FIELDS
 from ..annotation_checks import check_numbers, read_number, read_seconds, require_object, require_size, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
-from ..sample_writing import DEFAULT_NUM_FRAMES, find_text_coordinates
+from ..sample_writing import find_text_coordinates
 from ..samples import Media
 from ..skips import RecordError, make_error, show
 from .base import FileReader
@@ -70,7 +70,6 @@ class UserJsonlReader(FileReader):
     `MAX_OVERHANG_PIXELS` or `MAX_OVERHANG_SHARE` of its side and is then cut off.
     """
 
-    num_frames: int = DEFAULT_NUM_FRAMES
     vary_prompts: bool = False
     box_format: str = "xyxy"  # `box_format` of the records that do not say it
     unit: str = "pixels"  # `unit` of the records that do not say it

@@ -7,7 +7,6 @@ from typing import Any
 
 from ..annotation_checks import read_number, require, require_object, require_positive, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
-from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..skips import make_error
 from .base import FileReader, Part
 from .json_files import load_json
@@ -33,7 +32,6 @@ class VStarReader(FileReader):
     and the length of the video are the groups of an element.
     """
 
-    num_frames: int = DEFAULT_NUM_FRAMES
     vary_prompts: bool = True
     tasks = tuple(QUESTIONS)
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from ..annotation_checks import require_object, require_text
 from ..annotations import Annotation
-from ..sample_writing import DEFAULT_NUM_FRAMES
 from .base import FileReader, Part
 from .json_files import load_json
 
@@ -23,7 +22,6 @@ class VcgReader(FileReader):
     The video is the name, with any ending, in `data_folder` or in a folder right below it. The task is `"video_qa"`.
     """
 
-    num_frames: int = DEFAULT_NUM_FRAMES
     tasks = ("video_qa",)
     default_task = "video_qa"
 

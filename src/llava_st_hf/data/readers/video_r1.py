@@ -9,7 +9,6 @@ from typing import Any
 from ...processing.question_wordings_llava_st import ANSWER_REQUESTS, PLACE_QUESTIONS
 from ..annotation_checks import read_seconds, require, require_object, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
-from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..skips import make_error
 from .base import FileReader
 
@@ -32,12 +31,8 @@ class VideoR1Reader(FileReader):
     appended, from one of tvg the question after the place is taken.
     """
 
-    num_frames: int = DEFAULT_NUM_FRAMES
     tasks = ("stvg", "tvg", "rec")
-
-    def get_entry_id(self, entry: Any) -> Any:
-        """Return the `problem_id`."""
-        return require_object(entry).get("problem_id")
+    id_key = "problem_id"
 
     def annotate(self, entry: Any) -> Annotation:
         """Return what a record says."""

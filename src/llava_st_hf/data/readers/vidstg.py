@@ -10,7 +10,6 @@ from typing import Any
 from ...processing import InputError
 from ..annotation_checks import require, require_frame, require_object, require_positive, require_size, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
-from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..skips import RecordError, make_error
 from .base import FileReader, Part, name_event
 from .json_files import load_json
@@ -37,7 +36,6 @@ class VidStgReader(FileReader):
     """
 
     vidor_folder: str | Path | None = None  # folder of VidOR's annotations; folders below it are searched too
-    num_frames: int = DEFAULT_NUM_FRAMES
     vary_prompts: bool = True
     tasks = ("stvg", "svg", "tvg", "elc")
     default_task = "stvg"

@@ -10,7 +10,6 @@ from typing import Any
 from ...processing import InputError
 from ..annotation_checks import read_number, require_positive, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
-from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..skips import make_error
 from .base import FileReader, name_event
 from .tables import read_csv
@@ -36,10 +35,10 @@ class VueStgReader(FileReader):
     or `"tvg"` only queries with one span can be read.
     """
 
-    num_frames: int = DEFAULT_NUM_FRAMES
     vary_prompts: bool = True
     tasks = ("stvg_several", "tvg_several", "stvg", "svg", "tvg")
     default_task = "stvg_several"
+    id_key = "query_id"
 
     def list_entries(self) -> Sequence[Mapping[str, str]]:
         """Return the queries; their boxes and the lengths of the videos are kept beside them."""
@@ -53,10 +52,6 @@ class VueStgReader(FileReader):
         if not queries:
             raise InputError(f"{folder / 'query.csv'} holds no query: give the files of VUE-STG.")
         return queries
-
-    def get_entry_id(self, entry: Any) -> str | None:
-        """Return the `query_id`."""
-        return entry.get("query_id")
 
     def annotate(self, entry: Any) -> Annotation:
         """Return what a query and its boxes say."""

@@ -1,6 +1,6 @@
 """Opens what the tools for data look at: a mixture, annotations of any format, or the built-in ST-Shapes."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def open_records(path: str | Path, sampled: int | None = None, **said: Any) -> O
         return _open_mixture(path, sampled)
     records = open_annotations(path, **said)
     is_said = said.get("num_frames") is not None
-    if not is_said and sampled is not None and "num_frames" in {part.name for part in fields(records)}:
+    if not is_said and sampled is not None and "num_frames" in records.list_options():
         records = open_annotations(path, **{**said, "num_frames": sampled})
     return OpenedRecords(records, num_frames=said.get("num_frames"))
 
