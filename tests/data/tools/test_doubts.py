@@ -1,10 +1,10 @@
-from dataclasses import fields
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from llava_st_hf.data.media_probe import VideoHeader
-from llava_st_hf.data.tools.doubts import UnitDoubts, find_doubts
+from llava_st_hf.data.tools.doubts import find_doubts, find_marks, find_unit_doubts
 from llava_st_hf.data.turns import Turn
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.media_llava_st import MediaInfo
@@ -22,14 +22,9 @@ def write_box(x1: float, y1: float, x2: float, y2: float) -> str:
 
 
 def find(texts: list[str], header: VideoHeader | None = HEADER) -> dict[str, int]:
-    """Return what is odd about a source, counted in two parts."""
-    whole = UnitDoubts()
-    for part in (texts[:1], texts[1:]):
-        doubts = UnitDoubts()
-        for text in part:
-            doubts.add([make_turn(text)], header)
-        whole.merge(doubts)
-    return {kind: count for kind, count, _ in whole.find()}
+    """Return what is odd about a source."""
+    counts = Counter(mark for text in texts for mark in find_marks([make_turn(text)], header))
+    return {kind: count for kind, count, _ in find_unit_doubts(counts)}
 
 
 def test_spans_of_fractions_of_a_second():
@@ -66,12 +61,6 @@ def test_true_boxes_are_nothing_odd():
     draw = np.random.default_rng(0)
     corners = np.sort(draw.uniform(size=(50, 2, 2)), axis=1).reshape(50, 4)
     assert find([write_box(*box) for box in corners]) == {}
-
-
-def test_parts_are_counted_together():
-    part = UnitDoubts(*range(1, len(fields(UnitDoubts)) + 1))
-    part.merge(part)
-    assert part == UnitDoubts(*range(2, 2 * len(fields(UnitDoubts)) + 1, 2))
 
 
 @pytest.mark.parametrize(("texts", "kinds"), [(["So."], ["missing_span"]), (["So.", "{<t=0.1><t=0.2>}"], [])])

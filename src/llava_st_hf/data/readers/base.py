@@ -71,6 +71,7 @@ class Reader(ABC):
         """Return one record, or the note why it is left out."""
         if not 0 <= index < len(self):
             raise IndexError(index)
+        index = int(index)  # the differences of numpy's wrap around
         try:
             return self.read(index)
         except RecordError as error:

@@ -4,9 +4,7 @@ Nothing stops the check but an interrupt: records that cannot be used are counte
 Chunks of records are shared out among processes.
 """
 
-import bisect
 import hashlib
-import itertools
 import math
 import signal
 from array import array
@@ -17,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
 from ...processing import InputError, LlavaSTProcessor, LlavaSTVideoProcessor, MediaInfo, PromptError
 from ...processing.media_llava_st import format_count
@@ -31,12 +29,13 @@ from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..samples import Sample
 from ..skips import RecordError, SkippedRecord, SkipReport
 from ..turns import make_stand_in, read_turns
-from .doubts import UnitDoubts, find_doubts, measure_medium
+from .doubts import find_doubts, find_marks, find_unit_doubts, measure_medium
 
 Records = Sequence[Sample | SkippedRecord]  # a reader, a mixture, or a list
 DECODE_LEVELS = ("none", "header", "full")  # see `check_media`
 _CHUNK = 64  # records
 _SMALL = {"height": 16, "width": 16}  # of frames that are decoded but not looked at
+_SHOWN = ("count", "minimum", "maximum", "share_at_edges")  # of a `CoordinateRange`
 
 
 @dataclass
@@ -85,8 +84,8 @@ class CheckSummary:
     # For each of `skips` and `warnings` the first record and what is wrong.
     examples: dict[tuple[str, str], str] = field(default_factory=dict)
     id_hashes: dict[str, array] = field(default_factory=dict)  # by source, 8 bytes for the id of each usable record
-    # By source, how many records look as if their numbers had another unit.
-    units: dict[str, UnitDoubts] = field(default_factory=dict)
+    # By source, how many records have each of `find_marks`.
+    marks: dict[str, Counter[str]] = field(default_factory=dict)
 
     @property
     def num_used(self) -> int:
@@ -116,13 +115,13 @@ class CheckSummary:
             self.examples.setdefault(key, example)
         for source, hashes in other.id_hashes.items():
             self.id_hashes.setdefault(source, array("Q")).extend(hashes)
-        for source, units in other.units.items():
-            self.units.setdefault(source, UnitDoubts()).merge(units)
+        for source, marks in other.marks.items():
+            self.marks.setdefault(source, Counter()).update(marks)
 
     def warn_of_sources(self) -> None:
         """Warn of what only a whole source shows: ids that several records bear, and units that may be others."""
-        for source, units in self.units.items():
-            for kind, num_records, message in units.find():
+        for source, marks in self.marks.items():
+            for kind, num_records, message in find_unit_doubts(marks):
                 self.warnings[source, kind] = num_records
                 self.examples[source, kind] = message
         for source, hashes in self.id_hashes.items():
@@ -144,14 +143,7 @@ class CheckSummary:
             ],
             "tokens": {task: summarize_counts(lengths) for task, lengths in sorted(self.num_tokens.items())},
             "coordinates": [
-                {
-                    "axis": axis,
-                    "unit": unit,
-                    "count": values.count,
-                    "minimum": values.minimum,
-                    "maximum": values.maximum,
-                    "share_at_edges": values.share_at_edges,
-                }
+                {"axis": axis, "unit": unit, **{name: getattr(values, name) for name in _SHOWN}}
                 for (axis, unit), values in sorted(self.coordinates.items())
             ],
             "warnings": [
@@ -310,43 +302,26 @@ def check_records(
     return summary
 
 
-class ChosenRecords:
+class ChosenRecords(ConcatDataset):
     """
     The records that a mixture chose, each once, source after source.
 
     A training visits them in another order, and some of them more often; see `Mixture`.
-
-    Args:
-        spec (`MixtureSpec`): The mixture.
-
-    Raises:
-        `InputError`: For a source that cannot be opened, or a required one without records.
     """
 
     def __init__(self, spec: MixtureSpec):
-        self._sources = [(source.reader, source.chosen) for source in open_sources(spec)]
-        self._ends = list(itertools.accumulate(len(chosen) for _, chosen in self._sources))
+        super().__init__([Subset(source.reader, source.chosen) for source in open_sources(spec)])
 
     @property
     def source_names(self) -> tuple[str, ...]:
         """Names of the sources that the records come from, as far as they are known without reading them."""
-        return tuple(dict.fromkeys(name for reader, _ in self._sources for name in reader.source_names))
-
-    def __len__(self) -> int:
-        return self._ends[-1]
+        return tuple(dict.fromkeys(name for part in self.datasets for name in part.dataset.source_names))
 
     def iterate(self) -> Iterator[tuple[Sample | SkippedRecord, Reader, int]]:
         """Yield each record with the reader that it comes from, and its number there."""
-        for reader, chosen in self._sources:
-            for number in chosen:
-                yield reader[int(number)], reader, int(number)
-
-    def __getitem__(self, index: int) -> Sample | SkippedRecord:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        place = bisect.bisect_right(self._ends, index)
-        reader, chosen = self._sources[place]
-        return reader[int(chosen[index - self._ends[place] + len(chosen)])]
+        for part in self.datasets:
+            for number in map(int, part.indices):
+                yield part.dataset[number], part.dataset, number
 
 
 class _Chunks(Dataset):
@@ -394,8 +369,8 @@ class _Chunks(Dataset):
             for coordinate in coordinates:
                 values = summary.coordinates.setdefault((coordinate.kind, coordinate.unit), CoordinateRange())
                 values.add(coordinate.value, coordinate.unit)
-        medium = measure_medium(sample, media, self.decode)
-        summary.units.setdefault(sample.source, UnitDoubts()).add(turns, medium)
+        marks = find_marks(turns, measure_medium(sample, media, self.decode))
+        summary.marks.setdefault(sample.source, Counter()).update(marks)
         doubts = {**dict(find_doubts(turns)), **dict(sample.notes)}
         doubts.update(("damaged_media", problem) for medium in media for problem in medium.problems)
         for kind, message in doubts.items():

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,7 @@ def collect_statistics(
 
 
 def _measure(sample: Sample, statistics: DataStatistics, counter: TokenCounter | None) -> None:
-    media = probe_media(sample) if has_units(sample) else make_stand_in(sample)
-    turns = read_turns(sample, media)
+    turns = read_turns(sample, probe_media(sample) if has_units(sample) else make_stand_in(sample))
     num_tokens = None if counter is None else counter.count(sample)
     statistics.counts[sample.source, sample.task] += 1
     if num_tokens is not None:
@@ -112,7 +112,7 @@ def _measure(sample: Sample, statistics: DataStatistics, counter: TokenCounter |
         answer = turn.answer
         spans = [span.fractions[1] - span.fractions[0] for span in answer.spans]
         boxes = [*answer.boxes, *(entry.box for tube in answer.tubes for entry in tube.boxes)]
-        shares = [_get_area(box.fractions) for box in boxes]
+        shares = [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (box.fractions for box in boxes)]
         for values, into in (
             (spans, statistics.span_shares),
             (shares, statistics.box_shares),
@@ -120,11 +120,6 @@ def _measure(sample: Sample, statistics: DataStatistics, counter: TokenCounter |
         ):
             if values:
                 into.setdefault(sample.task, []).extend(values)
-
-
-def _get_area(fractions: tuple[float, float, float, float]) -> float:
-    x1, y1, x2, y2 = fractions
-    return (x2 - x1) * (y2 - y1)
 
 
 def _summarize(values: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
@@ -217,34 +212,20 @@ def _plot_counts(figure: Any, counts: Counter[tuple[str, str]]) -> None:
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
 
 
-def _plot_spans(figure: Any, values: Mapping[str, Sequence[float]]) -> None:
-    _plot_rows(
-        figure, _get_percent(values), np.linspace(0, 100, 41), "Span lengths", "length of the span (% of the clip)"
-    )
-
-
-def _plot_boxes(figure: Any, values: Mapping[str, Sequence[float]]) -> None:
-    bins = np.logspace(-2, 2, 41)
-    _plot_rows(figure, _get_percent(values), bins, "Box sizes", "area of the box (% of the frame)", scale="log")
-
-
-def _plot_tubes(figure: Any, values: Mapping[str, Sequence[int]]) -> None:
-    _plot_rows(figure, values, _make_whole_bins(values), "Boxes per tube", "boxes in the tube")
-
-
-def _plot_tokens(figure: Any, values: Mapping[str, Sequence[int]]) -> None:
-    _plot_rows(figure, values, _make_whole_bins(values), "Tokens per task", "tokens of the record, media included")
-
-
 def _plot_rows(
-    figure: Any, values: Mapping[str, Sequence[float]], bins: np.ndarray, title: str, unit: str, scale: str = "linear"
+    title: str, unit: str, bins: np.ndarray | None, scale: str, figure: Any, values: Mapping[str, Sequence[float]]
 ) -> None:
-    """Draw a histogram for each task, one below the other; what lies outside the bins is shown at their ends."""
+    """
+    Draw a histogram for each task, one below the other: of shares in percent, or of whole numbers without `bins`.
+
+    What lies outside the bins is shown at their ends.
+    """
+    factor, bins = (1, _make_whole_bins(values)) if bins is None else (100, bins)
     figure.set_size_inches(9, 1.6 + 0.8 * len(values))
     rows = figure.subplots(len(values), sharex=True, squeeze=False)[:, 0]
     for axes, (task, numbers) in zip(rows, sorted(values.items()), strict=True):
         weights = np.full(len(numbers), 100 / len(numbers))
-        axes.hist(np.clip(numbers, bins[0], bins[-1]), bins=bins, weights=weights, color=_COLOR)
+        axes.hist(np.clip(np.multiply(numbers, factor), bins[0], bins[-1]), bins, weights=weights, color=_COLOR)
         axes.set_ylabel(
             f"{task}\n{len(numbers):,}", rotation=0, horizontalalignment="right", verticalalignment="center"
         )
@@ -253,10 +234,6 @@ def _plot_rows(
         axes.grid(alpha=0.3)
     rows[-1].set(xlabel=unit, xscale=scale)
     figure.suptitle(f"{title} (share of each task, and how many)")
-
-
-def _get_percent(values: Mapping[str, Sequence[float]]) -> dict[str, np.ndarray]:
-    return {task: np.asarray(shares) * 100 for task, shares in values.items()}
 
 
 def _make_whole_bins(values: Mapping[str, Sequence[int]]) -> np.ndarray:
@@ -272,10 +249,23 @@ def _shorten(label: str) -> str:
     return label.replace("$", r"\$")  # between two of them matplotlib reads mathematics
 
 
+_PERCENT_OF_CLIP, _PERCENT_OF_FRAME = np.linspace(0, 100, 41), np.logspace(-2, 2, 41)
 _PLOTS: dict[str, tuple[str, Callable[[Any, Any], None]]] = {
     "records.png": ("counts", _plot_counts),
-    "span_lengths.png": ("span_shares", _plot_spans),
-    "box_sizes.png": ("box_shares", _plot_boxes),
-    "boxes_per_tube.png": ("tube_lengths", _plot_tubes),
-    "tokens.png": ("num_tokens", _plot_tokens),
+    "span_lengths.png": (
+        "span_shares",
+        partial(_plot_rows, "Span lengths", "length of the span (% of the clip)", _PERCENT_OF_CLIP, "linear"),
+    ),
+    "box_sizes.png": (
+        "box_shares",
+        partial(_plot_rows, "Box sizes", "area of the box (% of the frame)", _PERCENT_OF_FRAME, "log"),
+    ),
+    "boxes_per_tube.png": (
+        "tube_lengths",
+        partial(_plot_rows, "Boxes per tube", "boxes in the tube", None, "linear"),
+    ),
+    "tokens.png": (
+        "num_tokens",
+        partial(_plot_rows, "Tokens per task", "tokens of the record, media included", None, "linear"),
+    ),
 }
