@@ -39,7 +39,6 @@ class ActivityNetCaptionsReader(FileReader):
         return entries
 
     def annotate(self, entry: Part) -> Annotation:
-        """Return what a video says, or one of its sentences."""
         raw, (video, places) = require_object(entry.raw), entry.part
         sentences, times = (require(raw, name) for name in ("sentences", "timestamps"))
         if not isinstance(sentences, list) or not isinstance(times, list) or not 0 < len(sentences) == len(times):

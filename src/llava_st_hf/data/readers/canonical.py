@@ -52,7 +52,6 @@ class CanonicalReader(FileReader):
     split: str | None = None  # of a folder, the Parquet files of this split only, named as the Hub names them
 
     def list_entries(self) -> "JsonRows | ParquetRows":
-        """Return the rows of all files."""
         try:
             filesystem, files = _list_files(str(self.path), self.split)
             for file in files if "://" not in str(self.path) else ():
@@ -71,7 +70,6 @@ class CanonicalReader(FileReader):
         return self.entries.sizes if isinstance(self.entries, ParquetRows) else None
 
     def read(self, index: int) -> Sample:
-        """Read one record, which is canonical already; raises `RecordError` if it cannot be used."""
         row = dict(require_object(self.entries[index]))
         if not self.keep_sources or row.get("source") is None:
             row["source"] = self.source

@@ -40,11 +40,9 @@ class CharadesStaReader(FileReader):
         return str(self.path).lower().endswith(".txt")
 
     def list_entries(self) -> Sequence[Any]:
-        """Return the lines of the text file, or the objects of the JSON file."""
         return [line for _, line in read_lines(self.path)] if self._is_text else super().list_entries()
 
     def annotate(self, entry: Any) -> Annotation:
-        """Return what a line or an object says."""
         media, span, caption = self._read_line(entry) if self._is_text else self._read_object(entry)
         # Parity: inference/src/datasets.py strips full stops first and blanks then, so "a. " keeps its full stop.
         query = caption.strip(".").strip().lower()

@@ -60,7 +60,6 @@ class CocoReader(FileReader):
         return entries
 
     def annotate(self, entry: Part) -> Annotation:
-        """Return what an annotation says."""
         raw = require_object(entry.raw)
         image = _look_up(self._images, raw, "image_id")
         phrase = self._read_phrase(raw)

@@ -35,7 +35,6 @@ class CocoVideoReader(TracksReader):
     """
 
     def list_tracks(self) -> Sequence[Track]:
-        """Return the tracks of the file."""
         content = load_json(self.path)
         self._videos = index_by_id(get_list(content, "videos", self.path))
         annotations = [one for one in get_list(content, "annotations", self.path) if isinstance(one, Mapping)]

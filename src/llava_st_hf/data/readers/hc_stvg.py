@@ -44,12 +44,10 @@ class HcStvgReader(FileReader):
     default_task = "stvg"
 
     def list_entries(self) -> Sequence[Part]:
-        """Return the entry of each video, by its name."""
         content = load_json(self.path, dict, "a file of HC-STVG, {video name: entry}")
         return [Part(raw, name or None, name) for name, raw in content.items()]
 
     def annotate(self, entry: Part) -> Annotation:
-        """Return what the entry of a video says."""
         raw, name = require_object(entry.raw), entry.part
         frame_count = require_frame(raw, "img_num")
         first = require_frame(raw, "st_frame") - 1

@@ -47,7 +47,6 @@ class MotReader(TracksReader):
     names: Mapping[int, str] = field(default_factory=dict)  # what describes an object in words, by its id
 
     def list_tracks(self) -> Sequence[Track]:
-        """Return the tracks of the file."""
         if not isinstance(self.names, Mapping) or not all(isinstance(name, str) for name in self.names.values()):
             raise InputError("names has to give a text for each id, {3: 'the man in a red coat'}.")
         names = {str(number): name for number, name in self.names.items()}

@@ -63,13 +63,11 @@ class MvBenchReader(FileReader):
         return questions
 
     def get_groups(self, index: int) -> dict[str, str]:
-        """Return the sub-task of a question."""
         raw, _, file = self.entries[index]
         given = raw.get("task_type") if isinstance(raw, Mapping) else None
         return {"sub-task": given if isinstance(given, str) and given.strip() else file}
 
     def annotate(self, entry: Part) -> Annotation:
-        """Return what an element says."""
         raw = require_object(entry.raw)
         choices, answer = require(raw, "candidates"), require_text(raw, "answer")
         if (
@@ -92,7 +90,6 @@ class MvBenchReader(FileReader):
         )
 
     def read(self, index: int) -> Sample:
-        """Read one record, and which part of its video is meant."""
         sample, raw = super().read(index), self.entries[index].raw
         if raw.get("start") is None and raw.get("end") is None:
             return sample

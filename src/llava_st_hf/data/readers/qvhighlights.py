@@ -28,7 +28,6 @@ class QvHighlightsReader(FileReader):
     id_key = "qid"
 
     def annotate(self, entry: Any) -> Annotation:
-        """Return what a query says."""
         raw = require_object(entry)
         windows = require(raw, "relevant_windows")
         if not isinstance(windows, list) or not windows:

@@ -31,7 +31,6 @@ class RefCocoReader(FileReader):
     default_task = "rec"
 
     def list_entries(self) -> Sequence[Any]:
-        """Return each image with its annotations."""
         last = len(TASKS["rec"].prompts) - 1
         if self.prompt_variant is not None and self.prompt_variant not in range(last + 1):
             raise InputError(f"prompt_variant is {show(self.prompt_variant)}: give a number from 0 to {last}.")
@@ -44,11 +43,9 @@ class RefCocoReader(FileReader):
         return by_image if _count_pairs(by_image) >= _count_pairs(by_id) else by_id
 
     def get_entry_id(self, entry: Any) -> Any:
-        """Return the `id` of the image."""
         return super().get_entry_id(entry[0])
 
     def annotate(self, entry: Any) -> Annotation:
-        """Return what an image and its annotation say."""
         image, found = require_object(entry[0]), entry[1]
         name = require(image, "id")
         if len(found) != 1:
@@ -65,7 +62,6 @@ class RefCocoReader(FileReader):
         )
 
     def choose_variant(self, record_id: str) -> int:
-        """Return which of the published prompts a record gets."""
         return super().choose_variant(record_id) if self.prompt_variant is None else self.prompt_variant
 
 

@@ -23,7 +23,6 @@ class ShikraRecReader(FileReader):
     default_task = "rec"
 
     def annotate(self, entry: Any) -> Annotation:
-        """Return what a line says."""
         raw = require_object(entry)
         path, expression = require_text(raw, "img_path"), require_text(raw, "expression").strip()
         has_size = raw.get("width") is not None and raw.get("height") is not None

@@ -49,7 +49,6 @@ class StAlignReader(FileReader):
     """
 
     def read(self, index: int) -> Sample:
-        """Read one record, which is a conversation already; raises `RecordError` if it cannot be used."""
         record = require_object(self.entries[index])
         record_id = self.read_id(record, index)
         media_type, media = self._read_media(record)

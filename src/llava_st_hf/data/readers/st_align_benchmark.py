@@ -63,7 +63,6 @@ class StAlignBenchmarkReader(FileReader):
         return min(len(self.entries), self.max_items)
 
     def annotate(self, entry: Any) -> Annotation:
-        """Return what a record says."""
         raw = require_object(entry)
         question, answer = _get_turns(raw)
         task = self.task or _guess_task(question)

@@ -76,11 +76,9 @@ class TracksReader(FileReader):
         return entries
 
     def get_entry_id(self, entry: Track) -> str:
-        """Return the name of the track."""
         return entry.name
 
     def annotate(self, entry: Track) -> Annotation:
-        """Return where the object is."""
         video, media = entry.video, self._find_media(entry.video)
         has_pictures = len(media) > 1 and video.pictures
         boxes: dict[int, AnnotatedBox | None] = {}

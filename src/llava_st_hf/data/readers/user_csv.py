@@ -27,11 +27,9 @@ class UserCsvReader(UserJsonlReader):
     """
 
     def list_entries(self) -> Sequence[Mapping[str, str]]:
-        """Return the rows."""
         return read_csv(self.path)
 
     def annotate(self, entry: Any) -> Annotation:
-        """Return what a row says."""
         return super().annotate({name: _read_cell(name, cell) for name, cell in entry.items()})
 
 

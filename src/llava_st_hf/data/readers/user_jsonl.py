@@ -81,7 +81,6 @@ class UserJsonlReader(FileReader):
         super().__post_init__()
 
     def annotate(self, entry: Any) -> Annotation:
-        """Return what a line says."""
         raw = require_object(entry)
         media_type = _get_media_type(raw)
         media = self.folder.open_media(raw[media_type], media_type, media_type)

@@ -36,7 +36,6 @@ class VStarReader(FileReader):
     tasks = tuple(QUESTIONS)
 
     def list_entries(self) -> Sequence[Part]:
-        """Return the questions."""
         content = load_json(self.path, list, "the annotation file of V-STaR")
         names = name_elements(content)
         tasks = self.tasks if self.task is None else (self.task,)
@@ -57,7 +56,6 @@ class VStarReader(FileReader):
             return {}
 
     def annotate(self, entry: Part) -> Annotation:
-        """Return what an element says about one of its questions."""
         raw = require_object(entry.raw)
         question = require_text(raw, QUESTIONS[entry.part][0]).strip()
         return Annotation(

@@ -39,7 +39,6 @@ class VcgReader(FileReader):
         return questions
 
     def annotate(self, entry: Part) -> Annotation:
-        """Return what an element says."""
         raw = require_object(entry.raw)
         return Annotation(
             task=self.task,

@@ -35,7 +35,6 @@ class VideoR1Reader(FileReader):
     id_key = "problem_id"
 
     def annotate(self, entry: Any) -> Annotation:
-        """Return what a record says."""
         raw = require_object(entry)
         solution = _read_solution(require(raw, "solution"))
         boxes = solution.get("boxes")

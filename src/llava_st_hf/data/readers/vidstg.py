@@ -57,7 +57,6 @@ class VidStgReader(FileReader):
         return sentences
 
     def annotate(self, entry: Part) -> Annotation:
-        """Return what a sentence and its entry say."""
         raw = require_object(entry.raw)
         if entry.part is None:
             raise make_error("captions", raw.get("captions"), "give captions or questions, lists of sentences")

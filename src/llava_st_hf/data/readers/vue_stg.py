@@ -54,7 +54,6 @@ class VueStgReader(FileReader):
         return queries
 
     def annotate(self, entry: Any) -> Annotation:
-        """Return what a query and its boxes say."""
         video = require_text(entry, "video_id")
         duration = {"video_duration": read_number(self._durations.get(video))}
         boxes = _read_boxes(self._boxes.get(entry.get("query_id"), ()))
