@@ -30,32 +30,22 @@ class MediaFolder:
         """
         if not isinstance(name, str) or not name.strip() or "\0" in name or len(name) > 4096:
             raise make_error(field, name, "give the path of a file")
+        said = f"{field} is {name[:200]!r}"
         if _ADDRESS.match(name):
-            raise RecordError(
-                "network_media", field, f"{field} is {name[:200]!r}: download it and give the path of the file."
-            )
+            raise RecordError("network_media", field, f"{said}: download it and give the path of the file.")
         if self.path is None:
-            raise RecordError(
-                "outside_root", field, f"{field} is {name[:200]!r}, but no folder of media is set: give data_folder."
-            )
+            raise RecordError("outside_root", field, f"{said}, but no folder of media is set: give data_folder.")
         try:
             path = Path(os.path.realpath(self.path / name))
             exists = path.exists()
         except (OSError, ValueError) as error:  # names that no file system takes
-            raise RecordError("invalid_field", field, f"{field} is {name[:200]!r}: {error}.") from error
+            raise RecordError("invalid_field", field, f"{said}: {error}.") from error
         if not path.is_relative_to(self.path):
-            raise RecordError(
-                "outside_root",
-                field,
-                f"{field} is {name[:200]!r}, which lies outside of {self.path}: media are read from there only.",
-            )
+            problem = f"lies outside of {self.path}: media are read from there only"
+            raise RecordError("outside_root", field, f"{said}, which {problem}.")
         if not exists:
-            raise RecordError(
-                "missing_media",
-                field,
-                f"{field} is {name[:200]!r}, which does not exist in {self.path}: fix the path, or the folder of the "
-                "media (data_folder).",
-            )
+            problem = f"does not exist in {self.path}: fix the path, or the folder of the media (data_folder)"
+            raise RecordError("missing_media", field, f"{said}, which {problem}.")
         return str(path)
 
     def open_media(self, name: Any, media_type: str, field: str = "media") -> tuple[Media, ...]:

@@ -38,6 +38,13 @@ from .skips import RecordError
 MAX_PIXELS = 128 * 2**20  # 400 MB as RGB
 MAX_FILE_BYTES = 4 * 2**30
 
+# Of what opening a medium raises, the first that fits.
+_REASONS = {
+    **dict.fromkeys((OversizedMediaError, Image.DecompressionBombError, MemoryError), "oversized_media"),
+    MissingMediaError: "missing_media",
+    EmptyMediaError: "empty_media",
+    **dict.fromkeys(DECODER_ERRORS, "unreadable_media"),
+}
 # How the times of frames are said, for messages.
 TIMES_FIX = "give video_fps (frames a second) or frame_seconds in the record, or video_fps in the mixture"
 
@@ -168,14 +175,13 @@ def check_times(sample: Sample, samples_by_rate: bool = False) -> None:
             f"are: {TIMES_FIX}.",
         )
     for message, coordinates in zip(sample.messages, sample.find_coordinates(), strict=True):
-        for coordinate in coordinates:
-            if coordinate.unit == "seconds":
-                raise RecordError(
-                    "invalid_field",
-                    "messages",
-                    f"a message of the {message['role']} holds {coordinate.text}, but nothing says when the frames of "
-                    f"the clip are: {TIMES_FIX}, or write times as fractions, <t=0.35>.",
-                )
+        if text := next((each.text for each in coordinates if each.unit == "seconds"), None):
+            raise RecordError(
+                "invalid_field",
+                "messages",
+                f"a message of the {message['role']} holds {text}, but nothing says when the frames of the clip are: "
+                f"{TIMES_FIX}, or write times as fractions, <t=0.35>.",
+            )
 
 
 def check_file(item: Media, name: str, max_file_bytes: int) -> None:
@@ -230,22 +236,12 @@ def reasons_of_errors(item: Media, name: str) -> Iterator[None]:
     """Turn what opening a medium raises into a `RecordError`."""
     try:
         yield
-    except (OversizedMediaError, Image.DecompressionBombError, MemoryError) as error:
-        raise _make_error("oversized_media", item, name, error) from error
-    except MissingMediaError as error:
-        raise _make_error("missing_media", item, name, error) from error
-    except EmptyMediaError as error:
-        raise _make_error("empty_media", item, name, error) from error
-    except DECODER_ERRORS as error:
-        raise _make_error("unreadable_media", item, name, error) from error
-
-
-def _make_error(reason: str, item: Media, name: str, error: Exception) -> RecordError:
-    described, message = _describe(item), str(error) or type(error).__name__
-    # Some errors say already which file it is.
-    return RecordError(
-        reason, name, f"{name}{':' if message.startswith(described) else f' is {described}:'} {message}"
-    )
+    except tuple(_REASONS) as error:
+        reason = next(reason for kind, reason in _REASONS.items() if isinstance(error, kind))
+        described, message = _describe(item), str(error) or type(error).__name__
+        # Some errors say already which file it is.
+        said = name if message.startswith(described) else f"{name} is {described}"
+        raise RecordError(reason, name, f"{said}: {message}") from error
 
 
 def _describe(item: Media) -> str:

@@ -1,19 +1,8 @@
 """The canonical record: one conversation about one clip, some images or nothing, coordinates written in the text.
 
 Everything that reads data makes a `Sample`, everything that uses data takes one. In Python it is this dataclass, in
-Parquet and in `datasets` it is a row of `get_features()`:
-
-| column | type | what it holds |
-| --- | --- | --- |
-| `id` | string | name of the record, unique within its source |
-| `source` | string | name of the data set that it comes from |
-| `task` | string | one of `TASKS` |
-| `media_type` | string | `video`, `image`, or `text` where there is no medium |
-| `media` | list of {`bytes`, `path`} | the clip; or the images, in order; or the frames of a clip kept as pictures |
-| `frame_range` | list of 2 integers, or null | first and last frame of the clip that the record is about |
-| `video_fps` | number, or null | frames a second of a clip that is kept as pictures |
-| `frame_seconds` | list of numbers, or null | the time of each of those pictures, instead |
-| `messages` | list of {`role`, `content`} | the conversation; it ends with what the model is to learn |
+Parquet and in `datasets` it is a row of `get_features()`, with a column for each of its fields but `notes`; `media` is
+a list of {`bytes`, `path`} there.
 
 Coordinates are written `<t=0.409>`, `<x=0.35>`, `<y=0.442>`: fractions of the clip (of `frame_range`, where given), of
 the width and of the height. `<t=3.5s>` and `<x=120px>` are allowed where the fractions are not known yet. Media stand
@@ -150,7 +139,8 @@ class Sample:
             raise make_error("task", self.task, f"choose one of {', '.join(TASKS)}")
         self._check_media()
         self._check_frame_range()
-        self._check_times()
+        frames = self.media if len(self.media) > 1 or not self.media else self.media[0].frames
+        check_frame_times(len(frames) if self.is_kept_as_frames else 0, self.video_fps, self.frame_seconds)
         self._check_messages()
 
     def _check_media(self) -> None:
@@ -188,12 +178,6 @@ class Sample:
     def has_times(self) -> bool:
         """Whether something says when the frames of a clip are: its file, or the record."""
         return not self.is_kept_as_frames or self.video_fps is not None or self.frame_seconds is not None
-
-    def _check_times(self) -> None:
-        num_frames = 0
-        if self.is_kept_as_frames:
-            num_frames = len(self.media) if len(self.media) > 1 else len(self.media[0].frames)
-        check_frame_times(num_frames, self.video_fps, self.frame_seconds)
 
     def _check_messages(self) -> None:
         if not isinstance(self.messages, (tuple, list)) or not all(isinstance(m, Mapping) for m in self.messages):
@@ -274,17 +258,11 @@ class Sample:
         media = [] if media is None else media
         if not isinstance(media, (list, tuple)) or not all(isinstance(item, Mapping) for item in media):
             raise make_error("media", media, "give a list of {bytes, path}")
-        frame_range, seconds = row.get("frame_range"), row.get("frame_seconds")
+        lists = {name: row.get(name) for name in ("messages", "frame_range", "frame_seconds")}
         return cls(
-            id=row["id"],
-            source=row["source"],
-            task=row["task"],
-            media_type=row["media_type"],
+            **{name: row.get(name) for name in ("id", "source", "task", "media_type", "video_fps")},
+            **{name: tuple(value) if isinstance(value, list) else value for name, value in lists.items()},
             media=tuple(Media(path=item.get("path"), content=item.get("bytes")) for item in media),
-            messages=tuple(row["messages"]) if isinstance(row["messages"], (list, tuple)) else row["messages"],
-            frame_range=tuple(frame_range) if isinstance(frame_range, (list, tuple)) else frame_range,
-            video_fps=row.get("video_fps"),
-            frame_seconds=tuple(seconds) if isinstance(seconds, (list, tuple)) else seconds,
         )
 
     def to_messages(self, media: Sequence[Any] | None = None) -> list[dict[str, Any]]:

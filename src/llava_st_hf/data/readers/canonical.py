@@ -14,6 +14,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from huggingface_hub.errors import HfHubHTTPError
+from torch.utils.data import ConcatDataset
 
 from ...processing import InputError
 from ...processing.video_requests_llava_st import TIME_FIELDS
@@ -51,12 +52,14 @@ class CanonicalReader(FileReader):
     keep_sources: bool = False
     split: str | None = None  # of a folder, the Parquet files of this split only, named as the Hub names them
 
-    def list_entries(self) -> "JsonRows | ParquetRows":
+    def list_entries(self) -> "ConcatDataset | ParquetRows":
         try:
             filesystem, files = _list_files(str(self.path), self.split)
             for file in files if "://" not in str(self.path) else ():
                 check_regular_file(file, "file")
-            return ParquetRows(files, filesystem) if files[0].endswith(".parquet") else JsonRows(files)
+            if files[0].endswith(".parquet"):
+                return ParquetRows(files, filesystem)
+            return ConcatDataset([JsonRecords(file) for file in files])
         except _NETWORK_ERRORS as error:
             raise InputError(f"{self.path} cannot be read: {error}. Fix the path, or check the connection.") from error
 
@@ -92,21 +95,6 @@ class CanonicalReader(FileReader):
         if not isinstance(content, (bytes, type(None))) or not isinstance(name, (str, type(None))):
             raise make_error(field, dict(item), "give path as text, bytes as binary data")
         return [item]
-
-
-class JsonRows:
-    """The elements of several JSON or JSONL files, one after the other."""
-
-    def __init__(self, files: Sequence[str]):
-        self._files = [JsonRecords(file) for file in files]
-        self._ends = list(accumulate(map(len, self._files)))
-
-    def __len__(self) -> int:
-        return self._ends[-1]
-
-    def __getitem__(self, index: int) -> Any:
-        number = bisect.bisect_right(self._ends, index)
-        return self._files[number][index - self._ends[number] + len(self._files[number])]
 
 
 class ParquetRows:
