@@ -283,14 +283,7 @@ def check_records(
     summary = CheckSummary() if summary is None else summary
     size = max(1, min(_CHUNK, len(records) // max(4 * num_workers, 1)))
     chunks = _Chunks(records, processor, decode, size)
-    loader = DataLoader(
-        chunks,
-        batch_size=None,
-        num_workers=num_workers,
-        collate_fn=_pass_on,
-        worker_init_fn=_ignore_interrupts,
-    )
-    for part, skipped in loader:
+    for part, skipped in DataLoader(chunks, None, num_workers=num_workers, worker_init_fn=_ignore_interrupts):
         summary.merge(part)
         report.count_used(part.num_used)
         for note in skipped:
@@ -376,10 +369,6 @@ class _Chunks(Dataset):
         for kind, message in doubts.items():
             summary.warnings[sample.source, kind] += 1
             summary.examples.setdefault((sample.source, kind), f"record {sample.id!r}: {message}")
-
-
-def _pass_on(chunk: Any) -> Any:
-    return chunk
 
 
 def _ignore_interrupts(worker: int) -> None:

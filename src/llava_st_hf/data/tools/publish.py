@@ -45,6 +45,11 @@ ROW_GROUP_BYTES = 32 * 10**6
 # Of one record; Arrow and Parquet hold at most 2**31 bytes in one column of a row group.
 MAX_MEDIA_BYTES = 2**30
 _NUM_NAMED = 16
+# All columns but the media, which are compressed already.
+_COMPRESSED = (
+    *("id", "source", "task", "media_type", "media.list.element.path", "frame_range.list.element", "video_fps"),
+    *("frame_seconds.list.element", "messages.list.element.role", "messages.list.element.content"),
+)
 
 
 @dataclass(frozen=True)
@@ -113,8 +118,7 @@ def publish_dataset(
     Write records with their media as Parquet shards, and a card.
 
     Media made in memory are encoded, see `encode_sample`. Paths of media are not published: a medium keeps the name of
-    its file, or its path where that is relative. Killed at any moment and called again, it goes on and ends with the
-    same files.
+    its file, or its path where that is relative. Killed at any moment and called again, it ends with the same files.
 
     Args:
         records (`Sequence[Sample | SkippedRecord]`): A reader, a mixture or a list.
@@ -163,14 +167,10 @@ def publish_dataset(
         report.check_total(report.num_skipped, len(records))
         published = _finish(output_dir, shards)
         if is_benchmark:
-            _write_benchmark(published, title)
+            tasks = [task for _, task in published.counts]
+            write_text_whole(output_dir / BENCHMARK_FILE, write_benchmark_yaml(title, tasks))
         _write_card(published, shards, title, sources or {}, repository)
     return published
-
-
-def _write_benchmark(published: PublishedDataset, title: str) -> None:
-    tasks = [task for _, task in published.counts]
-    write_text_whole(published.path / BENCHMARK_FILE, write_benchmark_yaml(title, tasks))
 
 
 def _write_card(
@@ -230,18 +230,23 @@ class _Writer:
             )
 
     def _write_shard(self, number: int, first: int, bar: tqdm) -> _Shard:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         path = _get_staged(self.output_dir, number)
         schema = get_features().arrow_schema
-        columns = ["source", "task", "media_type"]
-        options = {"use_dictionary": columns, "compression": _choose_compression(schema), "write_statistics": False}
+        options = {"use_dictionary": ["source", "task", "media_type"], "write_statistics": False}
+        options["compression"] = dict.fromkeys(_COMPRESSED, "zstd")
         shard, rows, kinds, digest = _Shard(first, first, ""), Counter(), set(), hashlib.sha256()
-        num_bytes = 0
+        num_bytes, group, group_bytes = 0, [], 0
+
+        def write_group() -> None:
+            if group:
+                writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=len(group))
+
         # Our own writer, not that of `datasets`: it goes on shard by shard, bounds row groups by their bytes, and
         # leaves media, which are compressed already, as they are.
         with writing_whole(path) as temporary_path, pq.ParquetWriter(temporary_path, schema, **options) as writer:
-            group = _RowGroup(writer, schema)
             while shard.end < len(self.records):
                 record = self.records[shard.end]
                 description = _describe(record)
@@ -257,7 +262,11 @@ class _Writer:
                 elif rows and num_bytes + size > self.max_bytes:
                     break
                 else:
-                    group.add(row, size)
+                    if group_bytes + size > ROW_GROUP_BYTES:
+                        write_group()
+                        group, group_bytes = [], 0
+                    group.append(row)
+                    group_bytes += size
                     num_bytes += size
                     rows[record.source, record.task] += 1
                     shard.media_types[record.media_type] = shard.media_types.get(record.media_type, 0) + 1
@@ -269,7 +278,7 @@ class _Writer:
                 digest.update(description)
                 shard.end += 1
                 bar.update()
-            group.flush()
+            write_group()
         shard.fingerprint = digest.hexdigest()
         shard.rows = [(source, task, count) for (source, task), count in sorted(rows.items())]
         shard.kinds = sorted(kinds)
@@ -280,58 +289,18 @@ class _Writer:
         return shard
 
 
-class _RowGroup:
-    """Collects rows and writes them as row groups that are small enough to be streamed."""
-
-    def __init__(self, writer: Any, schema: Any):
-        self.writer, self.schema = writer, schema
-        self.rows: list[dict[str, Any]] = []
-        self.num_bytes = 0
-
-    def add(self, row: dict[str, Any], num_bytes: int) -> None:
-        if self.num_bytes + num_bytes > ROW_GROUP_BYTES:
-            self.flush()
-        self.rows.append(row)
-        self.num_bytes += num_bytes
-
-    def flush(self) -> None:
-        import pyarrow as pa
-
-        if self.rows:
-            self.writer.write_table(pa.Table.from_pylist(self.rows, schema=self.schema), row_group_size=len(self.rows))
-        self.rows, self.num_bytes = [], 0
-
-
-def _choose_compression(schema: Any) -> dict[str, str]:
-    """Return the codec of each column: media are compressed already."""
-    lists = ("media", "frame_range", "frame_seconds", "messages")
-    codecs = {name: "zstd" for name in schema.names if name not in lists}
-    nested = (
-        "media.list.element.path",
-        "frame_range.list.element",
-        "frame_seconds.list.element",
-        "messages.list.element.role",
-    )
-    return {
-        **codecs,
-        **dict.fromkeys((*nested, "messages.list.element.content"), "zstd"),
-        "media.list.element.bytes": "none",
-    }
-
-
 def _make_row(sample: Sample) -> tuple[dict[str, Any], int]:
     """Return a record as a row with its media inside, and its size in bytes."""
     check_media(sample, "header")
     if any(item.frames is not None for item in sample.media):
         sample = encode_sample(sample)
     try:
-        num_bytes = sum(_count_bytes(item) for item in sample.media)
+        num_bytes = sum(
+            os.path.getsize(item.path) if item.content is None else len(item.content) for item in sample.media
+        )
         if num_bytes > MAX_MEDIA_BYTES:
-            raise RecordError(
-                "oversized_media",
-                "media",
-                f"the media have {num_bytes} bytes, more than {MAX_MEDIA_BYTES}: cut or compress them.",
-            )
+            problem = f"{num_bytes} bytes, more than {MAX_MEDIA_BYTES}: cut or compress them"
+            raise RecordError("oversized_media", "media", f"the media have {problem}.")
         media = [
             Media(_make_name(item.path), Path(item.path).read_bytes() if item.content is None else item.content)
             for item in sample.media
@@ -340,10 +309,6 @@ def _make_row(sample: Sample) -> tuple[dict[str, Any], int]:
         raise RecordError("unreadable_media", "media", f"media cannot be read ({error}): fix them.") from error
     row = replace(sample, media=tuple(media)).to_row()
     return row, num_bytes + sum(len(message["content"].encode()) for message in sample.messages)
-
-
-def _count_bytes(item: Media) -> int:
-    return os.path.getsize(item.path) if item.content is None else len(item.content)
 
 
 def _make_name(path: str | None) -> str | None:
@@ -358,9 +323,8 @@ def _make_name(path: str | None) -> str | None:
 def _describe_some(records: Records) -> str:
     """Return a short name for records by those at a few places, so that others in the same number are told apart."""
     digest = hashlib.sha256()
-    for index in sorted(
-        {place * (len(records) - 1) // _NUM_NAMED for place in range(_NUM_NAMED + 1)} if records else ()
-    ):
+    places = {place * (len(records) - 1) // _NUM_NAMED for place in range(_NUM_NAMED + 1)} if records else ()
+    for index in sorted(places):
         record = records[index]
         digest.update(json.dumps([record.source, record.id]).encode())
     return digest.hexdigest()[:16]
