@@ -105,8 +105,9 @@ def read_seconds(value: Any) -> Any:
     return 3600 * int(match["hours"] or 0) + 60 * int(match["minutes"]) + float(match["seconds"])
 
 
-def check_count(name: str, value: Any) -> int:
-    """Return an option that is a whole number from 1; anything else raises `InputError`."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{name} is {show(value)}: give a whole number from 1.")
+def check_count(name: str, value: Any, low: int = 1, high: int | None = None) -> int:
+    """Return an option that is a whole number from `low` to `high`; anything else raises `InputError`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < low or (high and value > high):
+        end = "" if high is None else f" to {high}"
+        raise InputError(f"{name} is {show(value)}: give a whole number from {low}{end}.")
     return int(value)

@@ -15,6 +15,7 @@ from ..processing.media_llava_st import format_count
 from ..processing.notation_llava_st import NOTATION
 from ..processing.prompt_expansion_llava_st import RAW_FAST_TOKENS
 from ..processing.video_requests_llava_st import list_times
+from .annotation_checks import check_count
 from .media_loading import MAX_FILE_BYTES, MAX_PIXELS, load_media
 from .samples import Sample
 from .skips import RecordError, SkippedRecord, SkipReport
@@ -67,9 +68,8 @@ class LlavaSTDataCollator:
 
     def __post_init__(self):
         for name in ("max_length", "num_frames", "max_pixels", "max_file_bytes"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise InputError(f"{name} is {value!r}: give a whole number above 0.")
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name))
         if self.video_fps is not None:
             list_times("video_fps", self.video_fps, 1)
         if self.truncation and self.processor.tokenizer.truncation_side != "right":

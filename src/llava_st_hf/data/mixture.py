@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch.utils.data import BatchSampler, Dataset
 
 from ..processing import InputError
 from ..utils.tables import format_table
+from .annotation_checks import check_count
 from .epoch_order import SourceOrder, compute_epoch_order
 from .mixture_spec import MixtureSpec, SourceSpec
 from .readers.base import Reader
@@ -72,7 +72,8 @@ def _open_source(mixture: MixtureSpec, spec: SourceSpec, place: int) -> OpenSour
             f"weight is {spec.weight} for source {spec.name!r}, which leaves none of its {len(chosen)} records: "
             "raise it."
         )
-    order = SourceOrder(len(chosen), num_visits, _mix_seed(seed, place), _find_bounds(reader, chosen))
+    # Each source has its own order, though they share a seed.
+    order = SourceOrder(len(chosen), num_visits, seed * 2**20 + place, _find_bounds(reader, chosen))
     return OpenSource(spec, reader, chosen, order)
 
 
@@ -114,10 +115,9 @@ class Mixture(Dataset):
 
     def __init__(self, spec: MixtureSpec | str | Path, num_epochs: int = 1, batch_size: int = 1, num_readers: int = 1):
         self.spec = spec if isinstance(spec, MixtureSpec) else MixtureSpec.from_yaml(spec)
-        for name, value in (("num_epochs", num_epochs), ("batch_size", batch_size), ("num_readers", num_readers)):
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-                raise InputError(f"{name} is {value!r}: give a whole number from 1.")
-        self.num_epochs, self.batch_size, self.num_readers = int(num_epochs), int(batch_size), int(num_readers)
+        self.num_epochs = check_count("num_epochs", num_epochs)
+        self.batch_size = check_count("batch_size", batch_size)
+        self.num_readers = check_count("num_readers", num_readers)
         self._sources = open_sources(self.spec)
         self._visited = [source for source in self._sources if source.order is not None]
         self._ends = list(itertools.accumulate(source.order.num_records for source in self._visited))
@@ -248,11 +248,6 @@ class Mixture(Dataset):
         totals = (sum(row[1] for row in rows), sum(row[2] for row in rows))
         header = ("source", "records", "chosen", "weight", "per epoch")
         return format_table(header, [*rows, ("total", *totals, None, self.epoch_length)])
-
-
-def _mix_seed(seed: int, place: int) -> int:
-    """Give each source of a mixture its own order, though they share a seed."""
-    return seed * 2**20 + place
 
 
 def _locate(spec: SourceSpec) -> str:

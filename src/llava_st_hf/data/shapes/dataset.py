@@ -5,13 +5,14 @@ import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from ...processing import InputError, get_task
 from ...processing.media_llava_st import is_finite
 from ...utils.atomic_files import write_bytes_whole, write_text_whole
+from ..annotation_checks import check_count
 from ..readers.base import Reader
 from ..samples import Media, Sample
 from .encoding import encode_sample
@@ -84,9 +85,9 @@ class ShapesDataset(Reader):
         if isinstance(task_weights, str):
             raise InputError(f"task_weights is {task_weights!r}: give a list of tasks, or a weight for each.")
         self.task_weights = _check_weights("task_weights", "task", task_weights, SHAPES_TASKS)
-        self.num_samples = _check_whole("num_samples", num_samples, 1, 2**63 - 1)
-        self.seed = _check_whole("seed", seed, 0, 2**63 - 1)
-        self.num_frames = _check_whole("num_frames", num_frames, _MIN_FRAMES, 10_000)
+        self.num_samples = check_count("num_samples", num_samples, 1, 2**63 - 1)
+        self.seed = check_count("seed", seed, 0, 2**63 - 1)
+        self.num_frames = check_count("num_frames", num_frames, _MIN_FRAMES, 10_000)
         self.size = _check_size("size", size)
         self.image_size = self.size if image_size is None else _check_size("image_size", image_size)
         if not is_finite(frame_rate) or frame_rate <= 0:
@@ -95,7 +96,7 @@ class ShapesDataset(Reader):
         self.difficulty = difficulty
         difficulties = [difficulty] if isinstance(difficulty, str) else difficulty
         self._difficulty_weights = _check_weights("difficulty", "difficulty", difficulties, DIFFICULTIES)
-        self.num_questions = _check_whole("num_questions", num_questions, 1, 100)
+        self.num_questions = check_count("num_questions", num_questions, 1, 100)
         self.encode = encode
 
     def __len__(self) -> int:
@@ -146,14 +147,12 @@ class ShapesDataset(Reader):
             if messages is not None:
                 break
         if self.num_questions > 1 and task != _SINGLE_EVENT_TASK:
-            tasks = [name for name in self.task_weights if self._suits(name, is_clip)]
-            messages = add_questions(
-                messages, scene, tasks, self.num_questions, RandomStream(self.seed, index, stream=2)
-            )
+            kinds = ("any", "video" if is_clip else "image")
+            tasks = [name for name in self.task_weights if get_task(name).media_type in kinds]
+            tasks = [name for name in tasks if name != _SINGLE_EVENT_TASK]
+            stream = RandomStream(self.seed, index, stream=2)
+            messages = add_questions(messages, scene, tasks, self.num_questions, stream)
         return task, scene, messages, rng
-
-    def _suits(self, task: str, is_clip: bool) -> bool:
-        return task != _SINGLE_EVENT_TASK and get_task(task).media_type in ("any", "video" if is_clip else "image")
 
     def _choose_difficulty(self, index: int) -> Difficulty:
         return DIFFICULTIES[_choose(self._difficulty_weights, RandomStream(self.seed, index, stream=3))]
@@ -214,16 +213,10 @@ def _check_weights(field: str, kind: str, given: Any, known: Iterable[str]) -> d
     return chosen
 
 
-def _check_whole(name: str, value: int, low: int, high: int) -> int:
-    if not isinstance(value, Integral) or isinstance(value, bool) or not low <= value <= high:
-        raise InputError(f"{name} is {value!r}: give a whole number from {low} to {high}.")
-    return int(value)
-
-
 def _check_size(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
     """Return height and width."""
     sides = value if isinstance(value, Sequence) else (value, value)
     if len(sides) != 2:
         raise InputError(f"{name} is {value!r}: give one side in pixels, or height and width.")
-    height, width = (_check_whole(name, side, _MIN_SIZE, 4096) for side in sides)
+    height, width = (check_count(name, side, _MIN_SIZE, 4096) for side in sides)
     return height, width
