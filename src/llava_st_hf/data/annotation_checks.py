@@ -57,11 +57,15 @@ def require_size(raw: Any, where: str = "") -> tuple[int, int]:
     return require_frame(raw, "width", where), require_frame(raw, "height", where)
 
 
+def read_size(raw: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return `width` and `height` as `require_size` does, or `None` where one of them is not said."""
+    return None if raw.get("width") is None or raw.get("height") is None else require_size(raw)
+
+
 def require_positive(raw: Mapping[str, Any], name: str) -> float:
     """Return a field that is a number above 0, also as text, such as frames a second; else raise `RecordError`."""
     value = read_number(require(raw, name))
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not (is_number and 0 < value < 1e15):  # NaN too is not above
+    if not is_number(value) or not 0 < value < 1e15:
         raise make_error(name, value, "give a number above 0")
     return value
 
@@ -70,8 +74,7 @@ def check_frame(value: Any, field: str) -> int:
     """Return a value that is a whole number from 0, also as text or as 3.0; else raise `RecordError`."""
     if isinstance(value, str) and value.strip().isdecimal() and len(value) < 20:
         return int(value)
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not 0 <= value < 2**53 or value % 1:  # NaN too is not below
+    if not is_number(value) or value < 0 or value % 1:
         raise make_error(field, value, "give a whole number from 0")
     return int(value)
 
@@ -88,6 +91,11 @@ def check_numbers(value: Any, count: int, field: str, expected: str) -> tuple[fl
     if not all(abs(number) < 1e15 for number in numbers):  # NaN too is not below
         raise make_error(field, value, f"give {count} finite numbers, {expected}")
     return tuple(numbers)
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value is a number: no flag, no NaN, and none that no float holds exactly."""
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) < 2**53
 
 
 def read_number(value: Any) -> Any:

@@ -17,6 +17,7 @@ DATASET_TAG = "llava-st"
 BENCHMARK_FILE = "eval.yaml"
 _DATASET_TAGS = [DATASET_TAG, "temporal-grounding", "spatial-grounding"]
 _LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
+_CATEGORIES = {"video": "video-text-to-text", "image": "image-text-to-text", "text": "text-generation"}
 # Upper limits of the classes of size that the Hub knows.
 _SIZES = ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"), (1e7, "1M<n<10M"))
 
@@ -81,7 +82,7 @@ def render_dataset_card(
     data = DatasetCardData(
         pretty_name=title,
         license=licenses[0] if len(licenses) == 1 else licenses,
-        task_categories=_list_categories(media_types),
+        task_categories=[category for name, category in _CATEGORIES.items() if media_types.get(name)],
         size_categories=[_name_size(num_records)],
         tags=_DATASET_TAGS,
         configs=[
@@ -169,8 +170,3 @@ def write_benchmark_yaml(title: str, tasks: Iterable[str]) -> str:
         "tasks": [{"id": name, "config": "default", "split": "train"} for name in names],
     }
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-
-
-def _list_categories(media_types: Mapping[str, int]) -> list[str]:
-    categories = {"video": "video-text-to-text", "image": "image-text-to-text", "text": "text-generation"}
-    return [category for name, category in categories.items() if media_types.get(name)]

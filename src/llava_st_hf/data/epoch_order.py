@@ -80,25 +80,21 @@ def compute_epoch_order(sources: Sequence[SourceOrder], epoch: int, batch_size: 
     Batches are counted through all epochs; batch b is of lane b mod `num_lanes`.
     """
     num_visits = sum(source.num_visits for source in sources)
+    first = epoch * num_visits
+    first_batch, last_batch = first // batch_size, -(-(first + num_visits) // batch_size)
 
     def find_slots(lane: int) -> np.ndarray:
-        return _find_slots(num_visits, epoch, batch_size, num_lanes, lane)
+        """Return the places in the epoch that belong to a lane."""
+        batches = np.arange(first_batch + (lane - first_batch) % num_lanes, last_batch, num_lanes)
+        slots = (batches[:, None] * batch_size + np.arange(-first, batch_size - first)).ravel()
+        # The epoch may begin and end inside a batch.
+        return slots[np.searchsorted(slots, 0) : np.searchsorted(slots, num_visits)]
 
     streams = _deal(sources, epoch, np.array([len(find_slots(lane)) for lane in range(num_lanes)], dtype=np.int64))
     order = np.empty(num_visits, dtype=np.uint32)
     for lane in range(num_lanes):
         order[find_slots(lane)] = _interleave([stream[lane] for stream in streams], epoch, lane)
     return order
-
-
-def _find_slots(num_visits: int, epoch: int, batch_size: int, num_lanes: int, lane: int) -> np.ndarray:
-    """Return the places in the epoch that belong to a lane."""
-    first = epoch * num_visits
-    first_batch, last_batch = first // batch_size, -(-(first + num_visits) // batch_size)
-    batches = np.arange(first_batch + (lane - first_batch) % num_lanes, last_batch, num_lanes)
-    slots = (batches[:, None] * batch_size + np.arange(-first, batch_size - first)).ravel()
-    # The epoch may begin and end inside a batch.
-    return slots[np.searchsorted(slots, 0) : np.searchsorted(slots, num_visits)]
 
 
 def _deal(sources: Sequence[SourceOrder], epoch: int, room: np.ndarray) -> list[list[np.ndarray]]:

@@ -200,9 +200,9 @@ class SourceSpec:
         """
         # The name of a required source must be that of its records, or a skip of one would not be recognised.
         options = {"keep_sources": True} if self.source is None and not self.required else {}
-        if self.id is not None:
-            from .readers.canonical import CanonicalReader
+        from .readers.registry import FORMATS, guess_format, open_reader
 
+        if self.id is not None:
             if "/" not in self.id and Path(self.id).exists():
                 raise InputError(f"id is {self.id!r}, which is a folder here: name it as json_path.")
             if constants.HF_HUB_OFFLINE:
@@ -210,9 +210,7 @@ class SourceSpec:
             else:
                 address = f"hf://datasets/{self.id}" + (f"@{quote(self.revision, safe='')}" if self.revision else "")
             options["split"] = self.split or "train"
-            return CanonicalReader(address, self.name, self.data_folder, self.task, **options)
-        from .readers.registry import FORMATS, guess_format, open_reader
-
+            return open_reader("canonical", address, self.name, self.data_folder, self.task, **options)
         if self.data_folder is not None and not Path(self.data_folder).is_dir():
             raise InputError(
                 f"data_folder is {self.data_folder!r}, which is no folder: fix it (~ and $NAMES are not expanded)."

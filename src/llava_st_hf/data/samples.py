@@ -57,8 +57,10 @@ class Media:
             raise make_error("media", [self.path, self.content], "give the path as text, the content as bytes")
         if self.path is not None:
             _check_encodable("media", self.path)
-        if self.frames is not None:
-            self._check_frames()
+        is_array = isinstance(self.frames, np.ndarray) and self.frames.dtype == np.uint8
+        if self.frames is not None and not (is_array and self.frames.ndim in (3, 4) and self.frames.shape[-1] == 3):
+            fix = "give a uint8 array (frames, height, width, 3) of a clip or (height, width, 3) of an image"
+            raise make_error("media", self.frames, fix)
 
     @property
     def source(self) -> "np.ndarray | bytes | str":
@@ -66,15 +68,6 @@ class Media:
         if self.frames is not None:
             return self.frames
         return self.path if self.content is None else self.content
-
-    def _check_frames(self) -> None:
-        is_array = isinstance(self.frames, np.ndarray) and self.frames.dtype == np.uint8
-        if not is_array or self.frames.ndim not in (3, 4) or self.frames.shape[-1] != 3:
-            raise make_error(
-                "media",
-                self.frames,
-                "give a uint8 array (frames, height, width, 3) of a clip or (height, width, 3) of an image",
-            )
 
 
 @dataclass(frozen=True)

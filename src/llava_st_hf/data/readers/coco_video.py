@@ -53,8 +53,7 @@ class CocoVideoReader(TracksReader):
         count = None if frames else len(names)
         rows = [(frames[place] if place < len(frames) else place, place, box) for place, box in enumerate(boxes)]
         name = str(one.get("id", f"annotation {number}"))
-        folder = str(names[0]).rpartition("/")[0] if names else ""
-        return self._make_track(name, video, tuple(map(str, names)), folder, [one], rows, count)
+        return self._make_track(name, video, tuple(map(str, names)), [one], rows, count)
 
     def _collect(self, images: list[Any], annotations: list[Mapping[str, Any]]) -> list[Track]:
         """Return the tracks of COCO-VID and TAO: the annotations of each object, with the frames without it."""
@@ -83,8 +82,7 @@ class CocoVideoReader(TracksReader):
             ]
             names = tuple(str(image.get("file_name")) for _, image in items)
             entry = {**(items[0][1] if items else {}), "file_name": None, **self._videos.get(video, {})}
-            folder = names[0].rpartition("/")[0] if names else ""
-            tracks.append(self._make_track(f"{entry.get('name', video)} {track}", entry, names, folder, group, rows))
+            tracks.append(self._make_track(f"{entry.get('name', video)} {track}", entry, names, group, rows))
         return tracks
 
     def _read_frame(self, image: Mapping[str, Any]) -> int:
@@ -99,13 +97,12 @@ class CocoVideoReader(TracksReader):
         name: str,
         video: Mapping[str, Any],
         names: tuple[str, ...],
-        folder: str,
         group: Sequence[Mapping[str, Any]],
         rows: Sequence[tuple[Any, Any, Any]],
         frame_count: int | None = None,
     ) -> Track:
-        size = (video.get("width"), video.get("height"))
-        rate = video.get("fps")
+        size, rate = (video.get("width"), video.get("height")), video.get("fps")
+        folder = names[0].rpartition("/")[0] if names else ""
         tracked = TrackedVideo(
             str(video.get("name") or video.get("file_name") or folder or name),
             names,

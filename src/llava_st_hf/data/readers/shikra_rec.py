@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ..annotation_checks import require, require_object, require_size, require_text
+from ..annotation_checks import read_size, require, require_object, require_text
 from ..annotations import AnnotatedBox, Annotation
 from .base import FileReader
 
@@ -25,7 +25,6 @@ class ShikraRecReader(FileReader):
     def annotate(self, entry: Any) -> Annotation:
         raw = require_object(entry)
         path, expression = require_text(raw, "img_path"), require_text(raw, "expression").strip()
-        has_size = raw.get("width") is not None and raw.get("height") is not None
         names = [path, path.rpartition("/")[2]]
         return Annotation(
             task=self.task,
@@ -34,5 +33,5 @@ class ShikraRecReader(FileReader):
             query=expression,
             answer=expression,
             boxes=(AnnotatedBox(require(raw, "bbox"), field="bbox"),),
-            size=require_size(raw) if has_size else None,
+            size=read_size(raw),
         )

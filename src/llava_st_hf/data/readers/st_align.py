@@ -13,17 +13,15 @@ The placeholders of each kind take the values of their list in the order of the 
 vocabulary, `<TEMP-041>`, become ours, `<t_41>`.
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 from ...processing import PromptError
 from ...processing.media_llava_st import format_count
 from ...processing.notation_llava_st import NOTATION
-from ..annotation_checks import check_frame, check_numbers, require_object
+from ..annotation_checks import check_frame, check_numbers, is_number, require_object
 from ..samples import MEDIA_PLACEHOLDER, Media, Sample
 from ..skips import RecordError, make_error
 from .base import FileReader
@@ -160,7 +158,7 @@ class _Variables:
                 raise make_error(f"variables.{name}", values, "give a list of numbers")
             for position, value in enumerate(values):
                 place = f"variables.{name}[{position}]"
-                if not _is_number(value) or not -MAX_OUTSIDE <= value <= 1 + MAX_OUTSIDE:
+                if not is_number(value) or not -MAX_OUTSIDE <= value <= 1 + MAX_OUTSIDE:
                     raise make_error(place, value, "give a fraction from 0 to 1")
                 if not 0 <= value <= 1:
                     # Parity: the published code takes such a value for the first or the last token of its axis.
@@ -192,18 +190,9 @@ class _Variables:
         for (axis, direction), name in _LISTS.items():
             num_values, num_places = len(self._values[name]), self._counts[name]
             if num_values != num_places:
-                raise RecordError(
-                    "invalid_field",
-                    f"variables.{name}",
-                    f"variables.{name} has {format_count(num_values, 'value')}, but the text has {num_places} "
-                    f"<{axis}-{direction}>: give one value for each.",
-                )
-
-
-def _is_number(value: Any) -> bool:
-    # A whole number with hundreds of digits is no float.
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    return is_number and (not isinstance(value, float) or math.isfinite(value)) and abs(value) < 2**53
+                said = f"{format_count(num_values, 'value')}, but the text has {num_places} <{axis}-{direction}>"
+                name = f"variables.{name}"
+                raise RecordError("invalid_field", name, f"{name} has {said}: give one value for each.")
 
 
 # Of texts whose coordinates are marked by their axes.

@@ -3,12 +3,19 @@
 import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 from ...processing import TASKS, InputError, Task
 from ...processing.video_requests_llava_st import TIME_FIELDS
-from ..annotation_checks import check_numbers, read_number, read_seconds, require_object, require_size, require_text
+from ..annotation_checks import (
+    check_numbers,
+    is_number,
+    read_number,
+    read_seconds,
+    read_size,
+    require_object,
+    require_text,
+)
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..sample_writing import find_text_coordinates
 from ..samples import Media
@@ -19,8 +26,7 @@ _AXES = {"span": "t", "box": "x"}
 _FIELDS = ("query", "answer", "span_seconds", "boxes", "box", "start_seconds")
 # What a box is, of a record or of all of them, with the values that it may have.
 _BOX_KINDS = {"box_format": ("xyxy", "xywh"), "unit": ("pixels", "fraction", "thousandth")}
-_SIDES = ("width", "height")
-_KEYS = ("video", "image", "task", "id", "caption", *_BOX_KINDS, *_SIDES, *_FIELDS, *TIME_FIELDS)
+_KEYS = ("video", "image", "task", "id", "caption", *_BOX_KINDS, "width", "height", *_FIELDS, *TIME_FIELDS)
 # Keys that others have for the same, as hints.
 _SPAN_HINT = "span_seconds: [start, end] in seconds"
 _BOX_HINT = "box: [left, top, right, bottom] in pixels, of a clip boxes: {second: box}"
@@ -105,7 +111,7 @@ class UserJsonlReader(FileReader):
             spans=_read_spans(fields, "start" in task.needs) if "span_seconds" in used else (),
             boxes=(_read_box(fields["box"], "box", kind),) if "box" in used else (),
             tubes=(_read_tube(fields["boxes"], kind),) if "boxes" in used else (),
-            size=_read_size(raw),
+            size=read_size(raw),
             cut_overhang=False,
         )
 
@@ -159,13 +165,14 @@ def _guess_task(raw: Mapping[str, Any], media_type: str, fields: Mapping[str, An
         if given == set(task.record_fields) and fits_spans and (axis is None or axis in axes):
             found.append((axis is None, task))
     if not found:
+        is_other = ("box" if media_type == "video" else "boxes") in fields
         options = "; ".join(f"{task.name}: {', '.join(task.record_fields)}" for task in possible)
         names = [f"{name} (several)" if name == "span_seconds" and has_several else name for name in sorted(fields)]
         raise RecordError(
             "invalid_field",
             "task",
             f"{media_type} with {', '.join(names) or 'nothing else'} fits no task.{describe_slips(raw)}"
-            f"{_hint_at_boxes(media_type, fields)} Give task, or the fields of one of these: {options}.",
+            f"{f' Write {_BOX_HINT}.' if is_other else ''} Give task, or the fields of one of these: {options}.",
         )
     task = min(found, key=lambda pair: pair[0])[1]
     # What stands under a key of others, and is said nowhere else, would be lost in silence.
@@ -176,12 +183,6 @@ def _guess_task(raw: Mapping[str, Any], media_type: str, fields: Mapping[str, An
             fix = f"no key of that name is read. Write it as {hint}. Or give task: {task.name}, if it is none"
             raise make_error(str(key), raw[key], fix)
     return task
-
-
-def _hint_at_boxes(media_type: str, fields: Mapping[str, Any]) -> str:
-    """Say which of `box` and `boxes` a medium has."""
-    is_other = ("box" in fields) if media_type == "video" else ("boxes" in fields)
-    return f" Write {_BOX_HINT}." if is_other else ""
 
 
 def _read_times(raw: Mapping[str, Any], media: Sequence[Media]) -> dict[str, Any]:
@@ -198,13 +199,6 @@ def _read_times(raw: Mapping[str, Any], media: Sequence[Media]) -> dict[str, Any
             raise make_error("frame_seconds", seconds, "give the time of each picture in seconds")
         times["frame_seconds"] = tuple(read_seconds(second) for second in seconds)
     return times
-
-
-def _read_size(raw: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Return width and height of the frames that pixels are counted in."""
-    if any(raw.get(name) is None for name in _SIDES):
-        return None
-    return require_size(raw)
 
 
 def _check_keys(raw: Mapping[str, Any]) -> None:
@@ -283,7 +277,7 @@ def _read_tube(given: Any, kind: Mapping[str, str]) -> AnnotatedTube:
     boxes: dict[float, AnnotatedBox | None] = {}
     for key, value in pairs:
         seconds = read_seconds(key)
-        if isinstance(seconds, bool) or not isinstance(seconds, Real):
+        if not is_number(seconds):
             raise make_error("boxes", key, "give the times of boxes in seconds, as in '3.1'")
         if seconds in boxes:
             raise make_error("boxes", key, "this time is there twice; give one box for each")

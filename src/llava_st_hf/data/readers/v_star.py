@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..annotation_checks import read_number, require, require_object, require_positive, require_text
+from ..annotation_checks import is_number, read_number, require, require_object, require_positive, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..skips import make_error
 from .base import FileReader, Part
@@ -94,7 +94,7 @@ def _read_boxes(given: Any) -> AnnotatedTube:
         field = f"bboxes[{place}]"
         entry = require_object(entry)
         second = read_number(require(entry, "timestamp", f"{field}."))
-        if isinstance(second, bool) or not isinstance(second, (int, float)):
+        if not is_number(second):
             raise make_error(f"{field}.timestamp", second, "give seconds")
         sides = [read_number(require(entry, side, f"{field}.")) for side in ("xmin", "ymin", "xmax", "ymax")]
         boxes[float(second)] = AnnotatedBox(sides, field=field)

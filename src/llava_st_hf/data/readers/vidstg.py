@@ -74,7 +74,7 @@ class VidStgReader(FileReader):
         tubes = ()
         if self.task != "tvg":
             target = require(sentence, "target_id", where)
-            tubes = (_read_tube(_get_trajectories(vidor, str(vid)), target, start, end - 1),)
+            tubes = (_read_tube(vidor, str(vid), target, start, end - 1),)
         return Annotation(
             task=self.task,
             media_type="video",
@@ -132,22 +132,14 @@ def _read_frames(raw: Mapping[str, Any], name: str, limit: int) -> tuple[int, in
     return begin, end
 
 
-def _get_trajectories(vidor: Mapping[str, Any], vid: str) -> list[Any]:
-    """Return the boxes of each frame."""
-    if vidor.get("trajectories") is None:
-        raise RecordError(
-            "invalid_field",
-            "trajectories",
-            f"trajectories of video {vid} are missing: give vidor_folder, the folder of VidOR's annotations.",
-        )
-    if not isinstance(vidor["trajectories"], list):
-        raise make_error("trajectories", vidor["trajectories"], "give a list of boxes for each frame")
-    return vidor["trajectories"]
-
-
-def _read_tube(trajectories: list[Any], target: Any, first: int, last: int) -> AnnotatedTube:
+def _read_tube(vidor: Mapping[str, Any], vid: str, target: Any, first: int, last: int) -> AnnotatedTube:
     """Return the boxes of one object by frame, from `first` to `last`."""
-    boxes = {}
+    trajectories, boxes = vidor.get("trajectories"), {}
+    if trajectories is None:
+        fix = "give vidor_folder, the folder of VidOR's annotations"
+        raise RecordError("invalid_field", "trajectories", f"trajectories of video {vid} are missing: {fix}.")
+    if not isinstance(trajectories, list):
+        raise make_error("trajectories", trajectories, "give a list of boxes for each frame")
     for frame, items in enumerate(trajectories[first : last + 1], start=first):
         for item in items if isinstance(items, list) else ():
             if isinstance(item, Mapping) and item.get("tid") == target:
