@@ -14,14 +14,9 @@ from .json_files import load_json
 @dataclass(eq=False)
 class ActivityNetCaptionsReader(FileReader):
     """
-    The records of an annotation file of ActivityNet Captions.
-
-    The file is an object of {video: {`duration`, `timestamps`, `sentences`}}, times in seconds; it is held in memory.
-    The task is `"tvg"` (a record for each sentence, which is asked after in lower case and without the full stop),
-    `"tr"` (the same, the sentence is the answer) or `"dvc"` (a record for each video, with all of its sentences).
-
-    The video is the name, with any ending, in `data_folder` or in a folder right below it; one of another `duration`
-    is skipped. An end behind the video means its end, and is noted.
+    The file is an object of {video: {`duration`, `timestamps`, `sentences`}}, times in seconds. The task is `"tvg"` (a
+    record for each sentence, which is asked after in lower case and without the full stop), `"tr"` (the same, the
+    sentence is the answer) or `"dvc"` (a record for each video, with all of its sentences).
     """
 
     vary_prompts: bool = True

@@ -144,6 +144,11 @@ class FileReader(Reader):
     the file, one for each record, and `annotate` turns an entry into an `Annotation`. An option of the format is a
     field with a default; `vary_prompts`, which has its meaning here, is one of a format that declares it.
 
+    The formats of data sets have in common: a file that is no list of records in JSON or JSONL is held in memory; a
+    clip is found by its name, with any ending, in `data_folder` or in a folder right below it; a box is clipped to the
+    frame; an end behind the video means its end, and is noted; a copy at another frame rate is read by its seconds,
+    and one of another length or shape is skipped.
+
     Args:
         path (`str` or `Path`): The file.
         source (`str`): Name of the data set.

@@ -19,15 +19,13 @@ _ENDINGS = (".mp4", ".avi", ".mkv", ".webm")
 @dataclass(eq=False)
 class CharadesStaReader(FileReader):
     """
-    The records of Charades-STA, as temporal video grounding (tvg).
-
     The form of the release is a text file (`.txt`) with a line `VIDEO start end##sentence` for each record, times in
-    seconds. They become fractions by the time stamps of the video, which must be there. An end after the last frame
-    means the last frame, and is noted: some ends of the release lie a second or more behind the video.
+    seconds. They become fractions by the time stamps of the video, which must be there: some ends of the release lie a
+    second or more behind it.
 
-    The JSON form is a list of {`image_id`, `caption`, `timestamp`} with `timestamp` = [start, end] as fractions of
-    the video; for the same reason an end up to 1.1 means 1. A prefix `v_` of `image_id` is no part of
-    the file's name, unless a file has it.
+    The JSON form is a list of {`image_id`, `caption`, `timestamp`} with `timestamp` = [start, end] as fractions of the
+    video; for the same reason an end up to 1.1 means 1. A prefix `v_` of `image_id` is no part of the file's name,
+    unless a file has it.
 
     The sentence is written as in the published evaluation: in lower case, without the full stop.
     """

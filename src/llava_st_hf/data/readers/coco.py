@@ -22,18 +22,16 @@ _PHRASE_FIELDS = ("caption", "phrase")
 @dataclass(eq=False)
 class CocoReader(FileReader):
     """
-    The annotations of a COCO-style file, one record each.
-
-    The file is `{"images": [...], "annotations": [...], "categories": [...]}`; it is held in memory. Read are, of an
-    image: `id`, `file_name`, `width` and `height` in pixels; of an annotation: `bbox` ([left, top, width, height] in
-    pixels), `image_id`, `category_id`, `iscrowd`, and `caption` or `phrase`, which describe the object in words; of a
-    category: `id` and `name`. A box is clipped to the image.
+    The file is `{"images": [...], "annotations": [...], "categories": [...]}`. Read are, of an image: `id`,
+    `file_name`, `width` and `height` in pixels; of an annotation: `bbox` ([left, top, width, height] in pixels),
+    `image_id`, `category_id`, `iscrowd`, and `caption` or `phrase`, which describe the object in words; of a category:
+    `id` and `name`.
 
     For the task `rec` a record asks for the phrase, or for "the" and the name of the category. A name says which
     object is meant only where the image has one of its kind: annotations of a category that the image has several
     times are no records, unless they have a phrase of their own. For the task `rc` each annotation is a record, and
-    the answer is the phrase or the name. Crowds (`iscrowd`) are no records. How many annotations are none is said in
-    a warning. No other task can be made of boxes with names alone.
+    the answer is the phrase or the name. Crowds (`iscrowd`) are no records. How many annotations are none is said in a
+    warning. No other task can be made of boxes with names alone.
     """
 
     vary_prompts: bool = True

@@ -21,8 +21,6 @@ _PHRASE_KEYS = ("caption", "phrase", "expression")
 @dataclass(eq=False)
 class CocoVideoReader(TracksReader):
     """
-    The tracks of a COCO-style file with `videos`, `annotations` and `categories`; it is held in memory.
-
     In the form of COCO-VID and TAO an image of `images` has `id`, `video_id`, `file_name` and its frame (`frame_id` or
     `frame_index`, from 0, or from 1 where every video begins so), and an annotation has `image_id`, `bbox` ([left,
     top, width, height] in pixels), `category_id` and the object (`instance_id` or `track_id`). In the form of

@@ -25,18 +25,13 @@ _DURATION_SECONDS = 20.0  # of every video; the frame rate follows from `img_num
 @dataclass(eq=False)
 class HcStvgReader(FileReader):
     """
-    The records of an annotation file of HC-STVG.
+    The file is an object of {video name: entry}. Read are, of an entry: `img_num` (frames of the video); `st_frame`
+    (first frame of the event, counted from 1); `bbox`, [left, top, width, height] in pixels for each frame of the
+    event from the first on to its end; the sentence, `English` (version 2) or `caption` (version 1); and the size of
+    the frames, `img_size` = [height, width] (version 2) or `width` and `height` (version 1).
 
-    The file is an object of {video name: entry}; it is held in memory. Read are, of an entry: `img_num` (frames of
-    the video); `st_frame` (first frame of the event, counted from 1); `bbox`, [left, top, width, height] in pixels for
-    each frame of the event from the first on; the sentence, `English` (version 2) or `caption` (version 1); and the
-    size of the frames, `img_size` = [height, width] (version 2) or `width` and `height` (version 1). The event ends
-    with its last box.
-
-    The video is the name, with or without `.mp4`, in `data_folder` or in a folder right below it. A copy at another
-    frame rate is read by its seconds; one of another length is skipped. The task is
-    `"stvg"`, `"svg"` (the span is in the question), `"tvg"` (without boxes) or `"elc"` (the sentence is in the
-    answer).
+    The task is `"stvg"`, `"svg"` (the span is in the question), `"tvg"` (without boxes) or `"elc"` (the sentence is in
+    the answer).
     """
 
     vary_prompts: bool = True

@@ -32,8 +32,6 @@ _NUM_COLUMNS_OF_KINDS = 9  # of ten the eighth is a place in the world, or a kin
 @dataclass(eq=False)
 class MotReader(TracksReader):
     """
-    The tracks of a text file of MOT Challenge (`gt.txt`), or of a tracker; it is held in memory.
-
     A line is `frame, id, left, top, width, height, confidence, class, visibility`, frames from 1, the box in pixels;
     the last three may be left out. A line whose confidence is 0 does not count. Kinds are those of MOT16; where there
     are ten numbers, as in MOT15 and in what trackers write, the eighth is none. Detections, which have no ids, are

@@ -40,14 +40,11 @@ SUB_TASKS: Mapping[str, str] = {
 @dataclass(eq=False)
 class MvBenchReader(FileReader):
     """
-    The questions of a file in the form of MVBench, or of all such files (JSON) of a folder.
+    The path is a file, or a folder of such files (JSON). Read are, of an element: `video`, `question`, `candidates`
+    (texts), `answer`, which is one of them, and where it is about a part of the video `start` and `end` in seconds.
+    The sub-task is the `task_type` of an element, or else the name of its file.
 
-    Read are, of an element: `video`, `question`, `candidates` (texts), `answer`, which is one of them, and where it is
-    about a part of the video `start` and `end` in seconds. They are held in memory. The sub-task is the `task_type` of
-    an element, or else the name of its file.
-
-    The video is a file in `data_folder`, in a folder right below it or where the published one lies, or a folder of
-    pictures, three a second.
+    The video also lies where the published one does, or is a folder of pictures, three a second.
     """
 
     tasks = ("multiple_choice",)

@@ -12,12 +12,8 @@ from .base import FileReader, name_event
 @dataclass(eq=False)
 class QvHighlightsReader(FileReader):
     """
-    The queries of an annotation file of QVHighlights (JSONL), one record each.
-
     Read are, of a query: `qid`, `query`, `vid`, `duration`, and `relevant_windows`, a list of [start, end] in seconds.
-    The video is `vid`, with any ending, in `data_folder` or in a folder right below it; one of another `duration` is
-    skipped. An end behind the video means its end, and is noted. The sentence is asked after in lower case and
-    without the full stop.
+    The sentence is asked after in lower case and without the full stop.
 
     The task is `"tvg_several"`: all windows of a query are its answer, in the order of time. As `"tvg"` only queries
     with one window can be read.

@@ -15,13 +15,10 @@ from .json_files import get_list, load_json
 @dataclass(eq=False)
 class RefCocoReader(FileReader):
     """
-    The records of RefCOCO, RefCOCO+ or RefCOCOg, as referring expression comprehension (rec).
-
-    The file is `{"images": [...], "annotations": [...]}`; it is held in memory. Of an image `id`, `file_name`,
-    `width`, `height` (pixels) and `caption` (the phrase) are read. Of an annotation `bbox` ([left, top, width, height]
-    in pixels) and `image_id`, or `id` in a file where that pairs more of them, which names the image. Each image has
-    one annotation.
-    A box is clipped to the image. A caption that holds `<image>` is the whole question.
+    The file is `{"images": [...], "annotations": [...]}`, and a record is an image with one annotation. Of an image
+    `id`, `file_name`, `width`, `height` (pixels) and `caption` (the phrase) are read; of an annotation `bbox` ([left,
+    top, width, height] in pixels) and `image_id`, or `id` in a file where that pairs more of them, which names the
+    image. A caption that holds `<image>` is the whole question.
     """
 
     # Which of the published prompts all records get; each record's id chooses one by default.

@@ -11,11 +11,9 @@ from .base import FileReader
 @dataclass(eq=False)
 class ShikraRecReader(FileReader):
     """
-    The records of a JSONL file of referring expressions.
-
     Read are `img_path`, `expression` and `bbox`, [left, top, right, bottom] in pixels; and `width` and `height` of the
-    image where they are there, which spares opening it. A box is clipped to the image. The task is `"rec"`, or `"rc"`,
-    whose answer is the expression.
+    image where they are there, which spares opening it. The task is `"rec"`, or `"rc"`, whose answer is the
+    expression.
     """
 
     vary_prompts: bool = True

@@ -35,8 +35,6 @@ _QUESTION_FORMS = {
 @dataclass(eq=False)
 class StAlignBenchmarkReader(FileReader):
     """
-    The records of one file of the ST-Align benchmark.
-
     A record has `video_path`, `conversations` (a question and an answer, `from` and `value`) and `meta`:
 
     - `width`, `height`: of the frames, in pixels;

@@ -12,12 +12,9 @@ from .activitynet_captions import ActivityNetCaptionsReader
 @dataclass(eq=False)
 class TacosReader(ActivityNetCaptionsReader):
     """
-    The records of an annotation file of TaCoS.
-
     The file is an object of {video: {`timestamps`, `sentences`, `fps`, `num_frames`}}, times in frames, counted from
-    0; it is held in memory. A video has the sentences of several people, one after another, in the order of the file.
-    The tasks, and all else, are those of `ActivityNetCaptionsReader`. A copy at another frame rate is read by its
-    seconds.
+    0. A video has the sentences of several people, one after another, in the order of the file. The tasks are those of
+    `ActivityNetCaptionsReader`.
     """
 
     def read_clip(self, raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,8 +19,6 @@ _NUM_NUMBERS = {"span_seconds": 2, "box": 4}
 @dataclass(eq=False)
 class UserCsvReader(UserJsonlReader):
     """
-    The rows of a CSV file that somebody wrote for own clips and images; it is held in memory.
-
     The columns are the keys of `UserJsonlReader`. A cell that begins with a bracket is read as JSON: `"[1.0, 2.5]"`
     for a span, `"[[1, 2], [7, 9]]"` for several, `"[[1.0, [10, 20, 50, 80]], ...]"` for the boxes of a clip. A span
     may also be written as `1.0-2.5` or `00:01-00:02.5`, and a box as `10 20 50 80`. An empty cell counts as none.

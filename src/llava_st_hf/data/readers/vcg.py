@@ -13,13 +13,9 @@ from .json_files import load_json
 @dataclass(eq=False)
 class VcgReader(FileReader):
     """
-    The questions of a file in the form of the benchmark of Video-ChatGPT (VCG).
-
     Read are, of an element: `video_name`, `Q` and `A`; or, of the questions after consistency, `Q1`, `Q2` and `A`,
-    which are two records. They are held in memory. A record is called as the public judge calls it, by its video and
-    how many elements of the same video stand before it; where there are two, with `Q1` or `Q2` behind that.
-
-    The video is the name, with any ending, in `data_folder` or in a folder right below it. The task is `"video_qa"`.
+    which are two records. A record is called as the public judge calls it, by its video and how many elements of the
+    same video stand before it; where there are two, with `Q1` or `Q2` behind that. The task is `"video_qa"`.
     """
 
     tasks = ("video_qa",)

@@ -16,8 +16,6 @@ from .base import FileReader
 @dataclass(eq=False)
 class VideoR1Reader(FileReader):
     """
-    The grounding questions of a JSON file in the form of VideoR1.
-
     Read are, of a record: `problem_id`, `path`, `problem` (the question) and `solution`, an object, also as JSON in a
     text between `<answer>` and `</answer>`:
 
@@ -25,10 +23,10 @@ class VideoR1Reader(FileReader):
     - {`time`: [start, end]} is `"tvg"`;
     - {`boxes`: [left, top, right, bottom]}, of an image, is `"rec"`.
 
-    An end behind the video means its end, and is noted. Boxes at whole seconds are interpolated to the sampled
-    frames. A record of stvg without any box, as an event shorter than a second has, is skipped; with `task="tvg"` it
-    is read, as all records with times are. The question is that of the file; to one of stvg the published request is
-    appended, from one of tvg the question after the place is taken.
+    Boxes at whole seconds are interpolated to the sampled frames. A record of stvg without any box, as an event
+    shorter than a second has, is skipped; with `task="tvg"` it is read, as all records with times are. The question is
+    that of the file; to one of stvg the published request is appended, from one of tvg the question after the place is
+    taken.
     """
 
     tasks = ("stvg", "tvg", "rec")

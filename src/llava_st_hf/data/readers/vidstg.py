@@ -18,21 +18,16 @@ from .json_files import load_json
 @dataclass(eq=False)
 class VidStgReader(FileReader):
     """
-    The sentences of an annotation file of VidSTG, one record each: captions and questions.
-
-    The file is held in memory. Read are, of an entry: `vid`; `frame_count`, `fps`, `width`, `height`; `used_segment`,
+    Each sentence is a record. Read are, of an entry: `vid`; `frame_count`, `fps`, `width`, `height`; `used_segment`,
     {`begin_fid`, `end_fid`}, the clip, where the end is its last frame; `temporal_gt`, the event in it, where the end
     is the frame after its last one; and `captions` and `questions`, lists of {`description`, `target_id`}.
 
-    Boxes are in the annotations of VidOR, one file `VID.json` for each video: `video_path`, and `trajectories`, which
-    has for each frame a list of {`tid`, `bbox`: {`xmin`, `ymin`, `xmax`, `ymax`}} in pixels. An entry that has
-    `trajectories` itself needs no such file.
+    Boxes are in the annotations of VidOR, one file `VID.json` for each video: `video_path`, which else is `VID.mp4`,
+    and `trajectories`, which has for each frame a list of {`tid`, `bbox`: {`xmin`, `ymin`, `xmax`, `ymax`}} in pixels.
+    An entry that has `trajectories` itself needs no such file.
 
-    The video is `video_path` of VidOR, or `VID.mp4`, in `data_folder` or in a folder right below it. A copy at another
-    frame rate is read by its seconds; one of another length is skipped. The task is
-    `"stvg"`, `"svg"` (the span is in the question), `"tvg"` (without boxes) or `"elc"` (captions only, they are the
-    answer). Captions are asked after in lower case and without the full stop; the wording is that of ST-Align, chosen
-    by the record's id.
+    The task is `"stvg"`, `"svg"` (the span is in the question), `"tvg"` (without boxes) or `"elc"` (captions only,
+    they are the answer). Captions are asked after in lower case and without the full stop.
     """
 
     vidor_folder: str | Path | None = None  # folder of VidOR's annotations; folders below it are searched too

@@ -22,17 +22,14 @@ _MAX_FRACTION = 2
 @dataclass(eq=False)
 class VueStgReader(FileReader):
     """
-    The queries of VUE-STG, one record each.
-
     The path is `query.csv` (`query_id`, `query_text`, `video_id`) or its folder; beside it lie `video.csv`
     (`video_id`, `video_duration` in seconds) and `tubes.csv` (`query_id`, `time_ms`, `x0`, `y0`, `x1`, `y1` from 0 to
-    1). They are held in memory. As in the published measure, times are rounded to whole seconds, of several boxes of
-    a second the first counts, corners are put in order, and boxes without area do not count. Seconds in a row are one
-    span, from the first to the last of them.
+    1). As in the published measure, times are rounded to whole seconds, of several boxes of a second the first counts,
+    corners are put in order, and boxes without area do not count. Seconds in a row are one span, from the first to the
+    last of them.
 
-    The video is `video_id`, with any ending, in `data_folder` or in a folder right below it; one of another length is
-    skipped. The task is `"stvg_several"` or `"tvg_several"`: all spans of a query are its answer. As `"stvg"`, `"svg"`
-    or `"tvg"` only queries with one span can be read.
+    The task is `"stvg_several"` or `"tvg_several"`: all spans of a query are its answer. As `"stvg"`, `"svg"` or
+    `"tvg"` only queries with one span can be read.
     """
 
     vary_prompts: bool = True
