@@ -194,25 +194,15 @@ class _Conversation:
     @cached_property
     def info(self) -> MediaInfo:
         """Size and times of the medium."""
-        media = self.annotation.media
-        if self.annotation.media_type == "image":
+        annotation, media = self.annotation, self.annotation.media
+        if annotation.media_type == "image":
             return probe_image(media[0].path)
-        if len(media) > 1:
-            return self._probe_pictures()
-        return probe_video(media[0].path, self.num_frames)
-
-    @property
-    def stated_info(self) -> MediaInfo:
-        """Times of the medium, and the size that the annotations state."""
-        width, height = self.size or (self.info.width, self.info.height)
-        return replace(self.info, width=width, height=height)
-
-    def _probe_pictures(self) -> MediaInfo:
-        annotation, num_pictures = self.annotation, len(self.annotation.media)
+        if len(media) == 1:
+            return probe_video(media[0].path, self.num_frames)
         if annotation.video_fps is None and annotation.frame_seconds is None:
-            pictures = f"a folder of {format_count(num_pictures, 'picture')}"
+            pictures = f"a folder of {format_count(len(media), 'picture')}"
             raise make_error("video", pictures, f"it has no seconds; {TIMES_FIX}, or a video file")
-        check_frame_times(num_pictures, annotation.video_fps, annotation.frame_seconds)
+        check_frame_times(len(media), annotation.video_fps, annotation.frame_seconds)
         return probe_frames(annotation, self.num_frames)
 
     @cached_property
@@ -478,7 +468,9 @@ class _Conversation:
             if coordinate.unit == "seconds" and self.annotation.media_type == "image":
                 raise make_error(field, coordinate.text, "an image has no time; leave it out")
             try:
-                info = self.stated_info if coordinate.unit == "pixels" else self.info
+                info = self.info
+                if coordinate.unit == "pixels" and self.size is not None:
+                    info = replace(info, width=self.size[0], height=self.size[1])
                 fraction = compute_fraction(coordinate, [info])
             except (PromptError, MediaError) as error:
                 raise RecordError("invalid_field", field, f"{field}: {error}") from error

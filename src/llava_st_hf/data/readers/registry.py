@@ -44,7 +44,6 @@ class Format(NamedTuple):
     reader: type[FileReader]  # what reads it
     # Tells the format by the first record of a file, or by the whole of one that is a single object.
     is_meant: Callable[[Mapping[str, Any]], bool]
-    endings: tuple[str, ...] = ()  # endings of files that are always of this format
     # Keys of its records, also such as it need not have: of a file of no known format it is said which is near.
     keys: tuple[str, ...] = ()
 
@@ -96,7 +95,6 @@ _FORMATS = (
         "records in the canonical form (JSONL, Parquet)",
         CanonicalReader,
         _has("task", "media_type", "messages"),
-        endings=(".parquet",),
     ),
     Format(
         "st_align_benchmark",
@@ -331,18 +329,14 @@ def guess_format(path: str | Path) -> str:
     'charades_sta'
     ```
     """
-    if "://" in str(path):
+    if "://" in str(path) or Path(path).suffix.lower() == ".parquet":
         return "canonical"
-    path = Path(path)
-    records = [{}] if path.suffix.lower() == ".parquet" else read_first_records(path)
+    records = read_first_records(Path(path))
     for first in records:
         for format in FORMATS.values():
             if format.is_meant(first):
                 return format.name
-    for format in FORMATS.values():
-        if path.suffix.lower() in format.endings:
-            return format.name
-    if path.is_dir():
+    if Path(path).is_dir():
         return "canonical"
     raise InputError(f"the format of {path} cannot be told; {_describe_unknown(records[0])}", field="format")
 

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -104,7 +105,7 @@ class Preparation:
 
     ```python
     >>> preparation = Preparation("st_align", media="media", stages=[2])
-    >>> print(preparation.format_tasks(list(preparation.survey())))
+    >>> print(format_tasks(list(preparation.survey())))
     ```
     """
 
@@ -127,10 +128,12 @@ class Preparation:
         for field_name, names in (("sources", sources or ()), ("license", self.licenses)):
             if unknown := [name for name in names if name not in known]:
                 raise InputError(f"{field_name} is {unknown[0]!r}: choose from {', '.join(known)}.", field=field_name)
-        self.entries = {
-            stage: {name: entry for name, entry in entries.items() if not sources or name in sources}
+        self.chosen = [
+            (stage, name, entry)
             for stage, entries in self.all_entries.items()
-        }
+            for name, entry in entries.items()
+            if not sources or name in sources
+        ]
 
     def _locate(self, source: SourceSpec) -> SourceSpec:
         """Return a source with its files where they are on this machine; those that are nowhere stay as they are."""
@@ -153,9 +156,8 @@ class Preparation:
         Args:
             progress (`Callable[[int], None]`, *optional*): Called with the number of records that were looked at.
         """
-        for stage, entries in self.entries.items():
-            for name, entry in entries.items():
-                yield self._survey(stage, name, entry, progress or (lambda count: None))
+        for chosen in self.chosen:
+            yield self._survey(*chosen, progress)
 
     def prepare(
         self,
@@ -188,41 +190,43 @@ class Preparation:
         settings = {"version": 1, "release": self.release.resolve().name, "max_shard_size": max_shard_size}
         manifest = RunManifest(output_dir / MANIFEST_FILE, settings, output=output_dir)
         manifest.load()
-        for stage, entries in self.entries.items():
-            for name, entry in entries.items():
-                key, state = f"stage{stage}/{name}", _describe_files(entry)
-                done = manifest.progress.get(key, {})
-                if done.get("state") == state:
-                    prepared = _read_prepared(done)
-                else:
-                    prepared = self._survey(stage, name, entry, progress or (lambda count: None))
-                if prepared.missing is None and done.get("state") != state:
-                    published = publish_dataset(
-                        self._choose(stage, entry),
-                        output_dir / key,
-                        title=f"ST-Align, stage {stage}, {name}",
-                        sources={name: prepared.facts},
-                        max_shard_size=max_shard_size,
-                        max_skip_share=self.specs[stage].max_skip_share,
-                        quiet=quiet,
-                    )
-                    prepared.num_published = published.num_records
-                    done = {"state": state, "source": asdict(prepared)}
-                    manifest.save(**{key: done})
-                    write_text_whole(output_dir / f"stage{stage}.yaml", self._write_mixture(stage, manifest))
-                if send is not None and prepared.missing is None and done.get("sent_to") != repository:
-                    files = self._list_files(output_dir, stage, name, manifest, repository)
-                    send(files, f"Stage {stage}, {name}: {prepared.num_published:,} records")
-                    manifest.save(**{key: {**done, "sent_to": repository}})
-                yield prepared
+        for stage, name, entry in self.chosen:
+            key, state = f"stage{stage}/{name}", _describe_files(entry)
+            done = manifest.progress.get(key, {})
+            if done.get("state") == state:
+                prepared = _read_prepared(done)
+            else:
+                prepared = self._survey(stage, name, entry, progress)
+            if prepared.missing is None and done.get("state") != state:
+                published = publish_dataset(
+                    self._choose(stage, entry),
+                    output_dir / key,
+                    title=f"ST-Align, stage {stage}, {name}",
+                    sources={name: prepared.facts},
+                    max_shard_size=max_shard_size,
+                    max_skip_share=self.specs[stage].max_skip_share,
+                    quiet=quiet,
+                )
+                prepared.num_published = published.num_records
+                done = {"state": state, "source": asdict(prepared)}
+                manifest.save(**{key: done})
+                write_text_whole(output_dir / f"stage{stage}.yaml", self._write_mixture(stage, manifest))
+            if send is not None and prepared.missing is None and done.get("sent_to") != repository:
+                files = self._list_files(output_dir, stage, name, manifest, repository)
+                send(files, f"Stage {stage}, {name}: {prepared.num_published:,} records")
+                manifest.save(**{key: {**done, "sent_to": repository}})
+            yield prepared
 
     def find_unlicensed(self) -> list[str]:
         """Return the sources whose licence neither a mixture nor anybody else says."""
-        named = {name: entry.license for entries in self.entries.values() for name, entry in entries.items()}
-        return sorted(name for name in named if not (self.licenses.get(name) or named[name]))
+        named = {name: self.licenses.get(name) or entry.license for _, name, entry in self.chosen}
+        return sorted(name for name, license in named.items() if not license)
 
-    def _survey(self, stage: int, name: str, entry: SourceSpec, progress: Callable[[int], None]) -> PreparedSource:
-        origin = entry.origin or _guess_origin(f"{name} {entry.json_path} {entry.data_folder}")
+    def _survey(
+        self, stage: int, name: str, entry: SourceSpec, progress: Callable[[int], None] | None
+    ) -> PreparedSource:
+        words = re.sub(r"[^a-z0-9]", "", f"{name} {entry.json_path} {entry.data_folder}".lower())
+        origin = entry.origin or next((origin for word, origin in ORIGINS.items() if word in words), None)
         license = self.licenses.get(name) or entry.license or UNKNOWN_LICENSE
         found = PreparedSource(stage, name, SourceFacts(name, license, origin))
         if not Path(str(entry.json_path)).is_file():
@@ -234,7 +238,8 @@ class Preparation:
             if not isinstance(reader, StAlignReader):
                 raise InputError(f"{entry.json_path} is not in the form of the release: take it from {RELEASE}.")
             found.num_chosen += 1
-            progress(1)
+            if progress is not None:
+                progress(1)
             if isinstance(record, Sample):
                 tasks[record.task] += 1
             elif record.reason == "missing_media":
@@ -305,18 +310,8 @@ def fetch_release(name: str) -> Path:
 
 def format_sources(found: Collection[PreparedSource]) -> str:
     """Write a table of sources: records, what is missing of them, what is published, licence."""
-    rows = [
-        (
-            f"{each.stage}",
-            each.name,
-            each.num_chosen,
-            each.num_missing,
-            each.num_unusable,
-            each.num_published,
-            each.facts.license,
-        )
-        for each in found
-    ]
+    numbers = attrgetter("num_chosen", "num_missing", "num_unusable", "num_published")
+    rows = [(f"{each.stage}", each.name, *numbers(each), each.facts.license) for each in found]
     header = ("stage", "source", "records", "media missing", "unusable", "published", "licence")
     return format_table(header, rows)
 
@@ -372,11 +367,6 @@ def _find_below(folder: Path, path: str, is_folder: bool = False) -> Path | None
     parts = PureWindowsPath(path).parts  # takes both kinds of slashes
     candidates = [Path(path), *(folder.joinpath(*parts[first:]) for first in range(1, len(parts)))]
     return next((each for each in candidates if (each.is_dir() if is_folder else each.is_file())), None)
-
-
-def _guess_origin(text: str) -> str | None:
-    plain = re.sub(r"[^a-z0-9]", "", text.lower())
-    return next((origin for word, origin in ORIGINS.items() if word in plain), None)
 
 
 def _describe_files(entry: SourceSpec) -> list[Any]:
