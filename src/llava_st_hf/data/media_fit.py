@@ -39,13 +39,18 @@ def fit_to_file(annotation: Annotation) -> MediaFit:
     A file that cannot be opened is not compared: what is wrong with it is said where it is decoded. One of another
     length raises `RecordError`, by the reason `mismatched_media`.
     """
-    if _needs_numbers(annotation):
-        return MediaFit((0, _count_frames(annotation) - 1), by_frames=True)
     count, rate, duration = annotation.frame_count, annotation.frame_rate, annotation.duration_seconds
+    counts_frames = annotation.frame_range is not None or count is not None
+    has_frames = any(part.unit == "frames" for part in (*annotation.spans, *annotation.tubes))
+    if has_frames and not counts_frames and not rate:
+        # There is nothing to compare them by: they are those of the file at hand.
+        media = annotation.media
+        num_frames = len(media) if len(media) > 1 else len(probe_timeline(media[0].path))
+        return MediaFit((0, num_frames - 1), by_frames=True)
     duration = duration or (count / rate if count and rate else None)
     # Where no rate is stated, it follows from the length, which may be a round number: the frames decide.
     stated_rate, rate = rate, rate or (count / duration if count and duration else None)
-    same = MediaFit(annotation.frame_range or (0, count - 1), by_frames=True) if _counts_frames(annotation) else None
+    same = MediaFit(annotation.frame_range or (0, count - 1), by_frames=True) if counts_frames else None
     found = _measure(annotation, count, duration, rate)
     if found is None:
         return same or MediaFit(frame_rate=rate)
@@ -107,20 +112,6 @@ def _has_shape(size: tuple[float, float], other: tuple[float, float]) -> bool:
     (width, height), (other_width, other_height) = size, other
     slack = max(MAX_ASPECT_SHARE, 1 / min(*size, *other))
     return abs(width * other_height - height * other_width) <= slack * max(width * other_height, height * other_width)
-
-
-def _counts_frames(annotation: Annotation) -> bool:
-    return annotation.frame_range is not None or annotation.frame_count is not None
-
-
-def _needs_numbers(annotation: Annotation) -> bool:
-    """Tell whether there are frames, but nothing to compare them by: they are those of the file at hand then."""
-    has_frames = any(part.unit == "frames" for part in (*annotation.spans, *annotation.tubes))
-    return has_frames and not _counts_frames(annotation) and not annotation.frame_rate
-
-
-def _count_frames(annotation: Annotation) -> int:
-    return len(annotation.media) if len(annotation.media) > 1 else len(probe_timeline(annotation.media[0].path))
 
 
 def _measure(

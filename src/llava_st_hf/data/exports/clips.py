@@ -100,10 +100,11 @@ class AnsweredClip:
         """
         tubes = [(result, tube) for result in self.results for tube in result.tubes]
         named = {entry.frame_index for _, tube in tubes for entry in tube.boxes} if shared_frames else set()
-        return [
-            ExportedTrack(number, _label_tubes(result), self._list_boxes(tube, named))
-            for number, (result, tube) in enumerate(tubes, start=1)
-        ]
+        tracks = []
+        for number, (result, tube) in enumerate(tubes, start=1):
+            label = next(row.label for row in result.labelled_boxes() if row.track is not None)
+            tracks.append(ExportedTrack(number, clean_label(label), self._list_boxes(tube, named)))
+        return tracks
 
     def fill(self, result: GroundingResult) -> GroundingResult:
         """Return an answer with the boxes that its tubes have in `list_tracks(shared_frames=True)`."""
@@ -139,10 +140,6 @@ class AnsweredClip:
 
     def _find_frame(self, seconds: float) -> int:
         return int(np.argmin(np.abs(self.timeline.seconds - seconds)))
-
-
-def _label_tubes(result: GroundingResult) -> str:
-    return clean_label(next(row.label for row in result.labelled_boxes() if row.track is not None))
 
 
 def clean_label(text: str | None) -> str:

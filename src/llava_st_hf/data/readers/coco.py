@@ -51,7 +51,7 @@ class CocoReader(FileReader):
             if not isinstance(annotation, Mapping)
             or (
                 not annotation.get("iscrowd")
-                and (self.task == "rc" or _has_phrase(annotation) or kinds[_get_kind(annotation)] == 1)
+                and (self.task == "rc" or _find_phrase(annotation) or kinds[_get_kind(annotation)] == 1)
             )
         ]
         warn_of_left_out(self.path, len(entries), len(annotations), "annotations", self.task)
@@ -60,22 +60,20 @@ class CocoReader(FileReader):
     def annotate(self, entry: Part) -> Annotation:
         raw = require_object(entry.raw)
         image = _look_up(self._images, raw, "image_id")
-        phrase = self._read_phrase(raw)
+        key = _find_phrase(raw)
+        if key is None:
+            phrase = write_label(require_text(_look_up(self._categories, raw, "category_id"), "name", "category."))
+        else:
+            phrase = require_text(raw, key).strip()
         return Annotation(
             task=self.task,
             media_type="image",
             media=self.folder.open_media(require_text(image, "file_name", "image."), "image", "image.file_name"),
-            query=phrase if _has_phrase(raw) else f"the {phrase}",
+            query=f"the {phrase}" if key is None else phrase,
             answer=phrase,
             boxes=(AnnotatedBox(require(raw, "bbox"), "xywh", field="bbox"),),
             size=require_size(image, "image."),
         )
-
-    def _read_phrase(self, raw: Mapping[str, Any]) -> str:
-        for name in _PHRASE_FIELDS:
-            if raw.get(name) is not None:
-                return require_text(raw, name).strip()
-        return write_label(require_text(_look_up(self._categories, raw, "category_id"), "name", "category."))
 
 
 def warn_of_left_out(path: str | Path, num_records: int, num_all: int, kind: str, task: str) -> None:
@@ -118,8 +116,9 @@ def _look_up(items: Mapping[Any, Mapping[str, Any]], raw: Mapping[str, Any], fie
     return items[name]
 
 
-def _has_phrase(raw: Mapping[str, Any]) -> bool:
-    return any(raw.get(name) is not None for name in _PHRASE_FIELDS)
+def _find_phrase(raw: Mapping[str, Any]) -> str | None:
+    """Return under which key an annotation has words of its own."""
+    return next((name for name in _PHRASE_FIELDS if raw.get(name) is not None), None)
 
 
 def _get_kind(raw: Any) -> tuple[str, str] | None:

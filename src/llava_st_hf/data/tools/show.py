@@ -103,10 +103,9 @@ def merge_turns(turns: Sequence[Turn]) -> GroundingResult:
 
 
 def _draw_images(sample: Sample, turns: Sequence[Turn]) -> Image.Image:
-    pictures = []
-    for item in sample.media:
-        picture = Image.fromarray(item.frames) if item.frames is not None else open_image(item.source)
-        pictures.append(picture)
+    pictures = [
+        open_image(item.source) if item.frames is None else Image.fromarray(item.frames) for item in sample.media
+    ]
     infos = load_images(pictures)[1]
     drawn = []
     for index, picture in enumerate(pictures):
