@@ -4,7 +4,7 @@ import pytest
 from llava_st_hf.data.media_probe import probe_media
 from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.skips import RecordError
-from llava_st_hf.data.turns import has_units, make_stand_in, read_turns
+from llava_st_hf.data.turns import find_units, make_stand_in, read_turns
 
 
 def make(task, media_type, media, *texts, **fields):
@@ -64,12 +64,12 @@ def test_what_lies_outside_the_medium_is_an_error_of_its_field(clip):
 def test_a_stand_in_shows_the_form_without_the_file():
     text = "{<t=7s><t=90s>} <t=7s>:[<x=10px><y=20px><x=3000px><y=40px>]"
     sample = make("stvg", "video", (Media(path="nowhere.mp4"),), "When and where?", text)
-    assert has_units(sample)
+    assert find_units(sample)
     (turn,) = read_turns(sample, make_stand_in(sample))
     assert turn.answer.problems == ()
     assert len(turn.answer.tubes) == 1
     plain = make("tvg", "video", (Media(path="nowhere.mp4"),), "When?", "At noon <t=0.25>.")
-    assert not has_units(plain)
+    assert not find_units(plain)
     kinds = [problem.kind for problem in read_turns(plain, make_stand_in(plain))[0].answer.problems]
     assert "missing_span" in kinds
 

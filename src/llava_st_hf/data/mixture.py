@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch.utils.data import BatchSampler, Dataset
@@ -28,8 +28,7 @@ _MAX_RECORDS = 2**32 - 1
 _NUM_KEPT_EPOCHS = 2  # so that a batch across the end of an epoch computes neither order twice
 
 
-@dataclass(frozen=True)
-class SourceSummary:
+class SourceSummary(NamedTuple):
     """How much of one source a mixture uses."""
 
     name: str
@@ -244,9 +243,8 @@ class Mixture(Dataset):
 
     def format_table(self) -> str:
         """Return `describe()` as a table, with the total below it."""
-        rows = [(one.name, one.num_records, one.num_chosen, one.weight, one.num_visits) for one in self.describe()]
-        totals = (sum(row[1] for row in rows), sum(row[2] for row in rows))
-        header = ("source", "records", "chosen", "weight", "per epoch")
+        rows, header = self.describe(), ("source", "records", "chosen", "weight", "per epoch")
+        totals = (sum(row.num_records for row in rows), sum(row.num_chosen for row in rows))
         return format_table(header, [*rows, ("total", *totals, None, self.epoch_length)])
 
 

@@ -85,13 +85,9 @@ def _write_fractions(name: str, text: str, media: Sequence[MediaInfo], preceding
         raise RecordError("invalid_field", name, f"{name}: {error}") from error
 
 
-def has_units(sample: Sample) -> bool:
-    """Tell whether a record has seconds or pixels, whose meaning only the file can tell."""
-    return any(
-        coordinate.unit in ("seconds", "pixels")
-        for coordinates in sample.find_coordinates()
-        for coordinate in coordinates
-    )
+def find_units(sample: Sample) -> list[Lexeme]:
+    """Return the seconds and pixels of a record, whose meaning only the file can tell."""
+    return [each for found in sample.find_coordinates() for each in found if each.unit in ("seconds", "pixels")]
 
 
 def make_stand_in(sample: Sample) -> tuple[MediaInfo, ...]:
@@ -101,10 +97,8 @@ def make_stand_in(sample: Sample) -> tuple[MediaInfo, ...]:
     Sizes and times mean nothing beyond their order.
     """
     largest = {"t": 1.0, "x": 1.0, "y": 1.0}
-    for coordinates in sample.find_coordinates():
-        for coordinate in coordinates:
-            if coordinate.unit in ("seconds", "pixels"):
-                largest[coordinate.kind] = max(largest[coordinate.kind], coordinate.value)
+    for coordinate in find_units(sample):
+        largest[coordinate.kind] = max(largest[coordinate.kind], coordinate.value)
     width, height = (math.ceil(largest[axis]) for axis in "xy")
     if sample.media_type == "video":
         return (MediaInfo("video", width, height, (0, 10**9), (0.0, largest["t"])),)

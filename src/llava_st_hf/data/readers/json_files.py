@@ -12,7 +12,7 @@ import json
 import os
 import re
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -74,9 +74,6 @@ class JsonRecords:
         if not self._has_lines and index + 1 < len(self):
             content = content.removesuffix(b",")
         return _parse(content, where)
-
-    def __iter__(self) -> Iterator[Any]:
-        return (self[index] for index in range(len(self)))
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker maps the cached index itself.
@@ -168,11 +165,9 @@ def _read_index(path: Path, header: tuple[int, ...]) -> np.ndarray | None:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    if stored.dtype != np.uint64 or stored.ndim != 1 or len(stored) < len(header) + 2:
-        return None
-    if tuple(stored[: len(header)].tolist()) != header:
-        return None
-    return np.asarray(stored)[len(header) :]
+    is_index = stored.dtype == np.uint64 and stored.ndim == 1 and len(stored) > len(header) + 1
+    is_current = is_index and tuple(stored[: len(header)].tolist()) == header
+    return np.asarray(stored)[len(header) :] if is_current else None
 
 
 def _write_index(path: Path, header: tuple[int, ...], index: np.ndarray) -> bool:

@@ -212,26 +212,7 @@ _ASKS_FOR_CLASS = re.compile(r"\b(?:what|which) (?:action|activity)\b|\bclassif"
 
 def infer_task(messages: Sequence[Mapping[str, str]], media_type: str) -> str:
     """
-    Tell the task of a conversation from the form of its question and of its answer.
-
-    | medium | answer | question | task |
-    | --- | --- | --- | --- |
-    | video | starts with `Ends in <t>` | | `elc` |
-    | video | tube and span | | `stvg`; with several spans `stvg_several` |
-    | video | tube | | `svg` |
-    | video | one span without words of a sentence after it | | `tvg` |
-    | video | several spans and no words | | `tvg_several` |
-    | video | spans and words | asks for events | `dvc` |
-    | video | spans and words | anything else | `tgc` |
-    | video | words | holds a span | `tr` |
-    | video | words | asks for an action or a class | `classification` |
-    | video | words | asks for a description | `video_captioning` |
-    | video | words | anything else | `video_qa` |
-    | image | one box and no words | | `rec` |
-    | image | boxes and words | asks for a description | `dgc` |
-    | image | boxes and words | anything else | `igc` |
-    | image | words | holds a box | `rc` |
-    | any | anything else | | `conversation` |
+    Tell the task of a conversation, whose coordinates are inline, from the form of its question and of its answer.
 
     Several turns are `tgc` (video) or `igc` (image) where an answer holds spans or boxes, else `conversation`.
     """

@@ -124,10 +124,11 @@ class TracksReader(FileReader):
         except RecordError as error:
             if not video.pictures or error.reason not in ("missing_media", "empty_media"):
                 raise
-            return tuple(Media(path=self.folder.resolve(name, "file_name")) for name in video.pictures)
-        if len(found) > 1 and video.pictures:  # the folder may have more frames than were annotated
-            return tuple(Media(path=self.folder.resolve(name, "file_name")) for name in video.pictures)
-        return found
+            found = ()
+        if len(found) == 1 or not video.pictures:
+            return found
+        # A folder may have more frames than were annotated.
+        return tuple(Media(path=self.folder.resolve(name, "file_name")) for name in video.pictures)
 
 
 def _is_outside(box: AnnotatedBox, size: tuple[int, int]) -> bool:

@@ -36,7 +36,6 @@ def encode_sample(sample: Sample) -> Sample:
     Raises:
         `RecordError`: If a medium is no array.
     """
-    ending, encode = (".mp4", _encode_clip) if sample.media_type == "video" else (".png", _encode_image)
     media = []
     for number, item in enumerate(sample.media):
         if item.frames is None:
@@ -44,23 +43,18 @@ def encode_sample(sample: Sample) -> Sample:
                 "invalid_field", f"media[{number}]", f"media[{number}] is no array: it is a file already."
             )
         name = sample.id if len(sample.media) == 1 else f"{sample.id}-{number}"
-        media.append(Media(path=name + ending, content=encode(sample, item.frames)))
+        file = io.BytesIO()
+        if sample.media_type == "video":
+            height, width = item.frames.shape[1:3]
+            # yuv420p has one colour for 2 x 2 pixels.
+            form = {"width": width + width % 2, "height": height + height % 2, "pix_fmt": "yuv420p"}
+            encode_frames(sample, item.frames, file, form, _H264_OPTIONS)
+            name += ".mp4"
+        else:
+            Image.fromarray(item.frames).save(file, format="PNG")
+            name += ".png"
+        media.append(Media(path=name, content=file.getvalue()))
     return replace(sample, media=tuple(media), video_fps=None, frame_seconds=None)
-
-
-def _encode_image(sample: Sample, pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="PNG")
-    return file.getvalue()
-
-
-def _encode_clip(sample: Sample, frames: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    height, width = frames.shape[1:3]
-    # yuv420p has one colour for 2 x 2 pixels.
-    form = {"width": width + width % 2, "height": height + height % 2, "pix_fmt": "yuv420p"}
-    encode_frames(sample, frames, file, form, _H264_OPTIONS)
-    return file.getvalue()
 
 
 def encode_frames(

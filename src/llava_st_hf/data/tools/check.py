@@ -155,18 +155,9 @@ class CheckSummary:
 
 def summarize_counts(counts: Counter[int]) -> dict[str, int]:
     """Return minimum, median, 95th percentile and maximum of numbers, given how often each comes (nearest rank)."""
-    numbers = sorted(counts)
-    ranks = np.cumsum([counts[number] for number in numbers])
-
-    def get_rank(share: float) -> int:
-        return numbers[int(np.searchsorted(ranks, math.ceil(share * ranks[-1])))]
-
-    return {
-        "minimum": numbers[0],
-        "median": get_rank(0.5),
-        "percentile_95": get_rank(0.95),
-        "maximum": numbers[-1],
-    }
+    names = ("minimum", "median", "percentile_95", "maximum")
+    ranks = np.percentile(list(counts.elements()), (0, 50, 95, 100), method="inverted_cdf")
+    return dict(zip(names, map(int, ranks), strict=True))
 
 
 class TokenCounter:

@@ -76,7 +76,13 @@ def convert_annotations(
     ConversionCounts(num_written=10834, num_skipped=0)
     ```
     """
-    output_path = _check_output_path(Path(output_path))
+    output_path, problem = Path(output_path), None
+    if output_path.suffix != ".jsonl":
+        problem = ": give a name that ends with .jsonl"
+    elif output_path.exists():
+        problem = ", which exists: delete it or give another name"
+    if problem is not None:
+        raise InputError(f"output_path is {str(output_path)!r}{problem}.", field="output")
     folder = None if data_folder is None else os.path.realpath(data_folder)
     partial = output_path.with_name(output_path.name + ".partial")
     settings = {"source": reader.source, "num_records": len(reader), "data_folder": folder}
@@ -121,16 +127,6 @@ def _convert(
     return ConversionCounts(state.num_written, state.num_skipped)
 
 
-def _check_output_path(path: Path) -> Path:
-    if path.suffix != ".jsonl":
-        raise InputError(f"output_path is {str(path)!r}: give a name that ends with .jsonl.", field="output")
-    if path.exists():
-        raise InputError(
-            f"output_path is {str(path)!r}, which exists: delete it or give another name.", field="output"
-        )
-    return path
-
-
 def _load_progress(manifest: RunManifest, partial: Path, reader: Reader, folder: str | None) -> _Progress:
     """Return how far an earlier conversion of the same records came, or the start."""
     if not partial.exists() or not manifest.load():
@@ -161,7 +157,11 @@ def _read_line(reader: Reader, index: int, folder: str | None) -> bytes | Skippe
                     "invalid_field", "media", "media are bytes, which JSON cannot hold: publish it as Parquet."
                 )
             if folder is not None:
-                item["path"] = _make_relative(item["path"], folder)
+                path = Path(os.path.realpath(os.path.join(folder, item["path"])))
+                if not path.is_relative_to(folder):
+                    problem = f"lies outside of {folder}: give another data_folder"
+                    raise RecordError("outside_root", "media", f"media is {item['path']!r}, which {problem}.")
+                item["path"] = path.relative_to(folder).as_posix()
     except RecordError as error:
         return SkippedRecord.from_error(record.id, record.source, error)
     return json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n"
@@ -169,12 +169,3 @@ def _read_line(reader: Reader, index: int, folder: str | None) -> bytes | Skippe
 
 def _hash(line: bytes | SkippedRecord) -> str | None:
     return hashlib.sha256(line).hexdigest() if isinstance(line, bytes) else None
-
-
-def _make_relative(path: str, folder: str) -> str:
-    absolute = os.path.realpath(os.path.join(folder, path))
-    if not Path(absolute).is_relative_to(folder):
-        raise RecordError(
-            "outside_root", "media", f"media is {path!r}, which lies outside of {folder}: give another data_folder."
-        )
-    return Path(absolute).relative_to(folder).as_posix()

@@ -15,7 +15,7 @@ from ...visualization.output_files import MADE_HERE
 from ..media_probe import probe_media
 from ..samples import Sample
 from ..skips import RecordError
-from ..turns import has_units, make_stand_in, read_turns
+from ..turns import find_units, make_stand_in, read_turns
 from .check import Records, TokenCounter
 
 STATISTICS_FILE = "stats.json"
@@ -103,7 +103,7 @@ def collect_statistics(
 
 
 def _measure(sample: Sample, statistics: DataStatistics, counter: TokenCounter | None) -> None:
-    turns = read_turns(sample, probe_media(sample) if has_units(sample) else make_stand_in(sample))
+    turns = read_turns(sample, probe_media(sample) if find_units(sample) else make_stand_in(sample))
     num_tokens = None if counter is None else counter.count(sample)
     statistics.counts[sample.source, sample.task] += 1
     if num_tokens is not None:
