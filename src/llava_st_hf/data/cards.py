@@ -153,10 +153,9 @@ def _name_size(num_records: int) -> str:
 
 def write_benchmark_yaml(title: str, tasks: Iterable[str]) -> str:
     """
-    Return `eval.yaml`, by which the Hub takes a data set for a benchmark; none of its tasks has a metric:
-    `InputError`.
+    Return `eval.yaml`, by which the Hub takes a data set for a benchmark, whose tasks are named by task and metric.
 
-    Its tasks have the names that `.eval_results/` of models has: a task and a metric.
+    These are the names that `.eval_results/` of models has. Where no task has a metric, it is an `InputError`.
     """
     import yaml
 

@@ -32,22 +32,11 @@ def write_choices(question: str, choices: Sequence[str]) -> str:
 
 def read_choice(text: str, question: str | None = None) -> str | None:
     """
-    Return the letter of the choice that an answer names.
+    Return the letter of the choice that an answer names; `None` where it names none, or in brackets several.
 
-    Args:
-        text (`str`): The answer: a letter at its start, as in `"B"` or `"(B) the box"`, or behind "answer", "option"
-            or "choice"; one letter alone in brackets anywhere; or the words of a choice.
-        question (`str`, *optional*): The question as `write_choices` writes it; without it any letter is a choice.
-
-    Returns:
-        `str` or `None`: `None` for an answer that names none, or in brackets several.
-
-    Example:
-
-    ```python
-    >>> read_choice("The best option is (B).")
-    'B'
-    ```
+    It names one by a letter at its start, as in `"B"` or `"(B) the box"`, or behind "answer", "option" or "choice"; by
+    one letter alone in brackets anywhere; or by the words of a choice. Without the question, as `write_choices` writes
+    it, any letter is a choice.
     """
     choices = dict(_CHOICE.findall(question or ""))
     named = [match[1].upper() for match in (_FIRST.match(text), _NAMED.search(text)) if match]

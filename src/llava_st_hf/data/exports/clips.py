@@ -93,10 +93,8 @@ class AnsweredClip:
         """
         Return the tubes of all answers.
 
-        Args:
-            shared_frames (`bool`, *optional*, defaults to `False`):
-                Whether all tracks have boxes at the times that any of them names, as far as they last: for formats
-                in which a frame without a box says that the object is not to be seen.
+        With `shared_frames` all have boxes at the times that any of them names, as far as they last: for formats in
+        which a frame without a box says that the object is not to be seen.
         """
         tubes = [(result, tube) for result in self.results for tube in result.tubes]
         named = {entry.frame_index for _, tube in tubes for entry in tube.boxes} if shared_frames else set()

@@ -12,15 +12,11 @@ _BLOCK = 64  # raw numbers made at once
 
 class RandomStream:
     """
-    The random numbers of one sample, a pure function of its seed and index.
+    The random numbers of one sample, a pure function of the seed of its data set and its index, each below 2**64.
 
     They are made of the raw 64-bit stream of Philox, a counter-based generator: numpy promises that this stream stays
-    as it is, and does not promise it for the distributions of `np.random.Generator`.
-
-    Args:
-        seed (`int`): Seed of the data set, from 0 to 2**64 - 1.
-        index (`int`): Number of the sample, from 0 to 2**64 - 1.
-        stream (`int`, *optional*, defaults to 0): Which of the independent streams of the sample.
+    as it is, and does not promise it for the distributions of `np.random.Generator`. A sample has several independent
+    streams.
     """
 
     def __init__(self, seed: int, index: int, stream: int = 0):
