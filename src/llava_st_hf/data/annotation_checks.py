@@ -28,10 +28,12 @@ def require(raw: Mapping[str, Any], name: str, where: str = "") -> Any:
     """
     Return a field of a record, or of the part of it that messages call `where`, such as `"meta."`.
 
-    A part that is no object, and a field that is missing or null, raise `RecordError`.
+    A record or part that is no object, and a field that is missing or null, raise `RecordError`.
     """
-    if not isinstance(raw, Mapping):
-        raise make_error(where.rstrip(".") or "record", raw, f"give an object with the key {name!r}")
+    if not where:
+        require_object(raw)
+    elif not isinstance(raw, Mapping):
+        raise make_error(where.rstrip("."), raw, f"give an object with the key {name!r}")
     if raw.get(name) is None:
         raise RecordError(
             "invalid_field", f"{where}{name}", f"{where}{name} is missing: every record of this format has it."

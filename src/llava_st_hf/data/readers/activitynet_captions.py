@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..annotation_checks import require, require_object, require_positive, require_text
+from ..annotation_checks import require, require_positive, require_text
 from ..annotations import AnnotatedSpan, Annotation
 from ..skips import make_error
 from .base import FileReader, Part, name_event
@@ -34,7 +34,7 @@ class ActivityNetCaptionsReader(FileReader):
         return entries
 
     def annotate(self, entry: Part) -> Annotation:
-        raw, (video, places) = require_object(entry.raw), entry.part
+        raw, _, (video, places) = entry
         sentences, times = (require(raw, name) for name in ("sentences", "timestamps"))
         if not isinstance(sentences, list) or not isinstance(times, list) or not 0 < len(sentences) == len(times):
             raise make_error("timestamps", times, "give a list with [start, end] for each of the sentences")

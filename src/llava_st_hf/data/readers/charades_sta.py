@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..annotation_checks import require, require_object, require_text
+from ..annotation_checks import require, require_text
 from ..annotations import AnnotatedSpan, Annotation
 from ..samples import Media
 from ..skips import make_error
@@ -63,7 +63,6 @@ class CharadesStaReader(FileReader):
         return media, AnnotatedSpan(times, field="start, end", cut_end=True), match["caption"]
 
     def _read_object(self, raw: Any) -> tuple[tuple[Media, ...], AnnotatedSpan, str]:
-        raw = require_object(raw)
         span = AnnotatedSpan(require(raw, "timestamp"), "fraction", field="timestamp", cut_end=True)
         name = require_text(raw, "image_id")
         names = [name, name.removeprefix("v_")]

@@ -5,15 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...processing.media_llava_st import format_count
-from ..annotation_checks import (
-    check_frame,
-    check_numbers,
-    require,
-    require_frame,
-    require_object,
-    require_size,
-    require_text,
-)
+from ..annotation_checks import check_frame, check_numbers, require, require_frame, require_size, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..skips import make_error
 from .base import FileReader, Part, name_event
@@ -43,7 +35,7 @@ class HcStvgReader(FileReader):
         return [Part(raw, name or None, name) for name, raw in content.items()]
 
     def annotate(self, entry: Part) -> Annotation:
-        raw, name = require_object(entry.raw), entry.part
+        raw, _, name = entry
         frame_count = require_frame(raw, "img_num")
         first = require_frame(raw, "st_frame") - 1
         boxes = require(raw, "bbox")

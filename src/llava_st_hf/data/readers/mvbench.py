@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..annotation_checks import check_numbers, require, require_object, require_text
+from ..annotation_checks import check_numbers, require, require_text
 from ..annotations import Annotation
 from ..choices import LETTERS, write_choices
 from ..media_probe import probe_timeline
@@ -65,7 +65,7 @@ class MvBenchReader(FileReader):
         return {"sub-task": given if isinstance(given, str) and given.strip() else file}
 
     def annotate(self, entry: Part) -> Annotation:
-        raw = require_object(entry.raw)
+        raw = entry.raw
         choices, answer = require(raw, "candidates"), require_text(raw, "answer")
         if (
             not isinstance(choices, list)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ..annotation_checks import require, require_object, require_positive, require_text
+from ..annotation_checks import require, require_positive, require_text
 from ..annotations import AnnotatedSpan, Annotation
 from ..skips import make_error
 from .base import FileReader, name_event
@@ -24,8 +24,7 @@ class QvHighlightsReader(FileReader):
     id_key = "qid"
 
     def annotate(self, entry: Any) -> Annotation:
-        raw = require_object(entry)
-        windows = require(raw, "relevant_windows")
+        windows = require(entry, "relevant_windows")
         if not isinstance(windows, list) or not windows:
             raise make_error("relevant_windows", windows, "give a list of [start, end] in seconds")
         # Windows are made of clips of 2 s, of which the last one may reach over the end.
@@ -36,8 +35,8 @@ class QvHighlightsReader(FileReader):
         return Annotation(
             task=self.task,
             media_type="video",
-            media=self.folder.find_video(require_text(raw, "vid"), "vid"),
-            query=name_event(require_text(raw, "query")),
+            media=self.folder.find_video(require_text(entry, "vid"), "vid"),
+            query=name_event(require_text(entry, "query")),
             spans=tuple(sorted(spans, key=lambda span: span.times)),
-            duration_seconds=require_positive(raw, "duration"),
+            duration_seconds=require_positive(entry, "duration"),
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...processing import TASKS, InputError
-from ..annotation_checks import require, require_object, require_size, require_text
+from ..annotation_checks import require, require_size, require_text
 from ..annotations import AnnotatedBox, Annotation
 from ..skips import make_error, show
 from .base import FileReader
@@ -43,7 +43,7 @@ class RefCocoReader(FileReader):
         return super().get_entry_id(entry[0])
 
     def annotate(self, entry: Any) -> Annotation:
-        image, found = require_object(entry[0]), entry[1]
+        image, found = entry
         name = require(image, "id")
         if len(found) != 1:
             raise make_error("id", name, f"{len(found)} annotations name this image; give one for each image")

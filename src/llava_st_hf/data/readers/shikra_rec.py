@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ..annotation_checks import read_size, require, require_object, require_text
+from ..annotation_checks import read_size, require, require_text
 from ..annotations import AnnotatedBox, Annotation
 from .base import FileReader
 
@@ -21,8 +21,7 @@ class ShikraRecReader(FileReader):
     default_task = "rec"
 
     def annotate(self, entry: Any) -> Annotation:
-        raw = require_object(entry)
-        path, expression = require_text(raw, "img_path"), require_text(raw, "expression").strip()
+        path, expression = require_text(entry, "img_path"), require_text(entry, "expression").strip()
         names = [path, path.rpartition("/")[2]]
         return Annotation(
             task=self.task,
@@ -30,6 +29,6 @@ class ShikraRecReader(FileReader):
             media=self.folder.find_media(names, "image", "img_path"),
             query=expression,
             answer=expression,
-            boxes=(AnnotatedBox(require(raw, "bbox"), field="bbox"),),
-            size=read_size(raw),
+            boxes=(AnnotatedBox(require(entry, "bbox"), field="bbox"),),
+            size=read_size(entry),
         )

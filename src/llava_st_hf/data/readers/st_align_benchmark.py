@@ -13,7 +13,6 @@ from ..annotation_checks import (
     check_numbers,
     require,
     require_frame,
-    require_object,
     require_size,
     require_text,
 )
@@ -61,10 +60,9 @@ class StAlignBenchmarkReader(FileReader):
         return min(len(self.entries), self.max_items)
 
     def annotate(self, entry: Any) -> Annotation:
-        raw = require_object(entry)
-        question, answer = _get_turns(raw)
+        question, answer = _get_turns(entry)
         task = self.task or _guess_task(question)
-        meta = require(raw, "meta")
+        meta = require(entry, "meta")
         split = check_numbers(require(meta, "split", "meta."), 2, "meta.split", "the first and the last frame")
         first, last = (check_frame(frame, "meta.split") for frame in split)
         if first > last:
@@ -89,7 +87,7 @@ class StAlignBenchmarkReader(FileReader):
         return Annotation(
             task=task,
             media_type="video",
-            media=self.folder.open_media(require_text(raw, "video_path"), "video", "video_path"),
+            media=self.folder.open_media(require_text(entry, "video_path"), "video", "video_path"),
             prompts=tuple(
                 _fill(question, task, {**written, "opener": opener}) + ANSWER_REQUESTS[task]
                 for opener in (SPAN_OPENERS if task == "svg" else SPAN_OPENERS[:1])

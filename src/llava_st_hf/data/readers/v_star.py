@@ -54,7 +54,7 @@ class VStarReader(FileReader):
             return {}
 
     def annotate(self, entry: Part) -> Annotation:
-        raw = require_object(entry.raw)
+        raw = entry.raw
         question = require_text(raw, QUESTIONS[entry.part][0]).strip()
         return Annotation(
             task=entry.part,

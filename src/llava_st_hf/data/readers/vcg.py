@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..annotation_checks import require_object, require_text
+from ..annotation_checks import require_text
 from ..annotations import Annotation
 from .base import FileReader, Part
 from .json_files import load_json
@@ -35,7 +35,7 @@ class VcgReader(FileReader):
         return questions
 
     def annotate(self, entry: Part) -> Annotation:
-        raw = require_object(entry.raw)
+        raw = entry.raw
         return Annotation(
             task=self.task,
             media_type="video",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...processing.question_wordings_llava_st import ANSWER_REQUESTS, PLACE_QUESTIONS
-from ..annotation_checks import read_seconds, require, require_object, require_text
+from ..annotation_checks import read_seconds, require, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..skips import make_error
 from .base import FileReader
@@ -33,14 +33,13 @@ class VideoR1Reader(FileReader):
     id_key = "problem_id"
 
     def annotate(self, entry: Any) -> Annotation:
-        raw = require_object(entry)
-        solution = _read_solution(require(raw, "solution"))
+        solution = _read_solution(require(entry, "solution"))
         boxes = solution.get("boxes")
         task = self.task
         if task is None and "time" in solution:
             task = "tvg" if boxes is None else "stvg"
         task = task or "rec"
-        path, problem = require_text(raw, "path"), require_text(raw, "problem").strip()
+        path, problem = require_text(entry, "path"), require_text(entry, "problem").strip()
         media_type = "image" if task == "rec" else "video"
         spans, images, tubes = (), (), ()
         if task == "rec":
