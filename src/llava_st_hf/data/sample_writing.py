@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..processing import TASKS, InputError, MediaError, MediaInfo, PromptError, get_task, parse_answer
+from ..processing import TASKS, MediaError, MediaInfo, PromptError, get_task, parse_answer
 from ..processing.frame_sampling_llava_st import compute_frame_indices
 from ..processing.media_llava_st import format_count
 from ..processing.notation_llava_st import NOTATION, Lexeme, write_box, write_span, write_time, write_tube
@@ -21,7 +21,7 @@ from .media_fit import MediaFit, check_size, fit_to_file
 from .media_loading import TIMES_FIX
 from .media_probe import probe_frames, probe_image, probe_video
 from .samples import Sample, check_frame_times
-from .skips import RecordError, make_error, show
+from .skips import RecordError, make_error, record_errors, show
 
 # How long a box holds where no second one tells how it moves on.
 HOLD_SECONDS = 0.5
@@ -98,10 +98,8 @@ def make_sample(
 
 def find_text_coordinates(text: str, field: str) -> list[Lexeme]:
     """Return the coordinates of a text of a record; one that cannot be read is a `RecordError`."""
-    try:
+    with record_errors(field):
         return NOTATION.find_coordinates(text)
-    except InputError as error:
-        raise RecordError("invalid_field", field, f"{field}: {error}") from error
 
 
 def interpolate_boxes(
@@ -467,13 +465,11 @@ class _Conversation:
                 continue
             if coordinate.unit == "seconds" and self.annotation.media_type == "image":
                 raise make_error(field, coordinate.text, "an image has no time; leave it out")
-            try:
+            with record_errors(field):
                 info = self.info
                 if coordinate.unit == "pixels" and self.size is not None:
                     info = replace(info, width=self.size[0], height=self.size[1])
                 fraction = compute_fraction(coordinate, [info])
-            except (PromptError, MediaError) as error:
-                raise RecordError("invalid_field", field, f"{field}: {error}") from error
             pieces += [text[end : coordinate.start], NOTATION.write_coordinate(coordinate.kind, fraction)]
             end = coordinate.end
         return "".join([*pieces, text[end:]])

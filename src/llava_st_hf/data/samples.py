@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from ..processing import TASKS, InputError, PromptError
+from ..processing import TASKS
 from ..processing.media_llava_st import show
 from ..processing.notation_llava_st import NOTATION, Lexeme
 from ..processing.prompt_coordinates_llava_st import check_prompt_coordinates
 from ..processing.prompt_expansion_llava_st import check_encodable
 from ..processing.video_requests_llava_st import TIME_FIELDS, list_times
-from .skips import RecordError, make_error
+from .skips import RecordError, make_error, record_errors
 
 MEDIA_TYPES = ("video", "image", "text")
 MAX_TEXT_CHARACTERS = 200_000  # of all messages together; far above what a context of 32,768 tokens holds
@@ -56,7 +56,8 @@ class Media:
         if not isinstance(self.path, (str, type(None))) or not isinstance(self.content, (bytes, type(None))):
             raise make_error("media", [self.path, self.content], "give the path as text, the content as bytes")
         if self.path is not None:
-            _check_encodable("media", self.path)
+            with record_errors("media"):
+                check_encodable("media", self.path)
         is_array = isinstance(self.frames, np.ndarray) and self.frames.dtype == np.uint8
         if self.frames is not None and not (is_array and self.frames.ndim in (3, 4) and self.frames.shape[-1] == 3):
             fix = "give a uint8 array (frames, height, width, 3) of a clip or (height, width, 3) of an image"
@@ -127,7 +128,8 @@ class Sample:
             value = getattr(self, name)
             if not isinstance(value, str) or not value.strip() or len(value) > 1000:
                 raise make_error(name, value, "give a text of 1 to 1,000 characters")
-            _check_encodable(name, value)
+            with record_errors(name):
+                check_encodable(name, value)
         if not isinstance(self.task, str) or self.task not in TASKS:
             raise make_error("task", self.task, f"choose one of {', '.join(TASKS)}")
         self._check_media()
@@ -199,7 +201,10 @@ class Sample:
                 )
             if match := _CONTROL_TOKEN.search(content):
                 raise make_error(name, match.group(), "leave out the control token", "holds")
-            _check_text(name, content, message["role"])
+            with record_errors(name):
+                check_encodable(name, content)
+                # What the assistant says is checked as strictly, as it is to be learnt.
+                check_prompt_coordinates(content, is_answer=message["role"] == "assistant")
         self._check_placeholders()
 
     def _check_placeholders(self) -> None:
@@ -365,10 +370,8 @@ def check_frame_times(num_frames: int, video_fps: Any, frame_seconds: Any) -> No
         raise make_error(name, value, "it is of a clip that is kept as frames; a file says it by itself, leave it out")
     if video_fps is not None and frame_seconds is not None:
         raise make_error("video_fps", video_fps, "frame_seconds says when the frames are too; give one of the two")
-    try:
+    with record_errors(name):
         list_times(name, list(value) if isinstance(value, tuple) else value, 1)
-    except InputError as error:
-        raise RecordError("invalid_field", name, f"{name}: {error}") from error
     if name == "frame_seconds" and len(value) != num_frames:
         raise make_error(name, value, f"give a time for each of the {num_frames} frames")
 
@@ -398,22 +401,6 @@ def get_features(kind: str | None = None) -> Any:
             "messages": List({"role": Value("string"), "content": Value("string")}),
         }
     )
-
-
-def _check_text(name: str, content: str, role: str) -> None:
-    """Check the coordinates of one message; what the assistant says is checked as strictly, as it is to be learnt."""
-    try:
-        check_encodable(name, content)
-        check_prompt_coordinates(content, is_answer=role == "assistant")
-    except (PromptError, InputError) as error:
-        raise RecordError("invalid_field", name, f"{name}: {error}") from error
-
-
-def _check_encodable(name: str, text: str) -> None:
-    try:
-        check_encodable(name, text)
-    except PromptError as error:
-        raise RecordError("invalid_field", name, str(error)) from error
 
 
 def _list_blocks(message: Mapping[str, Any], index: int) -> list[Mapping[str, Any]]:

@@ -10,7 +10,8 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,19 @@ class RecordError(InputError):
 
     def __reduce__(self):
         return type(self), (self.reason, self.field, str(self))
+
+
+@contextmanager
+def record_errors(field: str) -> Iterator[None]:
+    """Turn what is found wrong with a field into a `RecordError` that names it."""
+    try:
+        yield
+    except RecordError:
+        raise
+    except InputError as error:
+        message = str(error)
+        message = message if message.startswith(f"{field} ") else f"{field}: {message}"
+        raise RecordError("invalid_field", field, message) from error
 
 
 def as_record_error(error: InputError, field: str) -> RecordError:

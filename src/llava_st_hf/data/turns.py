@@ -9,11 +9,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..processing import TASKS, GroundingResult, InputError, MediaInfo, parse_answer
+from ..processing import TASKS, GroundingResult, MediaInfo, parse_answer
 from ..processing.notation_llava_st import NOTATION, Lexeme
 from ..processing.prompt_coordinates_llava_st import compute_fraction
 from .samples import MEDIA_PLACEHOLDER, Sample
-from .skips import RecordError
+from .skips import record_errors
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,8 @@ def _write_fractions(name: str, text: str, media: Sequence[MediaInfo], preceding
             return NOTATION.write_coordinate(coordinate.kind, fraction)
         return coordinate.text
 
-    try:
+    with record_errors(name):
         return NOTATION.replace_coordinates(text, write)
-    except InputError as error:
-        raise RecordError("invalid_field", name, f"{name}: {error}") from error
 
 
 def find_units(sample: Sample) -> list[Lexeme]:

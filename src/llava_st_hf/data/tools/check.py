@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
-from ...processing import InputError, LlavaSTProcessor, LlavaSTVideoProcessor, MediaInfo, PromptError
+from ...processing import InputError, LlavaSTProcessor, LlavaSTVideoProcessor, MediaInfo
 from ...processing.media_llava_st import format_count
 from ...processing.notation_llava_st import NOTATION, CoordinateVocabulary
 from ..media_loading import MAX_FILE_BYTES, check_file, load_media
@@ -27,7 +27,7 @@ from ..mixture_spec import MixtureSpec
 from ..readers.base import Reader
 from ..sample_writing import DEFAULT_NUM_FRAMES
 from ..samples import Sample
-from ..skips import RecordError, SkippedRecord, SkipReport
+from ..skips import RecordError, SkippedRecord, SkipReport, record_errors
 from ..turns import make_stand_in, read_turns
 from .doubts import find_doubts, find_marks, find_unit_doubts, measure_medium
 
@@ -187,10 +187,8 @@ class TokenCounter:
         `num_frames` are those that are sampled of its clip, where that is known.
         """
         processor = self.processor
-        try:
+        with record_errors("messages"):
             text = processor.apply_chat_template(sample.to_messages(), tokenize=False)
-        except PromptError as error:
-            raise RecordError("invalid_field", "messages", f"messages: {error}") from error
         # A coordinate is one token, whatever its value; a placeholder stands for one of the tokens of its medium.
         text = NOTATION.replace_coordinates(text, lambda each: CoordinateVocabulary.token(each.kind, 0))
         num_text = len(processor.tokenizer(text, verbose=False)["input_ids"])
