@@ -272,7 +272,8 @@ def check_records(
     summary = CheckSummary() if summary is None else summary
     size = max(1, min(_CHUNK, len(records) // max(4 * num_workers, 1)))
     chunks = _Chunks(records, processor, decode, size)
-    for part, skipped in DataLoader(chunks, None, num_workers=num_workers, worker_init_fn=_ignore_interrupts):
+    loader = DataLoader(chunks, batch_size=None, num_workers=num_workers, worker_init_fn=_ignore_interrupts)
+    for part, skipped in loader:
         summary.merge(part)
         report.count_used(part.num_used)
         for note in skipped:

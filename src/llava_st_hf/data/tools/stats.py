@@ -135,7 +135,8 @@ def _summarize(values: Mapping[str, Sequence[float]]) -> dict[str, dict[str, flo
 def check_folder(output_dir: str | Path, overwrite: bool = False) -> None:
     """Raise `InputError` where a file that is no earlier output would be replaced."""
     for name in (STATISTICS_FILE, *_PLOTS):
-        path, mark = Path(output_dir) / name, '"span_share_of_clip"' if name == STATISTICS_FILE else MADE_HERE
+        path = Path(output_dir) / name
+        mark = '"span_share_of_clip"' if name == STATISTICS_FILE else MADE_HERE
         if path.exists() and not (path.is_file() and (overwrite or mark.encode() in path.read_bytes())):
             raise InputError(
                 f"output_dir is {output_dir}: {name} is there, and was not written here before; give another folder "
