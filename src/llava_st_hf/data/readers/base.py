@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -20,6 +21,7 @@ from ..samples import Sample, get_features
 from ..skips import RecordError, SkippedRecord, SkipReport, make_error, show
 from .json_files import JsonRecords
 
+logger = logging.getLogger(__name__)
 Annotated = TypeVar("Annotated", Annotation, Sample)
 
 
@@ -125,6 +127,11 @@ def name_event(sentence: str, field: str = "query") -> str:
     if not named:
         raise make_error(field, sentence, "give a sentence")
     return named
+
+
+def write_label(label: str) -> str:
+    """Return the name of a kind in words: `traffic_light` is a traffic light."""
+    return label.replace("_", " ").strip()
 
 
 class Part(NamedTuple):
@@ -272,6 +279,15 @@ class FileReader(Reader):
         if self.video_fps is None or is_timed or record.media_type != "video" or len(record.media) < 2:
             return record
         return replace(record, video_fps=self.video_fps)
+
+    def warn_of_left_out(self, num_left_out: int, num_all: int, kind: str) -> None:
+        """Say in the log how many annotations of objects make no record."""
+        if num_left_out:
+            logger.warning(
+                "%s: %d of %d %s make no record of the task %s: crowds, or objects that their name alone does not "
+                "tell from others.",
+                *(self.path, num_left_out, num_all, kind, self.task),
+            )
 
     def choose_variant(self, record_id: str) -> int:
         """Return the number of the wording that a record gets, see `make_sample`: it depends on its id only."""

@@ -1,20 +1,15 @@
 """COCO-style JSON of boxes in images, as referring expression comprehension or as region captions."""
 
-import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ...processing import InputError
 from ..annotation_checks import require, require_object, require_size, require_text
 from ..annotations import AnnotatedBox, Annotation
-from ..skips import make_error, show
-from .base import FileReader, Part
-from .json_files import get_list, load_json
-
-logger = logging.getLogger(__name__)
+from ..skips import make_error
+from .base import FileReader, Part, write_label
+from .json_files import get_list, index_by_id, load_json
 
 _PHRASE_FIELDS = ("caption", "phrase")
 
@@ -41,9 +36,9 @@ class CocoReader(FileReader):
     def list_entries(self) -> Sequence[Part]:
         """Return the annotations that make a record; one without an `id` is called by its place in the file."""
         content = load_json(self.path)
-        self._images = index_by_id(get_list(content, "images", self.path))
+        self._images = index_by_id(content, "images", self.path)
         annotations = get_list(content, "annotations", self.path)
-        self._categories = index_by_id(list_categories(content, self.path))
+        self._categories = index_by_id(content, "categories", self.path, is_required=False)
         kinds = Counter(_get_kind(annotation) for annotation in annotations)
         entries = [
             Part(annotation, f"annotation {number}" if (id := self.get_entry_id(annotation)) is None else id)
@@ -54,7 +49,7 @@ class CocoReader(FileReader):
                 and (self.task == "rc" or _find_phrase(annotation) or kinds[_get_kind(annotation)] == 1)
             )
         ]
-        warn_of_left_out(self.path, len(entries), len(annotations), "annotations", self.task)
+        self.warn_of_left_out(len(annotations) - len(entries), len(annotations), "annotations")
         return entries
 
     def annotate(self, entry: Part) -> Annotation:
@@ -74,39 +69,6 @@ class CocoReader(FileReader):
             boxes=(AnnotatedBox(require(raw, "bbox"), "xywh", field="bbox"),),
             size=require_size(image, "image."),
         )
-
-
-def warn_of_left_out(path: str | Path, num_records: int, num_all: int, kind: str, task: str) -> None:
-    """Say in the log how many annotations of objects make no record."""
-    if num_records < num_all:
-        logger.warning(
-            "%s: %d of %d %s make no record of the task %s: crowds, or objects that their name alone does not tell "
-            "from others.",
-            *(path, num_all - num_records, num_all, kind, task),
-        )
-
-
-def write_label(label: str) -> str:
-    """Return the name of a kind in words: `traffic_light` is a traffic light."""
-    return label.replace("_", " ").strip()
-
-
-def index_by_id(items: list[Any]) -> dict[Any, Mapping[str, Any]]:
-    """Return the objects of a list that have an `id`, by it; raises `InputError` for two of one `id` that differ."""
-    found: dict[Any, Mapping[str, Any]] = {}
-    for item in items:
-        if not isinstance(item, Mapping) or not isinstance(item.get("id"), (int, str)):
-            continue
-        if found.setdefault(item["id"], item) != item:
-            raise InputError(
-                f"id is {show(item['id'])} of {show(found[item['id']])} and of another: give each its own."
-            )
-    return found
-
-
-def list_categories(content: Mapping[str, Any], path: str | Path) -> list[Any]:
-    """Return the categories of a file, which it need not have."""
-    return [] if content.get("categories") is None else get_list(content, "categories", path)
 
 
 def _look_up(items: Mapping[Any, Mapping[str, Any]], raw: Mapping[str, Any], field: str) -> Mapping[str, Any]:

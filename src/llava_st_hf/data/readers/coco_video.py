@@ -9,8 +9,7 @@ from typing import Any
 from ...processing import InputError
 from ..annotation_checks import check_frame
 from ..skips import RecordError
-from .coco import index_by_id, list_categories
-from .json_files import get_list, load_json
+from .json_files import get_list, index_by_id, load_json
 from .tracks import Track, TrackedVideo, TracksReader
 
 _FRAME_KEYS = ("frame_index", "frame_id", "frame_idx")
@@ -34,9 +33,9 @@ class CocoVideoReader(TracksReader):
 
     def list_tracks(self) -> Sequence[Track]:
         content = load_json(self.path)
-        self._videos = index_by_id(get_list(content, "videos", self.path))
+        self._videos = index_by_id(content, "videos", self.path)
         annotations = [one for one in get_list(content, "annotations", self.path) if isinstance(one, Mapping)]
-        self._categories = index_by_id(list_categories(content, self.path))
+        self._categories = index_by_id(content, "categories", self.path, is_required=False)
         if any({"bboxes", "segmentations"} & one.keys() for one in annotations):
             return [self._read_listed(one, number) for number, one in enumerate(annotations)]
         return self._collect(get_list(content, "images", self.path), annotations)

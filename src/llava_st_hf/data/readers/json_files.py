@@ -22,7 +22,7 @@ from huggingface_hub import constants
 from ...processing import InputError
 from ...utils.atomic_files import writing_whole
 from ...utils.regular_files import check_regular_file
-from ..skips import RecordError
+from ..skips import RecordError, show
 
 MAX_RECORD_BYTES = 64 * 2**20
 _CHUNK_BYTES = 4 * 2**20
@@ -324,3 +324,18 @@ def get_list(content: Any, name: str, path: str | Path) -> list[Any]:
     if not isinstance(values, list):
         raise InputError(f"{path} has no list {name!r}: give a file of the form {{'{name}': [...], ...}}.")
     return values
+
+
+def index_by_id(
+    content: Any, name: str, path: str | Path, is_required: bool = True
+) -> dict[int | str, Mapping[str, Any]]:
+    """Return the objects of such a list that have an `id`, by it; `InputError` for two of one `id` that differ."""
+    found: dict[int | str, Mapping[str, Any]] = {}
+    for item in get_list(content, name, path) if is_required or content.get(name) is not None else ():
+        if not isinstance(item, Mapping) or not isinstance(item.get("id"), (int, str)):
+            continue
+        if found.setdefault(item["id"], item) != item:
+            raise InputError(
+                f"id is {show(item['id'])} of {show(found[item['id']])} and of another: give each its own."
+            )
+    return found

@@ -11,8 +11,7 @@ from ..annotation_checks import check_frame
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation, BoxForm
 from ..samples import Media
 from ..skips import RecordError, make_error
-from .base import FileReader, name_event
-from .coco import warn_of_left_out, write_label
+from .base import FileReader, name_event, write_label
 
 
 class TrackedVideo(NamedTuple):
@@ -72,7 +71,7 @@ class TracksReader(FileReader):
             if not track.is_crowd
             and (self.task == "elc" or track.phrase is not None or kinds[track.video.name, repr(track.label)] == 1)
         ]
-        warn_of_left_out(self.path, len(entries), len(tracks), "tracks", self.task)
+        self.warn_of_left_out(len(tracks) - len(entries), len(tracks), "tracks")
         return entries
 
     def get_entry_id(self, entry: Track) -> str:
