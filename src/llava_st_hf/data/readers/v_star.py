@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..annotation_checks import is_number, read_number, require, require_object, require_positive, require_text
+from ..annotation_checks import is_number, read_number, require, require_positive, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
 from ..skips import make_error
 from .base import FileReader, Part
@@ -90,7 +90,6 @@ def _read_boxes(given: Any) -> AnnotatedTube:
     boxes = {}
     for place, entry in enumerate(given):
         field = f"bboxes[{place}]"
-        entry = require_object(entry)
         second = read_number(require(entry, "timestamp", f"{field}."))
         if not is_number(second):
             raise make_error(f"{field}.timestamp", second, "give seconds")

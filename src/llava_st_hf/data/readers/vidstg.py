@@ -60,7 +60,7 @@ class VidStgReader(FileReader):
         if isinstance(vid, bool) or not isinstance(vid, (str, int)) or not str(vid).strip():
             raise make_error("vid", vid, "give the name of the video")
         where = f"{kind}[{place}]."
-        sentence = require_object(raw[kind][place])
+        sentence = raw[kind][place]
         description = require_text(sentence, "description", where)
         frame_count = require_frame(raw, "frame_count")
         first, last = _read_frames(raw, "used_segment", frame_count)
@@ -111,9 +111,7 @@ def _find_json_files(folder: str | Path) -> dict[str, str]:
 @lru_cache(maxsize=16)
 def _load_vidor(path: str) -> Mapping[str, Any]:
     try:
-        return require_object(load_json(path))
-    except RecordError:
-        raise
+        return load_json(path, dict, "annotations of VidOR, {video_path, trajectories, ...}")
     except InputError as error:
         raise RecordError("invalid_json", "vid", str(error)) from error
 
