@@ -85,4 +85,4 @@ def test_table_without_a_baseline():
     predictions = [{**prediction, "baseline": None} for prediction in PREDICTIONS]
     metrics = summarize_predictions(predictions, DefaultProtocol())
     assert metrics["tasks"]["rec"]["baseline"] is None
-    assert "| rec  | acc@0.5 | 1.000 |                |" in format_metrics_table(metrics)
+    assert "| rec  | acc@0.5 | 1.000 |     1 | none" in format_metrics_table(metrics)

@@ -19,6 +19,12 @@ def test_markdown():
     ]
 
 
+def test_a_column_that_nobody_has_a_cell_in_is_left_out():
+    rows = [("a", None, 3, None), ("b", None, None, None)]
+    assert format_table(("name", "base", "items", "note"), rows).splitlines() == ["name  items", "a         3", "b"]
+    assert format_table(("name", "note"), [("a", "")]).split() == ["name", "note", "a"]
+
+
 def test_a_table_without_rows_is_its_header():
     assert format_table(("a", "b"), []) == "a  b"
 

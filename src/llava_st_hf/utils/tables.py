@@ -12,7 +12,7 @@ _NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?( ?%)?|", re.ASCII)
 
 def format_table(header: Sequence[str], rows: Iterable[Sequence[Any]], markdown: bool = False) -> str:
     """
-    Write a table; texts stand at the left of their columns, numbers at the right.
+    Write a table without the columns that nobody has a cell in; texts stand at the left, numbers at the right.
 
     Args:
         header (`Sequence[str]`): Names of the columns.
@@ -32,6 +32,7 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[Any]], markdown:
     total
     ```
     """
+    header, rows = leave_out_empty(header, list(rows))
     written = [[_write(cell, markdown) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *written, strict=True)]
     is_number = [all(_NUMBER.fullmatch(row[index]) for row in written) for index in range(len(header))]
@@ -46,6 +47,12 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[Any]], markdown:
         return "\n".join("  ".join(cells).rstrip() for cells in lines)
     rule = ["-" * (width - 1) + (":" if right else "-") for width, right in zip(widths, is_number, strict=True)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [lines[0], rule, *lines[1:]])
+
+
+def leave_out_empty(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[list[str], list[list[Any]]]:
+    """Return the columns of a table in which a cell is not `None`; without rows all of them."""
+    kept = [index for index in range(len(header)) if not rows or any(row[index] is not None for row in rows)]
+    return [header[index] for index in kept], [[row[index] for index in kept] for row in rows]
 
 
 def _write(cell: Any, markdown: bool) -> str:

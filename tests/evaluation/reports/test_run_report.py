@@ -46,6 +46,13 @@ def test_parts(write_run):
     assert "| 0.0 to 0.1 |     5 |" in markdown
 
 
+def test_without_a_blind_baseline_nothing_speaks_of_one(write_run):
+    lines = [{**make_line(number, 0.5), "baseline": None} for number in range(4)]
+    for text in read_reports(write_run(lines)):
+        assert "m_tIoU" in text
+        assert "blind" not in text
+
+
 def test_error_by_length_and_size(write_run, shapes_lines):
     lines, settings = shapes_lines
     markdown, page = read_reports(write_run(lines, **settings))

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...utils.markdown import escape_markdown
 from ...utils.public_names import hide_folders
-from ...utils.tables import format_table
+from ...utils.tables import format_table, leave_out_empty
 from ...visualization.fonts import put_on_line
 
 _MAX_CHARACTERS = 1000
@@ -162,9 +162,10 @@ def _render(block: Block) -> str:
 
 
 def _render_rows(table: Table) -> str:
-    header = "".join(f"<th>{escape(_cut(name))}</th>" for name in table.header)
+    names, lines = leave_out_empty(table.header, table.rows)
+    header = "".join(f"<th>{escape(_cut(name))}</th>" for name in names)
     rows = []
-    for row in table.rows:
+    for row in lines:
         cells = []
         for cell in row:
             text = "" if cell is None else cell if isinstance(cell, str) else f"{cell:,}"

@@ -26,7 +26,7 @@ _FEW_ITEMS = 100
 _NUM_BINS = 10
 _NUM_GROUPS = 5  # of items by length or size
 _BASELINE = (
-    "The blind baseline is the best answer that looks at the question only: one span and one box for all, the "
+    " The blind baseline is the best answer that looks at the question only: one span and one box for all, the "
     "commonest words."
 )
 _WORDS = ("match", "caption_match", "choice")  # right or wrong: no histogram
@@ -71,7 +71,8 @@ def make_report(run: Run, metrics: Mapping[str, Any]) -> Iterator[Block]:
         for task, found in metrics["tasks"].items()
     }
     yield _make_summary(run, metrics, intervals)
-    yield Text(f"{run.protocol.explanation} {_BASELINE}")
+    has_baseline = any(found["baseline"] for found in metrics["tasks"].values())
+    yield Text(run.protocol.explanation + _BASELINE * has_baseline)
     yield from _warn(run, metrics, intervals)
     for task, items in run.by_task.items():
         yield Heading(task)
@@ -303,5 +304,5 @@ def escape_latex(text: str) -> str:
     return "".join(words.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text if c.isprintable())
 
 
-def _format(value: float | None, digits: int = 3) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
+def _format(value: float | None, digits: int = 3) -> str | None:
+    return None if value is None else f"{value:.{digits}f}"
