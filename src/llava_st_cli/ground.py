@@ -161,6 +161,9 @@ def _check_quotes(media: str, queries: Sequence[str]) -> None:
         path = " ".join([media, *queries[:number]])
         if not os.path.exists(media) and os.path.isfile(path):  # a long one is no error to these
             raise CommandError(f'{media}: no such file; put the path in quotes: "{path}".')
+    file = next((query for query in queries if os.path.isfile(query)), None)
+    if file is not None and not os.path.exists(media):
+        raise CommandError(f'{media}: no such file; the clip comes first: llava-st ground "{file}" "{media}".')
     running.check_exists(media)
     if len(queries) > 1 and not any(" " in query.strip() for query in queries):
         words = " ".join(queries)

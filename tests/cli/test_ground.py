@@ -280,6 +280,7 @@ def test_bad_input_is_one_line_and_exit_code_1(checkpoint, clip, tmp_path, monke
         (["broken.png", "a dog"], "broken.png"),
         (["CLIP", "a circle", "--time-range", "50", "90"], "on the command line: --time-range START END"),
         (["missing.mp4", "a circle " * 5000], "missing.mp4: no such file; check the path."),
+        (["a red circle", "CLIP"], 'no such file; the clip comes first: llava-st ground "'),
         (["my", "clip", "é.mp4", "a circle"], 'my: no such file; put the path in quotes: "my clip é.mp4".'),
         (["CLIP", "--task", "tr", "--span", "1", "90"], "on the command line: --span START END"),
         (["CLIP", "--task", "elc", "--box", "1", "1", "9", "9", "--start", "90"], "on the command line: --start"),

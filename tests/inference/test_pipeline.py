@@ -257,6 +257,10 @@ def test_decoding_is_greedy_even_where_the_checkpoint_samples(ground, clip):
     ("arguments", "options", "words"),
     [
         (("missing.mp4", "a circle"), {}, "missing.mp4"),
+        (("a circle", "clip"), {}, "the clip or image comes first, then the query"),
+        ((["a circle", "a square"], "clip"), {}, "the clip or image comes first, then the query"),
+        (("a circle", ["clip"]), {}, "the clip or image comes first, then the query"),
+        (({"video": "a circle", "text": "clip"},), {}, "the clip or image comes first, then the query"),
         (("clip", None), {}, "query"),
         (("clip", "a <video> of a circle"), {}, "<video>"),
         (("clip", "a circle"), {"task": "fly"}, "'fly'"),

@@ -154,6 +154,14 @@ def test_what_a_session_cannot_do_is_refused_and_leaves_it_usable(parts, clip, o
     assert session.ask("tvg", query="a circle", max_new_tokens=16).spans
 
 
+def test_a_task_and_a_query_in_order(parts, clip):
+    session = GroundingSession(*parts, video=clip, num_frames=8)
+    given = session.ask("tvg", "a circle", max_new_tokens=16)
+    assert given.to_dict() == session.ask("tvg", query="a circle", max_new_tokens=16).to_dict()
+    with pytest.raises(InputError, match="task is 'a red circle': the task comes before the query, choose one of"):
+        session.ask("a red circle", "tvg")
+
+
 def test_an_unknown_option_of_reading_is_refused(parts, clip):
     with pytest.raises(InputError, match="num_frame is no option here: give num_frames"):
         GroundingSession(*parts, video=clip, num_frame=8)

@@ -1,7 +1,9 @@
 """What can be said when a model is asked: which frames to read, what to ask about them, how to answer."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from ..processing import Box, InputError, LlavaSTProcessor, MediaError, MediaInfo, Span, get_task, probe_video
 from ..processing.frame_sampling_llava_st import check_sampling, compute_clip_end, find_clip
 from ..processing.image_loading_llava_st import probe_image
+from ..processing.media_llava_st import show
 from ..processing.tasks_llava_st import choose_medium, unpack_units, write_values
 
 T = TypeVar("T")
@@ -167,6 +170,16 @@ def make_options(options: type[T], values: Mapping[str, Any]) -> T:
 def select(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Return the values that have one of the names; `None` is what is left out."""
     return {name: values[name] for name in names if values.get(name) is not None}
+
+
+def check_order(medium: Any, queries: Iterable[Any]) -> None:
+    """Raise `InputError` where the query was given first and the clip or image second."""
+    if isinstance(medium, (str, Path)) and not os.path.exists(medium):
+        for file in (query for query in queries if isinstance(query, (str, Path)) and os.path.isfile(query)):
+            raise InputError(
+                f"media is {show(str(medium))} and query {show(str(file))}, which is a file: the clip or image comes "
+                "first, then the query."
+            )
 
 
 def check_questions(media: Any, queries: Iterable[str | None], media_type: str, **options: Any) -> None:

@@ -25,6 +25,7 @@ from .options import (
     AnsweringOptions,
     Question,
     ReadingOptions,
+    check_order,
     select,
 )
 from .session import GroundingSession
@@ -121,7 +122,7 @@ class SpatialTemporalGroundingPipeline(Pipeline):
             media = (row for row in media)
         if _is_list_of_items(media):
             media = list(media)
-            if query is not None and not isinstance(query, str):
+            if query is not None and not isinstance(query, (str, Path)):
                 media, query = _pair(media, list(query)), None
         elif not isinstance(media, (GeneratorType, Dataset, Mapping, Chat)):
             media = {"media": media}
@@ -150,11 +151,11 @@ class SpatialTemporalGroundingPipeline(Pipeline):
             return {"asked": self._prepare_chat(item, options)}
         values = {**options, **(_read_item(item) if _is_question(item) else {"media": item})}
         media_type = next(name for name in _MEDIA_KEYS if name in values)
-        medium = values[media_type]
+        medium, query = values[media_type], values.pop("query", None)
+        queries = [query] if query is None or isinstance(query, (str, Path)) else list(query)
+        check_order(medium, queries)
         if media_type == "media":
             media_type = values.get("media_type") or guess_media_type(medium)
-        query = values.pop("query", None)
-        queries = [query] if query is None or isinstance(query, str) else list(query)
         if not queries:
             raise InputError("query is an empty list: give at least one.")
         asked = select(values, QUESTION_NAMES)

@@ -80,13 +80,14 @@ class GroundingSession:
         self._keep_first(inputs)
         return inputs
 
-    def ask(self, task: str, **options: Any) -> GroundingResult:
+    def ask(self, task: str, query: str | None = None, **options: Any) -> GroundingResult:
         """
         Answer a question.
 
         Args:
             task (`str`): One of `TASKS`.
-            options: What the task needs, see [`Question`] (`query`, `span`, `box`, `start_seconds`, ...), and how to
+            query (`str`, *optional*): The event, the object or the question.
+            options: What else the task needs, see [`Question`] (`span`, `box`, `start_seconds`, ...), and how to
                 answer, see [`AnsweringOptions`] (`constrained`, `every_frame`, `max_new_tokens`, `generate`).
 
         Returns:
@@ -98,7 +99,7 @@ class GroundingSession:
         answering = AnsweringOptions(**select(options, ANSWERING_NAMES))
         question = {name: value for name, value in options.items() if name not in ANSWERING_NAMES}
         self._check(answering)
-        return self.answer(self.prepare(task, **question), answering)
+        return self.answer(self.prepare(task, query=query, **question), answering)
 
     def answer(self, inputs: LlavaSTBatchFeature, options: AnsweringOptions) -> GroundingResult:
         """Answer the question of inputs that `prepare` returned, or that the session was begun with."""

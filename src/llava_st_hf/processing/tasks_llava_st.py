@@ -449,7 +449,8 @@ TASKS: Mapping[str, Task] = MappingProxyType(_TASKS_BY_NAME)
 def get_task(name: str) -> Task:
     """Return a task by its name; an unknown one raises `PromptError` with all names."""
     if not isinstance(name, str) or name not in TASKS:
-        raise PromptError(f"task is {show(name)}: choose one of {', '.join(TASKS)}.", field="task")
+        order = "the task comes before the query, " if isinstance(name, str) and " " in name else ""
+        raise PromptError(f"task is {show(name)}: {order}choose one of {', '.join(TASKS)}.", field="task")
     return TASKS[name]
 
 
