@@ -10,7 +10,7 @@ import typer
 
 from .ground import Outputs, Question, answer
 from .options import ModelChoice, Overwrite, PrintJson, expand_dataclasses, flag, option
-from .running import Command, CommandError, check_folder, naming, show
+from .running import Command, CommandError, check_folder, naming, say, show
 
 if TYPE_CHECKING:
     from llava_st_hf.modeling.conversion_llava_st import SourceFiles
@@ -125,12 +125,25 @@ def demo(
 
 
 def serve_page(model: ModelChoice, host: str, port: int | None, num_frames: int | None) -> None:
-    """Serve the page until it is interrupted."""
+    """Serve the page until it is interrupted, saying from the first second on what it is at."""
+    name = model.model or "the small model that comes with the package and knows moving coloured shapes only"
+    say(f"Starting a page. Who answers: {name}.\n1 of 3: loading the libraries")
     from llava_st_hf.demo import SHIPPED_MODEL
-    from llava_st_hf.page import launch_page, require_gradio
+    from llava_st_hf.page import PageLimits, launch_page, require_gradio
 
     require_gradio()
+    say("2 of 3: loading the model")
     notice = f"Ask a video or an image. Who answers: {model.model or SHIPPED_MODEL}."
     frames = num_frames or (20 if model.model is None else 100)
-    pipeline = model.load()
-    launch_page(pipeline, None, notice, frames, host=host, port=port, on_ready=show)
+    pipeline, limits = model.load(), PageLimits()
+    say("3 of 3: rendering clips to try")
+
+    def tell(address: str) -> None:
+        show(address)
+        say(
+            f"Open it in a browser. A visitor may send {limits.max_megabytes} MB and {limits.max_seconds:.0f} s of a "
+            f"clip, with {limits.max_queries} questions at once; {limits.max_waiting} requests may wait. Ctrl-C ends "
+            "the page and deletes what was sent."
+        )
+
+    launch_page(pipeline, None, notice, frames, limits, host=host, port=port, on_ready=tell)

@@ -42,3 +42,28 @@ def test_demo_prints_both_paths(tmp_path, monkeypatch, capsys):
     assert not answer["problems"]
     with av.open(str(tmp_path / "out" / "annotated.mp4")) as container:
         assert container.streams.video[0].codec_context.name == "h264"
+
+
+def test_a_page_says_what_it_is_at(monkeypatch, capsys):
+    """Gradio and the model take many seconds, in which nothing else would be seen."""
+    seen = []
+
+    def note(result=None):
+        captured = capsys.readouterr()
+        seen.append(captured.out + captured.err)
+        return result
+
+    def launch(pipeline, examples, notice, frames, limits, host, port, on_ready):
+        note()
+        assert (pipeline, frames, host, port) == ("a pipeline", 20, "127.0.0.1", 7000)
+        on_ready("http://127.0.0.1:7000/")
+
+    monkeypatch.setattr("llava_st_hf.page.require_gradio", note)
+    monkeypatch.setattr("llava_st_hf.page.launch_page", launch)
+    monkeypatch.setattr("llava_st_cli.options.ModelChoice.load", lambda self: note("a pipeline"))
+    assert main(["demo", "--page", "--port", "7000"]) == 0
+    note()
+    assert [len(text.splitlines()) for text in seen] == [2, 1, 1, 2]
+    for text, words in zip(seen, ("knows moving coloured shapes only", "2 of 3", "3 of 3", "Ctrl-C"), strict=True):
+        assert words in text
+    assert "200 MB and 600 s of a clip, with 8 questions" in seen[-1]

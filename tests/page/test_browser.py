@@ -94,7 +94,7 @@ def ask(page, path, queries, task=None):
 
 def choose_task(page, task):
     page.locator("#task input").click()
-    page.locator(f"#task [role=option]:has-text('{task}:')").first.click()
+    page.locator(f"#task [role=option]:has-text('({task})')").click()
 
 
 def wait_for_answer(page):

@@ -43,7 +43,9 @@ def make_inputs(
         camera = gr.Image(sources=["webcam"], type="filepath", label="Camera", elem_id="camera")
         camera.change(lambda path: path, camera, media, show_progress="hidden")
     queries = gr.Textbox(label=_QUERIES, lines=3, elem_id="queries", placeholder="a child holds a bat")
-    tasks = [USUAL_TASK, *((f"{task.name}: {task.title}", task.name) for task in TASKS.values())]
+    # What a task does without what goes in and comes out, which the fields and the answer show.
+    words = {task.name: task.description.partition(":")[0].rstrip(".") for task in TASKS.values()}
+    tasks = [USUAL_TASK, *((f"{text} ({name})", name) for name, text in words.items())]
     task = gr.Dropdown(
         tasks,
         value=USUAL_TASK,
