@@ -21,8 +21,7 @@ _SHEET = {"columns": 4, "rows": 3, "cell_pixels": 208}  # as wide as the page, s
 _IMAGE_PIXELS = 960  # longer side
 _MAX_ROWS = 20
 _MAX_CHARACTERS = 2000
-# Of the time line, in units of its own that are pixels at its full width.
-_WIDTH, _LABEL_WIDTH, _ROW_HEIGHT = 960, 150, 22
+_WIDTH = 960  # at most, in pixels
 
 
 class _Row(NamedTuple):
@@ -99,7 +98,7 @@ def render_page(result: GroundingResult, source: Any = None) -> str:
     """Write an answer as a page of its own, see `render_html`."""
     title = _escape(result.query or result.task or "answer")
     head = f'<meta charset="utf-8"><meta name="generator" content="{MADE_HERE}"><title>{title}</title>'
-    head += '<meta name="viewport" content="width=device-width">'
+    head += '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{render_html(result, source)}</body></html>\n'
 
 
@@ -150,7 +149,7 @@ def _render_picture(result: GroundingResult, source: Any) -> str:
 
 
 def _render_timeline(result: GroundingResult, rows: list[_Row]) -> str:
-    """Draw a bar for each span and tube over the time that the model saw."""
+    """Draw a bar for each span and tube over the time that the model saw; its words keep their size at any width."""
     bars = [row for row in rows if row.start_seconds is not None][:_MAX_ROWS]
     if not bars:
         return ""
@@ -158,28 +157,21 @@ def _render_timeline(result: GroundingResult, rows: list[_Row]) -> str:
     if result.media is not None:
         moments += result.media.frame_seconds[:1] + result.media.frame_seconds[-1:]
     first, last = min(moments), max(moments)
-
-    def place(seconds: float) -> float:
-        return _LABEL_WIDTH + (_WIDTH - _LABEL_WIDTH) * (seconds - first) / max(last - first, 1e-9)
-
-    height = _ROW_HEIGHT * (len(bars) + 1)
-    shapes = []
-    for number, row in enumerate(bars):
-        top, left = number * _ROW_HEIGHT, place(row.start_seconds)
-        width = max(place(row.end_seconds) - left, 3)
-        shapes.append(
-            f'<svg y="{top}" width="{_LABEL_WIDTH - 8}" height="{_ROW_HEIGHT}">'  # what is longer is cut off
-            f'<text y="15">{_escape(row.label)}</text></svg>'
-            f'<rect x="{_LABEL_WIDTH}" y="{top + 9}" width="{_WIDTH - _LABEL_WIDTH}" height="2" opacity=".2"/>'
-            f'<rect x="{min(left, _WIDTH - 3):.1f}" y="{top + 4}" width="{width:.1f}" height="12" rx="3" '
-            f'fill="rgb{row.color}"><title>{_escape(row.label)}: {_describe_time(row)}</title></rect>'
+    lines = []
+    for row in bars:
+        left, right = (
+            100 * (moment - first) / max(last - first, 1e-9) for moment in (row.start_seconds, row.end_seconds)
         )
-    for seconds, anchor in ((first, "start"), ((first + last) / 2, "middle"), (last, "end")):
-        shapes.append(f'<text x="{place(seconds):.1f}" y="{height - 6}" text-anchor="{anchor}">{seconds:.2f} s</text>')
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {height}" width="100%" role="img" aria-label="time line" fill="currentColor" '
-        f'font-size="13">{"".join(shapes)}</svg>'
-    )
+        bar = f"margin-left: {min(left, 99):.2f}%; width: {max(right - left, 1):.2f}%; background: rgb{row.color}"
+        lines.append(
+            '<div style="overflow: hidden; text-overflow: ellipsis; white-space: nowrap">'
+            f"{_describe_time(row)} {_escape(row.label)}</div>"
+            '<div style="background: rgba(128, 128, 128, .3); border-radius: 3px; overflow: hidden">'
+            f'<div style="height: 12px; border-radius: 3px; {bar}"></div></div>'
+        )
+    ends = "".join(f"<span>{seconds:.2f} s</span>" for seconds in (first, (first + last) / 2, last))
+    lines.append(f'<div style="display: flex; justify-content: space-between; opacity: .75">{ends}</div>')
+    return f'<div role="group" aria-label="time line" style="margin: 6px 0">{"".join(lines)}</div>'
 
 
 def _render_table(rows: list[_Row]) -> str:
@@ -187,22 +179,23 @@ def _render_table(rows: list[_Row]) -> str:
         return ""
     shown = rows[:_MAX_ROWS]
     columns = {
-        "": [f'<span style="color: rgb{row.color}">&#9632;</span> {_escape(row.label)}' for row in shown],
+        "": [f'<span style="color: rgb{row.color}">&#9632;</span>&nbsp;{_escape(row.label)}' for row in shown],
         "when": [_describe_time(row) for row in shown],
         "where": [_escape(row.place) for row in shown],
         "confidence": ["" if row.confidence is None else f"{row.confidence:.2f}" for row in shown],
     }
     columns = {name: cells for name, cells in columns.items() if any(cells)}
-    style = 'style="text-align: left; padding: 2px 12px 2px 0"'
+    style = 'style="text-align: left; vertical-align: top; padding: 2px 12px 2px 0"'
     lines = [[f"<th {style}>{name}</th>" for name in columns]]
     lines += [[f"<td {style}>{cell}</td>" for cell in cells] for cells in zip(*columns.values(), strict=True)]
     body = "".join(f"<tr>{''.join(cells)}</tr>" for cells in lines)
     more = _paragraph(f"and {len(rows) - _MAX_ROWS} more") if len(rows) > _MAX_ROWS else ""
-    return f'<table style="border-collapse: collapse">{body}</table>{more}'
+    return f'<div style="overflow-x: auto"><table style="border-collapse: collapse">{body}</table></div>{more}'
 
 
 def _describe_time(row: _Row) -> str:
-    return "" if row.start_seconds is None else f"{row.start_seconds:.2f} s to {row.end_seconds:.2f} s"
+    # A line breaks before "to" only.
+    return "" if row.start_seconds is None else f"{row.start_seconds:.2f}\xa0s to\xa0{row.end_seconds:.2f}\xa0s"
 
 
 def _paragraph(content: str) -> str:
