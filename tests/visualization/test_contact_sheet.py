@@ -1,6 +1,6 @@
 """A sheet of frames of a clip, with the boxes on them and the spans below."""
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -111,3 +111,27 @@ def test_a_sheet_grows_for_the_ends_of_spans_and_says_what_it_leaves_out(tmp_pat
         patch.setattr(Typeface, "write", lambda self, draw, place, text, *more: written.append(text))
         write_contact_sheet(source, result, tmp_path / "sheet.png")
     assert "20 of 100 frames; 80 of 100 frames with boxes are left out" in written
+
+
+@pytest.mark.parametrize(("width", "height"), [(120, 1200), (1600, 120), (64, 64)])
+def test_of_twelve_answers_about_a_clip_of_any_shape_no_text_runs_into_another(width, height, tmp_path, monkeypatch):
+    source = write_clip(tmp_path / "clip.mp4", width=width, height=height, stamps=range(0, 20 * 512, 512))
+    boxes = (TubeBox(0.0, 0, Box(1, 1, 40, 40)), TubeBox(0.7, 18, Box(1, 1, 40, 40)))
+    results = [GroundingResult("", (Span(k / 25, 0.7, 0.5),), (), (Tube(boxes),), query=f"dog {k}") for k in range(12)]
+    written, write = [], Typeface.write
+
+    def note(self, draw, place, text, fill, align="l"):
+        left = place[0] - self.getlength(text) * {"l": 0, "m": 0.5, "r": 1}[align]
+        if text and draw.im.size[0] >= 480:  # the numbers of boxes are on the pictures
+            written.append((draw.im.size, left, left + self.getlength(text), place[1], self.size, text))
+        write(self, draw, place, text, fill, align)
+
+    monkeypatch.setattr(Typeface, "write", note)
+    write_contact_sheet(source, results, tmp_path / "sheet.png")
+    assert {"12", "dog 11, 0.44 - 0.70 s, 50% sure"} <= {text.replace("\xa0", " ") for *_, text in written}
+    for one, other in combinations(written, 2):
+        assert one[0] != other[0] or one[2] <= other[1] or other[2] <= one[1] or abs(one[3] - other[3]) >= one[4], (
+            one,
+            other,
+        )
+        assert one[1] >= 0 and one[2] <= one[0][0]

@@ -8,7 +8,14 @@ from PIL import Image, ImageDraw, ImageFont
 from llava_st_hf.processing import GroundingResult, Span
 from llava_st_hf.visualization import fonts, write_annotated_video, write_contact_sheet
 from llava_st_hf.visualization.drawing import INK, wrap
-from llava_st_hf.visualization.fonts import Typeface, describe_missing_fonts, find_font, replace_undrawable, split_runs
+from llava_st_hf.visualization.fonts import (
+    Typeface,
+    describe_missing_fonts,
+    find_font,
+    join_words,
+    replace_undrawable,
+    split_runs,
+)
 
 TEXTS = {
     "CJK": "\u7ea2\u8272\u7684\u5706",
@@ -77,6 +84,24 @@ def test_each_stretch_has_its_font_and_the_width_of_its_parts():
     typeface = Typeface(20)
     drawn = np.nonzero(draw(text, 20).any(axis=0))[0]
     assert drawn.max() - 5 == pytest.approx(typeface.getlength(text), abs=8)
+
+
+@pytest.mark.parametrize("script", ["Arabic", "Hebrew"])
+def test_times_keep_their_order_behind_words_that_are_written_from_right_to_left(script):
+    text = join_words(TEXTS[script], "0.14\xa0-\xa00.74")
+    (run,) = split_runs(text)
+    if run.path is None or not fonts._writes_both_ways():
+        pytest.skip(f"no font here draws {script}, or Pillow has no FriBiDi")
+    drawn = draw(text).astype(int)
+
+    def measure_distance(times):
+        image = Image.new("L", (400, 60))
+        ImageDraw.Draw(image).text((5, 40), times, 255, fonts._open_font(run.path, 24), anchor="ls")
+        alone = np.asarray(image.crop(image.getbbox()))
+        windows = np.lib.stride_tricks.sliding_window_view(drawn, alone.shape)
+        return np.abs(windows - alone).mean(axis=(2, 3)).min()
+
+    assert measure_distance("0.14 - 0.74") < 0.5 * measure_distance("0.74 - 0.14")
 
 
 def test_lines_break_between_ideographs_and_not_before_marks():

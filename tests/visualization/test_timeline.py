@@ -17,7 +17,7 @@ def written(monkeypatch):
     write = Typeface.write
 
     def note(self, draw, place, text, *more):
-        texts.append(text)
+        texts.append(text.replace("\xa0", " "))
         write(self, draw, place, text, *more)
 
     monkeypatch.setattr(Typeface, "write", note)

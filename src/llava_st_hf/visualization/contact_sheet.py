@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from ..processing import GroundingResult, InputError, probe_video, read_video
 from ..processing.video_decoding_llava_st import VideoProbe
-from .drawing import FAINT_INK, INK, PAPER, Style, draw_box, draw_chip, prepare, wrap
+from .drawing import FAINT_INK, INK, PAPER, Style, draw_box, draw_chips, prepare, wrap
 from .fonts import describe_missing_fonts
 from .marks import Schedule, as_results, compute_sampling_step, list_marks
 from .output_files import save_picture, writing_beside
@@ -17,7 +17,6 @@ from .timeline import DrawnTimeline, arrange_bars, get_rail, make_footer, make_h
 
 _MAX_CELLS = 400
 _MAX_ROWS = 24  # above the pictures
-_MAX_CHIPS = 6  # below a picture
 _GAP, _MARGIN, _MIN_WIDTH = 18, 28, 480  # pixels
 
 
@@ -180,7 +179,11 @@ def _draw_sheet(
     columns = min(columns, len(pictures))
     num_rows = -(-len(pictures) // columns)
     picture_width, picture_height = pictures[0].size
-    cell = (picture_width + _GAP, picture_height + _STYLE.line_height + _GAP)
+    # Of a narrow clip the pictures stand apart, so that their times have room.
+    times = [f"{seconds:.2f} s" for seconds in schedule.seconds[choice.frames]]
+    needed = max(map(_STYLE.font.getlength, times)) + min(len(schedule.marks) - 1, 3) * 1.5 * _STYLE.font_size
+    label_width = max(picture_width, round(needed))
+    cell = (label_width + _GAP, picture_height + _STYLE.line_height + _GAP)
     width = max(columns * cell[0] - _GAP, _MIN_WIDTH)
     marks, seconds = schedule.marks, schedule.seconds
     header = make_header(results, marks[:_MAX_ROWS], _TITLE, width)
@@ -208,10 +211,10 @@ def _draw_sheet(
             draw.rectangle(rim, outline=active[0].color, width=4)
         sheet.paste(picture, (left, upper))
         middle = upper + picture_height + 4 + _STYLE.line_height / 2
-        _STYLE.font.write(draw, (left, middle), f"{seconds[frame]:.2f} s", INK if active else FAINT_INK)
-        for place, mark in enumerate(active[_MAX_CHIPS - 1 :: -1] if len(marks) > 1 else (), start=1):
-            chip = (left + picture_width - place * _STYLE.font_size * 1.7, upper + picture_height + 6)
-            draw_chip(draw, chip, mark.number, mark.color, _STYLE)
+        _STYLE.font.write(draw, (left, middle), times[number], INK if active else FAINT_INK)
+        if len(marks) > 1:
+            free = (left + _STYLE.font.getlength(times[number]), left + label_width)
+            draw_chips(draw, active, free, upper + picture_height + 6, _STYLE, True)
     for number, line in enumerate(notes):
         middle = bottom + footer.height + (number + 0.5) * _STYLE.line_height
         _STYLE.font.write(draw, (_MARGIN + _STYLE.pad, middle), line, FAINT_INK)

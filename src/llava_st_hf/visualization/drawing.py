@@ -5,12 +5,13 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from ..processing import Box, GroundingResult
-from .fonts import Typeface, describe_missing_fonts, put_on_line, replace_undrawable
+from .fonts import LEFT_TO_RIGHT_MARK, Typeface, describe_missing_fonts, put_on_line, replace_undrawable
 from .marks import Color, Mark, as_results, list_marks
 
 logger = logging.getLogger(__name__)
@@ -136,12 +137,34 @@ def draw_chip(
     draw: ImageDraw.ImageDraw, place: tuple[float, float], number: int | None, color: Color, style: Style
 ) -> float:
     """Draw a small field of a thing's colour, with its number, down and right of a place; return its width."""
-    text = "" if number is None else str(number)
-    width = max(style.font_size, style.font.getlength(text) + style.font_size / 2)
+    text, width = "" if number is None else str(number), measure_chip(number, style)
     right, below = place[0] + width, place[1] + style.font_size * 1.1
     draw.rectangle((*place, right, below), fill=color)
     style.font.write(draw, ((place[0] + right) / 2, (place[1] + below) / 2), text, choose_ink(color), "m")
     return width
+
+
+def measure_chip(number: int | None, style: Style) -> float:
+    """Return the width of a chip."""
+    needed = 0 if number is None else style.font.getlength(str(number)) + style.font_size / 2
+    return min(max(style.font_size, needed), 2 * style.font_size)
+
+
+def draw_chips(
+    draw: ImageDraw.ImageDraw,
+    marks: Sequence[Mark],
+    free: tuple[float, float],
+    top: float,
+    style: Style,
+    numbered: bool,
+) -> None:
+    """Draw the chips of things side by side at the right end of a free strip; what it has no room for is left out."""
+    numbers = [mark.number if numbered else None for mark in marks]
+    ends = list(accumulate(measure_chip(number, style) + style.font_size / 2 for number in numbers))
+    kept = bisect_right(ends, free[1] - free[0])
+    x = free[1] - (ends[kept - 1] if kept else 0) + style.font_size / 2
+    for mark, number in zip(marks[:kept], numbers, strict=False):
+        x += draw_chip(draw, (x, top), number, mark.color, style) + style.font_size / 2
 
 
 def _draw_tag(
@@ -214,7 +237,7 @@ def wrap(text: str, font: Typeface, width: float, max_lines: int) -> list[str]:
         breaks = [k for k in range(1, fitting + 1) if k == len(rest) or rest[k] == " " or _is_ideograph(rest[k - 1])]
         cut = breaks[-1] if breaks else fitting
         lines.append(rest[:cut].rstrip())
-        rest = rest[cut:].lstrip()
+        rest = rest[cut:].lstrip(f" {LEFT_TO_RIGHT_MARK}")
     return [*lines, shorten(rest, font, width)] if rest else lines
 
 

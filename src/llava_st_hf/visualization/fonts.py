@@ -23,6 +23,8 @@ _ODD_STYLES = (
 )
 # fmt: on
 _JOINERS = "\u200c\u200d"  # they shape the letters around them, in Persian and in the scripts of India
+LEFT_TO_RIGHT_MARK = "\u200e"  # behind letters from right to left it keeps times in their order
+_HARD_SPACE = "\xa0"
 _SHAPED = ("Arabic", "Hebrew", "Syriac", "Devanagari", "Bengali", "Tamil", "Telugu", "Thai", "Khmer", "Myanmar")
 
 
@@ -56,6 +58,13 @@ class Typeface:
             left += font.getlength(run.text)
 
 
+def join_words(words: str, times: str) -> str:
+    """Put times behind words, which may be written from right to left."""
+    is_turned = any(unicodedata.bidirectional(char) in ("R", "AL") for char in words)
+    mark = LEFT_TO_RIGHT_MARK if is_turned and _writes_both_ways() else ""
+    return f"{words}, {mark}{times}" if words and times else words or times
+
+
 def put_on_line(text: str, max_characters: int = 400) -> str:
     """Put a text on one line, without what no font can measure, see `make_printable`."""
     return " ".join(make_printable(text[:max_characters]).split())
@@ -80,7 +89,7 @@ def describe_missing_fonts(*texts: str) -> str | None:
     missing = sorted({_name_script(char) for char in letters if find_font(char) is None})
     if missing:
         return f"no font here draws {' and '.join(missing)}: install one that does, such as the Noto fonts"
-    if not (features.check("raqm") and features.version("fribidi")):
+    if not _writes_both_ways():
         shaped = sorted({_name_script(char) for char in letters}.intersection(_SHAPED))
         if shaped:
             return f"{' and '.join(shaped)} is written letter by letter: Pillow finds no Raqm and FriBiDi here"
@@ -90,6 +99,7 @@ def describe_missing_fonts(*texts: str) -> str | None:
 @lru_cache(maxsize=4096)
 def split_runs(text: str) -> tuple[FontRun, ...]:
     """Split a text, in the order in which it is drawn from left to right, by the fonts that draw it."""
+    text = text.replace(_HARD_SPACE, " ")  # which Pillow's own does not have
     whole = find_font("".join(sorted({char for char in text if not _is_dependent(char)})))
     if whole is not None:  # one font then also orders and joins the letters of all of it
         return (FontRun(whole or None, text),)
@@ -111,7 +121,11 @@ def find_font(letters: str) -> str | None:
 
 def _is_dependent(char: str) -> bool:
     """Whether a character is written by the font of the one before it: spaces, marks, joiners."""
-    return char.isspace() or char in _JOINERS or unicodedata.category(char).startswith("M")
+    return char.isspace() or char in _JOINERS + LEFT_TO_RIGHT_MARK or unicodedata.category(char).startswith("M")
+
+
+def _writes_both_ways() -> bool:
+    return bool(features.check("raqm") and features.version("fribidi"))
 
 
 def _name_script(char: str) -> str:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw
 
 from ..processing import GroundingResult
-from .drawing import FAINT_INK, INK, PAPER, RAIL, Style, draw_chip, prepare, wrap
-from .fonts import Typeface
+from .drawing import FAINT_INK, INK, PAPER, RAIL, Style, draw_chip, draw_chips, prepare, wrap
+from .fonts import Typeface, join_words
 from .marks import Mark, as_results, get_words
 
 _MAX_QUERY_LINES = 8
@@ -35,10 +35,10 @@ class Bar(NamedTuple):
 
 
 def describe_mark(mark: Mark) -> str:
-    """Write when a thing is and how sure the answer is."""
-    periods = [f"{start:.2f} - {end:.2f} s" for start, end in mark.periods[:3]]
+    """Write when a thing is and how sure the answer is, each in one piece where lines are broken."""
+    periods = [f"{start:.2f}\xa0-\xa0{end:.2f}\xa0s" for start, end in mark.periods[:3]]
     parts = [", ".join(periods) + (", ..." if len(mark.periods) > 3 else "")] if periods else []
-    return ", ".join([*parts, *([f"{mark.confidence:.0%} sure"] if mark.confidence is not None else [])])
+    return ", ".join([*parts, *([f"{mark.confidence:.0%}\xa0sure"] if mark.confidence is not None else [])])
 
 
 def _fit_row(label: str, details: str, font: Typeface, width: float, max_lines: int) -> list[str]:
@@ -46,7 +46,7 @@ def _fit_row(label: str, details: str, font: Typeface, width: float, max_lines: 
     kept = label
     while True:
         words = f"{kept}..." if len(kept) < len(label) else kept.rstrip(".\u3002")
-        lines = wrap(", ".join(part for part in (words, details) if part), font, width, max_lines + 1)
+        lines = wrap(join_words(words, details), font, width, max_lines + 1)
         if len(lines) <= max_lines or not kept:
             return lines[:max_lines]
         kept = kept[: len(kept) * 9 // 10].rstrip()
@@ -74,7 +74,7 @@ def make_header(
     results, room = as_results(results), width - 2 * style.pad
     query = results[0].query if len(results) == 1 else None
     lines = wrap(prepare(query or ""), style.font, room, _MAX_QUERY_LINES)
-    indent = round(style.font_size * 1.8)
+    indent = round(style.font_size * 2.3)  # more than a chip, which takes two at most
     words = []
     for result in results:
         if said := get_words(result):
@@ -158,11 +158,8 @@ def draw_position(
     middle = style.pad + style.line_height / 2
     text = f"{seconds:.2f} / {timeline.end:.2f} s"
     style.font.write(draw, (left, middle), text, INK if active else FAINT_INK)
-    x = right
-    for mark in reversed(active[:_MAX_LANES]):
-        x -= style.font_size * 1.6
-        if x > left + style.font.getlength(text) + style.pad:
-            draw_chip(draw, (x, style.pad), mark.number if has_numbers else None, mark.color, style)
+    free = (left + style.font.getlength(text), right)
+    draw_chips(draw, active[:_MAX_LANES], free, style.pad, style, has_numbers)
     x = left + timeline.share(seconds) * (right - left)
     half, top = style.line / 2, style.line_height + style.pad
     draw.rectangle((x - half - 1, top, x + half + 1, strip.height), fill=PAPER)
