@@ -59,6 +59,19 @@ def test_boxes_on_an_image_are_scaled_and_labelled():
         assert rows.min() < 80 - 8  # the label above the box
 
 
+@pytest.mark.parametrize(
+    ("size", "drawn_size"), [((64, 48), (192, 144)), ((100, 3000), (100, 3000)), ((16, 16), (240, 240))]
+)
+def test_an_image_that_is_too_small_for_labels_is_enlarged(size, drawn_size):
+    box = Box(size[0] / 4, size[1] / 4, size[0] / 2, size[1] / 2)
+    for media in (None, MediaInfo("image", *size)):
+        drawn = draw_on_image(Image.new("RGB", size), GroundingResult("", boxes=(box,), media=media))
+        assert drawn.size == drawn_size
+        columns = np.nonzero(is_color(np.asarray(drawn)[drawn.height * 3 // 8], PALETTE[0], 10))[0]
+        assert columns.min() == pytest.approx(drawn.width / 4, abs=2)
+        assert columns.max() == pytest.approx(drawn.width / 2, abs=2)
+
+
 def test_images_are_turned_as_their_exif_data_says(tmp_path):
     image = Image.new("RGB", (60, 40), (GRAY,) * 3)
     exif = image.getexif()

@@ -9,13 +9,12 @@ from PIL import Image
 from ..processing import GroundingResult, iterate_frames, probe_video
 from ..processing.video_decoding_llava_st import VideoFrame, VideoProbe
 from .clip_writer import ClipWriter
-from .drawing import PAPER, Style, draw_box, tint_mask
+from .drawing import MIN_WIDTH, PAPER, Style, draw_box, tint_mask
 from .fonts import describe_missing_fonts
 from .marks import Mark, Schedule, as_results, compute_sampling_step, list_marks
 from .output_files import writing_beside
 from .timeline import DrawnTimeline, arrange_bars, draw_position, make_footer, make_header
 
-_MIN_WIDTH = 240  # pixels: of less, lines of text hold hardly a word
 _MAX_ROWS = 6  # above the picture
 
 
@@ -80,7 +79,7 @@ class _Annotator:
         )
         self.scale = (video.width / media.width, video.height / media.height)
         self.style = Style.for_size(video.width, video.height)
-        width = max(video.width, _MIN_WIDTH)
+        width = max(video.width, MIN_WIDTH)
         self.bars = arrange_bars(self.marks)
         self.timeline = self._make_timeline()
         self.footer = make_footer(self.bars, self.timeline, self.style, width)

@@ -21,6 +21,8 @@ FAINT_INK: Color = (160, 166, 176)
 PAPER: Color = (20, 22, 27)
 RAIL: Color = (70, 75, 84)
 MIN_FONT_SIZE = 14  # pixels
+MIN_WIDTH = 240  # pixels: of less, lines of text hold hardly a word
+_MAX_ENLARGED = 4096  # pixels of height, to which a narrow image is enlarged
 _VEIL_OPACITY = 112  # of 255
 
 
@@ -62,22 +64,25 @@ def draw_on_image(image: Image.Image, results: GroundingResult | Sequence[Ground
         results (`GroundingResult` or a sequence of them): The boxes get phrase or query and confidence as label.
 
     Returns:
-        `PIL.Image.Image`: An RGB image, turned upright as its EXIF data says.
+        `PIL.Image.Image`: An RGB image, turned upright as its EXIF data says; one that is too small for the labels is
+        enlarged by a whole number.
 
     Example:
 
     ```python
     >>> result = GroundingResult("...", boxes=(Box(10, 10, 40, 40),), query="a dog")
-    >>> draw_on_image(Image.new("RGB", (64, 64)), result).size
-    (64, 64)
+    >>> draw_on_image(Image.new("RGB", (640, 480)), result).size
+    (640, 480)
     ```
     """
     canvas = ImageOps.exif_transpose(image).convert("RGB")
     media = next((result.media for result in as_results(results) if result.media), None)
-    scale = (canvas.width / media.width, canvas.height / media.height) if media else (1.0, 1.0)
-    style = Style.for_size(*canvas.size)
+    width, height = (media.width, media.height) if media else canvas.size
     marks = list_marks(results)
     marked = [(box, mark) for mark in marks for box in _list_boxes(mark)]
+    if (factor := min(MIN_WIDTH // canvas.width, _MAX_ENLARGED // canvas.height)) > 1 and marked:
+        canvas = canvas.resize((canvas.width * factor, canvas.height * factor))
+    scale, style = (canvas.width / width, canvas.height / height), Style.for_size(*canvas.size)
     for box, mark in marked:
         draw_box(canvas, box, mark.color, style, scale)
     taken: list[tuple[float, float, float, float]] = []
