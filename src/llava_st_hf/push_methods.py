@@ -4,7 +4,6 @@ They are not in the classes, whose files travel to the Hub: what writes cards st
 """
 
 import json
-import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -155,13 +154,28 @@ def push_when_asked(save: Callable) -> Callable:
     return save_pretrained
 
 
+class _AdapterConfigs:
+    """`peft_config` of the model, which PEFT sets when it wraps it: by then it is imported, whoever did that."""
+
+    def __get__(self, model: LlavaSTForConditionalGeneration | None, kind: type | None = None) -> object:
+        if "peft_config" not in getattr(model, "__dict__", {}):
+            raise AttributeError("peft_config")
+        return model.__dict__["peft_config"]
+
+    def __set__(self, model: LlavaSTForConditionalGeneration, value: object) -> None:
+        push_adapters_of_ours()
+        model.__dict__["peft_config"] = value
+
+    def __delete__(self, model: LlavaSTForConditionalGeneration) -> None:
+        model.__dict__.pop("peft_config")
+
+
 def register_push_methods() -> None:
-    """Give model and processor the functions above; a second time changes nothing."""
+    """Give model, adapter and processor the functions above; a second time changes nothing."""
     for kind, push in ((LlavaSTForConditionalGeneration, push_model), (LlavaSTProcessor, push_processor)):
         if kind.push_to_hub is not push:
             kind.push_to_hub, kind.save_pretrained = push, push_when_asked(kind.save_pretrained)
-    if "peft" in sys.modules:  # which takes its time to import; `make_lora_config` does it else
-        push_adapters_of_ours()
+    LlavaSTForConditionalGeneration.peft_config = _AdapterConfigs()
 
 
 def push_adapters_of_ours() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from huggingface_hub import HfApi, ModelCard
 from local_hub import hash_file
-from peft import get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from published_checkpoint import make_published_checkpoint
 
 from llava_st_cli import main
@@ -131,6 +131,26 @@ def test_no_way_of_the_libraries_sends_a_card_of_blanks(hub, checkpoint, tmp_pat
         assert ModelCard(files["README.md"].decode()).data.base_model == "me/model"
     for repository in hub.repositories.values():
         assert b"More Information Needed" not in repository.commits[-1][1]["README.md"]
+
+
+def test_a_bare_config_of_peft_gets_the_card_too(hub, checkpoint, tmp_path, monkeypatch):
+    for name in ("push_to_hub", "create_or_update_model_card"):  # PEFT as it is where it has seen no model of ours
+        method = getattr(PeftModel, name)
+        monkeypatch.setattr(PeftModel, name, getattr(method, "__wrapped__", method))
+    model = LlavaSTForConditionalGeneration.from_pretrained(checkpoint)
+    assert not hasattr(model, "peft_config") and not hasattr(PeftModel.push_to_hub, "__wrapped__")
+    adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"]))
+    assert model.peft_config is adapted.peft_config
+    adapted.save_pretrained(tmp_path / "adapter")
+    assert not (tmp_path / "adapter" / "README.md").exists()
+    push_folder(checkpoint, CardOptions("me/base"))
+    adapted.push_to_hub("me/adapter", base_model="me/base")
+    assert b"base_model_relation: adapter" in hub.get_files("me/adapter")["README.md"]
+    other = get_peft_model(torch.nn.Sequential(torch.nn.Linear(2, 2)), LoraConfig(r=1, target_modules=["0"]))
+    other.save_pretrained(tmp_path / "other")
+    assert (tmp_path / "other" / "README.md").exists()
+    del model.peft_config
+    assert not hasattr(model, "peft_config")
 
 
 def test_an_adapter_names_its_base_on_the_hub(push, hub, adapter, checkpoint):

@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from ..push_methods import push_adapters_of_ours
-
 if TYPE_CHECKING:
     from peft import LoraConfig
 
@@ -43,7 +41,6 @@ def make_lora_config(rank: int = 128, alpha: float | None = None, dropout: float
         from peft import LoraConfig
     except ImportError as error:
         raise ImportError("LoRA needs peft: run `pip install peft`.") from error
-    push_adapters_of_ours()
     if rank < 1:
         raise ValueError(f"rank is {rank}: it must be at least 1.")
     fields = {
