@@ -4,7 +4,8 @@
     python release/check_release.py --python 3.11 --keep dist
 
 The wheel is built and installed into an empty environment of each Python; the demo and a question in Python then run
-in an empty folder. torch is installed before it, in the version of constraints.txt.
+in an empty folder. torch is installed before it, in the version of constraints.txt; all else is what pip takes today.
+The last lines say of each Python whether it works, and with which libraries, or why that is not known.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+SHOWN_LIBRARIES = ("torch", "transformers", "av", "numpy", "pillow")
 SMOKE_TEST = """
 import sys
 import llava_st_hf
@@ -73,7 +75,8 @@ def find_pythons() -> dict[str, str]:
 def build_wheel(folder: Path) -> Path:
     """Build the wheel."""
     shutil.rmtree(ROOT / "build", ignore_errors=True)  # what was deleted from the sources would come along
-    subprocess.run([sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)], check=True)
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # a line for each file
     return max(folder.glob("*.whl"), key=lambda path: path.stat().st_mtime)
 
 
@@ -85,6 +88,15 @@ def make_environment(python: str, folder: Path, requirements: list[str]) -> Path
     for requirement in (torch, *requirements):
         run_outside([programs / "pip", "install", "--quiet", requirement], ROOT)
     return programs
+
+
+def check_wheel(wheel: Path, python: str, folder: Path) -> str:
+    """Install the wheel for a Python into an empty folder, and use it; return the versions of what it came with."""
+    programs = make_environment(python, folder / "environment", [str(wheel)])
+    run_outside([programs / "llava-st", "demo", "--output-dir", "demo_output"], folder)
+    run_outside([programs / "python", "-c", SMOKE_TEST], folder)
+    frozen = subprocess.run([programs / "pip", "freeze"], check=True, capture_output=True, text=True).stdout
+    return ", ".join(line for line in frozen.splitlines() if line.split("==")[0] in SHOWN_LIBRARIES)
 
 
 def run_outside(command: list, folder: Path) -> None:
@@ -105,20 +117,19 @@ def main() -> None:
     wanted = options.python or list(pythons)
     if missing := [version for version in wanted if version not in pythons]:
         sys.exit(f"--python is {' '.join(missing)}, which is not here: choose from {' '.join(pythons)}.")
+    found = {
+        version: "not checked, not asked for" if version in pythons else "not checked, not here" for version in PYTHONS
+    }
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        wheel = build_wheel(options.keep or folder)
+        wheel = build_wheel(options.keep or Path(name))
         for version in wanted:
-            programs = make_environment(pythons[version], folder / version, [str(wheel)])
-            empty = folder / f"empty-{version}"
-            empty.mkdir()
-            run_outside([programs / "llava-st", "demo", "--output-dir", "demo_output"], empty)
-            run_outside([programs / "python", "-c", SMOKE_TEST], empty)
-            print(f"Python {version}: {wheel.name} works")
-            shutil.rmtree(folder / version)
-    for version in PYTHONS:
-        if version not in wanted:
-            print(f"Python {version}: not checked")
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    found[version] = f"{wheel.name} works, with {check_wheel(wheel, pythons[version], Path(folder))}"
+                except subprocess.CalledProcessError as error:
+                    found[version] = f"failed: {' '.join(map(str, error.cmd[:3]))} ended with {error.returncode}"
+    print(*(f"Python {version}: {what}" for version, what in found.items()), sep="\n")
+    sys.exit(any(what.startswith("failed") for what in found.values()))
 
 
 if __name__ == "__main__":
