@@ -132,6 +132,28 @@ def test_bytes_and_path_give_the_same(sound_file):
     assert (read_video(path.read_bytes(), num_frames=5).frames == read_video(str(path), num_frames=5).frames).all()
 
 
+def test_what_it_says_of_itself_need_not_be_text(tmp_path, monkeypatch):
+    with av.open(str(tmp_path / "clip.mkv"), "w") as container:
+        container.metadata["title"] = "TITLE-TO-BE"
+        stream = container.add_stream("mpeg4", rate=5)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8))))
+        container.mux(stream.encode(None))
+    content = (tmp_path / "clip.mkv").read_bytes()
+    assert content.count(b"TITLE-TO-BE") == 1
+    content = content.replace(b"TITLE-TO-BE", b"\xff" * 11)
+    assert len(read_video(content, num_frames=1).frames) == 1
+
+    def open_of_19(file, **options):
+        assert "metadata_errors" not in options  # which PyAV 19 does not know any more
+        return opened(file, metadata_errors="surrogateescape", **options)
+
+    opened = av.open
+    monkeypatch.setattr(av, "__version__", "19.0.2")
+    if "metadata_errors" in (av.open.__doc__ or ""):
+        monkeypatch.setattr(av, "open", open_of_19)
+    assert len(read_video(content, num_frames=1).frames) == 1
+
+
 def test_resize_while_decoding_is_resize_afterwards(sound_file):
     path, frames, _ = sound_file("odd_size.mp4")
     video = read_video(path, num_frames=5, size=(40, 30))

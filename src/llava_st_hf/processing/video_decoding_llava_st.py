@@ -178,7 +178,7 @@ class FrameDecoder:
         """Return a view of the picture that is mirrored and turned as the file asks for."""
         if frame.rotation not in self.is_mirrored:
             # Read once for each turn: PyAV keeps a frame whose side data was read until the garbage is collected.
-            matrix = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), bytes(20))
+            matrix = frame.side_data.get("DISPLAYMATRIX", bytes(20))
             right_x, right_y, _, down_x, down_y = struct.unpack("=5i", bytes(matrix)[:20])
             self.is_mirrored[frame.rotation] = right_x * down_y < right_y * down_x
         if self.is_mirrored[frame.rotation]:  # the turn is that of the upper edge, so the sides are exchanged

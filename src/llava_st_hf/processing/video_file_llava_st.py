@@ -129,7 +129,7 @@ class VideoFile:
         aspect = self.stream.sample_aspect_ratio
         if not aspect or not 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT:
             return Fraction(1)
-        return aspect if abs(aspect - 1) > MIN_PIXEL_STRETCH else Fraction(1)
+        return Fraction(aspect) if abs(aspect - 1) > MIN_PIXEL_STRETCH else Fraction(1)
 
     def compute_displayed_size(self, width: int, height: int) -> tuple[int, int]:
         """Return the size of a stored frame with square pixels: its height, and the width that players give it."""
@@ -270,11 +270,13 @@ def _open_container(source: "str | os.PathLike | bytes", name: str) -> "av.conta
     file = _TimedFile(source) if isinstance(source, BYTES_TYPES) else f"file:{os.fspath(source)}"
     allowed = {"format_whitelist": CONTAINER_FORMATS, "protocol_whitelist": "file"}
     options = {"container_options": allowed, "timeout": (MAX_OPEN_SECONDS, None)}
+    if int(av.__version__.split(".")[0]) < 19:  # which would fail at metadata that are no UTF-8
+        options["metadata_errors"] = "replace"
     late = time.monotonic() + MAX_OPEN_SECONDS
     if is_content := isinstance(source, BYTES_TYPES):
         file.deadline = late
     try:
-        container = av.open(file, metadata_errors="replace", **options)
+        container = av.open(file, **options)
     except av.error.FFmpegError:
         if time.monotonic() <= late:
             raise

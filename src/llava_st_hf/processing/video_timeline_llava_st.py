@@ -314,7 +314,8 @@ def _make_timeline(file: VideoFile, stamps: np.ndarray, **values: Any) -> Timeli
         if track.duration and track.time_base:
             start = 0 if is_end else track.start_time or 0
             stated_end = max(stated_end, float((start + track.duration) * track.time_base))
-    followed = {"seconds": seconds, "fps": fps, "time_base": stream.time_base, "stated_end_seconds": stated_end}
+    unit = Fraction(stream.time_base)  # of which PyAV 19 has a type of its own
+    followed = {"seconds": seconds, "fps": fps, "time_base": unit, "stated_end_seconds": stated_end}
     if container.format.name == CONTAINER_OF_SLOTS and stream.average_rate:
         num_held = round(float(seconds[-1] * stream.average_rate)) + 1 if len(seconds) else 0
         if stream.frames - num_held > 2 + stream.frames // 100:  # headers are not always exact
