@@ -3,7 +3,6 @@
 They are not in the classes, whose files travel to the Hub: what writes cards stays here, and is imported for a push.
 """
 
-import json
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -87,7 +86,14 @@ def push_adapter(
     Raises:
         `InputError`: If its base is not on the Hub, the repository holds something else, or the Hub refuses.
     """
-    from .hub.contents import ADAPTER_CONFIG, CardOptions, Contents, check_base_name, count_parameters, make_card
+    from .hub.contents import (
+        CardOptions,
+        Contents,
+        check_base_name,
+        count_parameters,
+        make_card,
+        write_adapter_config,
+    )
     from .hub.push import check_repository, send_contents
 
     check_repository(repo_id)
@@ -96,9 +102,7 @@ def push_adapter(
     with TemporaryDirectory() as scratch:
         self.save_pretrained(scratch, selected_adapters=[name])
         folder = Path(scratch) / ("" if name == "default" else name)
-        config = folder / ADAPTER_CONFIG
-        content = {**json.loads(config.read_text("utf-8")), "base_model_name_or_path": options.base_model}
-        config.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_adapter_config(folder, folder, options.base_model)
         files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
         files |= make_card("", options, self.get_base_model().config, count_parameters(files), is_adapter=True)
         contents = Contents("adapter", files, is_whole=False)

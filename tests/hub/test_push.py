@@ -1,13 +1,16 @@
 """What `push` sends and refuses, against a Hub on this machine."""
 
+import errno
 import json
 import random
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import local_hub
 import pytest
 import torch
-from huggingface_hub import HfApi, ModelCard
+from huggingface_hub import HfApi, ModelCard, constants
 from local_hub import hash_file
 from peft import LoraConfig, PeftModel, get_peft_model
 from published_checkpoint import make_published_checkpoint
@@ -158,12 +161,31 @@ def test_an_adapter_names_its_base_on_the_hub(push, hub, adapter, checkpoint):
     assert code == 1 and "push that model first" in err and "--base-model" in err
     code, _, err = push(adapter, "me/adapter", "--base-model", "me/base")
     assert code == 1 and "me/base" in err and "push it first" in err
+    assert "--base-model" in push(adapter, "me/adapter", "--base-model", "me/base@dev")[2]
     assert push(checkpoint, "me/base")[0] == 0
+    assert "is private" in push(adapter, "me/adapter", "--base-model", "me/base", "--public")[2]
+    assert ("model", "me/adapter") not in hub.repositories
     assert push(adapter, "me/adapter", "--base-model", "me/base")[0] == 0
     files = hub.get_files("me/adapter")
     assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == "me/base"
     assert {"adapter_model.safetensors", "tokenizer.json", "processing_llava_st.py"} <= files.keys()
     assert "modeling_llava_st.py" not in files and b"base_model_relation: adapter" in files["README.md"]
+
+
+def test_an_adapter_keeps_the_revision_of_its_base_and_of_no_other(push, hub, adapter, checkpoint, tmp_path):
+    assert push(checkpoint, "me/base")[0] == 0
+    folder = shutil.copytree(adapter, tmp_path / "adapter")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    known = hub.repositories["model", "me/base"].commits[-1][0]
+    for base, revision, kept in (("me/base", known, known), ("me/other", "gone", None), ("me/base", "gone", "")):
+        content = {**config, "base_model_name_or_path": base, "revision": revision}
+        (folder / "adapter_config.json").write_text(json.dumps(content))
+        code, _, err = push(folder, "me/adapter", "--base-model", "me/base")
+        if kept == "":
+            assert code == 1 and "the base me/base at gone cannot be used" in err
+            continue
+        assert code == 0, err
+        assert json.loads(hub.get_files("me/adapter")["adapter_config.json"])["revision"] == kept
 
 
 def test_a_data_set_is_shards_and_card(push, hub, published):
@@ -234,6 +256,8 @@ def test_no_path_of_the_machine_is_sent(hub, adapter, checkpoint, published, tmp
         (("GET /api/models", 404, {"code": "RepoNotFound"}), "does not exist"),
         (("/commit/", 500), "run the same again"),
         (("lfs-storage", 500), "run the same again"),
+        (("lfs-storage", 400), "(status 400): status 400 on demand"),
+        (("validate-yaml", 400), "Invalid metadata in README.md"),
         (("/commit/", None), "the connection failed"),
         (("POST /api/repos/create", None), "the connection failed"),
     ],
@@ -248,6 +272,73 @@ def test_what_fails_is_one_line_and_a_second_run_finishes(push, hub, checkpoint,
     hub.heal()
     assert push(checkpoint, "me/model")[0] == 0
     assert "model.safetensors" in hub.get_files("me/model")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-8] + bytes(8)), "these bytes have another digest"),
+        (Path.unlink, "No such file or directory"),
+    ],
+    ids=["changed", "gone"],
+)
+def test_a_file_that_changes_under_way_is_sent_as_it_is_the_next_time(
+    push, hub, checkpoint, tmp_path, monkeypatch, change, words
+):
+    folder = shutil.copytree(checkpoint, tmp_path / "model")
+    weights = folder / "model.safetensors"
+
+    def answer(self, *asked):
+        change(weights)
+        return local_hub._Handler.batch(self, *asked)
+
+    with monkeypatch.context() as patch:
+        routes = [(*route[:2], answer) if "lfs/objects" in route[0] else route for route in local_hub._ROUTES]
+        patch.setattr(local_hub, "_ROUTES", routes)
+        code, _, err = push(folder, "me/model")
+    assert code == 1 and words in err and "connection" not in err
+    if not weights.exists():
+        assert "lacks model.safetensors" in push(folder, "me/model")[2]
+        shutil.copy(checkpoint / "model.safetensors", folder)
+    assert push(folder, "me/model")[0] == 0
+    assert hub.get_files("me/model")["model.safetensors"] == weights.read_bytes()
+
+
+def test_of_pushes_at_once_one_goes_through(hub, checkpoint):
+    def push(number: int) -> str:
+        try:
+            return push_folder(checkpoint, CardOptions("me/model"))
+        except InputError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(3) as pool:
+        ended = list(pool.map(push, range(3)))
+    sent = [text for text in ended if "/commit/" in text]
+    assert sent and all("run the same again" in text for text in ended if text not in sent), ended
+    assert push_folder(checkpoint, CardOptions("me/model")) in sent
+
+
+def test_no_network_and_a_full_disk_are_one_line(push, hub, checkpoint, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
+        assert "the connection failed" in push(checkpoint, "me/model")[2]
+    with monkeypatch.context() as patch:
+
+        def fail(self, folder):
+            raise OSError(errno.ENOSPC, "No space left on device", str(folder))
+
+        patch.setattr(LlavaSTProcessor, "save_pretrained", fail)
+        code, _, err = push(checkpoint, "me/model")
+        assert code == 1 and "No space left on device" in err and "\n" not in err
+    assert push(checkpoint, "me/model")[0] == 0
+
+
+def test_names_of_any_script(push, hub, checkpoint, tmp_path):
+    folder = shutil.copytree(checkpoint, tmp_path / "模型 ünï")
+    assert push(folder, "me/model", "--message", "Größe 模型")[0] == 0
+    for name in ("me/modèle", "me/model@dev", "me/model/tree/dev"):
+        assert "letters a to z" in push(folder, name)[2]
+    assert "SPDX" in push(folder, "me/model", "--license", "日本")[2]
 
 
 def test_a_login_is_asked_for(push, hub, checkpoint, monkeypatch):

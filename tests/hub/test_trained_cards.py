@@ -49,12 +49,15 @@ def write_recipe(checkpoint, published, tmp_path):
 
 
 def test_a_recipe_that_cannot_push_says_so_before_it_trains(hub, write_recipe, tmp_path):
+    hub.add("me/base", {"config.json": b"{}"})
     for settings, words in (
         ({"push_to_hub": True}, "hub_model_id is not given"),
         ({"hub_model_id": "me/lora"}, "push_to_hub is False"),
         ({"hub_license": "MIT"}, "push_to_hub is False"),
         ({"push_to_hub": True, "hub_model_id": "me/lora"}, "hub_base_model"),
         ({"push_to_hub": True, "hub_model_id": "you/lora", "hub_base_model": "me/base"}, "may not write there"),
+        ({"push_to_hub": True, "hub_model_id": "me/lora", "hub_base_model": "me/x"}, "'me/x' is no repository"),
+        ({"push_to_hub": True, "hub_model_id": "me/lora", "hub_base_model": "me/base@dev"}, "base_model is"),
         ({"push_to_hub": True, "hub_model_id": "me/lora", "hub_strategy": "all_checkpoints"}, "hub_strategy"),
     ):
         with pytest.raises(InputError, match=words):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from huggingface_hub import DatasetCard, ModelCard
 
-from ..data.cards import BENCHMARK_FILE, UNKNOWN_LICENSE
+from ..data.cards import BENCHMARK_FILE, UNKNOWN_LICENSE, SourceFacts
 from ..inference.loading import load_config
 from ..modeling import LlavaSTConfig
 from ..modeling.conversion_llava_st import INDEX_FILE, SINGLE_FILE, is_published_config, open_safetensors
@@ -121,6 +121,12 @@ class CardOptions:
     base_model: str | None = None
     license: str | None = None
     evaluations: Sequence[Path] = ()
+
+    def __post_init__(self):
+        if self.base_model is not None and not looks_like_id(self.base_model):
+            raise InputError(f"base_model is {self.base_model!r}: give ORGANIZATION/NAME.", field="base_model")
+        if self.license is not None:
+            SourceFacts("the weights", self.license)  # checks it
 
 
 @contextmanager
@@ -230,9 +236,7 @@ def _save_small_files(folder: Path, kind: Kind, options: CardOptions, scratch: P
     processor.save_pretrained(scratch)
     base_model = _find_base(folder, kind, options)
     if kind == "adapter":
-        content = _read_json(folder / ADAPTER_CONFIG)
-        content["base_model_name_or_path"] = base_model
-        (scratch / ADAPTER_CONFIG).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_adapter_config(folder, scratch, base_model)
     files: dict[str, Path | bytes] = {path.name: path for path in sorted(scratch.iterdir())}
     if (folder / "generation_config.json").is_file():
         files["generation_config.json"] = folder / "generation_config.json"
@@ -259,6 +263,14 @@ def check_base_name(base: str) -> str:
             field="base_model",
         )
     return base
+
+
+def write_adapter_config(folder: Path, target: Path, base: str) -> None:
+    """Write the config of an adapter with its base on the Hub, of which the revision of another says nothing."""
+    content = _read_json(folder / ADAPTER_CONFIG)
+    if content.get("base_model_name_or_path") != base:
+        content |= {"base_model_name_or_path": base, "revision": None}
+    (target / ADAPTER_CONFIG).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def make_card(

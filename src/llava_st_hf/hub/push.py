@@ -15,6 +15,7 @@ from huggingface_hub.errors import (
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
+    RevisionNotFoundError,
 )
 from huggingface_hub.utils import httpx, validate_repo_id
 
@@ -116,7 +117,10 @@ def check_repository(name: str) -> None:
         if name.count("/") != 1:
             raise HFValidationError("no owner")
     except HFValidationError as error:
-        raise InputError(f"the repository is {name[:200]!r}: give ORGANIZATION/NAME.", field="repository") from error
+        raise InputError(
+            f"the repository is {name[:200]!r}: give ORGANIZATION/NAME, of letters a to z, digits, '-', '_' and '.'.",
+            field="repository",
+        ) from error
 
 
 def prepare_repository(repository: str, repo_type: str, public: bool = False, api: HfApi | None = None) -> Any:
@@ -153,7 +157,9 @@ def send_contents(
     api = HfApi() if api is None else api
     repository, repo_type = options.repository, contents.repo_type
     if contents.kind == "adapter":
-        check_base(contents, api)
+        config = contents.files[ADAPTER_CONFIG]
+        content = json.loads(config if isinstance(config, bytes) else config.read_bytes())
+        check_base(content["base_model_name_or_path"], content.get("revision"), public, api)
     info = prepare_repository(repository, repo_type, public, api)
     present = [file.rfilename for file in info.siblings]
     check_occupant(contents, repository, present, api)
@@ -174,17 +180,18 @@ def send_contents(
     return commit.commit_url
 
 
-def check_base(contents: Contents, api: HfApi) -> None:
-    """Raise `InputError` where nobody could load the base of an adapter."""
-    config = contents.files[ADAPTER_CONFIG]
-    base = json.loads(config if isinstance(config, bytes) else config.read_bytes())["base_model_name_or_path"]
-    with hub_errors(base):
+def check_base(base: str, revision: str | None, public: bool, api: HfApi) -> None:
+    """Raise `InputError` where those who see an adapter could not load its base."""
+    with hub_errors(f"the base {base}" + (f" at {revision}" if revision else "")):
         try:
-            api.model_info(base)
+            info = api.model_info(base, revision=revision)
         except RepositoryNotFoundError as error:
             raise InputError(
-                f"the base {base!r} is no repository on the Hub: push it first, and name it.", field="base_model"
+                f"the base {base!r} is no repository on the Hub that you may see: push it first, and name it.",
+                field="base_model",
             ) from error
+    if public and info.private:
+        raise InputError(f"the base {base!r} is private, and the adapter is of no use without it: leave public out.")
 
 
 def check_occupant(contents: Contents, repository: str, present: list[str], api: HfApi | None = None) -> None:
@@ -216,17 +223,23 @@ def hub_errors(repository: str) -> Iterator[None]:
         raise InputError(f"{repository} needs a login: run `hf auth login`, or set HF_TOKEN.") from error
     except OfflineModeIsEnabled as error:
         raise InputError(f"{repository} cannot be reached: HF_HUB_OFFLINE is set, unset it.") from error
-    except (RepositoryNotFoundError, EntryNotFoundError) as error:
+    except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError) as error:
         status = error.response.status_code
         reason = _REASONS[401] if status == 401 else "it does not exist, or the token may not see it"
         raise InputError(f"{repository} cannot be used: {reason}.") from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        said = error.server_message or (str(error).strip().splitlines() or [""])[0]
-        reason = _REASONS.get(status, "run the same again" if status >= 500 else f"{said[:200]}")
-        raise InputError(f"{repository} was not sent (status {status}): {reason}.") from error
+    except ValueError as error:  # what the Hub says of the metadata of a card
+        raise InputError(f"{repository} was not sent: {' '.join(str(error).split())[:500]}") from error
     except (httpx.HTTPError, OSError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(
-            f"{repository} was not sent, the connection failed ({reason}): run the same again, it goes on."
-        ) from error
+        is_upload = isinstance(error, RuntimeError) and error.__cause__ is not None
+        reason = _explain_failure(error.__cause__ if is_upload else error)
+        raise InputError(f"{repository} was not sent{reason}") from error
+
+
+def _explain_failure(error: BaseException) -> str:
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    if isinstance(error, HfHubHTTPError):
+        status = error.response.status_code
+        known = "run the same again" if status >= 500 else (error.server_message or said)[:200]
+        return f" (status {status}): {_REASONS.get(status, known)}."
+    is_cut = isinstance(error, httpx.HTTPError | ConnectionError | TimeoutError)
+    return f"{', the connection failed' if is_cut else ''} ({said}): run the same again, it goes on."

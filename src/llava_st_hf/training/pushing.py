@@ -3,7 +3,8 @@
 from huggingface_hub import HfApi
 from transformers.trainer_utils import HubStrategy
 
-from ..hub.push import fetch_checkpoint, prepare_repository
+from ..hub import CardOptions
+from ..hub.push import check_base, fetch_checkpoint, prepare_repository
 from ..processing import InputError
 from ..utils.public_names import looks_like_id
 from .recipe import LlavaSTTrainingConfig, Recipe
@@ -21,8 +22,12 @@ def check_push(recipe: Recipe, plan: StagePlan) -> None:
             f"push_to_hub is true, but the adapter's base is the folder {base!r}, which nobody else has: push that "
             "model first, and give its repository as hub_base_model."
         )
+    CardOptions(args.hub_model_id, args.hub_base_model, args.hub_license)  # checks them
+    public, api = args.hub_private_repo is False, HfApi(token=args.hub_token)
+    if plan.uses_peft:
+        check_base(args.hub_base_model or base, None, public, api)
     # Makes the repository, so that a missing login or right is known now.
-    prepare_repository(args.hub_model_id, "model", args.hub_private_repo is False, HfApi(token=args.hub_token))
+    prepare_repository(args.hub_model_id, "model", public, api)
 
 
 def fetch_pushed_checkpoint(args: LlavaSTTrainingConfig) -> None:

@@ -36,7 +36,7 @@ def get_public_name(name_or_path: str | os.PathLike) -> str:
 
 def looks_like_id(name: str) -> bool:
     """Tell whether a name can be a repository's, and is no path of this machine."""
-    return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None and not os.path.exists(name)
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", name, re.ASCII) is not None and not os.path.exists(name)
 
 
 def hide_folders(value: T) -> T:
