@@ -7,6 +7,7 @@ test_exceptions.py the table to the tests.
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils import is_torchvision_available
 
 
@@ -83,7 +84,8 @@ EXCEPTIONS: dict[str, Skips | Fails | Adapts] = {
         "that mixin is not in the source distribution; tests/modeling/test_generation_llava_st.py stands in for it",
     ),
     "LlavaSTModelTest::test_keep_in_fp32_modules*": Skips(
-        "has no _keep_in_fp32_modules", "every module runs in the precision that the caller asks for"
+        "has no _keep_in_fp32_modules|No `_keep_in_fp32_modules_strict`",
+        "every module runs in the precision that the caller asks for",
     ),
     "LlavaSTModelTest::test_encoder_decoder_loss_no_double_shift": Skips(
         "not an encoder-decoder", "the language model is a decoder"
@@ -263,6 +265,15 @@ if not is_torchvision_available():
     EXCEPTIONS["LlavaSTImageProcessingTest::test_new_models_require_torchvision_backend"] = Fails(
         "must support the torchvision backend", "SigLIP's processor has one, which is used where torchvision is there"
     )
+if "cache" in BaseModelOutputWithPast.__dataclass_fields__:  # transformers 5.24
+    EXCEPTIONS |= {
+        "LlavaSTModelTest::test_bc_cache_name_forward": Fails(
+            "False is not true", "`past_key_values` is taken without a warning: with transformers 5.23 it is the name"
+        ),
+        "LlavaSTModelTest::test_multimodal_outputs_are_returned": Fails(
+            "False is not true", "what the vision tower returns is not handed on: the packer joins it before any use"
+        ),
+    }
 
 
 def find_exception(class_name: str, test_name: str) -> tuple[str | None, Skips | Fails | None]:
