@@ -39,6 +39,33 @@ def test_a_track_is_a_record(tmp_path, clip):
     assert "where is the red circle?" in named.messages[0]["content"]
 
 
+KEYS = """<track id="0" label="circle">
+<box frame="5" keyframe="1" outside="0" xtl="10" ytl="20" xbr="50" ybr="60"></box>
+<box frame="15" keyframe="1" outside="1" xtl="90" ytl="20" xbr="130" ybr="60"></box>
+<box frame="20" keyframe="1" outside="0" xtl="110" ytl="20" xbr="150" ybr="60"></box>
+<box frame="30" keyframe="1" outside="0" xtl="210" ytl="20" xbr="250" ybr="60"></box></track>"""
+
+
+@pytest.mark.parametrize(
+    ("stop", "spans"), [("", [(5, 14), (20, 39)]), ("<stop_frame>35</stop_frame>", [(5, 14), (20, 35)])]
+)
+def test_key_frames_last_as_in_cvat(tmp_path, clip, stop, spans):
+    text = f"<annotations>{META.format(size=40, start=0)}{KEYS}</annotations>".replace("</size>", f"</size>{stop}")
+    reader = open_tracks(tmp_path, clip, text, task="stvg_several")
+    annotation = reader.annotate(reader.list_entries()[0])
+    assert [span.times for span in annotation.spans] == spans
+    boxes = annotation.tubes[0].boxes
+    lefts = {frame: box and box.values[0] for frame, box in boxes.items()}
+    assert lefts == {5: 10, 14: 10, 15: None, 20: 110, 30: 210, spans[1][1]: 210}
+
+
+def test_a_track_with_every_frame_ends_with_its_last(tmp_path, clip):
+    rows = "".join(f'<box frame="{k}" outside="0" xtl="1" ytl="2" xbr="30" ybr="40"/>' for k in range(10, 21))
+    text = f'<annotations>{META.format(size=40, start=0)}<track id="0" label="circle">{rows}</track></annotations>'
+    reader = open_tracks(tmp_path, clip, text)
+    assert reader.annotate(reader.list_entries()[0]).spans[0].times == (10, 20)
+
+
 def test_frames_are_counted_where_the_task_has_the_whole_video(tmp_path, clip):
     detail = open_tracks(tmp_path, clip, write(size=90))[0].detail
     assert detail.startswith("video is 'a.mp4' with 40 frames and 4.000 s, but the annotations are of one with 90 fr")

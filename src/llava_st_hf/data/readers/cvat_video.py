@@ -3,8 +3,9 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
@@ -26,6 +27,10 @@ class CvatVideoReader(TracksReader):
     `meta` the name of the video (`source`, or `name` of the task), its `original_size`, and its `size` in frames. An
     attribute `caption`, `phrase` or `description` describes the object in words. The tasks are those of
     `TracksReader`.
+
+    Between its boxes an object moves as in CVAT, which exports every frame of it, or its key frames alone: evenly from
+    one to the next, and before one that is outside it stays where it was. With gaps between its boxes, or one box
+    only, it stays after the last of them up to the end of the task.
 
     A document type, which may define entities, is refused.
 
@@ -53,10 +58,11 @@ class CvatVideoReader(TracksReader):
             for box in track.iter("box"):
                 frame = read_number(box.get("frame"))
                 rows.append((frame, frame, None if box.get("outside") == "1" else _read_sides(box)))
+            rows = _hold(rows, video.last_frame)
             words = [part for part in track.iter("attribute") if part.get("name") in _PHRASE_NAMES]
             phrase = next((part.text.strip() for part in words if part.text and part.text.strip()), None)
-            name = f"{video.name or Path(self.path).stem} track {track.get('id', number)}"
-            tracks.append(Track(name, video, track.get("label"), rows, "xyxy", phrase))
+            name = f"{video.clip.name or Path(self.path).stem} track {track.get('id', number)}"
+            tracks.append(Track(name, video.clip, track.get("label"), rows, "xyxy", phrase))
         return tracks
 
 
@@ -97,7 +103,27 @@ def _read_sides(box: Element) -> list[Any]:
     return [x - half_width, y - half_height, x + half_width, y + half_height]
 
 
-def _read_video(part: Element) -> TrackedVideo:
+def _hold(rows: list[tuple[Any, Any, Any]], last_frame: float | None) -> list[tuple[Any, Any, Any]]:
+    """Return the boxes of a track with one more where one stays: up to where the object is outside, or all ends."""
+    frames = [row[0] for row in rows]
+    if not all(isinstance(frame, float) for frame in frames) or frames != sorted(frames):
+        return rows  # what is wrong with them is said when the track is read
+    is_sparse = len(rows) == 1 or any(after[0] - row[0] > 1 for row, after in pairwise(rows))
+    ends = [(last_frame + 1, None, None)] if is_sparse and last_frame is not None else []
+    held = []
+    for (frame, place, sides), (following, _, after) in pairwise([*rows, *(ends or [(-1.0, None, None)])]):
+        held.append((frame, place, sides))
+        if sides is not None and after is None and following - frame > 1:
+            held.append((following - 1, following - 1, sides))
+    return held
+
+
+class _Task(NamedTuple):
+    clip: TrackedVideo
+    last_frame: float | None  # of the video, as the task has it
+
+
+def _read_video(part: Element) -> _Task:
     """Return the video that the meta data of a file or of a task name."""
     # Labels, too, have a <name>.
     places = (".//source", "meta/task/name", "meta/job/name", "name")
@@ -106,8 +132,10 @@ def _read_video(part: Element) -> TrackedVideo:
     count = read_number(part.findtext(".//size"))
     # A task that leaves frames out, or begins later, counts its own frames, but its boxes have those of the video.
     is_whole = part.findtext(".//start_frame") in (None, "0") and not part.findtext(".//frame_filter")
-    return TrackedVideo(
+    clip = TrackedVideo(
         (name or "").strip(),
         size=(int(size[0]), int(size[1])) if all(isinstance(side, float) and side >= 1 for side in size) else None,
         frame_count=int(count) if isinstance(count, float) and count >= 1 and is_whole else None,
     )
+    last = read_number(part.findtext(".//stop_frame"))
+    return _Task(clip, last if isinstance(last, float) else clip.frame_count and clip.frame_count - 1.0)
