@@ -1,9 +1,5 @@
-"""One of the processes of `test_placement.py`: the loss and the gradients of its share of a batch.
+"""One of the processes of `test_placement.py`: the loss and the gradients of its share of a batch."""
 
-Run as `python distributed_training.py RANK WORLD_SIZE FOLDER CHECKPOINT`; rank 0 writes a file for each way.
-"""
-
-import sys
 from pathlib import Path
 
 import torch
@@ -64,10 +60,11 @@ def shard(model: LlavaSTForConditionalGeneration) -> None:
     fully_shard(model)
 
 
-def main(rank: int, world_size: int, folder: Path, checkpoint: str) -> None:
-    """Go every way in turn."""
+def main(folder: Path, checkpoint: Path) -> None:
+    """Go every way in turn; the first process writes a file for each."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=world_size)
+    dist.init_process_group("gloo")
+    rank, world_size = dist.get_rank(), dist.get_world_size()
     for way in ("ddp", "ddp_text_only", "fsdp2"):
         model = LlavaSTForConditionalGeneration.from_pretrained(checkpoint).train()
         samples = [make_sample(model, index, way == "ddp_text_only") for index in range(world_size)]
@@ -89,7 +86,3 @@ def main(rank: int, world_size: int, folder: Path, checkpoint: str) -> None:
         model.save_pretrained(folder / "saved", state_dict=state_dict)
     dist.barrier()
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])

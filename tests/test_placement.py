@@ -1,8 +1,5 @@
 """Weights that lie elsewhere: offloaded to disk or CPU memory, on several processes."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import distributed_training
@@ -11,6 +8,7 @@ import torch
 from accelerate import cpu_offload, disk_offload
 from distributed_training import count_supervised, make_sample
 from small_inputs import make_inputs, make_labels
+from warm_process import run_together
 
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTModel
 
@@ -80,24 +78,7 @@ def test_base_model_with_tables_on_disk(checkpoint, whole, tmp_path):
 def distributed(checkpoint, tmp_path_factory) -> Path:
     """A folder with what two processes computed together."""
     folder = tmp_path_factory.mktemp("distributed")
-    arguments = [distributed_training.__file__, "{rank}", "2", str(folder), str(checkpoint)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, *(argument.format(rank=rank) for argument in arguments)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [process.communicate(timeout=300)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+    run_together(distributed_training.main, 2, folder, checkpoint)
     return folder
 
 

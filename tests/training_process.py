@@ -1,12 +1,7 @@
-"""One process of a training: for tests that kill it, or that run several at once.
-
-Run as `python training_process.py FOLDER CHECKPOINT SETTINGS`, where SETTINGS is JSON: `records` (how many), `mixture`
-(a YAML file in their place), `stage`, `resume` and fields of the config. The losses are written to FOLDER/losses.json,
-and the places of the records that were read to FOLDER/read-RANK.txt as they are.
-"""
+"""One process of a training: for tests that kill it, or that run several at once."""
 
 import json
-import sys
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,7 +44,18 @@ def allow_splitting_on_cpu() -> None:
 
 
 def main(folder: Path, checkpoint: Path, settings: dict) -> None:
-    """Train, and write down what was seen."""
+    """
+    Train, and write down what was seen.
+
+    Args:
+        folder (`Path`):
+            Output folder; the losses are written to `losses.json` there, and the places of the records that were read
+            to `read-RANK.txt` as they are.
+        checkpoint (`Path`): The model.
+        settings (`dict`):
+            `records` (how many), `mixture` (a YAML file in their place), `stage`, `resume` and fields of the config.
+    """
+    settings = dict(settings)
     torch.set_num_threads(1)
     if "fsdp" in settings:
         allow_splitting_on_cpu()
@@ -62,7 +68,7 @@ def main(folder: Path, checkpoint: Path, settings: dict) -> None:
         settings.pop("resume", False),
     )
     records = make_shapes(num_records) if mixture is None else Mixture(mixture)
-    rank = int(settings.pop("rank", 0))
+    rank = os.environ.get("RANK", "0")
     trainer = make_trainer(checkpoint, folder, NotedRecords(records, folder / f"read-{rank}.txt"), plan, **settings)
     trainer.train(resume_from_checkpoint=find_last_checkpoint(folder) if resumes else None)
     state = trainer.accelerator.get_state_dict(trainer.model)
@@ -72,7 +78,3 @@ def main(folder: Path, checkpoint: Path, settings: dict) -> None:
         sharded = sum(isinstance(value, DTensor) for value in trainer.model.parameters())
         (folder / "facts.json").write_text(json.dumps({"sharded": sharded, "processes": trainer.args.world_size}))
         torch.save({name: value for name, value in state.items() if value is not None}, folder / "weights.pt")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))

@@ -1,13 +1,14 @@
 """What is written is whole, replaces nothing but what was written before, and by one process at a time."""
 
 import json
+import multiprocessing
 import os
-import signal
-import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import warm_process
 from hostile_process import check_refused, run_commands
 from PIL import Image
 
@@ -25,54 +26,44 @@ from llava_st_hf.utils.atomic_files import LOCK_FILE, write_text_whole, writing_
 from llava_st_hf.utils.folder_locks import locking, locking_folder
 from llava_st_hf.visualization import check_output
 
-SOURCE = str(Path(__file__).parents[2] / "src")
 HOLD = """
-import sys, time
+import time
 from llava_st_hf.utils.folder_locks import locking_folder
-with locking_folder(sys.argv[1], "evaluates a model"):
-    print("held", flush=True)
+with locking_folder(path, "evaluates a model"):
+    ready.send(True)
     time.sleep(1000)
 """
 HALF = """
-import sys, time
+import time
 from llava_st_hf.utils.atomic_files import writing_whole
-with writing_whole(sys.argv[1]) as path:
-    path.write_text("half")
-    print("held", flush=True)
+with writing_whole(path) as half:
+    half.write_text("half")
+    ready.send(True)
     time.sleep(1000)
 """
 
 
-def start(program: str, *arguments: object) -> subprocess.Popen:
-    """Start a program, and wait until it holds what it is to hold."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": SOURCE},
-        text=True,
-    )
-    assert process.stdout.readline() == "held\n"
-    return process
-
-
-def kill(process: subprocess.Popen) -> None:
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+@contextmanager
+def running(program: str, path: Path) -> Iterator[int]:
+    """Run a program up to where it holds what it is to hold, and kill it at the end; gives its number."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = warm_process.start(exec, program, {"path": path, "ready": sender}, folder=path.parent)
+    try:
+        assert receiver.poll(timeout=100) and receiver.recv()
+        yield process.pid
+    finally:
+        process.kill()
+        process.join()
 
 
 def test_a_second_process_is_refused_and_told_who_is_there(tmp_path):
     folder = tmp_path / "run"
-    process = start(HOLD, folder)
-    try:
-        words = f"in use by process {process.pid} on .*, which evaluates a model"
+    with running(HOLD, folder) as number:
+        words = f"in use by process {number} on .*, which evaluates a model"
         with pytest.raises(InputError, match=words), locking_folder(folder, "trains a model"):
             raise AssertionError("two at a time")
         with pytest.raises(InputError, match="in use by process"):
             publish_dataset([], folder)
-    finally:
-        kill(process)
     with locking_folder(folder, "trains a model"):  # a lock goes with its owner
         assert str(os.getpid()) in (folder / LOCK_FILE).read_text()
     assert not (folder / LOCK_FILE).exists()
@@ -94,10 +85,9 @@ def test_a_folder_that_nothing_came_into_is_not_left(tmp_path):
 def test_leftovers_of_killed_processes_are_removed_at_the_next_start(tmp_path):
     path = tmp_path / f"{'é' * 100}.json"
     path.write_text("old")
-    process = start(HALF, path)
-    write_text_whole(path, "new")  # of a process that lives
-    assert len(list(tmp_path.iterdir())) == 2
-    kill(process)
+    with running(HALF, path):
+        write_text_whole(path, "new")  # of a process that lives
+        assert len(list(tmp_path.iterdir())) == 2
     write_text_whole(tmp_path / "other.json", "{}")
     assert len(list(tmp_path.iterdir())) == 3
     write_text_whole(path, "new")
@@ -111,20 +101,19 @@ def test_a_full_disk_leaves_the_old_answer(tmp_path):
     GroundingResult("old").save(path)
     before = path.read_bytes()
     program = (
-        "import resource, signal, sys\n"
+        "import resource, signal\n"
         "from llava_st_hf import GroundingResult\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "GroundingResult('new' * 10000).save(sys.argv[1])\n"
+        "try:\n"
+        "    GroundingResult('new' * 10000).save(path)\n"
+        "except Exception as error:\n"
+        "    problem.send(str(error))\n"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", program, str(path)],
-        env={**os.environ, "PYTHONPATH": SOURCE},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "could not be written" in ended.stderr.splitlines()[-1]
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = warm_process.start(exec, program, {"path": path, "problem": sender}, folder=tmp_path)
+    assert receiver.poll(timeout=100) and "could not be written" in receiver.recv()
+    process.join()
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["answer.json"]
 

@@ -1,12 +1,8 @@
 """Two processes train as one does with the same global batch."""
 
 import json
-import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +10,7 @@ import torch
 import training_process
 from safetensors.torch import load_file
 from training_runs import TASK_WEIGHTS
+from warm_process import run_together
 
 from llava_st_hf.data.shapes import ShapesDataset, write_shapes
 from llava_st_hf.training.trainer import find_last_checkpoint
@@ -44,42 +41,7 @@ def mixture(tmp_path_factory) -> Path:
 def run(num_processes: int, folder: Path, checkpoint: Path, **settings) -> None:
     """Train in so many processes."""
     folder.mkdir(exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    processes = []
-    for rank in range(num_processes):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "ACCELERATE_USE_CPU": "true"}
-        if num_processes > 1:
-            environment |= {
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": str(num_processes),
-                "LOCAL_WORLD_SIZE": str(num_processes),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-            }
-        arguments = [
-            training_process.__file__,
-            str(folder),
-            str(checkpoint),
-            json.dumps({**settings, "rank": rank, "use_cpu": True}),
-        ]
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, *arguments],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    try:
-        outputs = [process.communicate(timeout=300)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0] * num_processes, "\n".join(outputs)
+    run_together(training_process.main, num_processes, folder, checkpoint, {**settings, "use_cpu": True})
 
 
 def read_losses(folder: Path) -> list[float]:

@@ -1,16 +1,13 @@
 """A run that is killed at any moment and started again ends as if nothing had happened."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 import training_process
+import warm_process
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SETTINGS = {
@@ -24,21 +21,6 @@ SETTINGS = {
 }
 
 
-def start(folder: Path, checkpoint: Path) -> subprocess.Popen:
-    return subprocess.Popen(
-        [
-            sys.executable,
-            training_process.__file__,
-            str(folder),
-            str(checkpoint),
-            json.dumps(SETTINGS),
-        ],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-
 def read_numbers(folder: Path) -> list[int]:
     return [int(line) for line in (folder / "read-0.txt").read_text().split()]
 
@@ -47,7 +29,7 @@ def read_numbers(folder: Path) -> list[int]:
 def whole(checkpoint, tmp_path_factory) -> Path:
     """A run that was not disturbed."""
     folder = tmp_path_factory.mktemp("whole")
-    training_process.main(folder, checkpoint, dict(SETTINGS))
+    training_process.main(folder, checkpoint, SETTINGS)
     return folder
 
 
@@ -63,13 +45,13 @@ MOMENTS = {
     "moment", ["while_saving", *(pytest.param(m, marks=pytest.mark.slow) for m in ("after_a_checkpoint", "between"))]
 )
 def test_a_killed_run_ends_with_the_same_weights(whole, checkpoint, tmp_path, moment):
-    process = start(tmp_path, checkpoint)
+    process = warm_process.start(training_process.main, tmp_path, checkpoint, SETTINGS, folder=tmp_path.parent)
     deadline = time.monotonic() + 240
     while not MOMENTS[moment](tmp_path):
-        assert process.poll() is None and time.monotonic() < deadline
+        assert process.is_alive() and time.monotonic() < deadline
         time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert not (tmp_path / "losses.json").exists()
     numbers = [int(path.name.rpartition("-")[2]) for path in tmp_path.glob("checkpoint-*")]
     assert numbers
