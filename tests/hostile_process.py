@@ -68,11 +68,12 @@ def _run_all(commands: Sequence[Sequence[str] | str]) -> None:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 code = main(command) if isinstance(command, list) else exec(command, {}) or 0
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - whatever it is, it is reported
                 code = traceback.format_exc()
         print("\0" + json.dumps([code, out.getvalue(), err.getvalue()]), file=sys.__stdout__, flush=True)
     # Of this process alone: what `wait4` tells is at least the size of the one that started it.
-    peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]
+    status = Path("/proc/self/status").read_text()
+    peak = re.search(r"^VmHWM:\s*(\d+) kB$", status, flags=re.MULTILINE)[1]
     print("peak " + peak, file=sys.__stdout__, flush=True)
 
 
