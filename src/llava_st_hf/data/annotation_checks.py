@@ -7,7 +7,7 @@ from typing import Any
 
 from ..processing import InputError
 from ..processing.media_llava_st import show
-from .skips import RecordError, make_error
+from .skips import RecordError, make_error, make_fault
 
 # Below the first, a clock counts to 59: "1:75" is no time, but perhaps a minute and three quarters.
 _CLOCK = re.compile(
@@ -35,9 +35,7 @@ def require(raw: Mapping[str, Any], name: str, where: str = "") -> Any:
     elif not isinstance(raw, Mapping):
         raise make_error(where.rstrip("."), raw, f"give an object with the key {name!r}")
     if raw.get(name) is None:
-        raise RecordError(
-            "invalid_field", f"{where}{name}", f"{where}{name} is missing: every record of this format has it."
-        )
+        raise make_fault(f"{where}{name}", "is missing", "every record of this format has it")
     return raw[name]
 
 

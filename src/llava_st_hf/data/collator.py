@@ -18,7 +18,7 @@ from ..processing.video_requests_llava_st import list_times
 from .annotation_checks import check_count
 from .media_loading import MAX_FILE_BYTES, MAX_PIXELS, load_media
 from .samples import Sample
-from .skips import RecordError, SkippedRecord, SkipReport
+from .skips import RecordError, SkippedRecord, SkipReport, make_fault
 
 IGNORED = -100
 
@@ -186,11 +186,12 @@ class LlavaSTDataCollator:
             num_frames = self.num_frames or self.processor.video_processor.num_frames or 1
             num_tokens = sum(self.processor.media_token_counter.count_video(num_frames))
         if num_tokens > self._limit:
-            raise RecordError(
-                "too_long",
+            said = f"take {format_count(num_tokens, 'token')}, but a sample may have {self._limit:,}"
+            raise make_fault(
                 "media",
-                f"media take {format_count(num_tokens, 'token')}, but a sample may have {self._limit:,} (max_length, "
-                "or the tokenizer's model_max_length): give fewer images or frames (num_frames), or raise max_length.",
+                f"{said} (max_length, or the tokenizer's model_max_length)",
+                "give fewer images or frames (num_frames), or raise max_length",
+                "too_long",
             )
 
     def _find_cut(self, input_ids: torch.Tensor, labels: torch.Tensor, is_media: torch.Tensor) -> int:

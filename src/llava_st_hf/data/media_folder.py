@@ -8,7 +8,7 @@ from typing import Any
 
 from ..processing.media_llava_st import format_count
 from .samples import Media
-from .skips import RecordError, make_error
+from .skips import make_error, make_fault
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?://|[^\\/])")  # http://..., data:..., not C:\
 VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov")
@@ -30,22 +30,22 @@ class MediaFolder:
         """
         if not isinstance(name, str) or not name.strip() or "\0" in name or len(name) > 4096:
             raise make_error(field, name, "give the path of a file")
-        said = f"{field} is {name[:200]!r}"
+        said = f"is {name[:200]!r}"
         if _ADDRESS.match(name):
-            raise RecordError("network_media", field, f"{said}: download it and give the path of the file.")
+            raise make_fault(field, said, "download it and give the path of the file", "network_media")
         if self.path is None:
-            raise RecordError("outside_root", field, f"{said}, but no folder of media is set: give data_folder.")
+            raise make_fault(field, f"{said}, but no folder of media is set", "give data_folder", "outside_root")
         try:
             path = Path(os.path.realpath(self.path / name))
             exists = path.exists()
         except (OSError, ValueError) as error:  # names that no file system takes
-            raise RecordError("invalid_field", field, f"{said}: {error}.") from error
+            raise make_fault(field, said, str(error)) from error
         if not path.is_relative_to(self.path):
-            problem = f"lies outside of {self.path}: media are read from there only"
-            raise RecordError("outside_root", field, f"{said}, which {problem}.")
+            said += f", which lies outside of {self.path}"
+            raise make_fault(field, said, "media are read from there only", "outside_root")
         if not exists:
-            problem = f"does not exist in {self.path}: fix the path, or the folder of the media (data_folder)"
-            raise RecordError("missing_media", field, f"{said}, which {problem}.")
+            said += f", which does not exist in {self.path}"
+            raise make_fault(field, said, "fix the path, or the folder of the media (data_folder)", "missing_media")
         return str(path)
 
     def open_media(self, name: Any, media_type: str, field: str = "media") -> tuple[Media, ...]:
@@ -58,11 +58,11 @@ class MediaFolder:
             key=_natural_key,
         )
         if media_type != "video" or not frames:
-            raise RecordError(
-                "empty_media" if media_type == "video" else "invalid_field",
+            raise make_fault(
                 field,
-                f"{field} is the folder {str(name)[:200]!r} with {format_count(len(frames), 'picture')}: give a file, "
-                "or for a video a folder with its frames as pictures.",
+                f"is the folder {str(name)[:200]!r} with {format_count(len(frames), 'picture')}",
+                "give a file, or for a video a folder with its frames as pictures",
+                "empty_media" if media_type == "video" else "invalid_field",
             )
         return tuple(Media(path=self.resolve(os.path.join(path, frame), field)) for frame in frames)
 

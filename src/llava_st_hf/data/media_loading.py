@@ -33,7 +33,7 @@ from ..processing.image_loading_llava_st import (
 from ..processing.media_llava_st import MissingMediaError
 from .annotations import Annotation
 from .samples import Media, Sample
-from .skips import RecordError
+from .skips import RecordError, make_fault
 
 MAX_PIXELS = 128 * 2**20  # 400 MB as RGB
 MAX_FILE_BYTES = 4 * 2**30
@@ -151,12 +151,8 @@ def _load_pictures_of_clip(
         picture = _open_picture(media[place], name, 0, max_pixels)
         size = size or _get_size(picture)
         if _get_size(picture) != size:
-            raise RecordError(
-                "invalid_field",
-                name,
-                f"{name} is {_describe(media[place])} with {_get_size(picture)} pixels, but the clip begins with "
-                f"{size}: give frames of one size.",
-            )
+            said = f"is {_describe(media[place])} with {_get_size(picture)} pixels, but the clip begins with {size}"
+            raise make_fault(name, said, "give frames of one size")
         with reasons_of_errors(media[place], name):
             (resized[place],), _ = video_processor.decode_videos([np.asarray(picture)], do_sample_frames=False)
     metadata.width, metadata.height = size
@@ -168,12 +164,8 @@ def check_times(sample: Sample, samples_by_rate: bool = False) -> None:
     if sample.has_times:
         return
     if samples_by_rate:
-        raise RecordError(
-            "invalid_field",
-            "video_fps",
-            "video_fps is missing: frames are sampled by their time (fps), but nothing says when those of the clip "
-            f"are: {TIMES_FIX}.",
-        )
+        fix = f"frames are sampled by their time (fps), but nothing says when those of the clip are: {TIMES_FIX}"
+        raise make_fault("video_fps", "is missing", fix)
     for message, coordinates in zip(sample.messages, sample.find_coordinates(), strict=True):
         if text := next((each.text for each in coordinates if each.unit == "seconds"), None):
             raise RecordError(
@@ -191,19 +183,13 @@ def check_file(item: Media, name: str, max_file_bytes: int) -> None:
     One that is missing, empty, larger, on the network or no regular file raises `RecordError`.
     """
     if item.content is None and (is_url(item.path) or item.path.startswith("data:")):
-        raise RecordError(
-            "network_media", name, f"{name} is {_describe(item)}: download it and give the path of the file."
-        )
+        raise make_fault(name, f"is {_describe(item)}", "download it and give the path of the file", "network_media")
     with reasons_of_errors(item, name):
         check_source(item.source)
         num_bytes = os.stat(item.path).st_size if item.content is None else len(item.content)
     if num_bytes > max_file_bytes:
-        raise RecordError(
-            "oversized_media",
-            name,
-            f"{name} is {_describe(item)} of {num_bytes:,} bytes, more than max_file_bytes={max_file_bytes:,}: cut or "
-            "compress it, or raise the limit.",
-        )
+        said = f"is {_describe(item)} of {num_bytes:,} bytes, more than max_file_bytes={max_file_bytes:,}"
+        raise make_fault(name, said, "cut or compress it, or raise the limit", "oversized_media")
 
 
 def _open_picture(item: Media, name: str, num_pixels_before: int, max_pixels: int) -> Any:

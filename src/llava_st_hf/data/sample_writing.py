@@ -21,7 +21,7 @@ from .media_fit import MediaFit, check_size, fit_to_file
 from .media_loading import TIMES_FIX
 from .media_probe import probe_frames, probe_image, probe_video
 from .samples import Sample, check_frame_times
-from .skips import RecordError, make_error, record_errors, show
+from .skips import RecordError, make_error, make_fault, record_errors, show
 
 # How long a box holds where no second one tells how it moves on.
 HOLD_SECONDS = 0.5
@@ -353,12 +353,8 @@ class _Conversation:
         else:
             entries = self._take_boxes(given, times, is_part)
         if not entries:
-            raise RecordError(
-                "invalid_field",
-                tube.field,
-                f"{tube.field} has {format_count(len(given), 'box')}, none of them at or near a sampled frame of the "
-                "event: give more boxes, or a larger num_frames.",
-            )
+            said = f"has {format_count(len(given), 'box')}, none of them at or near a sampled frame of the event"
+            raise make_fault(tube.field, said, "give more boxes, or a larger num_frames")
         return entries
 
     def _take_boxes(
@@ -434,7 +430,7 @@ class _Conversation:
         if not self.task.answer_format.takes_several(name):
             return self._write(name)
         if not self.spans:
-            raise RecordError("invalid_field", "spans", f"spans is empty: task {self.annotation.task!r} needs one.")
+            raise make_fault("spans", "is empty", f"task {self.annotation.task!r} needs one")
         if name == "span":
             return [write_span(*span) for span in self.spans]
         return [write_tube(entries) for entries in self.tubes]
@@ -458,7 +454,7 @@ class _Conversation:
     def _convert_text(self, field: str, text: str | None) -> str:
         """Return a text with the seconds and pixels in it as fractions."""
         if text is None:
-            raise RecordError("invalid_field", field, f"{field} is missing: task {self.annotation.task!r} needs it.")
+            raise make_fault(field, "is missing", f"task {self.annotation.task!r} needs it")
         pieces, end = [], 0
         for coordinate in find_text_coordinates(text, field):
             if coordinate.unit not in ("seconds", "pixels"):

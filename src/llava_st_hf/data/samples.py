@@ -23,7 +23,7 @@ from ..processing.notation_llava_st import NOTATION, Lexeme
 from ..processing.prompt_coordinates_llava_st import check_prompt_coordinates
 from ..processing.prompt_expansion_llava_st import check_encodable
 from ..processing.video_requests_llava_st import TIME_FIELDS, list_times
-from .skips import RecordError, make_error, record_errors
+from .skips import make_error, make_fault, record_errors
 
 MEDIA_TYPES = ("video", "image", "text")
 MAX_TEXT_CHARACTERS = 200_000  # of all messages together; far above what a context of 32,768 tokens holds
@@ -52,7 +52,7 @@ class Media:
 
     def __post_init__(self):
         if self.path is None and self.content is None and self.frames is None:
-            raise RecordError("missing_media", "media", "media has neither a path nor bytes: give one of them.")
+            raise make_fault("media", "has neither a path nor bytes", "give one of them", "missing_media")
         if not isinstance(self.path, (str, type(None))) or not isinstance(self.content, (bytes, type(None))):
             raise make_error("media", [self.path, self.content], "give the path as text, the content as bytes")
         if self.path is not None:
@@ -142,11 +142,11 @@ class Sample:
         if self.media_type not in MEDIA_TYPES:
             raise make_error("media_type", self.media_type, f"choose one of {', '.join(MEDIA_TYPES)}")
         if bool(self.media) != (self.media_type != "text"):
-            raise RecordError(
-                "missing_media" if not self.media else "invalid_field",
+            raise make_fault(
                 "media",
-                f"media has {len(self.media)} entries, but media_type is {self.media_type!r}: give at least one for a "
-                "video or an image, none for text.",
+                f"has {len(self.media)} entries, but media_type is {self.media_type!r}",
+                "give at least one for a video or an image, none for text",
+                "invalid_field" if self.media else "missing_media",
             )
         needed = TASKS[self.task].media_type
         if needed not in ("any", self.media_type):
@@ -158,11 +158,8 @@ class Sample:
         numbers = self.frame_range if isinstance(self.frame_range, (tuple, list)) else ()
         is_whole = [isinstance(number, Integral) and not isinstance(number, bool) for number in numbers]
         if self.media_type != "video" or is_whole != [True, True] or not 0 <= numbers[0] <= numbers[1]:
-            raise make_error(
-                "frame_range",
-                self.frame_range,
-                "give the first and the last frame of a video as whole numbers, the first not after the last",
-            )
+            fix = "give the first and the last frame of a video as whole numbers, the first not after the last"
+            raise make_error("frame_range", self.frame_range, fix)
 
     @property
     def is_kept_as_frames(self) -> bool:
@@ -182,11 +179,8 @@ class Sample:
         if not turns or len(turns) % 2 or any(role != _ROLES[index % 2] for index, role in enumerate(turns)):
             raise make_error("messages", roles, "user and assistant take turns, user first")
         if len(self.messages) > MAX_MESSAGES:
-            raise RecordError(
-                "too_long",
-                "messages",
-                f"messages holds {len(self.messages):,} turns, more than {MAX_MESSAGES:,}: split the record.",
-            )
+            said = f"holds {len(self.messages):,} turns, more than {MAX_MESSAGES:,}"
+            raise make_fault("messages", said, "split the record", "too_long")
         lengths = 0
         for index, message in enumerate(self.messages):
             name, content = f"messages[{index}].content", message.get("content")
@@ -194,11 +188,8 @@ class Sample:
                 raise make_error(name, content, "give a text that is not empty")
             lengths += len(content)
             if lengths > MAX_TEXT_CHARACTERS:
-                raise RecordError(
-                    "too_long",
-                    "messages",
-                    f"messages hold more than {MAX_TEXT_CHARACTERS:,} characters: shorten or split the record.",
-                )
+                said = f"hold more than {MAX_TEXT_CHARACTERS:,} characters"
+                raise make_fault("messages", said, "shorten or split the record", "too_long")
             if match := _CONTROL_TOKEN.search(content):
                 raise make_error(name, match.group(), "leave out the control token", "holds")
             with record_errors(name):
@@ -211,12 +202,9 @@ class Sample:
         found = [(m["role"], token) for m in self.messages for token in MEDIA_PLACEHOLDER.findall(m["content"])]
         expected = ["<video>"] if self.media_type == "video" else ["<image>"] * len(self.media)
         if found and found != [("user", token) for token in expected]:
-            raise RecordError(
-                "invalid_field",
-                "messages",
-                f"messages hold the placeholders {show([token for _, token in found])}, but the media are "
-                f"{show(expected)}: write one for each medium in the turns of the user, or none at all.",
-            )
+            said = f"hold the placeholders {show([token for _, token in found])}, but the media are {show(expected)}"
+            fix = "write one for each medium in the turns of the user, or none at all"
+            raise make_fault("messages", said, fix)
 
     def to_row(self) -> dict[str, Any]:
         """
@@ -226,7 +214,7 @@ class Sample:
             `RecordError`: For media that are only arrays in memory: encode them first.
         """
         if any(item.frames is not None for item in self.media):
-            raise RecordError("invalid_field", "media", "media are arrays in memory: encode them as a file first.")
+            raise make_fault("media", "are arrays in memory", "encode them as a file first")
         return {
             "id": self.id,
             "source": self.source,
@@ -251,7 +239,7 @@ class Sample:
             raise make_error("record", row, "give an object with fields")
         missing = [name for name in ("id", "source", "task", "media_type", "messages") if row.get(name) is None]
         if missing:
-            raise RecordError("invalid_field", missing[0], f"{missing[0]} is missing: a canonical record has it.")
+            raise make_fault(missing[0], "is missing", "a canonical record has it")
         media = row.get("media")
         media = [] if media is None else media
         if not isinstance(media, (list, tuple)) or not all(isinstance(item, Mapping) for item in media):

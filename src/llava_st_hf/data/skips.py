@@ -82,7 +82,12 @@ class TooManySkipsError(InputError):
 
 def make_error(field: str, value: Any, fix: str, verb: str = "is") -> RecordError:
     """Return the error of a field that has, or `verb`="holds", a value that it cannot have."""
-    return RecordError("invalid_field", field, f"{field} {verb} {show(value)}: {fix}.")
+    return make_fault(field, f"{verb} {show(value)}", fix)
+
+
+def make_fault(field: str, said: str, fix: str, reason: str = "invalid_field") -> RecordError:
+    """Return the error of a field: what is wrong with it, behind its name, and the fix."""
+    return RecordError(reason, field, f"{field} {said}: {fix}.")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from ...processing.media_llava_st import format_count
 from ...processing.notation_llava_st import NOTATION
 from ..annotation_checks import check_frame, check_numbers, is_number, require_object
 from ..samples import MEDIA_PLACEHOLDER, Media, Sample
-from ..skips import RecordError, make_error
+from ..skips import make_error, make_fault
 from .base import FileReader
 
 _AXES = {"TEMP": "t", "HEIGHT": "y", "WIDTH": "x"}
@@ -191,8 +191,7 @@ class _Variables:
             num_values, num_places = len(self._values[name]), self._counts[name]
             if num_values != num_places:
                 said = f"{format_count(num_values, 'value')}, but the text has {num_places} <{axis}-{direction}>"
-                name = f"variables.{name}"
-                raise RecordError("invalid_field", name, f"{name} has {said}: give one value for each.")
+                raise make_fault(f"variables.{name}", f"has {said}", "give one value for each")
 
 
 # Of texts whose coordinates are marked by their axes.

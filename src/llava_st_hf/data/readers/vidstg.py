@@ -10,7 +10,7 @@ from typing import Any
 from ...processing import InputError
 from ..annotation_checks import require, require_frame, require_object, require_positive, require_size, require_text
 from ..annotations import AnnotatedBox, AnnotatedSpan, AnnotatedTube, Annotation
-from ..skips import RecordError, make_error
+from ..skips import RecordError, make_error, make_fault
 from .base import FileReader, Part, name_event
 from .json_files import load_json
 
@@ -130,7 +130,7 @@ def _read_tube(vidor: Mapping[str, Any], vid: str, target: Any, first: int, last
     trajectories, boxes = vidor.get("trajectories"), {}
     if trajectories is None:
         fix = "give vidor_folder, the folder of VidOR's annotations"
-        raise RecordError("invalid_field", "trajectories", f"trajectories of video {vid} are missing: {fix}.")
+        raise make_fault("trajectories", f"of video {vid} are missing", fix)
     if not isinstance(trajectories, list):
         raise make_error("trajectories", trajectories, "give a list of boxes for each frame")
     for frame, items in enumerate(trajectories[first : last + 1], start=first):

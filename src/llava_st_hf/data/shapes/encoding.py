@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..media_loading import TIMES_FIX
 from ..samples import Media, Sample
-from ..skips import RecordError
+from ..skips import make_fault
 
 # Near to lossless, so that flat colours stay what they are. With macroblock trees, or with more threads, x264 writes
 # other bytes each time.
@@ -39,9 +39,7 @@ def encode_sample(sample: Sample) -> Sample:
     media = []
     for number, item in enumerate(sample.media):
         if item.frames is None:
-            raise RecordError(
-                "invalid_field", f"media[{number}]", f"media[{number}] is no array: it is a file already."
-            )
+            raise make_fault(f"media[{number}]", "is no array", "it is a file already")
         name = sample.id if len(sample.media) == 1 else f"{sample.id}-{number}"
         file = io.BytesIO()
         if sample.media_type == "video":
@@ -71,16 +69,11 @@ def encode_frames(
     says when the frames are, or one is before 0, which the file cannot say, a `RecordError` is raised.
     """
     if not sample.has_times:
-        raise RecordError(
-            "invalid_field",
-            "video_fps",
-            f"video_fps is missing: the clip is frames, and nothing says when they are, as a file does: {TIMES_FIX}.",
-        )
+        fix = f"the clip is frames, and nothing says when they are, as a file does: {TIMES_FIX}"
+        raise make_fault("video_fps", "is missing", fix)
     times = sample.frame_seconds
     if times and times[0] < 0:
-        raise RecordError(
-            "invalid_field", "frame_seconds", f"frame_seconds begin at {times[0]} s: an MP4 file begins at 0 or later."
-        )
+        raise make_fault("frame_seconds", f"begin at {times[0]} s", "an MP4 file begins at 0 or later")
     rate = Fraction(sample.video_fps).limit_denominator(60000) if times is None else None
     time_base = 1 / rate if rate else Fraction(1, 90000)
     with av.open(file, "w", format="mp4") as container:

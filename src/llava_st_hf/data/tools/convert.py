@@ -13,7 +13,7 @@ from ...utils.folder_locks import locking
 from ...utils.run_manifest import RunManifest
 from ..readers.base import Reader
 from ..samples import Sample
-from ..skips import RecordError, SkippedRecord, SkipReport
+from ..skips import RecordError, SkippedRecord, SkipReport, make_fault
 
 _RECORDS_PER_SAVE = 1000
 
@@ -153,14 +153,12 @@ def _read_line(reader: Reader, index: int, folder: str | None) -> bytes | Skippe
         row = record.to_row()
         for item in row["media"]:
             if item["bytes"] is not None:
-                raise RecordError(
-                    "invalid_field", "media", "media are bytes, which JSON cannot hold: publish it as Parquet."
-                )
+                raise make_fault("media", "are bytes, which JSON cannot hold", "publish it as Parquet")
             if folder is not None:
                 path = Path(os.path.realpath(os.path.join(folder, item["path"])))
                 if not path.is_relative_to(folder):
-                    problem = f"lies outside of {folder}: give another data_folder"
-                    raise RecordError("outside_root", "media", f"media is {item['path']!r}, which {problem}.")
+                    said = f"is {item['path']!r}, which lies outside of {folder}"
+                    raise make_fault("media", said, "give another data_folder", "outside_root")
                 item["path"] = path.relative_to(folder).as_posix()
     except RecordError as error:
         return SkippedRecord.from_error(record.id, record.source, error)
