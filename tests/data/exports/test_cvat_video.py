@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from llava_st_hf.data.exports import export_answers
-from llava_st_hf.data.readers.cvat_video import CvatVideoReader, read_xml
+from llava_st_hf.data.readers.cvat_video import CvatVideoReader
+from llava_st_hf.data.readers.tables import read_xml
 from llava_st_hf.data.samples import Sample
 
 from .conftest import CIRCLE, CIRCLE_WORDS, SQUARE, SQUARE_WORDS

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
+from typing import Any, NamedTuple
+from xml.etree.ElementTree import Element
 
 from ...processing import InputError
 from ..annotation_checks import read_number
+from .tables import read_xml
 from .tracks import Track, TrackedVideo, TracksReader
 
 _SIDES = ("xtl", "ytl", "xbr", "ybr")
@@ -20,8 +20,6 @@ _PHRASE_NAMES = ("caption", "phrase", "description")
 @dataclass(eq=False)
 class CvatVideoReader(TracksReader):
     """
-    The tracks of a file of the form "CVAT for video 1.1"; it is held in memory.
-
     Read are the tracks (`label`, `id`) and their boxes (`frame`, from 0; `xtl`, `ytl`, `xbr`, `ybr` in pixels;
     `outside="1"` where the object is not to be seen; of one with a `rotation`, the upright box around it), and from
     `meta` the name of the video (`source`, or `name` of the task), its `original_size`, and its `size` in frames. An
@@ -31,20 +29,9 @@ class CvatVideoReader(TracksReader):
     Between its boxes an object moves as in CVAT, which exports every frame of it, or its key frames alone: evenly from
     one to the next, and before one that is outside it stays where it was. With gaps between its boxes, or one box
     only, it stays after the last of them up to the end of the task.
-
-    A document type, which may define entities, is refused.
-
-    Example:
-
-    ```python
-    >>> reader = CvatVideoReader("annotations.xml", "mine", data_folder="clips")
-    >>> reader[0].task
-    'svg'
-    ```
     """
 
     def list_tracks(self) -> Sequence[Track]:
-        """Return the tracks of the file."""
         root = read_xml(self.path)
         if root.tag != "annotations":
             raise InputError(f"{self.path} holds <{root.tag}>, not <annotations>: export it as 'CVAT for video'.")
@@ -64,29 +51,6 @@ class CvatVideoReader(TracksReader):
             name = f"{video.clip.name or Path(self.path).stem} track {track.get('id', number)}"
             tracks.append(Track(name, video.clip, track.get("label"), rows, "xyxy", phrase))
         return tracks
-
-
-def read_xml(path: str | Path) -> Element:
-    """
-    Return the root of an XML file.
-
-    Raises:
-        `InputError`: If it cannot be read, or has a document type: its entities could grow without end, or name other
-            files.
-    """
-    builder, parser = TreeBuilder(), expat.ParserCreate()
-
-    def refuse(*declaration: object) -> NoReturn:
-        raise InputError(f"{path} has a document type (<!DOCTYPE ...>), which is not read: take it out.")
-
-    parser.StartElementHandler, parser.EndElementHandler = builder.start, builder.end
-    parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = builder.data, refuse
-    try:
-        with open(path, "rb") as file:
-            parser.ParseFile(file)
-        return builder.close()
-    except (OSError, expat.ExpatError, AssertionError) as error:
-        raise InputError(f"{path} cannot be read as an XML file: {error}.") from error
 
 
 def _read_sides(box: Element) -> list[Any]:

@@ -9,9 +9,8 @@ from typing import Any
 from ...processing import InputError
 from ...utils.regular_files import check_regular_file
 from ..skips import RecordError
-from .cvat_video import read_xml
 from .json_files import BYTE_ORDER_MARK, LINE_SUFFIXES, JsonRecords, load_json
-from .tables import TABLE_SUFFIXES, read_columns
+from .tables import TABLE_SUFFIXES, read_columns, read_xml
 
 _PICKLE_ENDINGS = (".p", ".pkl", ".pickle")
 _PICKLE_STARTS = (b"\x80", b"(lp", b"(dp")

@@ -1,10 +1,13 @@
-"""Rows of CSV files, with the names of their columns, and lines of text files."""
+"""Rows of CSV files, with the names of their columns, lines of text files, and elements of XML."""
 
 import codecs
 import csv
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
 
 from ...processing import InputError
 from ...utils.regular_files import check_regular_file
@@ -47,6 +50,27 @@ def read_lines(path: str | Path) -> list[tuple[int, str]]:
             return [(number, line.strip()) for number, line in enumerate(file, start=1) if line.strip()]
     except (OSError, UnicodeError) as error:
         raise InputError(f"{path} cannot be read as a text file: {error}. Save it as UTF-8.") from error
+
+
+def read_xml(path: str | Path) -> Element:
+    """
+    Return the root of an XML file.
+
+    One with a document type, whose entities could grow without end, or name other files, is an `InputError`.
+    """
+    builder, parser = TreeBuilder(), expat.ParserCreate()
+
+    def refuse(*declaration: object) -> NoReturn:
+        raise InputError(f"{path} has a document type (<!DOCTYPE ...>), which is not read: take it out.")
+
+    parser.StartElementHandler, parser.EndElementHandler = builder.start, builder.end
+    parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = builder.data, refuse
+    try:
+        with open(path, "rb") as file:
+            parser.ParseFile(file)
+        return builder.close()
+    except (OSError, expat.ExpatError, AssertionError) as error:
+        raise InputError(f"{path} cannot be read as an XML file: {error}.") from error
 
 
 @contextmanager
