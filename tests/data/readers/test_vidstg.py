@@ -129,7 +129,7 @@ def test_takes_boxes_from_the_entry_itself(tmp_path):
         ({"captions": [{"description": "a dog", "target_id": 7}]}, "target_id"),
         ({"captions": [{"target_id": 0}]}, "captions[0].description"),
         ({"captions": None, "questions": []}, "captions"),
-        ({"captions": [4]}, "the record"),
+        ({"captions": [4]}, "captions[0] is 4"),
     ],
 )
 def test_says_what_is_wrong(tmp_path, changes, field):
