@@ -19,7 +19,6 @@ class ActivityNetCaptionsReader(FileReader):
     sentence is the answer) or `"dvc"` (a record for each video, with all of its sentences).
     """
 
-    vary_prompts: bool = True
     tasks = ("tvg", "tr", "dvc")
     default_task = "tvg"
 

@@ -149,7 +149,7 @@ class FileReader(Reader):
 
     A format is a subclass, itself a dataclass, that says what its file means: `list_entries` returns the entries of
     the file, one for each record, and `annotate` turns an entry into an `Annotation`. An option of the format is a
-    field with a default; `vary_prompts`, which has its meaning here, is one of a format that declares it.
+    field with a default; of those that all formats have, `list_options` tells which can act.
 
     The formats of data sets have in common: a file that is no list of records in JSON or JSONL is held in memory; a
     clip is found by its name, with any ending, in `data_folder` or in a folder right below it; a box is clipped to the
@@ -193,12 +193,13 @@ class FileReader(Reader):
     task: str | None = None
     video_fps: float | None = field(default=None, kw_only=True)
     num_frames: int = field(default=DEFAULT_NUM_FRAMES, kw_only=True)
+    vary_prompts: bool = field(default=True, kw_only=True)
 
     # What the records may be read as, and what they are if nothing is said; `None` where each record tells.
     tasks: ClassVar[tuple[str, ...]] = tuple(TASKS)
     default_task: ClassVar[str | None] = None
     id_key: ClassVar[str] = "id"  # where an entry has its name
-    vary_prompts = True  # not annotated, so no field yet
+    has_prompts: ClassVar[bool] = False  # whether the file has the whole question of each record
 
     def __post_init__(self):
         self.task = self.default_task if self.task is None else self.task
@@ -222,11 +223,16 @@ class FileReader(Reader):
     @classmethod
     def list_options(cls) -> list[str]:
         """Return the names of the options of the format: of the common ones those that can act."""
-        left_out = {"path", "source", "data_folder", "task"}
-        left_out |= set() if cls.has_clips() else {"video_fps"}
-        # Of what is a conversation already nothing is written for the sampled frames.
-        left_out |= set() if cls.has_clips() and cls.annotate is not FileReader.annotate else {"num_frames"}
-        return [part.name for part in fields(cls) if part.name not in left_out]
+        tasks = [TASKS[name] for name in cls.tasks]
+        # Of what is a conversation already nothing is written.
+        is_written = cls.annotate is not FileReader.annotate
+        can_act = {
+            "video_fps": cls.has_clips(),
+            "num_frames": is_written and cls.has_clips(),
+            "vary_prompts": is_written and not cls.has_prompts and any(len(task.prompts) > 1 for task in tasks),
+            **dict.fromkeys(("path", "source", "data_folder", "task"), False),
+        }
+        return [part.name for part in fields(cls) if can_act.get(part.name, True)]
 
     def list_entries(self) -> Sequence[Any]:
         """Return the entries of the file, one for each record; those of a JSON or JSONL file by default."""

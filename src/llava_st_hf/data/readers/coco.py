@@ -29,7 +29,6 @@ class CocoReader(FileReader):
     warning. No other task can be made of boxes with names alone.
     """
 
-    vary_prompts: bool = True
     tasks = ("rec", "rc")
     default_task = "rec"
 

@@ -26,7 +26,6 @@ class HcStvgReader(FileReader):
     the answer).
     """
 
-    vary_prompts: bool = True
     tasks = ("stvg", "svg", "tvg", "elc")
     default_task = "stvg"
 

@@ -23,7 +23,6 @@ class RefCocoReader(FileReader):
 
     # Which of the published prompts all records get; each record's id chooses one by default.
     prompt_variant: int | None = None
-    vary_prompts: bool = True
     tasks = ("rec",)
     default_task = "rec"
 

@@ -16,7 +16,6 @@ class ShikraRecReader(FileReader):
     expression.
     """
 
-    vary_prompts: bool = True
     tasks = ("rec", "rc")
     default_task = "rec"
 

@@ -48,7 +48,6 @@ class StAlignBenchmarkReader(FileReader):
     """
 
     max_items: int = 2000  # how many records count, from the first one on
-    vary_prompts: bool = True
     tasks = tuple(_QUESTION_FORMS)
 
     def list_entries(self) -> Sequence[Any]:

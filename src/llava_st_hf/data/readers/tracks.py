@@ -53,7 +53,6 @@ class TracksReader(FileReader):
     be seen. A box is clipped to the frame; one wholly outside of it says that the object has left the picture.
     """
 
-    vary_prompts: bool = True
     tasks = ("svg", "stvg", "stvg_several", "elc")
     default_task = "svg"
 

@@ -30,7 +30,6 @@ class VStarReader(FileReader):
     and the length of the video are the groups of an element.
     """
 
-    vary_prompts: bool = True
     tasks = tuple(QUESTIONS)
 
     def list_entries(self) -> Sequence[Part]:

@@ -31,6 +31,7 @@ class VideoR1Reader(FileReader):
 
     tasks = ("stvg", "tvg", "rec")
     id_key = "problem_id"
+    has_prompts = True
 
     def annotate(self, entry: Any) -> Annotation:
         solution = _read_solution(require(entry, "solution"))

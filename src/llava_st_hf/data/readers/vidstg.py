@@ -31,7 +31,6 @@ class VidStgReader(FileReader):
     """
 
     vidor_folder: str | Path | None = None  # folder of VidOR's annotations; folders below it are searched too
-    vary_prompts: bool = True
     tasks = ("stvg", "svg", "tvg", "elc")
     default_task = "stvg"
 

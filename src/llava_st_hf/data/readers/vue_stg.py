@@ -32,7 +32,6 @@ class VueStgReader(FileReader):
     `"tvg"` only queries with one span can be read.
     """
 
-    vary_prompts: bool = True
     tasks = ("stvg_several", "tvg_several", "stvg", "svg", "tvg")
     default_task = "stvg_several"
     id_key = "query_id"
