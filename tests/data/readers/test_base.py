@@ -76,4 +76,5 @@ def test_options_are_fields_and_tasks_are_checked(clip, tmp_path):
         with pytest.raises(InputError, match=found):
             open_descriptions(tmp_path, clip, **options)
     with pytest.raises(TypeError):
-        open_descriptions(tmp_path, clip, vary_prompts=True)
+        open_descriptions(tmp_path, clip, frames=3)
+    assert DescriptionsReader.list_options() == ["video_fps", "num_frames", "vary_prompts", "ending"]

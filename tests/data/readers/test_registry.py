@@ -388,12 +388,26 @@ def test_options_reach_the_reader(folder):
 
 
 @pytest.mark.parametrize(
+    ("format", "options"),
+    [
+        ("canonical", ["video_fps", "keep_sources", "split"]),  # is written already
+        ("coco", ["vary_prompts"]),  # has no clips
+        ("charades_sta", ["video_fps", "num_frames"]),  # has one wording
+        ("video_r1", ["video_fps", "num_frames"]),  # has questions of its own
+        ("user_csv", ["video_fps", "num_frames", "vary_prompts", "box_format", "unit"]),
+    ],
+)
+def test_options_are_those_that_can_act(format, options):
+    assert FORMATS[format].reader.list_options() == options
+
+
+@pytest.mark.parametrize(
     ("arguments", "options", "found"),
     [
         (("vid", "a.json", "mine"), {}, "format is 'vid': choose one of st_align, canonical"),
         (("activitynet", "a.json", "mine"), {}, "The nearest is activitynet_captions"),
         (([], "a.json", "mine"), {}, r"format is \[\]"),
-        (("refcoco", "a.json", "mine"), {"frames": 3}, "frames is no option of the format refcoco: it takes prompt_v"),
+        (("refcoco", "a.json", "mine"), {"frames": 3}, "frames is no option of the format refcoco: it takes vary_p"),
         (("st_align", "a.json", "mine"), {"frames": 3}, "it takes video_fps"),
         (("coco", "lost.json", "mine"), {}, "lost.json"),
     ],
