@@ -483,6 +483,13 @@ _ROUTES = (
 )
 
 
+def read_stated_requests(row: str) -> int:
+    """Return how many requests docs/hub.md says that something takes."""
+    text = (Path(__file__).parents[1] / "docs" / "hub.md").read_text(encoding="utf-8")
+    (number,) = re.findall(rf"^\| {re.escape(row)} \| (\d+) \|$", text, flags=re.MULTILINE)
+    return int(number)
+
+
 def summarize(request: str) -> str:
     """Return the kind of a request: its method, and what it asks for without names."""
     method, path = request.split(" ", 1)

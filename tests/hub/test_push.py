@@ -11,7 +11,7 @@ import local_hub
 import pytest
 import torch
 from huggingface_hub import HfApi, ModelCard, constants
-from local_hub import hash_file
+from local_hub import hash_file, read_stated_requests
 from peft import LoraConfig, PeftModel, get_peft_model
 from published_checkpoint import make_published_checkpoint
 
@@ -53,6 +53,7 @@ def test_a_model_is_one_private_commit(push, hub):
     code, out, _ = push(SHIPPED_CHECKPOINT, "me/tiny")
     assert (code, out) == (0, f"{hub.url}/me/tiny/commit/{hub.repositories['model', 'me/tiny'].commits[-1][0]}\n")
     assert hub.count() == WITH_ONE_LARGE_FILE
+    assert sum(WITH_ONE_LARGE_FILE.values()) == read_stated_requests("`push` of a model")
     repository = hub.repositories["model", "me/tiny"]
     assert repository.private and len(repository.commits) == 2
     files = hub.get_files("me/tiny")
@@ -61,7 +62,9 @@ def test_a_model_is_one_private_commit(push, hub):
     assert {"modeling_llava_st.py", "processing_llava_st.py", "README.md", "generation_config.json"} <= files.keys()
     assert ".eval_results/st-shapes.yaml" in files
     assert push(SHIPPED_CHECKPOINT, "me/tiny")[0] == 0
-    assert len(repository.commits) == 2 and "PUT lfs-storage" not in hub.count()  # nothing changed
+    counts = hub.count()
+    assert len(repository.commits) == 2 and "PUT lfs-storage" not in counts  # nothing changed
+    assert counts.total() == read_stated_requests("`push` of what is there already")
 
 
 def test_what_an_earlier_push_brought_goes(push, hub, checkpoint, tmp_path):
@@ -194,7 +197,9 @@ def test_a_data_set_is_shards_and_card(push, hub, published):
     files = hub.get_files("me/shapes", "dataset")
     assert files.keys() == {".gitattributes", "README.md", *names}
     assert b'load_dataset("me/shapes"' in files["README.md"]
-    assert hub.count() == {**WITH_ONE_LARGE_FILE, "PUT lfs-storage": 2}
+    counts = hub.count()
+    assert counts == {**WITH_ONE_LARGE_FILE, "PUT lfs-storage": 2}
+    assert counts.total() == read_stated_requests("`push` of a data set of two shards")
 
 
 def test_a_space_is_its_folder(push, hub, monkeypatch, pytestconfig):
