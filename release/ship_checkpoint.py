@@ -3,7 +3,8 @@
     python release/ship_checkpoint.py outputs/tiny/stage3_continued outputs/tiny/stage3_continued/evaluation \
         src/llava_st_hf/assets/llava-st-tiny-shapes
 
-The code that `save_pretrained` writes beside a model is left out: the package has it.
+The code that `save_pretrained` writes beside a model is left out: the package has it. A checkpoint that ships already
+and was measured again is given in both places, and gets the new metrics.
 """
 
 import argparse
@@ -51,8 +52,9 @@ def ship_checkpoint(model: Path, evaluation: Path, directory: Path) -> None:
         num_parameters=loaded.num_parameters(), table=format_metrics_table(metrics), settings=settings, run=run
     )
     (directory / RESULTS).mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        shutil.copyfile(model / name, directory / name)
+    if model.resolve() != directory.resolve():
+        for name in FILES:
+            shutil.copyfile(model / name, directory / name)
     (directory / CARD).write_text(add_results(card, REPOSITORY, [run]), encoding="utf-8")
     (directory / RESULTS / f"{run.benchmark}.yaml").write_text(run.write_yaml(), encoding="utf-8")
 

@@ -33,6 +33,9 @@ def test_what_ships_loads_and_has_a_card_with_its_metrics(checkpoint, tmp_path, 
     ship()
     ship()  # what is there is replaced
     card = (tmp_path / "shipped" / "README.md").read_text()
+    (tmp_path / "shipped" / "README.md").write_text("old")
+    ship_checkpoint.ship_checkpoint(tmp_path / "shipped", tmp_path, tmp_path / "shipped")
+    assert (tmp_path / "shipped" / "README.md").read_text() == card
     assert "0.876" in card
     assert "0.123" in card
     assert "Measured on 2026-01-31 by `llava-st evaluate st-shapes --num-clips 9`" in card and "1000000" in card
