@@ -17,6 +17,7 @@ from llava_st_hf.evaluation.prediction_forms import FORMS
 from llava_st_hf.evaluation.predictions import BOX_UNITS
 from llava_st_hf.evaluation.protocols import PROTOCOLS
 from llava_st_hf.evaluation.truths import draw_truths
+from llava_st_hf.hub.results import read_evaluation
 
 
 @pytest.fixture
@@ -224,6 +225,8 @@ def test_a_folder_for_answers_of_a_file_is_that_of_a_run(answers, tmp_path, monk
     assert {"id": "nobody", "reason": "unknown_id", "count": 1} in metrics["problems"]
     settings = json.loads((tmp_path / "run/run.json").read_text())
     assert settings == metrics["settings"]
+    os.utime(tmp_path / "run/metrics.json", (0, 0))  # as one that was copied may have
+    assert read_evaluation(tmp_path / "run").date == metrics["date"] > "2026"
     assert (settings["benchmark"], settings["model"], settings["protocol"]) == ("hc.json", "answers.jsonl", "vue")
     (line,) = map(json.loads, (tmp_path / "run/predictions.jsonl").read_text().splitlines())
     assert (line["id"], line["problems"]) == ("1_a.mp4", ["reversed_box"])

@@ -71,6 +71,7 @@ def test_true_answers_are_worth_1(make_model, processor, output_dir, tell_truths
         assert (found["items"], found["failures"]) == (3, {})
         assert found["baseline"][found["headline"][0]] < 1
     assert json.loads((output_dir / "metrics.json").read_text()) == metrics
+    assert metrics["date"] > "2026"
     report = (output_dir / "report.md").read_text()
     assert "llava-st evaluate" in report
     assert "| tvg  | R@0.5" in report
