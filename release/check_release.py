@@ -1,6 +1,6 @@
 """Checks what would be released: the versions agree, and the wheel works where nothing else is.
 
-    python release/check_release.py                          # with every Python 3.10 to 3.13 of this machine
+    python release/check_release.py                          # with every Python 3.11 to 3.13 of this machine
     python release/check_release.py --python 3.11 --keep dist
 
 The wheel is built and installed into an empty environment of each Python; the demo and a question in Python then run
@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+PYTHONS = ("3.11", "3.12", "3.13")
 SHOWN_LIBRARIES = ("torch", "transformers", "av", "numpy", "pillow")
 SMOKE_TEST = """
 import sys
@@ -108,7 +108,7 @@ def run_outside(command: list, folder: Path) -> None:
 def main() -> None:
     """Check all of it, and say what works."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--python", nargs="*", metavar="VERSION", help="some of 3.10 to 3.13 (those that there are)")
+    parser.add_argument("--python", nargs="*", metavar="VERSION", help="some of 3.11 to 3.13 (those that there are)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="folder that keeps the wheel")
     options = parser.parse_args()
     if problems := find_disagreements():

@@ -1,5 +1,5 @@
 # /// script
-# requires-python = ">=3.10"
+# requires-python = ">=3.11"
 # dependencies = ["llava-st-hf"]
 # ///
 """Asks a clip or an image: `llava-st ground` without an installation.

@@ -1,5 +1,5 @@
 # /// script
-# requires-python = ">=3.10"
+# requires-python = ">=3.11"
 # dependencies = ["llava-st-hf[data]"]
 # ///
 """Evaluates a model and sends the results to the Hub: for a job, whose disk is gone when it ends.

@@ -1,5 +1,5 @@
 # /// script
-# requires-python = ">=3.10"
+# requires-python = ">=3.11"
 # dependencies = ["llava-st-hf[train]"]
 # ///
 """Trains LoRA on a data set of the Hub and sends the adapter back: for a job, whose disk is gone when it ends.

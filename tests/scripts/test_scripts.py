@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from importlib.metadata import metadata
+import tomllib
 from pathlib import Path
 
 import check_release
@@ -35,10 +35,10 @@ def read_header(path: Path) -> tuple[SpecifierSet, list[Requirement]]:
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_header_names_what_there_is(name):
     pythons, requirements = read_header(SCRIPTS[name])
-    package = metadata("llava-st-hf")
-    assert pythons == SpecifierSet(package["Requires-Python"])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert pythons == SpecifierSet(project["requires-python"])
     assert [one.name for one in requirements] == ["llava-st-hf"]
-    assert requirements[0].extras <= set(package.get_all("Provides-Extra"))
+    assert requirements[0].extras <= set(project["optional-dependencies"])
     assert all(Version("0.1.0") in one.specifier for one in requirements)
 
 

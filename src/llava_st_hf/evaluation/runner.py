@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -191,7 +191,7 @@ class _Runner:
         return {
             **summarize_predictions(lines, self.protocol),
             **facts,
-            "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
             "versions": {name: version(name) for name in ("llava-st-hf", "torch", "transformers", "numpy", "av")},
             "device": str(self.answerer.model.device),
         }

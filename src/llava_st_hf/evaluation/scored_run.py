@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def write_scored_run(
             "problems": [problem._asdict() for problem in predictions.problems],
             "settings": settings,
             "command": command,
-            "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
             "versions": {name: version(name) for name in ("llava-st-hf", "numpy")},
             "device": "none, answers of a file",
         }

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def read_evaluation(folder: str | Path) -> EvaluationRun:
     path = Path(folder) / METRICS_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        date = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).date().isoformat()
+        date = datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat()
         run = EvaluationRun(
             {name: hide_folders(value) for name, value in content["settings"].items()},
             content["tasks"],

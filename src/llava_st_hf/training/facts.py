@@ -1,7 +1,7 @@
 """Collects what a run knows of itself for the card of its model."""
 
 import json
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
@@ -74,7 +74,7 @@ def collect_facts(trainer: "LlavaSTTrainer", step: int | None = None) -> Trainin
         steps=trainer.state.global_step,
         records=min(trainer.state.global_step * batch, len(records) * max(round(args.num_train_epochs), 1)),
         loss=round(losses[-1], 4) if losses else None,
-        date=datetime.now(timezone.utc).date().isoformat(),
+        date=datetime.now(UTC).date().isoformat(),
         skipped=count_skipped(trainer.data_collator.collator.skip_report),
         versions={name: version(name) for name in ("llava-st-hf", "torch", "transformers", "trl", "peft")},
         num_held_out=0 if trainer.eval_dataset is None else len(trainer.eval_dataset.records),
