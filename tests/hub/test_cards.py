@@ -100,6 +100,11 @@ def test_a_card_of_a_model_that_nothing_is_known_of_says_no_more():
     assert "How it was made" not in card.text and "Nothing was measured." in card.text
 
 
+def test_the_card_of_an_adapter_names_what_it_needs():
+    assert "With the package `llava-st-hf[lora]`," in render_trained_card(make_facts(is_adapter=True), None)
+    assert "With the package `llava-st-hf`," in render_trained_card(make_facts(), None)
+
+
 def test_a_card_has_what_the_run_measured_of_what_was_held_out():
     training = make_training(held_out={"loss": 3.39812, "stvg_m_tIoU": 0.45})
     for evaluations in ([], [make_run()]):
