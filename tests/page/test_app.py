@@ -43,7 +43,7 @@ def list_files(folder):
 def test_files_of_an_answer_replace_those_of_the_one_before_and_go_with_the_visitor(page, clip, tmp_path):
     first, second = ask(page, clip)["finished"], ask(page, clip)["finished"]
     assert first["files"] != second["files"]
-    assert list_files(page.folder) == ["answer.json", "answer_1.mp4", "answer_1.png", "preview.mp4"]
+    assert list_files(page.folder) == ["answer.json", "answer.mp4", "answer.png", "preview.mp4"]
     assert str(tmp_path) not in str(second["json"])
     assert second["json"][0]["media"]["source"] == "clip.mp4"
     ask(page, clip, visitor="b")

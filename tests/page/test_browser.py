@@ -172,6 +172,8 @@ def test_boxes_of_a_question_can_be_hidden(browser, address, clip):
     page.locator("#view .rail .span").first.click()
     page.wait_for_timeout(SECONDS)
     before = json.loads(page.locator(".llava-st-view").get_attribute("data-boxes"))
+    one, other = json.loads(page.locator(".llava-st-view").get_attribute("data-labels"))
+    assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
     page.locator("#view .answer input").first.uncheck()
     after = json.loads(page.locator(".llava-st-view").get_attribute("data-boxes"))
     assert len(after) == len(before) - 1

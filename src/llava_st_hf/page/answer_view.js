@@ -101,34 +101,47 @@ function show() {
     const pen = canvas.getContext("2d");
     pen.scale(ratio, ratio);
     pen.font = "14px system-ui, sans-serif";
-    const rows = [];
-    for (const [answer, label, box] of visible()) {
-      const [left, top, right, bottom] = [
-        (box[0] * width) / value.width, (box[1] * height) / value.height,
-        (box[2] * width) / value.width, (box[3] * height) / value.height,
-      ];
+    const rows = [], shown = visible(), taken = [];
+    const edges = shown.map(([, , box]) => [
+      (box[0] * width) / value.width, (box[1] * height) / value.height,
+      (box[2] * width) / value.width, (box[3] * height) / value.height,
+    ]);
+    shown.forEach(([answer], number) => {
+      const [left, top, right, bottom] = edges[number];
       pen.lineWidth = 5;
       pen.strokeStyle = "rgba(0, 0, 0, 0.6)";
       pen.strokeRect(left, top, right - left, bottom - top);
       pen.lineWidth = 3;
       pen.strokeStyle = answer.color;
       pen.strokeRect(left, top, right - left, bottom - top);
-      const ending = sure(box[4]);
-      const words = fit(pen, label, width - 8 - pen.measureText(ending).width) + ending;
-      const room = pen.measureText(words).width + 8;
-      const x = Math.max(0, Math.min(left, width - room)), y = top >= 22 ? top - 22 : Math.min(bottom, height - 20);
+    });
+    shown.forEach(([answer, label, box], number) => {  // above all lines, and none over another where there is room
+      const [left, top, right, bottom] = edges[number], ending = sure(box[4]);
+      const most = shown.length > 1 ? Math.min(width, Math.max(width / 2, right - left)) : width;
+      const words = fit(pen, label, most - 16 - pen.measureText(ending).width) + ending;
+      const room = pen.measureText(words).width + 16, x = Math.max(0, Math.min(left, width - room));
+      const places = [top - 22, bottom + 2, top + 2, bottom - 22];
+      for (let place = 0; place + 20 <= height; place += 21) places.push(place);
+      const inside = places.filter((place) => place >= 0 && place + 20 <= height);
+      const isFree = (place) =>
+        taken.every(([from, other, to]) => to <= x || from >= x + room || Math.abs(other - place) >= 20);
+      const y = inside.find(isFree) ?? inside[0] ?? 0;
+      taken.push([x, y, x + room, y + 20]);
       pen.fillStyle = "rgba(0, 0, 0, 0.8)";
       pen.fillRect(x, y, room, 20);
+      pen.fillStyle = answer.color;
+      pen.fillRect(x, y, 8, 20);
       pen.fillStyle = "white";
-      pen.fillText(words, x + 4, y + 15);
+      pen.fillText(words, x + 12, y + 15);
       const sides = ["left", "top", "right", "bottom"].map((name, side) => name + " " + Math.round(box[side]));
       const row = make("li", "", label + ": " + sides.join(", ") + " px" + sure(box[4]));
       row.style.setProperty("--color", answer.color);
       rows.push(row);
-    }
+    });
     list.replaceChildren(...rows);
+    view.dataset.labels = JSON.stringify(taken);
     view.dataset.moment = now().toFixed(3);
-    view.dataset.boxes = JSON.stringify(visible().map(([, , box]) => box.slice(0, 4)));
+    view.dataset.boxes = JSON.stringify(shown.map(([, , box]) => box.slice(0, 4)));
     if (isVideo) {
       cursor.style.left = share(now());
       slider.setAttribute("aria-valuenow", now().toFixed(2));

@@ -136,7 +136,9 @@ class Answerer:
             `InputError`: For a question that cannot be asked.
         """
         if len(queries) > self.limits.max_queries:
-            raise InputError(f"{len(queries)} questions are asked, and {self.limits.max_queries} allowed at once.")
+            raise InputError(
+                f"{len(queries)} questions are asked, and {self.limits.max_queries} allowed at once: ask fewer."
+            )
         chosen = self.find_task(task, media_type)
         task = chosen.name
         asked = [query or None for query in queries] if "query" in chosen.needs else [None]

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..inference import SpatialTemporalGroundingPipeline
-from ..processing import GroundingResult, InputError
+from ..processing import GroundingResult, InputError, open_image
 from ..utils.atomic_files import write_json_whole
 from ..utils.markdown import escape_markdown
 from ..utils.public_names import hide_folders
+from ..visualization import draw_on_image, save_picture, write_annotated_video, write_contact_sheet
 from .answer_view import list_rows, make_view
 from .answering import Answerer, Cancelled, PageLimits, describe_error
 from .examples import ExampleClip, write_example_clips
@@ -178,12 +179,14 @@ def _without_folder(result: GroundingResult) -> GroundingResult:
 def _write_files(results: Sequence[GroundingResult], path: str, media_type: str, folder: Path) -> dict[str, Any]:
     preview = write_preview(path, media_type, folder)
     values = [result.to_dict() for result in results]
-    files = [folder / "answer.json"]
+    files = [folder / "answer.json", folder / "answer.png"]
     write_json_whole(files[0], values)
-    for number, result in enumerate(results, start=1):
-        for ending in ("png", "mp4") if media_type == "video" else ("png",):
-            files.append(folder / f"answer_{number}.{ending}")
-            result.save(files[-1], path)
+    if media_type == "video":
+        files.append(folder / "answer.mp4")
+        write_contact_sheet(path, results, files[1])
+        write_annotated_video(path, results, files[2])
+    else:
+        save_picture(draw_on_image(open_image(path), results), files[1])
     return {
         "view": make_view(results, preview, media_type),
         "table": list_rows(results),
