@@ -6,6 +6,7 @@ these are parsed only.
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from published_checkpoint import make_onevision_checkpoint, make_published_checkpoint
 
 from llava_st_cli import main
+from llava_st_cli.app import make_program
 from llava_st_hf import TASKS
 
 ROOT = Path(__file__).parent.parent
@@ -66,6 +68,18 @@ def test_commands_parse(page, monkeypatch):
     monkeypatch.setattr("llava_st_cli.running.Command.invoke", lambda command, ctx: None)
     for arguments in find_commands(page, "sh"):
         assert main(arguments) == 0, arguments
+
+
+def test_every_command_and_option_is_in_the_docs_as_its_help_says():
+    written = runpy.run_path(str(ROOT / "docs" / "make_command_line.py"))["write_page"]()
+    assert written == (ROOT / "docs" / "command_line.md").read_text()  # else: python docs/make_command_line.py
+
+
+def test_commands_that_are_named_in_a_sentence_exist():
+    commands = set(make_program().commands)
+    for page in PAGES:
+        named = re.findall(r"`llava-st ([a-z][\w-]*)", page.read_text())
+        assert set(named) <= commands, page.name
 
 
 def test_readme_tree_names_what_exists():
