@@ -1,7 +1,8 @@
 """Every Python snippet and command of the README and of docs/ runs, in a folder where `make demo` was run.
 
 A block ```bash is run line by line; in a block ```sh stand commands that need a real checkpoint, a GPU or a network:
-these are parsed only.
+these are parsed only. What needs a package that is not installed here stands in a block ```py, see `ELSEWHERE`.
+Records and mixtures are in blocks ```json and ```yaml.
 """
 
 import os
@@ -14,10 +15,12 @@ from pathlib import Path
 
 import pytest
 from published_checkpoint import make_onevision_checkpoint, make_published_checkpoint
+from tiny_sam import make_sam2
 
 from llava_st_cli import main
 from llava_st_cli.app import make_program
-from llava_st_hf import TASKS
+from llava_st_hf import TASKS, open_reader
+from llava_st_hf.data.mixture_spec import MixtureSpec
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,6 +33,12 @@ OUTSIDE = {
     "https://huggingface.co/allenai/MolmoPoint-8B",
     "https://inspect.aisi.org.uk",
     "https://pypi.org/project/lmms-eval/0.7.3/",
+}
+
+# The first lines of blocks that run elsewhere, and where.
+ELSEWHERE = {
+    "import fiftyone": "data/exports/test_fiftyone.py, with the importer of that data set",
+    "from inspect_ai import eval": "evaluation/harnesses/test_inspect.py, in an environment of its own",
 }
 
 
@@ -49,6 +58,7 @@ def demo_folder(tmp_path_factory):
     assert main(["demo", "--output-dir", str(folder / "demo_output")]) == 0
     make_published_checkpoint(folder / "LLaVA-ST-Qwen2-7B")  # tiny ones under the names of the large
     make_onevision_checkpoint(folder / "llava-onevision-qwen2-0.5b-ov-hf", tied=True)
+    make_sam2().save_pretrained(folder / "facebook" / "sam2.1-hiera-tiny")
     return folder
 
 
@@ -60,6 +70,23 @@ def test_snippets_and_commands_run(page, demo_folder, monkeypatch):
         exec(compile(snippet, page.name, "exec"), names)
     for arguments in find_commands(page, "bash"):
         assert main(arguments) == 0, arguments
+
+
+def test_records_and_mixtures_are_read(demo_folder, monkeypatch):
+    monkeypatch.chdir(demo_folder)
+    (record,) = find_blocks(ROOT / "README.md", "json")
+    Path("record.jsonl").write_text(record)
+    assert open_reader("user_jsonl", "record.jsonl", source="readme", data_folder="demo_output")[0].task == "stvg"
+    (mixture,) = find_blocks(ROOT / "docs" / "training.md", "yaml")
+    Path("mixture.yaml").write_text(mixture)
+    assert MixtureSpec.from_yaml("mixture.yaml").num_frames == 20
+
+
+def test_no_other_block_is_left_out():
+    kinds = {kind for page in PAGES for kind in re.findall(r"^```(\w+)", page.read_text(), flags=re.MULTILINE)}
+    assert kinds == {"bash", "json", "py", "python", "sh", "text", "yaml"}
+    blocks = [block for page in PAGES for block in find_blocks(page, "py")]
+    assert sorted(block.partition("\n")[0] for block in blocks) == sorted(ELSEWHERE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

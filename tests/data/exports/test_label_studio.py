@@ -48,7 +48,12 @@ def test_label_studio_takes_it(answers, tmp_path):
     (task,) = json.loads(tasks.read_text())
     assert project.validate_task({"data": task["data"]})
     errors = project.validate_prediction(task["predictions"][0], return_errors=True)
-    assert [error for error in errors if "'timeline'" not in error] == []  # its SDK has no check of a time line
+    assert [error for error in errors if "'timeline'" not in error] == []
+    # Its SDK has no class for a time line, and refuses the one of Label Studio's own documentation.
+    documented = {"ranges": [{"start": 3, "end": 5}], "timelinelabels": ["span"]}
+    region = {"from_name": "timeline", "to_name": "video", "type": "timelinelabels", "value": documented}
+    assert type(project._controls["timeline"]).__name__ == "ControlTag"
+    assert len(project.validate_prediction({"result": [region]}, return_errors=True)) == 1
 
 
 def test_label_studio_interpolates_as_we_do(answers, tmp_path):
