@@ -106,7 +106,7 @@ function show() {
       (box[0] * width) / value.width, (box[1] * height) / value.height,
       (box[2] * width) / value.width, (box[3] * height) / value.height,
     ]);
-    shown.forEach(([answer], number) => {
+    shown.forEach(([answer, label, box], number) => {
       const [left, top, right, bottom] = edges[number];
       pen.lineWidth = 5;
       pen.strokeStyle = "rgba(0, 0, 0, 0.6)";
@@ -114,8 +114,14 @@ function show() {
       pen.lineWidth = 3;
       pen.strokeStyle = answer.color;
       pen.strokeRect(left, top, right - left, bottom - top);
+      const sides = ["left", "top", "right", "bottom"].map((name, side) => name + " " + Math.round(box[side]));
+      const row = make("li", "", label + ": " + sides.join(", ") + " px" + sure(box[4]));
+      row.style.setProperty("--color", answer.color);
+      rows.push(row);
     });
-    shown.forEach(([answer, label, box], number) => {  // above all lines, and none over another where there is room
+    // Above all lines, and none over another where there is room. What is too small for words has them below it only.
+    const named = width < 120 || height < 80 ? [] : shown;
+    named.forEach(([answer, label, box], number) => {
       const [left, top, right, bottom] = edges[number], ending = sure(box[4]);
       const most = shown.length > 1 ? Math.min(width, Math.max(width / 2, right - left)) : width;
       const words = fit(pen, label, most - 16 - pen.measureText(ending).width) + ending;
@@ -133,10 +139,6 @@ function show() {
       pen.fillRect(x, y, 8, 20);
       pen.fillStyle = "white";
       pen.fillText(words, x + 12, y + 15);
-      const sides = ["left", "top", "right", "bottom"].map((name, side) => name + " " + Math.round(box[side]));
-      const row = make("li", "", label + ": " + sides.join(", ") + " px" + sure(box[4]));
-      row.style.setProperty("--color", answer.color);
-      rows.push(row);
     });
     list.replaceChildren(...rows);
     view.dataset.labels = JSON.stringify(taken);
