@@ -1,5 +1,6 @@
 """The notebooks: what is stored in them, and each executed by a kernel in an empty folder."""
 
+import json
 import os
 import re
 import sys
@@ -10,8 +11,10 @@ import pytest
 from local_hub import LocalHub
 from nbclient import NotebookClient
 
+from llava_st_cli import main
 from llava_st_hf import load_pipeline
 from llava_st_hf.demo import DEMO_QUERY, SHIPPED_CHECKPOINT, write_demo_clip
+from llava_st_hf.page.answering import Answerer, PageLimits
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
@@ -58,10 +61,23 @@ def test_what_is_stored(name):
     assert find_absolute_paths(notebook) == []
 
 
-def test_the_quickstart_shows_the_answer_of_python(tmp_path):
-    result = load_pipeline(SHIPPED_CHECKPOINT)(str(write_demo_clip(tmp_path / "clip.mp4")), DEMO_QUERY)
-    notebook = nbformat.read(NOTEBOOKS["quickstart"], as_version=4)
-    assert str(result) in "".join(output.get("text", "") for output in list_outputs(notebook))
+def read_answers(notebook: nbformat.NotebookNode) -> list[str]:
+    """List the results that were printed."""
+    texts = [output.get("text", "") for output in list_outputs(notebook)]
+    return [text for text in texts if text.startswith("query: ")]
+
+
+def test_python_command_page_and_notebook_give_one_answer(tmp_path, capsys):
+    """What is stored in the notebook is what a kernel prints, see below; the page in a browser: tests/page."""
+    clip, ground = str(write_demo_clip(tmp_path / "clip.mp4")), load_pipeline(SHIPPED_CHECKPOINT)
+    result = ground(clip, DEMO_QUERY)
+    assert main(["ground", clip, DEMO_QUERY, "--json", str(tmp_path / "answer.json")]) == 0
+    assert str(result) in capsys.readouterr().out
+    said = json.loads((tmp_path / "answer.json").read_text())
+    (shown,) = Answerer(ground, PageLimits()).ask(clip, "video", None, [DEMO_QUERY], lambda *_: None, num_frames=20)
+    assert json.loads(result.to_json()) == json.loads(shown.to_json()) == {k: said[k] for k in said if k != "model"}
+    printed, *_ = read_answers(nbformat.read(NOTEBOOKS["quickstart"], as_version=4))
+    assert printed.startswith(str(result))
 
 
 def test_an_absolute_path_is_found():
@@ -78,7 +94,7 @@ def test_an_absolute_path_is_found():
 def test_a_kernel_executes_it(name, tmp_path, monkeypatch):
     """As it is stored, in a folder with nothing in it; what is sent to a Hub goes to the one of the tests."""
     notebook = nbformat.read(NOTEBOOKS[name], as_version=4)
-    num_pictures = sum(map(has_picture, list_outputs(notebook)))
+    num_pictures, stored = sum(map(has_picture, list_outputs(notebook))), read_answers(notebook)
     folder = tmp_path / "folder"
     folder.mkdir()
     with LocalHub() as hub:
@@ -95,3 +111,4 @@ def test_a_kernel_executes_it(name, tmp_path, monkeypatch):
         sent = ("model", "me/my-clips") in hub.repositories
     assert sum(map(has_picture, list_outputs(notebook))) == num_pictures
     assert sent == (name == "your_own_clips")
+    assert read_answers(notebook) == stored
