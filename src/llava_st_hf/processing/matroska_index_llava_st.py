@@ -14,12 +14,12 @@ EBML_START = b"\x1a\x45\xdf\xa3"
 MAX_NAMED = 2**12
 # All that stands outside of the clusters, the places of key frames first of all. Each takes some 50 bytes.
 _MAX_ELEMENTS = 2**21
-_SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
+SEGMENT, CLUSTER = 0x18538067, 0x1F43B675
 _NAMED = {0xAE: "tracks", 0x67C8: "tags", 0x7373: "tags", 0xB6: "chapters", 0x61A7: "attachments"}
-_TOP = {0x1654AE6B, 0x1254C367, 0x1043A770, 0x1941A469, 0x1C53BB6B, 0x114D9B74, 0x1549A966, _CLUSTER}
+TOP_PARTS = {0x1654AE6B, 0x1254C367, 0x1043A770, 0x1941A469, 0x1C53BB6B, 0x114D9B74, 0x1549A966, CLUSTER}
 # Elements that hold others which are counted: those of the first level, an edition, a key frame.
-_HOLDERS = {_SEGMENT, *_NAMED, *_TOP, 0x45B9, 0xBB} - {_CLUSTER}
-_NEXT_TOP = re.compile(b"|".join(re.escape(number.to_bytes(4, "big")) for number in sorted(_TOP)))
+_HOLDERS = {SEGMENT, *_NAMED, *TOP_PARTS, 0x45B9, 0xBB} - {CLUSTER}
+_NEXT_TOP = re.compile(b"|".join(re.escape(number.to_bytes(4, "big")) for number in sorted(TOP_PARTS)))
 _CHUNK_BYTES = 2**16
 
 
@@ -40,7 +40,7 @@ def check_matroska(file: BinaryIO, num_bytes: int, name: str) -> None:
     while place < num_bytes:
         while place >= ends[-1] and len(ends) > 1:
             ends.pop()
-        head = _read_head(file, place)
+        head = read_head(file, place)
         if head is None or (head[1] is not None and place + head[2] + head[1] > num_bytes and head[0] not in _HOLDERS):
             num_broken += 1
             if num_broken > MAX_NAMED:
@@ -64,7 +64,7 @@ def check_matroska(file: BinaryIO, num_bytes: int, name: str) -> None:
             place += length
 
 
-def _read_head(file: BinaryIO, place: int) -> tuple[int, int | None, int] | None:
+def read_head(file: BinaryIO, place: int) -> tuple[int, int | None, int] | None:
     """Return the number of an element, the length of its content, if that is known, and of its head."""
     file.seek(place)
     head = file.read(12)
@@ -94,4 +94,4 @@ def _find_next(file: BinaryIO, place: int) -> int:
         place += len(chunk) - 3
 
 
-__all__ = ["EBML_START", "MAX_NAMED", "check_matroska"]
+__all__ = ["CLUSTER", "EBML_START", "MAX_NAMED", "SEGMENT", "TOP_PARTS", "check_matroska", "read_head"]

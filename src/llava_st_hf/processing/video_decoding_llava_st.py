@@ -425,7 +425,7 @@ def _read(
         stated_end_seconds=compute_clip_end(timeline.seconds, last, timeline.end_seconds),
         problems=(
             *timeline.problems,
-            *_describe_decoding(file.num_broken, shown != indices, {*sizes, (height, width)}),
+            *_describe_decoding(file, shown != indices, {*sizes, (height, width)}),
         ),
         num_decoded_packets=file.num_decoded,
     )
@@ -439,10 +439,12 @@ def _find_first_size(file: VideoFile, timeline: Timeline, sizes: list[tuple[int,
     return sizes[0] if first is None else first.image.shape[:2]
 
 
-def _describe_decoding(num_broken: int, is_replaced: np.ndarray, sizes: set[tuple[int, int]]) -> Iterator[str]:
+def _describe_decoding(file: VideoFile, is_replaced: np.ndarray, sizes: set[tuple[int, int]]) -> Iterator[str]:
     """Yield what was worked around while decoding."""
-    if num_broken:
-        yield f"{num_broken} video packets could not be decoded"
+    if file.num_broken:
+        yield f"{file.num_broken} video packets could not be decoded"
+    if file.corrupt:
+        yield f"{len(file.corrupt)} frames are damaged; they, and those up to the next key frame, may look wrong"
     if is_replaced.any():
         yield (
             f"{is_replaced.sum()} of {len(is_replaced)} sampled frames could not be decoded and are shown by the "

@@ -20,6 +20,7 @@ from .image_loading_llava_st import (
 )
 from .media_fetching_llava_st import fetch_media
 from .media_llava_st import MAX_FRAME_PIXELS, MediaError, OversizedMediaError
+from .video_damage_llava_st import find_damage, is_damaged_ffv1
 from .video_index_llava_st import MAX_SAMPLES, check_index
 
 try:
@@ -40,6 +41,8 @@ CONTAINER_FORMATS = (
 MAX_OPEN_SECONDS = 30  # a file that names things without end (a title has no limit) would take hours
 # Codecs whose disposable frames can be left out without a change to any other frame.
 CODECS_WITH_DISPOSABLE_FRAMES = ("h264",)
+# Codecs that show what they could not decode as if it were right, unless they are told to give up at an error.
+CODECS_THAT_HIDE_ERRORS = ("mjpeg",)
 # Of these, the one that never gives it: its chunks lie at the times at which frames are shown, in whatever order.
 CONTAINER_OF_SLOTS = "avi"
 # Decoders that give alpha too, where FFmpeg's own of these codecs leave it out.
@@ -72,6 +75,7 @@ class VideoFile:
         self.first_size = (0, 0)  # width and height that the header names, before a quarter turn
         self.num_decoded = 0  # packets
         self.num_broken = 0  # of them
+        self.corrupt: set[int | None] = set()  # stamps of the frames of which a part was lost and made up
 
     def reopen(self) -> None:
         """Open the file at its start; one that was read to its end, or sought in, may not start over cleanly."""
@@ -88,6 +92,7 @@ class VideoFile:
         self.first_size = self.compute_displayed_size(context.width, context.height)
         self.check_frame_size(*self.first_size)
         self.decoder = self._choose_decoder()
+        self.decoder.options = {"err_detect": "explode"} if context.name in CODECS_THAT_HIDE_ERRORS else {}
         self.decoder.thread_type = "AUTO"
         self.decoder.thread_count = self.num_threads
 
@@ -185,11 +190,11 @@ class VideoFile:
                 raise IndexIsWrongError
             if can_skip:  # a disposable frame that nobody asked for: no other frame depends on it
                 self.stream.codec_context.skip_frame = "DEFAULT" if packet.pts in todo else "NONREF"
-            yield from self._decode(packet)
+            yield from self._decode(packet, key)
             todo.discard(packet.pts)
             if not todo:
                 break
-        yield from self._decode(None)
+        yield from self._decode(None, key)
 
     def demux(self) -> Iterator["av.Packet"]:
         """Yield the packets of the stream up to the end of the file, or to where it is cut short."""
@@ -198,13 +203,20 @@ class VideoFile:
         except av.error.FFmpegError:
             return  # the end of a file that is cut short; the pass over the packets has reported it
 
-    def _decode(self, packet: "av.Packet | None") -> list["av.VideoFrame"]:
+    def _decode(self, packet: "av.Packet | None", key: int | None = None) -> list["av.VideoFrame"]:
+        """Decode a packet; frames before `key` lack those that they were made from, which is no damage."""
         self.num_decoded += packet is not None
         try:
-            return self.decoder.decode(packet)
+            frames = self.decoder.decode(packet)
         except av.error.FFmpegError:
             self.num_broken += 1
             return []
+        if packet is not None and self.decoder.name == "ffv1" and is_damaged_ffv1(bytes(packet)):
+            self.corrupt.add(packet.pts)
+        for frame in frames:
+            if frame.is_corrupt and (key is None or (frame.pts is not None and frame.pts >= key)):
+                self.corrupt.add(frame.pts)
+        return frames
 
 
 @contextmanager
@@ -241,8 +253,9 @@ def open_video(
                 raise MediaError(f"{file.name}: this is an image: give it as image=..., or give a video file.")
             file.converted = convert_webp(source, name)
         num_untimed, num_pictures = count_untimed_pictures(source)
+        file.own_notes = find_damage(source)
         if num_untimed:
-            file.own_notes = (f"{num_untimed} of its {num_pictures} pictures have no duration: it is guessed",)
+            file.own_notes += (f"{num_untimed} of its {num_pictures} pictures have no duration: it is guessed",)
         file.reopen()
         yield file
     except (av.error.FFmpegError, OSError) as error:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .media_llava_st import EmptyMediaError
+from .video_damage_llava_st import find_avi_slots
 from .video_file_llava_st import CONTAINER_OF_SLOTS, VideoFile
 
 try:
@@ -122,12 +123,13 @@ def _timeline_from_packets(file: VideoFile) -> Timeline | None:
     is_guessed = stream.codec_context.has_b_frames and container.format.name in CONTAINERS_WITHOUT_PTS
     if is_guessed or container.format.name in BARE_STREAMS:
         return None
-    shown, keys, slots, num_packets, faults, has_all_stamps, last_dts = [], [], [], 0, [], True, None
+    shown, keys, packets, num_packets, num_corrupt, faults, has_all_stamps, last_dts = [], [], [], 0, 0, [], True, None
     try:
         for packet in container.demux(stream):
             if not packet.size:
                 continue  # the flush packet at the end
             num_packets += 1
+            num_corrupt += packet.is_corrupt
             file.check_num_frames(num_packets)
             if packet.dts is not None:
                 step = 0 if last_dts is None else packet.dts - last_dts
@@ -141,7 +143,7 @@ def _timeline_from_packets(file: VideoFile) -> Timeline | None:
                 keys.append(packet.pts)  # also of a packet that an edit list hides: decoding can start there
             if not packet.is_discard:
                 shown.append(packet.pts)
-                slots.append(packet.dts)
+                packets.append((packet.dts, packet.pos, packet.size))
     except av.error.FFmpegError as error:
         faults.append(f"the file breaks off after {num_packets} video packets ({error.strerror})")
     stamps = np.unique(np.asarray(shown, dtype=np.int64))
@@ -150,10 +152,28 @@ def _timeline_from_packets(file: VideoFile) -> Timeline | None:
     num_stated = len(stream.index_entries) if _is_indexed_in_header(container) else 0
     if num_stated > num_packets:
         faults.append(f"the file is cut short: it lists {num_stated} video packets and holds {num_packets}")
+    if num_corrupt:
+        faults.append(f"{num_corrupt} video packets lack a part; frames from there to the next key frame may be wrong")
     values = {"key_stamps": np.unique(np.asarray(keys, dtype=np.int64)), "faults": tuple(faults)}
-    if container.format.name == CONTAINER_OF_SLOTS and None not in slots:
-        values["seconds"] = _convert_to_seconds(file, np.asarray(slots, dtype=np.int64))
+    if container.format.name == CONTAINER_OF_SLOTS:
+        values.update(_find_slots(file, packets))
     return _make_timeline(file, stamps, **values)
+
+
+def _find_slots(file: VideoFile, packets: list[tuple[int | None, int, int]]) -> dict[str, Any]:
+    """Return when the packets of an AVI are, which have a time to decode them, a place and a size, as far as known."""
+    slots = find_avi_slots(file.source, file.stream.index, [packet[1:] for packet in packets])
+    if not slots:
+        times = [packet[0] for packet in packets]
+        if None in times or (np.diff(times) <= 0).any():
+            return {}
+        return {"seconds": _convert_to_seconds(file, np.asarray(times, dtype=np.int64))}
+    return {
+        "seconds": _convert_to_seconds(file, np.asarray(slots, dtype=np.int64)),
+        "faults": (f"it lists {slots[-1] + 1} frames up to its last, and holds {len(packets)} of them",),
+        # A seek counts the missing frames, and a reading from the start does not.
+        "key_stamps": np.empty(0, dtype=np.int64),
+    }
 
 
 def _timeline_from_index(file: VideoFile) -> Timeline | None:
@@ -203,11 +223,12 @@ def _timeline_by_decoding(file: VideoFile) -> Timeline:
         steps = np.diff(times)
     is_guessed = file.container.format.name in CONTAINERS_WITHOUT_PTS
     if is_guessed and (file.container.format.name == CONTAINER_OF_SLOTS or (steps <= 0).any()):
-        slots = _read_dts(file)
-        if len(slots) == len(stamps) and None not in slots and (np.diff(slots) > 0).all():
+        file.reopen()
+        packets = [(packet.dts, packet.pos, packet.size) for packet in file.demux()]
+        slots = _find_slots(file, packets) if len(packets) == len(stamps) else {}
+        if slots:
             del values["fps"]
-            values["seconds"] = _convert_to_seconds(file, np.asarray(slots, dtype=np.int64))
-            return _make_timeline(file, numbers, **values)
+            return _make_timeline(file, numbers, **{**values, **slots})
     if has_all and (steps > 0).all():
         values["seconds"] = _convert_to_seconds(file, times)
         return _make_timeline(file, numbers, **values)
@@ -316,7 +337,7 @@ def _make_timeline(file: VideoFile, stamps: np.ndarray, **values: Any) -> Timeli
             stated_end = max(stated_end, float((start + track.duration) * track.time_base))
     unit = Fraction(stream.time_base)  # of which PyAV 19 has a type of its own
     followed = {"seconds": seconds, "fps": fps, "time_base": unit, "stated_end_seconds": stated_end}
-    if container.format.name == CONTAINER_OF_SLOTS and stream.average_rate:
+    if container.format.name == CONTAINER_OF_SLOTS and file.own_notes and stream.average_rate:
         num_held = round(float(seconds[-1] * stream.average_rate)) + 1 if len(seconds) else 0
         if stream.frames - num_held > 2 + stream.frames // 100:  # headers are not always exact
             fault = f"a part of the file is missing: it lists {stream.frames} frames and holds {num_held}, so that "
