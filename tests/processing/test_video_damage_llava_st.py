@@ -179,3 +179,12 @@ def test_a_packet_of_a_ts_that_lacks_a_part_is_noted(tmp_path):
     lose(path, start + 188, start + 3 * 188)
     (note, *_) = read_video(path, num_frames=2).problems
     assert note.startswith("1 video packets lack a part")
+
+
+def test_recordings_that_are_joined_lack_nothing(tmp_path):
+    """Their continuity counters do not go on, but the second begins with a key frame where the first ends."""
+    parts = [write(tmp_path / f"{start}.ts", pts=range(start, start + 2000, 100), **H264) for start in (0, 2000)]
+    (tmp_path / "joined.ts").write_bytes(b"".join(part.path.read_bytes() for part in parts))
+    video = read_video(tmp_path / "joined.ts")
+    assert video.problems == ()
+    assert video.frame_seconds == pytest.approx([k / 10 for k in range(40)])

@@ -123,19 +123,24 @@ def _timeline_from_packets(file: VideoFile) -> Timeline | None:
     is_guessed = stream.codec_context.has_b_frames and container.format.name in CONTAINERS_WITHOUT_PTS
     if is_guessed or container.format.name in BARE_STREAMS:
         return None
-    shown, keys, packets, num_packets, num_corrupt, faults, has_all_stamps, last_dts = [], [], [], 0, 0, [], True, None
+    shown, keys, packets, num_packets, faults, has_all_stamps, last_dts = [], [], [], 0, [], True, None
+    num_corrupt, num_doubtful, last_step = 0, 0, 0
     try:
         for packet in container.demux(stream):
             if not packet.size:
                 continue  # the flush packet at the end
             num_packets += 1
-            num_corrupt += packet.is_corrupt
             file.check_num_frames(num_packets)
             if packet.dts is not None:
                 step = 0 if last_dts is None else packet.dts - last_dts
                 if step < 0 or (step > CLOCK_TICKS // 2 and container.format.name in CONTAINERS_OF_CLOCK):
                     return None  # the clock starts again: sorted by their stamps, the parts would be mixed
-                last_dts = packet.dts
+                # Where recordings are joined, one of the last frames before a key frame is flagged, and lacks nothing.
+                if num_doubtful and packet.is_keyframe and step <= 2 * last_step:
+                    num_doubtful = 0
+                num_corrupt += num_doubtful == 1
+                num_doubtful = 2 if packet.is_corrupt else max(num_doubtful - 1, 0)
+                last_dts, last_step = packet.dts, step
             if packet.pts is None:
                 has_all_stamps = False
                 continue
@@ -152,6 +157,7 @@ def _timeline_from_packets(file: VideoFile) -> Timeline | None:
     num_stated = len(stream.index_entries) if _is_indexed_in_header(container) else 0
     if num_stated > num_packets:
         faults.append(f"the file is cut short: it lists {num_stated} video packets and holds {num_packets}")
+    num_corrupt += num_doubtful > 0
     if num_corrupt:
         faults.append(f"{num_corrupt} video packets lack a part; frames from there to the next key frame may be wrong")
     values = {"key_stamps": np.unique(np.asarray(keys, dtype=np.int64)), "faults": tuple(faults)}
