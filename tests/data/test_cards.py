@@ -58,6 +58,8 @@ def test_tables_say_counts_licences_and_skips():
         assert line in text
     assert "Where the licence is unknown" in text
     assert "Nothing: every record of the sources is here." in render()
+    one = render(counts={("kitchen", "tvg"): 1}, skips={("kitchen", "missing_media"): 1})
+    assert "\n1 conversation about videos" in one and "\n1 record of the sources" in one
     assert "Where the licence is unknown" not in render(counts={("kitchen", "tvg"): 1})
     assert 'load_dataset("me/clips"' in render(repository="me/clips")
 
