@@ -33,13 +33,22 @@ def contrast(one, other):
 DEFICIENCIES = {
     "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
     "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
 }
 
 
+def compute_lab(color, matrix):
+    """CIE L*a*b* of a colour as somebody sees it, in which equal distances look alike; 2.3 is just seen."""
+    seen = np.clip(np.array(matrix) @ (np.array(color) / 255) ** 2.2, 0, 1)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = np.cbrt(to_xyz @ seen / (0.9505, 1, 1.089))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
 @pytest.mark.parametrize("matrix", DEFICIENCIES.values(), ids=DEFICIENCIES)
-def test_the_colour_blind_tell_the_colours_apart(matrix):
-    seen = np.clip(np.array(matrix) @ (np.array(PALETTE).T / 255) ** 2.2, 0, 1) ** (1 / 2.2) * 255
-    assert min(np.abs(a - b).max() for a, b in combinations(seen.T, 2)) > 40
+def test_the_colour_blind_tell_the_colours_apart_and_from_the_paper(matrix):
+    seen = [compute_lab(color, matrix) for color in (*PALETTE, PAPER)]
+    assert min(np.linalg.norm(one - other) for one, other in combinations(seen, 2)) > 15
 
 
 def test_text_stands_out_on_every_colour_and_every_colour_on_the_paper():
