@@ -129,7 +129,7 @@ def _warn(run: Run, metrics: Mapping[str, Any], intervals: Mapping[str, dict[str
             found = intervals[task].get(name)
             width = 0.0 if found is None else (found.high - found.low) / 2
             # Of items that are all alike the bootstrap knows no spread: the rule of three does.
-            known = f"{name} to {width:.3f}" if width else f"{name}, all alike, to {3 / len(items.lines):.3f}"
+            known = f"{name} to {width:.3f}" if width else f"{name}, all alike, to {min(3 / len(items.lines), 1):.3f}"
             few.append(f"{task} ({format_count(len(items.lines), 'item')}: {known})")
     if few:
         yield Text(f"Few items, so that smaller differences than these mean nothing: {', '.join(few)}.", True)
