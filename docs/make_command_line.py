@@ -26,7 +26,8 @@ def list_commands(command: typer.core.TyperCommand, context: typer.Context) -> I
 def write_page() -> str:
     """Return the page as Markdown."""
     program, parts = make_program(), [_HEAD]
-    top = typer.Context(program, info_name="llava-st", terminal_width=_WIDTH, max_content_width=_WIDTH)
+    settings = {"terminal_width": _WIDTH, "max_content_width": _WIDTH, **program.context_settings}
+    top = typer.Context(program, info_name="llava-st", **settings)
     for context in list_commands(program, top):
         lines = [line.rstrip() for line in context.get_help().splitlines()]
         parts.append(f"## `{context.command_path}`\n\n```text\n" + "\n".join(lines) + "\n```\n")
