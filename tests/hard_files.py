@@ -75,12 +75,15 @@ def write(
     finish: Callable = lambda container: None,
     draw: Callable = draw_number,
     rate: int = 10,
+    data_first: bool = False,
 ) -> HardFile:
     """Write frames that show 0, 1, 2, ... at some times; `prepare` and `finish` may add to the container."""
     pts = list(pts)
     if codec == "libx264":
         options = {"preset": "ultrafast", "crf": "18", "x264-params": "bframes=2:keyint=8", **(options or {})}
     with av.open(str(path), "w", format=container_format, options=container_options or {}) as container:
+        if data_first:
+            container.add_data_stream("klv")
         stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
         stream.options = options or {}
@@ -304,9 +307,59 @@ def read_as_bare(path: Path, container_format: str, codec: str, **options) -> Ha
     return replace(found, notes=("it holds no times",))
 
 
+def join(path: Path) -> HardFile:
+    """Write a clip with another one behind it, which players do not show."""
+    found = write(path)
+    other = write(path.with_suffix(".other.mp4"), pts=range(0, 1000, 100))
+    path.write_bytes(path.read_bytes() + other.path.read_bytes())
+    return found
+
+
+def state_no_end(path: Path, value: int) -> HardFile:
+    """Write a clip whose headers do not say how long it is: 0, or the largest number."""
+    found = write(path)
+    data = bytearray(path.read_bytes())
+    for box, place in ((b"mvhd", 20), (b"mdhd", 20), (b"tkhd", 24)):
+        start = data.index(box) + place
+        data[start : start + 4] = value.to_bytes(4, "big")
+    path.write_bytes(data)
+    return found
+
+
+def turn_and_stretch(path: Path) -> HardFile:
+    """Write frames that lie, of pixels twice as wide as high, which the file turns upright."""
+
+    def prepare(container, stream):
+        stream.sample_aspect_ratio = Fraction(2)
+        stream.set_display_rotation(90)
+
+    def draw(number, width, height):
+        lying = Image.fromarray(np.ascontiguousarray(np.rot90(draw_number(number, height, 2 * width), -1)))
+        return np.asarray(lying.resize((width, height)))
+
+    return replace(write(path, size=(64, 48), draw=draw, prepare=prepare), size=(48, 128))
+
+
+def add_data_track(path: Path) -> HardFile:
+    """Write a track of other data before that of the pictures."""
+    tracks = []
+
+    def prepare(container, stream):
+        tracks.append(container.streams.data[0])
+
+    def finish(container):
+        for number in range(4):
+            packet = av.Packet(b"data")
+            packet.stream, packet.time_base, packet.pts, packet.dts = tracks[0], MILLISECOND, *[500 * number] * 2
+            container.mux(packet)
+
+    return write(path, options={"x264-params": "bframes=0"}, prepare=prepare, finish=finish, data_first=True)
+
+
 _VPX = {"deadline": "realtime", "cpu-used": "8", "b": "2000000"}
 _MPEG = {"b": "6000000", "bf": "2", "g": "8"}
 _AV1 = {"preset": "12", "svtav1-params": "lp=1"}
+_HIDDEN = {"deadline": "good", "cpu-used": "4", "b": "600000", "auto-alt-ref": "1", "lag-in-frames": "16"}
 _INTERLACED = {"b": "6000000", "flags": "+ildct+ilme"}
 _UNEVEN = [0, 40, 80, 500, 540, 2000, 2033, 2067, 5000, 5100]
 
@@ -411,6 +464,25 @@ HARD_FILES: dict[str, Callable[[Path], HardFile]] = {
     "tiny.mkv": lambda p: write(p, codec="ffv1", size=(12, 4), pix_fmt="yuv444p"),
     "bare.m4v": lambda p: read_as_bare(p, "m4v", "mpeg4", options={"b": "4000000"}),
     "clip.ivf": lambda p: write(p, codec="libvpx", options=_VPX, time_base=Fraction(1, 10), pts=range(20)),
+    "two indexes.mp4": join,
+    "no length.mp4": lambda p: state_no_end(p, 0),
+    "unknown length.mp4": lambda p: state_no_end(p, 2**32 - 1),
+    "turned, wide pixels.mp4": turn_and_stretch,
+    "turned, wide pixels.mkv": turn_and_stretch,
+    "data first.ts": add_data_track,
+    "negative offsets.mp4": lambda p: write(p, container_options={"movflags": "negative_cts_offsets"}),
+    "open groups.mkv": lambda p: write(p, options={"x264-params": "keyint=8:scenecut=0:bframes=2:open-gop=1"}),
+    "no key frames.mkv": lambda p: write(p, options={"x264-params": "intra-refresh=1:keyint=20:bframes=0"}),
+    "fields.mp4": lambda p: write(p, options={"x264-params": "interlaced=1:tff=1:bframes=2"}),
+    "full range.mp4": lambda p: write(p, pix_fmt="yuvj420p"),
+    "hidden frames.webm": lambda p: write(p, codec="libvpx", pts=range(0, 4000, 100), options=_HIDDEN),
+    "hidden frames.mkv": lambda p: write(p, codec="libvpx-vp9", pts=range(0, 4000, 100), options=_HIDDEN),
+    "240 a second.mp4": lambda p: write(p, pts=range(20), time_base=Fraction(1, 240), rate=240),
+    "rgb 16.mov": lambda p: write(p, codec="png", pix_fmt="rgb48be"),
+    "raw.avi": lambda p: write(p, codec="rawvideo", pix_fmt="bgr24", time_base=Fraction(1, 10), pts=range(20)),
+    "dropped frames.avi": lambda p: write(
+        p, codec="mpeg4", options={"b": "4000000"}, time_base=Fraction(1, 10), pts=[0, 1, 2, 3, 7, 8, 9, 15, 16]
+    ),
     "interlaced.ts": lambda p: _move(
         write(p, codec="mpeg2video", options=_INTERLACED, rate=25, time_base=Fraction(1, 25), pts=range(20)),
         0.04,  # its encoder is late by a frame
