@@ -315,6 +315,19 @@ def join(path: Path) -> HardFile:
     return found
 
 
+def cut_out(path: Path, first: int, count: int) -> HardFile:
+    """Write an AVI in which the bytes of some frames are missing."""
+    options = {"b": "4000000", "g": "1"}
+    found = write(path, codec="mpeg4", options=options, time_base=Fraction(1, 10), pts=range(20))
+    with av.open(str(path)) as container:
+        places = [packet.pos - 8 for packet in container.demux(video=0) if packet.size]
+    content = path.read_bytes()
+    path.write_bytes(content[: places[first]] + content[places[first + count] :])
+    numbers = [number for number in found.numbers if not first <= number < first + count]
+    notes = (f"it lists 20 frames up to its last, and holds {20 - count}", "the file is damaged: it has")
+    return replace(found, seconds=[number / 10 for number in numbers], numbers=numbers, notes=notes)
+
+
 def state_no_end(path: Path, value: int) -> HardFile:
     """Write a clip whose headers do not say how long it is: 0, or the largest number."""
     found = write(path)
@@ -464,6 +477,7 @@ HARD_FILES: dict[str, Callable[[Path], HardFile]] = {
     "tiny.mkv": lambda p: write(p, codec="ffv1", size=(12, 4), pix_fmt="yuv444p"),
     "bare.m4v": lambda p: read_as_bare(p, "m4v", "mpeg4", options={"b": "4000000"}),
     "clip.ivf": lambda p: write(p, codec="libvpx", options=_VPX, time_base=Fraction(1, 10), pts=range(20)),
+    "frames cut out.avi": lambda p: cut_out(p, 6, 2),
     "two indexes.mp4": join,
     "no length.mp4": lambda p: state_no_end(p, 0),
     "unknown length.mp4": lambda p: state_no_end(p, 2**32 - 1),

@@ -137,7 +137,8 @@ def test_hard_files_are_answered_and_drawn(ground, hard_media_dir, name, size, n
     "name",
     [
         *("starts at 5 s.mkv", "delayed.mp4", "cut.mp4", "uneven.webm", "turned 90.mkv", "wide pixels.mkv"),
-        *("two sizes.webm", "alpha.webm", "no index.avi", "clip.mpg", "long sound.mp4"),
+        *("two sizes.webm", "alpha.webm", "no index.avi", "clip.mpg", "long sound.mp4", "frames cut out.avi"),
+        *("two indexes.mp4", "turned, wide pixels.mp4", "hidden frames.webm", "data first.ts"),
     ],
 )
 def test_files_of_every_kind_are_answered(ground, name, tmp_path):

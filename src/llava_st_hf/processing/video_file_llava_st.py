@@ -86,7 +86,7 @@ class VideoFile:
         if context is None:
             raise MediaError(f"{self.name}: no decoder for its video stream; convert it to H.264 with ffmpeg.")
         is_avi = self.container.format.name == CONTAINER_OF_SLOTS
-        if is_avi and self.stream.frames != 1 and len(self.stream.index_entries) < 2:
+        if is_avi and not self.own_notes and self.stream.frames != 1 and len(self.stream.index_entries) < 2:
             self.notes += ("its index is missing: its frames are those that a pass over the file finds",)
         self.pixel_aspect = self._find_pixel_aspect()
         self.first_size = self.compute_displayed_size(context.width, context.height)
