@@ -98,6 +98,34 @@ def test_hostile_texts_raise_nothing(tmp_path, form, text):
     assert read_one(tmp_path, form, record).name == "a"
 
 
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize("deep", [DEEP, DEEP.replace("[", '{"a":[').replace("]", "]}"), f'["]", {DEEP}, "\\""]'])
+@pytest.mark.parametrize(
+    ("form", "text", "problem"),
+    [
+        (
+            "activitynet",
+            '{{"results": {{"a": [{{"timestamp": [0, 1], "sentence": "x"}}], "b": [{0}], "c": [{{"timestamp": [0, 1], '
+            '"sentence": "y"}}]}}}}',
+            "unreadable_answer",
+        ),
+        ("judged", '{{"a": [{{"score": 1}}], "b": {0}, "c": [{{"score": 2}}]}}', "unreadable_score"),
+        ("jsonl", '[{{"id": "a", "span": []}},\n{{"id": "b", "span": {0}}},\n{{"id": "c", "text": ""}}]', None),
+        ("qwen", '{{"id": "a", "answer": []}}\n{{"id": "b", "answer": {0}}}\n{{"id": "c", "answer": []}}', None),
+    ],
+)
+def test_an_answer_that_is_nested_deeply_is_lost_alone(tmp_path, form, text, problem, deep):
+    path = tmp_path / "a.json"
+    path.write_text(text.format(deep))
+    entries = list(read_entries(path, form))
+    assert [entry.name for entry in entries] == ["a", "b", "c"]
+    assert "unreadable" not in str(entries[0].problems + entries[2].problems)
+    if problem:
+        assert entries[1].problems == [problem]
+
+
 def test_dense_captions_of_activitynet(tmp_path):
     path = tmp_path / "answers.json"
     event = {"sentence": "A dog runs.", "timestamp": [1, 2]}

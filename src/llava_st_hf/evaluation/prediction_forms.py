@@ -35,6 +35,8 @@ _NAMES = ("id", "problem_id", "question_id", "qid", "query_id", "vid")
 _TEXTS = ("answer", "output", "prediction", "response", "solution", "text")
 _BETWEEN = re.compile(r"[\s,]*")
 _VUE_COLUMNS = ("query_id", "time_ms", "x0", "y0", "x1", "y1")
+_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)  # or a text, in which others may stand
+_MAX_DEPTH = 50  # of brackets in each other
 _MAX_TEXT = 2_000_000  # characters of one answer that are read
 _NUMBER = r"-?\d{1,30}(?:\.\d{1,30})?"
 _SPAN = re.compile(rf"({_NUMBER})\s*(?:,|-|to|and|s|\s)\s*(?:to\s*)?({_NUMBER})")
@@ -108,7 +110,10 @@ def _read_elements(text: str, place: int) -> Iterator[Any]:
     while (place := _BETWEEN.match(text, place).end()) < len(text) and text[place] != "]":
         try:
             element, place = _DECODER.raw_decode(text, place)
-        except (ValueError, RecursionError):
+        except RecursionError:  # no more than once: nothing deep is left
+            text = text[:place] + _cut_deep(text[place:])
+            continue
+        except ValueError:
             yield None
             return
         yield element
@@ -148,8 +153,26 @@ _WHOLE_DECODER = json.JSONDecoder(parse_int=_read_integer, object_pairs_hook=_ke
 def _load(text: str, decoder: json.JSONDecoder = _DECODER) -> Any:
     try:
         return decoder.decode(text)
-    except (ValueError, RecursionError):
+    except RecursionError:
+        return _load(_cut_deep(text), decoder)
+    except ValueError:
         return None
+
+
+def _cut_deep(text: str) -> str:
+    """Return JSON with `null` for what is nested too deeply to be read, and for all behind it that is never closed."""
+    parts, depth, place = [], 0, 0
+    for match in _BRACKET.finditer(text):
+        if match[0] in "[{":
+            depth += 1
+            if depth == _MAX_DEPTH:
+                parts += text[place : match.start()], "null"
+                place = len(text)
+        elif match[0] in "]}":
+            if depth == _MAX_DEPTH:
+                place = match.end()
+            depth -= 1
+    return "".join((*parts, text[place:]))
 
 
 def _read_vue_header(text: str) -> list[str]:
