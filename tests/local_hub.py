@@ -401,7 +401,7 @@ class _Handler(BaseHTTPRequestHandler):
         if (found := repository.find(match["revision"] or "main")) is None:
             return 404, {"error": "Invalid rev id"}, {"X-Error-Code": "RevisionNotFound"}
         sha, files = found
-        siblings = [{"rfilename": path} for path in sorted(files)]
+        siblings = [{"rfilename": path, "size": len(files[path])} for path in sorted(files)]
         facts = {"id": match["id"], "sha": sha, "private": repository.private, "siblings": siblings, "gated": False}
         return 200, {**facts, "lastModified": "2026-01-01T00:00:00.000Z", "tags": [], "disabled": False}
 

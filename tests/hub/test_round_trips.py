@@ -23,6 +23,7 @@ from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor, load_
 from llava_st_hf.checkpoints import merge_checkpoint
 from llava_st_hf.data.readers.canonical import CanonicalReader
 from llava_st_hf.hub import CardOptions, push_folder
+from llava_st_hf.processing.published_layout_llava_st import MAX_SETTINGS_BYTES
 from llava_st_hf.training import make_lora_config
 
 # Rows of docs/hub.md, by the job that is counted.
@@ -123,6 +124,26 @@ def test_an_adapter_finds_its_base_and_answers_the_same(loaded, adapter, clip):
     expected = json.loads(json.dumps(ground(str(clip), QUESTION, task="tvg", max_new_tokens=24).to_dict()))
     assert answer == expected
     assert observed["load_merged"] == [expected]
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer/tokenizer.json", "additional_chat_templates/a.jinja"])
+def test_settings_that_are_too_large_are_not_fetched(filled, tmp_path, monkeypatch, name):
+    (_, files) = filled.repositories["model", "me/model"].find("main")
+    filled.add("me/huge", {**files, name: b"{" + b" " * MAX_SETTINGS_BYTES})
+    code = f"""
+from llava_st_hf import InputError, LlavaSTProcessor
+from llava_st_hf.inference.loading import load_config, load_model
+for door in (load_model, load_config, LlavaSTProcessor.from_pretrained):
+    try:
+        door("me/huge")
+    except InputError as error:
+        assert "{Path(name).name} of me/huge has 36,000,001 bytes" in str(error), error
+    else:
+        raise AssertionError(door)
+"""
+    filled.requests.clear()
+    run(["-c", code], tmp_path, filled.environment(tmp_path / "cache", PYTHONPATH=str(SOURCES)))
+    assert not any("resolve" in str(request) for request in filled.requests), filled.requests
 
 
 def test_a_data_set_streams(loaded, published):

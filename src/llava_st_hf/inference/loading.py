@@ -69,9 +69,8 @@ def find_source(name_or_path: str | Path, revision: str | None = None, **hub_kwa
     """
     name_or_path = find_model_folder(name_or_path)
     files = SourceFiles(name_or_path, {"revision": revision, **hub_kwargs})
-    has_config = files.find("config.json") is not None  # fetched, where it is one of the Hub
-    check_settings_files(name_or_path, **files.hub_kwargs)
-    if has_config or files.find(_ADAPTER_CONFIG) is None:
+    check_settings_files(name_or_path, **files.hub_kwargs)  # before one of them is fetched
+    if files.find("config.json") is not None or files.find(_ADAPTER_CONFIG) is None:
         return ModelSource(str(name_or_path), revision)
     with input_errors(f"{_ADAPTER_CONFIG} of {name_or_path} cannot be read ({{}}): fetch it again."):
         content: dict[str, Any] = files.read_json(_ADAPTER_CONFIG)

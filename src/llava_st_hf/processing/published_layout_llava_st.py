@@ -8,8 +8,12 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+from huggingface_hub import HfApi
 from transformers import CONFIG_MAPPING, PreTrainedConfig, Qwen2Tokenizer
 from transformers.utils import cached_file
 
@@ -20,6 +24,8 @@ PUBLISHED_AXES = {"TEMP": "t", "HEIGHT": "y", "WIDTH": "x"}
 _PUBLISHED_COORDINATE = re.compile(r"<(TEMP|HEIGHT|WIDTH)-(\d+)>")
 # Where the tokenizer may lie: beside the weights, or in a folder of its own.
 _TOKENIZER_FOLDERS = ("", "tokenizer")
+# Where transformers looks for settings beside these.
+_SETTINGS_FOLDERS = (*_TOKENIZER_FOLDERS, "additional_chat_templates")
 # What is read whole: JSON becomes twenty times its bytes. The largest tokenizer known has 33 million of them.
 _SETTINGS = (".json", ".jinja", ".txt", ".model")
 MAX_SETTINGS_BYTES = 36 * 10**6
@@ -29,22 +35,46 @@ _CACHED = ("config.json", "adapter_config.json", "processor_config.json", "token
 
 def check_settings_files(folder: str | os.PathLike, **hub_kwargs) -> None:
     """
-    Check the size of the files of settings in a folder, which are read whole and become many times their bytes.
+    Check the size of the files of settings of a checkpoint, which are read whole and become many times their bytes.
 
     Args:
-        folder (`str` or `os.PathLike`): Of a checkpoint; of a repository what lies in the cache of the Hub.
+        folder (`str` or `os.PathLike`): Directory, or repository: of that what the Hub says before they are fetched,
+            and what lies in the cache.
         hub_kwargs (`dict`, *optional*): As for `cached_file`.
 
     Raises:
         `InputError`: For one that is larger than any tokenizer.
     """
-    folders = {Path(folder)} if Path(folder).is_dir() else _find_cached(str(folder), hub_kwargs)
-    for path in sorted(path for each in folders for path in each.iterdir()):
-        num_bytes = path.stat().st_size if path.suffix in _SETTINGS and path.is_file() else 0
+    if Path(folder).is_dir():
+        sizes = _list_sizes(Path(folder, hub_kwargs.get("subfolder") or ""))
+    else:
+        sizes = [each for path in _find_cached(str(folder), hub_kwargs) for each in _list_sizes(path)]
+        if _REPOSITORY.fullmatch(str(folder)) and not hub_kwargs.get("local_files_only"):
+            with suppress(Exception):  # of many kinds, of the network, of rights, of names: who loads it says so
+                sizes += _ask_sizes(str(folder), *map(hub_kwargs.get, ("revision", "subfolder", "token")))
+    for name, num_bytes in sorted(sizes):
         if num_bytes > MAX_SETTINGS_BYTES:
             raise InputError(
-                f"{path.name} of {folder} has {num_bytes:,} bytes, more than {MAX_SETTINGS_BYTES:,}: fetch it again."
+                f"{name} of {folder} has {num_bytes:,} bytes, more than {MAX_SETTINGS_BYTES:,}: fetch it again."
             )
+
+
+def _list_sizes(folder: Path) -> Iterator[tuple[str, int]]:
+    for name in _SETTINGS_FOLDERS:
+        for path in (folder / name).iterdir() if (folder / name).is_dir() else ():
+            if path.suffix in _SETTINGS and path.is_file():
+                yield path.name, path.stat().st_size
+
+
+@lru_cache(maxsize=64)
+def _ask_sizes(
+    repository: str, revision: str | None, subfolder: str | None, token: str | bool | None
+) -> tuple[tuple[str, int], ...]:
+    """Ask the Hub for the sizes of all files at once."""
+    info = HfApi(token=token).model_info(repository, revision=revision, files_metadata=True, timeout=10)
+    folders = {PurePosixPath(subfolder or "", name) for name in _SETTINGS_FOLDERS}
+    files = ((PurePosixPath(file.rfilename), file.size or 0) for file in info.siblings or ())
+    return tuple((path.name, size) for path, size in files if path.parent in folders and path.suffix in _SETTINGS)
 
 
 def _find_cached(repository: str, hub_kwargs: dict) -> set[Path]:
