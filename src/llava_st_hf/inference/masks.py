@@ -61,10 +61,11 @@ def load_sam(name: str, device: str | torch.device | None = None, dtype: str = "
     >>> sam = load_sam("facebook/sam2.1-hiera-tiny")
     ```
     """
-    model_type = AutoConfig.from_pretrained(name).model_type
+    safe = {"trust_remote_code": False, "use_safetensors": True}  # transformers would ask on standard input else
+    model_type = AutoConfig.from_pretrained(name, trust_remote_code=False).model_type
     if model_type not in _CLASSES:
         raise InputError(f"masks is {name}, a {model_type}: name a SAM of {' or '.join(_CLASSES)}.", field="masks")
-    return _CLASSES[model_type].from_pretrained(name, dtype=dtype).to(device).eval()
+    return _CLASSES[model_type].from_pretrained(name, dtype=dtype, **safe).to(device).eval()
 
 
 @torch.inference_mode()
