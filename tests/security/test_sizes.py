@@ -1,5 +1,7 @@
 """Files that claim more than they hold, in a process of their own that may neither grow nor last."""
 
+import base64
+import io
 import json
 import shutil
 import struct
@@ -25,9 +27,12 @@ from PIL import Image
 from pyarrow import parquet
 from video_files import encode
 
+from llava_st_hf import InputError
 from llava_st_hf.processing import video_file_llava_st
-from llava_st_hf.processing.media_llava_st import MediaError
-from llava_st_hf.processing.video_decoding_llava_st import probe_video
+from llava_st_hf.processing.image_loading_llava_st import count_animation_frames, guess_media_type, open_image
+from llava_st_hf.processing.media_fetching_llava_st import FetchRules
+from llava_st_hf.processing.media_llava_st import MediaError, OversizedMediaError
+from llava_st_hf.processing.video_decoding_llava_st import iterate_frames, probe_video, read_video
 
 RECORD = {"id": "1", "video": "clip.mp4", "task": "tvg", "query": "a man waves", "span": [0.1, 0.5]}
 
@@ -82,6 +87,67 @@ def test_opening_has_a_deadline(tmp_path, monkeypatch, form):
     monkeypatch.setattr(video_file_llava_st, "MAX_OPEN_SECONDS", 0)
     with pytest.raises(MediaError, match="takes longer than 0 s to open"):
         probe_video(source)
+
+
+@pytest.mark.parametrize("form", [Path, Path.read_bytes])
+def test_decoding_has_a_deadline(tmp_path, monkeypatch, form):
+    source = form(encode(tmp_path / "a.mp4", num_frames=4))
+    monkeypatch.setattr(video_file_llava_st, "DECODE_SECONDS", 0)
+    monkeypatch.setattr(video_file_llava_st, "BYTES_A_SECOND", 10**12)
+    for read in (lambda: read_video(source), lambda: list(iterate_frames(source)), lambda: probe_video(source)):
+        with pytest.raises(OversizedMediaError, match=r"takes longer than 0 s.* set LLAVA_ST_DECODE_SECONDS=3600"):
+            read()
+    monkeypatch.setenv("LLAVA_ST_DECODE_SECONDS", "60")
+    assert len(list(iterate_frames(source))) == 4
+    monkeypatch.setenv("LLAVA_ST_DECODE_SECONDS", "soon")
+    with pytest.raises(InputError, match="LLAVA_ST_DECODE_SECONDS is 'soon': give seconds"):
+        read_video(source)
+
+
+def test_an_index_that_names_the_same_bytes_again_and_again_ends(tmp_path, monkeypatch):
+    encode(tmp_path / "a.mp4", num_frames=4)
+    monkeypatch.setattr(video_file_llava_st, "MAX_REPEATED_READING", -(10**9))
+    with pytest.raises(OversizedMediaError, match="names the same bytes again and again"):
+        read_video(tmp_path / "a.mp4")
+
+
+def test_a_frame_that_is_larger_than_the_first_is_not_taken(tmp_path, monkeypatch):
+    for name, size in (("a.h264", 64), ("b.h264", 640)):
+        encode(tmp_path / name, num_frames=4, width=size, height=size, container_format="h264")
+    (tmp_path / "a.h264").write_bytes((tmp_path / "a.h264").read_bytes() + (tmp_path / "b.h264").read_bytes())
+    assert len(list(iterate_frames(tmp_path / "a.h264"))) == 8
+    monkeypatch.setattr(video_file_llava_st, "MAX_FRAME_PIXELS", 64 * 64)
+    try:
+        frames = list(iterate_frames(tmp_path / "a.h264"))
+    except OversizedMediaError:
+        return
+    assert {frame.image.shape for frame in frames} == {(64, 64, 3)}
+
+
+def test_pictures_that_are_slow_to_decode_are_small(tmp_path):
+    Image.new("RGB", (3000, 3000)).save(tmp_path / "a.jpg", progressive=True)
+    content = (tmp_path / "a.jpg").read_bytes()
+    assert open_image(tmp_path / "a.jpg").size == (3000, 3000)
+    scan = content[content.rindex(b"\xff\xda") : -2]
+    (tmp_path / "a.jpg").write_bytes(content[:-2] + scan * 1001 + content[-2:])
+    (tmp_path / "a.ppm").write_bytes(b"P3\n3000 3000\n255\n1 2 3")
+    for name in ("a.jpg", "a.ppm"):
+        with pytest.raises(OversizedMediaError, match="3000 x 3000 pixels, more than the limit of 8,388,608"):
+            open_image(tmp_path / name)
+    Image.new("RGB", (16, 16)).save(tmp_path / "b.jpg")  # a stream of pictures has a scan in each
+    (tmp_path / "b.jpg").write_bytes((tmp_path / "b.jpg").read_bytes() * 1100)
+    assert count_animation_frames(tmp_path / "b.jpg") == 1100
+
+
+def test_a_data_uri_holds_no_more_than_what_is_fetched(monkeypatch):
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(file, "PNG")
+    uri = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    assert open_image(uri).size == (16, 16)
+    monkeypatch.setattr(FetchRules, "max_bytes", len(file.getvalue()) - 3)
+    for door in (open_image, probe_video, guess_media_type):
+        with pytest.raises(OversizedMediaError, match=r"the data: URI holds more than .* write them into a file"):
+            door(uri)
 
 
 @pytest.mark.parametrize("kind", ["matroska", "webm", "flv"])

@@ -9,8 +9,6 @@ Arrays are `uint8` only: no other type says which of its values is white. Pictur
 What is transparent shows white, in pictures and clips of every form.
 """
 
-import base64
-import binascii
 import io
 import os
 import re
@@ -28,14 +26,20 @@ import numpy as np
 from PIL import Image, ImageOps
 from transformers.image_utils import get_image_size
 
-from .media_fetching_llava_st import fetch_media
-from .media_llava_st import EmptyMediaError, MediaError, MediaInfo, MissingMediaError, OversizedMediaError
+from .media_fetching_llava_st import fetch_media, read_data_uri
+from .media_llava_st import (
+    MAX_FRAME_PIXELS,
+    EmptyMediaError,
+    MediaError,
+    MediaInfo,
+    MissingMediaError,
+    OversizedMediaError,
+)
 
 BYTES_TYPES = (bytes, bytearray, memoryview)
 FILE_TYPES = (str, os.PathLike, *BYTES_TYPES)
 # First bytes of still pictures that FFmpeg opens as no video; WebP has its own in the middle.
 _IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")
-_DATA_KINDS = ("image/", "video/", "application/octet-stream")
 _STILL_HEIF = (b"ftypavif", b"ftypheic", b"ftypheix", b"ftypmif1")
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic")  # a GIF is a clip
 _ANIMATED_FORMATS = ("GIF", "PNG", "WEBP")
@@ -58,6 +62,8 @@ _VIDEO_FIX = "give it as video=..., or save the one frame that is meant."
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 # A picture of more pixels is refused before they are read: its header alone can claim any number of them.
 MAX_PICTURE_PIXELS = 64 * 2**20
+# Of one that is decoded in Python, or has so many scans, each of which passes over all of it.
+_MAX_SLOW_PIXELS, _SLOW_DECODERS, _MAX_SCANS = 2**23, ("ppm_plain", "bmp_rle"), 1000
 # What decoders let through for files that are damaged, or that somebody made so. `MediaError` is a `ValueError`.
 DECODER_ERRORS = (
     ArithmeticError,
@@ -119,25 +125,6 @@ def resolve_file_url(media: Any, file_roots: "str | os.PathLike | Sequence | Non
             field="file_roots",
         )
     return path
-
-
-def read_data_uri(source: Any) -> Any:
-    """Return the bytes of the file that a `data:` URI holds; any other source as it is."""
-    if not (isinstance(source, str) and source.startswith("data:")):
-        return source
-    head, _, body = source.partition(",")
-    kind, *options = head[:1000].removeprefix("data:").lower().split(";")
-    if not kind.startswith(_DATA_KINDS):
-        raise MediaError(f"the data: URI is of the kind {kind or 'text'!r}: give data:image/... or data:video/...")
-    try:
-        if "base64" not in options:
-            raise binascii.Error("it does not say so")
-        return base64.b64decode(body, validate=True)
-    except binascii.Error as error:
-        raise MediaError(
-            f"the data: URI is no valid base64 ({error}): give data:image/png;base64, or data:video/mp4;base64, and "
-            "the encoded file."
-        ) from error
 
 
 def check_source(source: Any, allow_url: bool | Mapping = False) -> None:
@@ -220,7 +207,7 @@ def count_animation_frames(source: Any) -> int:
         # A picture that was opened before is not closed here.
         with _open_file(source) if isinstance(source, FILE_TYPES) else nullcontext(source) as picture:
             if picture.format == "JPEG" and isinstance(source, FILE_TYPES):
-                num_further = _count_further_jpegs(source)
+                num_further = _read_content(source).count(_NEXT_JPEG)
                 return num_further + 1 if num_further else 0
             is_moving = picture.format in _ANIMATED_FORMATS and getattr(picture, "n_frames", 1) > 1
             # Of one that was opened before, a later frame was chosen on purpose.
@@ -347,7 +334,11 @@ def open_image(source: Any, allow_url: bool | Mapping = False) -> Image.Image:
     ```
     """
     with open_picture(source, allow_url) as picture:
-        return _convert_to_rgb(ImageOps.exif_transpose(picture), describe_source(source))
+        if picture is source:  # which is not to be changed
+            picture = ImageOps.exif_transpose(picture)
+        else:  # a copy of a large one would be the most that is held at a time
+            ImageOps.exif_transpose(picture, in_place=True)
+        return _convert_to_rgb(picture, describe_source(source))
 
 
 def probe_image(source: "str | os.PathLike | bytes") -> tuple[int, int]:
@@ -403,14 +394,12 @@ def _name_video(source: Any) -> str | None:
     return "an animated AVIF" if head[4:12] == b"ftypavis" else "a video"
 
 
-def _count_further_jpegs(source: Any) -> int:
-    """Return how many pictures follow right behind the first one of a file, as in a bare stream of MJPEG."""
+def _read_content(source: Any) -> bytes:
+    """Return what is searched of a file."""
     if isinstance(source, BYTES_TYPES):
-        return bytes(source).count(_NEXT_JPEG)
-    if get_source_path(source) is None:
-        return 0
+        return bytes(source)
     with open(source, "rb") as file:
-        return file.read(_MAX_SEARCHED_BYTES).count(_NEXT_JPEG)
+        return file.read(_MAX_SEARCHED_BYTES)
 
 
 def _refuse_animation(source: Any) -> None:
@@ -474,13 +463,23 @@ def _open_file(source: Any) -> Image.Image:
         file = io.BytesIO(source) if isinstance(source, BYTES_TYPES) else Path(source)
         picture = Image.open(file, formats=PICTURE_FORMATS)
     width, height = picture.size
-    if width * height > MAX_PICTURE_PIXELS:
+    max_pixels = _find_max_pixels(picture, source)
+    if width * height > max_pixels:
         picture.close()
         raise OversizedMediaError(
-            f"{name} is {width} x {height} pixels, more than the limit of {MAX_PICTURE_PIXELS:,}: scale it down, or "
-            "open it with Pillow and give the picture."
+            f"{name} is {width} x {height} pixels, more than the limit of {max_pixels:,}: scale it down, or open it "
+            "with Pillow and give the picture."
         )
     return picture
+
+
+def _find_max_pixels(picture: Image.Image, source: Any) -> int:
+    """Return how many pixels a picture may have: fewer where decoding takes long, or several times their memory."""
+    is_jpeg = picture.format in ("JPEG", "MPO")
+    num_scans = _read_content(source).partition(_NEXT_JPEG)[0].count(b"\xff\xda") if is_jpeg else 0
+    if num_scans > _MAX_SCANS or any(tile[0] in _SLOW_DECODERS for tile in picture.tile):
+        return _MAX_SLOW_PIXELS
+    return MAX_FRAME_PIXELS if picture.format == "WEBP" or picture.mode.startswith("I") else MAX_PICTURE_PIXELS
 
 
 def _convert_to_rgb(picture: Image.Image, name: str) -> Image.Image:
@@ -506,7 +505,7 @@ def composite_on_white(picture: Image.Image) -> Image.Image:
     """Return a picture as RGB, with white where it is transparent."""
     if not picture.has_transparency_data:
         return picture.convert("RGB")
-    layer = picture.convert("RGBA")
+    layer = picture if picture.mode == "RGBA" else picture.convert("RGBA")
     canvas = Image.new("RGB", layer.size, "white")
     canvas.paste(layer, mask=layer.getchannel("A"))
     return canvas
@@ -543,7 +542,6 @@ __all__ = [
     "open_image",
     "open_picture",
     "probe_image",
-    "read_data_uri",
     "refuse_picture",
     "refuse_url",
     "resolve_file_url",

@@ -1,10 +1,12 @@
-"""Fetches media from the network, where the caller allows it: the one place that opens a connection for them.
+"""Media that are no files: fetched from the network, where the caller allows it and only here; or in a `data:` URI.
 
 A record, a page or a chat of somebody else may name any address. So an address is fetched by https only, from hosts
 that are public (what a name resolves to is checked at each redirect, and the connection goes to that very address), at
 most so many bytes, and within one deadline for all of it. FFmpeg and Pillow are given the bytes and no address.
 """
 
+import base64
+import binascii
 import http.client
 import ipaddress
 import socket
@@ -19,6 +21,7 @@ from huggingface_hub.utils import httpx
 
 from .media_llava_st import MediaError, OversizedMediaError
 
+_DATA_KINDS = ("image/", "video/", "application/octet-stream")
 _PORTS = {"https": 443, "http": 80}
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 5
@@ -63,6 +66,30 @@ class FetchRules:
         if unknown := [name for name in allow_url if name not in known]:
             raise MediaError(f"allow_url has the key {unknown[0]!r}: give {', '.join(known)}.", field="allow_url")
         return cls(**allow_url)
+
+
+def read_data_uri(source: Any) -> Any:
+    """Return the bytes of the file that a `data:` URI holds; any other source as it is."""
+    if not (isinstance(source, str) and source.startswith("data:")):
+        return source
+    head, _, body = source.partition(",")
+    kind, *options = head[:1000].removeprefix("data:").lower().split(";")
+    if not kind.startswith(_DATA_KINDS):
+        raise MediaError(f"the data: URI is of the kind {kind or 'text'!r}: give data:image/... or data:video/...")
+    max_bytes = FetchRules.max_bytes
+    if len(body) * 3 // 4 > max_bytes + 2:
+        raise OversizedMediaError(
+            f"the data: URI holds more than {max_bytes:,} bytes: write them into a file and give its path."
+        )
+    try:
+        if "base64" not in options:
+            raise binascii.Error("it does not say so")
+        return base64.b64decode(body, validate=True)
+    except binascii.Error as error:
+        raise MediaError(
+            f"the data: URI is no valid base64 ({error}): give data:image/png;base64, or data:video/mp4;base64, and "
+            "the encoded file."
+        ) from error
 
 
 def fetch_media(url: str, allow_url: Any) -> bytes:
@@ -236,4 +263,4 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast and ip not in _CLOUD_ADDRESSES
 
 
-__all__ = ["FetchRules", "fetch_media", "is_public"]
+__all__ = ["FetchRules", "fetch_media", "is_public", "read_data_uri"]

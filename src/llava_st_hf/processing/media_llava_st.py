@@ -80,8 +80,9 @@ class PromptLengthError(PromptError):
     """Raised when a prompt with its media has more tokens than it may have."""
 
 
-# A frame above this many pixels (8K is 33 million) is refused: a file of a few kilobytes can claim 2**31 of them.
-MAX_FRAME_PIXELS = 64 * 2**20
+# A frame above this many pixels (8K is 35 million at most) is refused: a file of a few kilobytes can claim 2**31 of
+# them, and decoders hold several frames at a time.
+MAX_FRAME_PIXELS = 36 * 2**20
 # How the note begins that a clip has of frames whose times nobody knows.
 UNKNOWN_RATE = "unknown_rate"
 

@@ -28,7 +28,7 @@ from .frame_sampling_llava_st import (
     find_nearest,
 )
 from .image_loading_llava_st import composite_on_white, describe_source
-from .media_llava_st import EmptyMediaError, MediaError
+from .media_llava_st import MAX_FRAME_PIXELS, EmptyMediaError, MediaError
 from .video_file_llava_st import IndexIsWrongError, VideoFile, open_video
 from .video_timeline_llava_st import Timeline, read_timeline
 
@@ -40,6 +40,7 @@ except ImportError:  # the remote-code check of transformers passes over imports
 
 # So many frames a decoder may give too early at most: those that H.264 and HEVC keep for reference.
 MAX_REORDERED_FRAMES = 16
+MAX_HELD_PIXELS = 2**28  # of which they are fewer, the larger they are
 # Going on decoding up to the next key frame costs less than a seek, unless it skips more frames than this.
 MIN_FRAMES_FOR_SEEK = 12
 
@@ -150,7 +151,8 @@ class FrameDecoder:
             if index <= last:
                 continue
             held.setdefault(index, frame)
-            while last + 1 in held or len(held) > MAX_REORDERED_FRAMES:
+            most = min(MAX_REORDERED_FRAMES, MAX_HELD_PIXELS // (frame.width * frame.height))
+            while last + 1 in held or len(held) > most:
                 last = min(held)
                 yield last, held.pop(last)
         yield from sorted(held.items())
@@ -455,7 +457,10 @@ def _describe_decoding(file: VideoFile, is_replaced: np.ndarray, sizes: set[tupl
 
 
 def _make_empty_error(file: VideoFile) -> EmptyMediaError:
-    return EmptyMediaError(f"{file.name}: not one frame of it could be decoded; copy, download or convert it again.")
+    return EmptyMediaError(
+        f"{file.name}: not one frame of it could be decoded (one of more than {MAX_FRAME_PIXELS:,} pixels never is); "
+        "copy, download or convert it again."
+    )
 
 
 __all__ = [

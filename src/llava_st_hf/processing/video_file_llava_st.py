@@ -1,6 +1,7 @@
 """A video file opened safely: as that one file and nothing else, whatever it names; broken packets are counted."""
 
 import io
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -16,10 +17,9 @@ from .image_loading_llava_st import (
     describe_source,
     is_image_file,
     is_url,
-    read_data_uri,
 )
-from .media_fetching_llava_st import fetch_media
-from .media_llava_st import MAX_FRAME_PIXELS, MediaError, OversizedMediaError
+from .media_fetching_llava_st import fetch_media, read_data_uri
+from .media_llava_st import MAX_FRAME_PIXELS, InputError, MediaError, OversizedMediaError
 from .video_damage_llava_st import find_damage, is_damaged_ffv1
 from .video_index_llava_st import MAX_SAMPLES, check_index
 
@@ -39,6 +39,14 @@ CONTAINER_FORMATS = (
     "yuv4mpegpipe,swf,vob,wtv"
 )
 MAX_OPEN_SECONDS = 30  # a file that names things without end (a title has no limit) would take hours
+# What reading and decoding a file may take: so many seconds, and one more for so many of its bytes. A few megabytes
+# can hold days of work. What is done with the frames is not counted.
+DECODE_SECONDS, BYTES_A_SECOND = 60.0, 100_000
+DECODE_SECONDS_VARIABLE = "LLAVA_ST_DECODE_SECONDS"
+# An index may name the same bytes for many frames; no recording is read more often than so.
+MAX_REPEATED_READING = 4
+# From so many pixels a frame on (above 4K) no frames are decoded beside each other: each thread would hold some.
+MIN_PIXELS_IN_TURN = 2**24
 # Codecs whose disposable frames can be left out without a change to any other frame.
 CODECS_WITH_DISPOSABLE_FRAMES = ("h264",)
 # Codecs that show what they could not decode as if it were right, unless they are told to give up at an error.
@@ -76,6 +84,8 @@ class VideoFile:
         self.num_decoded = 0  # packets
         self.num_broken = 0  # of them
         self.corrupt: set[int | None] = set()  # stamps of the frames of which a part was lost and made up
+        self.num_bytes = len(source) if isinstance(source, BYTES_TYPES) else os.path.getsize(source)
+        self.seconds_left = self.max_seconds = _find_decode_seconds(self.num_bytes)
 
     def reopen(self) -> None:
         """Open the file at its start; one that was read to its end, or sought in, may not start over cleanly."""
@@ -92,8 +102,11 @@ class VideoFile:
         self.first_size = self.compute_displayed_size(context.width, context.height)
         self.check_frame_size(*self.first_size)
         self.decoder = self._choose_decoder()
-        self.decoder.options = {"err_detect": "explode"} if context.name in CODECS_THAT_HIDE_ERRORS else {}
-        self.decoder.thread_type = "AUTO"
+        self.decoder.options = {"max_pixels": str(MAX_FRAME_PIXELS)}  # the size may change on the way
+        if context.name in CODECS_THAT_HIDE_ERRORS:
+            self.decoder.options = {**self.decoder.options, "err_detect": "explode"}
+        is_large = context.width * context.height > MIN_PIXELS_IN_TURN
+        self.decoder.thread_type = "SLICE" if is_large else "AUTO"
         self.decoder.thread_count = self.num_threads
 
     def _choose_decoder(self) -> "av.video.VideoCodecContext":
@@ -149,7 +162,7 @@ class VideoFile:
         """Raise `OversizedMediaError` if a frame has more than `MAX_FRAME_PIXELS` pixels."""
         if width * height > MAX_FRAME_PIXELS:
             raise OversizedMediaError(
-                f"{self.name}: its frames are {width} x {height} pixels, more than the limit of {MAX_FRAME_PIXELS}; "
+                f"{self.name}: its frames are {width} x {height} pixels, more than the limit of {MAX_FRAME_PIXELS:,}; "
                 "scale the video down first."
             )
 
@@ -199,24 +212,67 @@ class VideoFile:
     def demux(self) -> Iterator["av.Packet"]:
         """Yield the packets of the stream up to the end of the file, or to where it is cut short."""
         try:
-            yield from (packet for packet in self.container.demux(self.stream) if packet.size)
+            yield from self.read_packets(self.stream)
         except av.error.FFmpegError:
             return  # the end of a file that is cut short; the pass over the packets has reported it
+
+    def read_packets(self, stream: "av.stream.Stream") -> Iterator["av.Packet"]:
+        """Yield the packets of a stream that hold something, as far as they can be bytes of the file, and in time."""
+        packets, num_bytes = self.container.demux(stream), 0
+        while True:
+            with self.in_time():
+                packet = next(packets, None)
+            if packet is None:
+                return
+            num_bytes += packet.size
+            if num_bytes > MAX_REPEATED_READING * max(self.num_bytes, len(self.converted or b"")) + 2**20:
+                raise OversizedMediaError(
+                    f"{self.name}: its index names the same bytes again and again, more than {num_bytes:,} where it "
+                    f"has {self.num_bytes:,}: convert the file with ffmpeg."
+                )
+            if packet.size:
+                yield packet
+
+    @contextmanager
+    def in_time(self) -> Iterator[None]:
+        """Count what a piece of the work takes, and raise `OversizedMediaError` once all of it takes too long."""
+        start = time.monotonic()
+        yield
+        self.seconds_left -= time.monotonic() - start
+        if self.seconds_left < 0:
+            raise OversizedMediaError(
+                f"{self.name}: decoding it takes longer than {self.max_seconds:.0f} s, which is much for a file of "
+                f"{self.num_bytes:,} bytes: convert it to smaller frames with ffmpeg, or set "
+                f"{DECODE_SECONDS_VARIABLE}=3600."
+            )
 
     def _decode(self, packet: "av.Packet | None", key: int | None = None) -> list["av.VideoFrame"]:
         """Decode a packet; frames before `key` lack those that they were made from, which is no damage."""
         self.num_decoded += packet is not None
-        try:
-            frames = self.decoder.decode(packet)
-        except av.error.FFmpegError:
-            self.num_broken += 1
-            return []
+        with self.in_time():
+            try:
+                frames = self.decoder.decode(packet)
+            except av.error.FFmpegError:
+                self.num_broken += 1
+                return []
         if packet is not None and self.decoder.name == "ffv1" and is_damaged_ffv1(bytes(packet)):
             self.corrupt.add(packet.pts)
         for frame in frames:
+            self.check_frame_size(frame.width, frame.height)
             if frame.is_corrupt and (key is None or (frame.pts is not None and frame.pts >= key)):
                 self.corrupt.add(frame.pts)
         return frames
+
+
+def _find_decode_seconds(num_bytes: int) -> float:
+    given = os.environ.get(DECODE_SECONDS_VARIABLE)
+    try:
+        seconds = DECODE_SECONDS + num_bytes / BYTES_A_SECOND if given is None else float(given)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise InputError(f"{DECODE_SECONDS_VARIABLE} is {given!r}: give seconds, such as 3600.")
+    return seconds
 
 
 @contextmanager
@@ -285,6 +341,7 @@ def _open_container(source: "str | os.PathLike | bytes", name: str) -> "av.conta
     options = {"container_options": allowed, "timeout": (MAX_OPEN_SECONDS, None)}
     if int(av.__version__.split(".")[0]) < 19:  # which would fail at metadata that are no UTF-8
         options["metadata_errors"] = "replace"
+    options["options"] = {"max_pixels": str(MAX_FRAME_PIXELS)}  # of the frames that are decoded to know the streams
     late = time.monotonic() + MAX_OPEN_SECONDS
     if is_content := isinstance(source, BYTES_TYPES):
         file.deadline = late

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -126,9 +126,7 @@ def _timeline_from_packets(file: VideoFile) -> Timeline | None:
     shown, keys, packets, num_packets, faults, has_all_stamps, last_dts = [], [], [], 0, [], True, None
     num_corrupt, num_doubtful, last_step = 0, 0, 0
     try:
-        for packet in container.demux(stream):
-            if not packet.size:
-                continue  # the flush packet at the end
+        for packet in file.read_packets(stream):
             num_packets += 1
             file.check_num_frames(num_packets)
             if packet.dts is not None:
@@ -196,7 +194,7 @@ def _timeline_from_index(file: VideoFile) -> Timeline | None:
     if rows[:, 2].max() > container.size:
         return None  # cut short: the pass over the packets finds out where
     # The index holds decoding times; the frames are shown on the same grid, shifted by the delay of the B-frames.
-    head = [packet for _, packet in zip(range(64), container.demux(stream), strict=False) if packet.size]
+    head = list(islice(file.read_packets(stream), 64))
     if not head or any(packet.pts is None for packet in head):
         file.reopen()
         return None
@@ -304,7 +302,7 @@ def _find_rate_in_stream(file: VideoFile) -> Fraction | None:
     decoder.thread_count = 1
     file.reopen()
     try:
-        for _, packet in zip(range(MAX_PACKETS_TO_RATE), file.container.demux(file.stream), strict=False):
+        for packet in islice(file.read_packets(file.stream), MAX_PACKETS_TO_RATE):
             with suppress(av.error.FFmpegError):
                 decoder.decode(packet)
             if decoder.framerate:

@@ -113,7 +113,11 @@ class _Sound:
     def write_until(self, seconds: float) -> None:
         """Write the packets up to a moment of the clip that is written."""
         try:
-            while self.reached <= seconds and (packet := next(self.packets, None)) is not None:
+            while self.reached <= seconds:
+                with self.file.in_time():
+                    packet = next(self.packets, None)
+                if packet is None:
+                    break
                 if packet.dts is not None:
                     self.reached = float(packet.dts * packet.time_base)
                 self.target.mux(packet)
@@ -126,7 +130,7 @@ class _Sound:
 
     def _copy(self, source: "av.AudioStream") -> Iterator["av.Packet"]:
         last = None
-        for packet in self.file.container.demux(source):
+        for packet in self.file.read_packets(source):
             if packet.dts is None or packet.pts is None:
                 continue
             shift = round(self.shift / packet.time_base)
@@ -149,8 +153,9 @@ class _Sound:
         yield from self.stream.encode(None)
 
     def _decode(self, source: "av.AudioStream") -> Iterator["av.AudioFrame"]:
-        for packet in self.file.container.demux(source):
+        for packet in self.file.read_packets(source):
             try:
                 yield from packet.decode()
             except av.error.InvalidDataError:
                 continue  # a broken packet
+        yield from source.codec_context.decode(None)
