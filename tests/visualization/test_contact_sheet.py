@@ -113,8 +113,12 @@ def test_a_sheet_grows_for_the_ends_of_spans_and_says_what_it_leaves_out(tmp_pat
     assert "20 of 100 frames; 80 of 100 frames with boxes are left out" in written
 
 
-@pytest.mark.parametrize(("width", "height"), [(120, 1200), (1600, 120), (64, 64)])
-def test_of_twelve_answers_about_a_clip_of_any_shape_no_text_runs_into_another(width, height, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("width", "height", "picture_size"), [(120, 1200, (32, 320)), (1600, 120, (800, 60)), (64, 64, (320, 320))]
+)
+def test_of_twelve_answers_about_a_clip_of_any_shape_no_text_runs_into_another(
+    width, height, picture_size, tmp_path, monkeypatch
+):
     source = write_clip(tmp_path / "clip.mp4", width=width, height=height, stamps=range(0, 20 * 512, 512))
     boxes = (TubeBox(0.0, 0, Box(1, 1, 40, 40)), TubeBox(0.7, 18, Box(1, 1, 40, 40)))
     results = [GroundingResult("", (Span(k / 25, 0.7, 0.5),), (), (Tube(boxes),), query=f"dog {k}") for k in range(12)]
@@ -122,7 +126,7 @@ def test_of_twelve_answers_about_a_clip_of_any_shape_no_text_runs_into_another(w
 
     def note(self, draw, place, text, fill, align="l"):
         left = place[0] - self.getlength(text) * {"l": 0, "m": 0.5, "r": 1}[align]
-        if text and draw.im.size[0] >= 480:  # the numbers of boxes are on the pictures
+        if text and draw.im.size != picture_size:  # on which the numbers of boxes are
             written.append((draw.im.size, left, left + self.getlength(text), place[1], self.size, text))
         write(self, draw, place, text, fill, align)
 
@@ -135,3 +139,13 @@ def test_of_twelve_answers_about_a_clip_of_any_shape_no_text_runs_into_another(w
             other,
         )
         assert one[1] >= 0 and one[2] <= one[0][0]
+
+
+def test_pictures_of_a_very_wide_clip_are_fewer_side_by_side_and_larger(tmp_path):
+    result = GroundingResult("", boxes=(Box(160, 30, 480, 90),))
+    source = write_clip(tmp_path / "clip.mp4", width=1600, height=120, stamps=range(0, 4 * 512, 512))
+    write_contact_sheet(source, result, tmp_path / "sheet.png")
+    image = np.asarray(Image.open(tmp_path / "sheet.png"))
+    pictures = image[find_picture(image[:150, :856], np.full((60, 800, 3), GRAY))]
+    columns = np.nonzero(is_color(pictures[15], PALETTE[0], 10))[0]
+    assert (columns.min(), columns.max()) == (pytest.approx(80, abs=3), pytest.approx(240, abs=3))

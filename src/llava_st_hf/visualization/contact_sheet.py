@@ -17,7 +17,7 @@ from .timeline import DrawnTimeline, arrange_bars, get_rail, make_footer, make_h
 
 _MAX_CELLS = 400
 _MAX_ROWS = 24  # above the pictures
-_GAP, _MARGIN, _MIN_WIDTH = 18, 28, 480  # pixels
+_GAP, _MARGIN, _MIN_WIDTH, _MIN_CELL_HEIGHT = 18, 28, 480, 60  # pixels
 
 
 def draw_contact_sheet(
@@ -37,7 +37,7 @@ def draw_contact_sheet(
     Args:
         source (`str`, `os.PathLike` or `bytes`): The clip that was asked about.
         results (`GroundingResult` or a sequence of them): What to draw; each query has its colours.
-        columns (`int`, *optional*, defaults to 5): Pictures side by side.
+        columns (`int`, *optional*, defaults to 5): Pictures side by side; fewer and larger ones of a very wide clip.
         rows (`int`, *optional*, defaults to 4): Pictures one above the other; fewer for a clip of few frames.
         cell_pixels (`int`, *optional*, defaults to 320): Longer side of each picture.
 
@@ -51,13 +51,15 @@ def draw_contact_sheet(
     if columns < 1 or rows < 1 or columns * rows > _MAX_CELLS:
         raise InputError(f"columns is {columns} and rows {rows}: give at least one of each and {_MAX_CELLS} in all.")
     results, video = as_results(results), probe_video(source)
-    scale = cell_pixels / max(video.width, video.height)
+    num_cells, room = columns * rows, columns * cell_pixels
+    columns = max(1, min(columns, round(room * video.height / video.width / _MIN_CELL_HEIGHT)))
+    scale = room / columns / max(video.width, video.height)
     size = (max(1, round(video.width * scale)), max(1, round(video.height * scale)))
     media = [result.media for result in results if result.media and result.media.media_type == "video"]
     step = max(map(compute_sampling_step, results), default=0.0)
     schedule = Schedule(list_marks(results), video.timeline.seconds, step)
     seen = _find_seen(video, [moment for item in media for moment in (item.start_seconds, item.end_seconds)])
-    choice = choose_frames(schedule, seen, columns * rows)
+    choice = choose_frames(schedule, seen, num_cells)
     clip = read_video(source, frame_indices=choice.frames, size=size[::-1])
     choice = choice._replace(frames=list(clip.frame_indices))  # of one that cannot be decoded it is the nearest
     pictures = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in clip.frames]
