@@ -278,6 +278,7 @@ def test_decoding_is_greedy_even_where_the_checkpoint_samples(ground, clip):
         ((CHAT,), {"span": (0, 1)}, "span is given beside chat messages"),
         ((CHAT,), {"task": "fly"}, "'fly'"),
         (("clip", "one"), {"num_return_sequences": 2}, "num_return_sequences is 2"),
+        ((np.zeros((4, 8, 8, 3), np.uint8), "one"), {}, "nothing says when they are: give video_fps="),
     ],
 )
 def test_bad_input_is_one_documented_exception(ground, clip, arguments, options, words):

@@ -243,6 +243,17 @@ def test_boxes_keep_their_share_of_the_displayed_frame(request, name, tmp_path):
     assert (columns.min(), columns.max()) == (pytest.approx(width / 4, abs=3), pytest.approx(width / 2, abs=3))
 
 
+def test_boxes_of_an_answer_about_a_smaller_copy_are_scaled(clip_path, tmp_path):
+    video, drawn = read_video(clip_path), []
+    for share in (1, 0.5):
+        width, height = video.width * share, video.height * share
+        media = MediaInfo("video", int(width), int(height), video.frame_indices, video.frame_seconds)
+        boxes = (Box(0.25 * width, 0.25 * height, 0.5 * width, 0.75 * height),)
+        write_annotated_video(clip_path, GroundingResult("", boxes=boxes, media=media), tmp_path / f"{share}.mp4")
+        drawn.append(is_color(np.stack(decode(tmp_path / f"{share}.mp4")[1]), PALETTE[0]))
+    assert (drawn[0] != drawn[1]).mean() < 1e-3 < drawn[0].mean()
+
+
 def test_an_answer_goes_from_text_to_pixels(clip_path, tmp_path):
     video = read_video(clip_path, num_frames=30)
     media = MediaInfo("video", video.width, video.height, video.frame_indices, video.frame_seconds)
