@@ -113,12 +113,11 @@ OBSERVERS: dict[str, Callable[[str, dict, str], tuple[type, object]]] = {
 
 
 def save_again(source: str, target: str) -> None:
-    AutoModelForMultimodalLM.from_pretrained(source, **REMOTE).save_pretrained(target)
-    AutoProcessor.from_pretrained(source, **REMOTE).save_pretrained(target)
-
-
-def save_base_again(source: str, target: str) -> None:
-    AutoModel.from_pretrained(source, **REMOTE).save_pretrained(target)
+    """Load and save a model, and what lies beside it."""
+    is_base = not Path(source, "processor_config.json").is_file()
+    (AutoModel if is_base else AutoModelForMultimodalLM).from_pretrained(source, **REMOTE).save_pretrained(target)
+    if not is_base:
+        AutoProcessor.from_pretrained(source, **REMOTE).save_pretrained(target)
 
 
 def observe_to_file(name: str, source: str, inputs: dict, clip: str, path: Path) -> None:
@@ -151,13 +150,12 @@ def main(folder: Path) -> None:
     jobs = json.loads((folder / "jobs.json").read_text())
     inputs = torch.load(folder / "inputs.pt")
     errors = {}
+    for source, target in jobs.get("save_again", ()):
+        errors[source] = run_alone(save_again, source, target)
     for name, source in jobs["observe"]:
         path = folder / f"{name}.pt"
         key = name.split("@")[0]
         errors[name] = run_alone(observe_to_file, key, source, inputs, jobs["clip"], path)
-    for function in (save_again, save_base_again):
-        if function.__name__ in jobs:
-            errors[function.__name__] = run_alone(function, *jobs[function.__name__])
     assert PACKAGE not in sys.modules
     (folder / "errors.json").write_text(json.dumps(errors))
 

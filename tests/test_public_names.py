@@ -41,26 +41,19 @@ def test_an_unknown_name_is_an_error():
         _ = importlib.import_module("llava_st_hf.training").train
 
 
-def list_modules(code: str) -> list[str]:
-    """Run code that prints a list as JSON in a process of its own."""
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+# What one process has imported, first where it only answers and then where it trains and converts as well.
+IMPORTING = """
+import json, sys
+parts = ("llava_st_hf.data", "llava_st_hf.evaluation", "llava_st_hf.training", "llava_st_hf.hub")
+optional = ("trl", "peft", "datasets", "matplotlib", "pandas", "pyarrow", "supervision")
+import llava_st_hf, llava_st_hf.demo, llava_st_hf.visualization
+found = [[name for name in sys.modules if name.startswith(parts)]]
+import llava_st_hf.checkpoints
+from llava_st_hf.training import STAGES, apply_stage
+print(json.dumps([*found, [name for name in optional if name in sys.modules]]))
+"""
 
 
-def test_answering_imports_neither_data_nor_evaluation():
-    code = (
-        "import json, sys, llava_st_hf, llava_st_hf.demo, llava_st_hf.visualization\n"
-        "parts = ('llava_st_hf.data', 'llava_st_hf.evaluation', 'llava_st_hf.training', 'llava_st_hf.hub')\n"
-        "print(json.dumps([name for name in sys.modules if name.startswith(parts)]))"
-    )
-    assert list_modules(code) == []
-
-
-def test_the_library_imports_nothing_that_is_optional():
-    code = (
-        "import json, sys, llava_st_hf, llava_st_hf.visualization, llava_st_hf.checkpoints\n"
-        "from llava_st_hf.training import STAGES, apply_stage\n"
-        "optional = ('trl', 'peft', 'datasets', 'matplotlib', 'pandas', 'pyarrow', 'supervision')\n"
-        "print(json.dumps([name for name in optional if name in sys.modules]))"
-    )
-    assert list_modules(code) == []
+def test_importing_brings_neither_what_answering_can_do_without_nor_what_is_optional():
+    done = subprocess.run([sys.executable, "-c", IMPORTING], check=True, capture_output=True, text=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == [[], []]

@@ -62,24 +62,25 @@ def expected(checkpoint, clip) -> dict[str, dict]:
 
 @pytest.fixture(scope="module")
 def observed(libraries, folders, expected, clip, tmp_path_factory) -> dict[str, dict]:
-    """What two interpreters without the package give, the second from what the first one saved."""
+    """What an interpreter without the package gives, from a save and from what it saved of that itself."""
     paths = {name: str(path) for name, path in folders.items()}
-    folder = tmp_path_factory.mktemp("observed")
-    results = {}
-    for run, (whole, base) in enumerate([("first", "base"), ("again", "base again")]):
-        jobs = {"clip": str(clip), "observe": [(name, paths[whole]) for name in OBSERVERS]}
-        jobs["observe"].append(("AutoModel@base", paths[base]))
-        if run == 0:
-            jobs["save_again"] = [paths["first"], paths["again"]]
-            jobs["save_base_again"] = [paths["base"], paths["base again"]]
-        results[whole] = run_without_package(libraries, folder / str(run), jobs, expected["inputs"])
-    return results
+    jobs = {"clip": str(clip), "observe": []}
+    jobs["save_again"] = [(paths["first"], paths["again"]), (paths["base"], paths["base again"])]
+    for whole, base in (("first", "base"), ("again", "base again")):
+        jobs["observe"] += [(f"{name}@{whole}", paths[whole]) for name in OBSERVERS]
+        jobs["observe"].append((f"AutoModel@{base}", paths[base]))
+    return run_without_package(libraries, tmp_path_factory.mktemp("observed") / "run", jobs, expected["inputs"])
 
 
-@pytest.mark.parametrize("save", ["first", "again"])
-@pytest.mark.parametrize("name", [*OBSERVERS, "AutoModel@base"])
+@pytest.mark.parametrize(
+    ("name", "save"),
+    [
+        *((name, save) for name in OBSERVERS for save in ("first", "again")),
+        *(("AutoModel", save) for save in ("base", "base again")),
+    ],
+)
 def test_same_outputs_without_the_package(observed, expected, name, save):
-    remote, local = observed[save][name], expected[name.split("@")[0]]
+    remote, local = observed[f"{name}@{save}"], expected[name]
     if name in ("AutoConfig", "AutoTokenizer", "post_process_grounding", "pipeline"):
         assert remote["value"] == local["value"]
     else:

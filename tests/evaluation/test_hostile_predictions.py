@@ -89,29 +89,35 @@ TRUTHS = {name: make_truth() for name in ("a", "b", "c")}
 ALL = Truths("mine", TRUTHS)
 
 
-def check(path, form: str, lines: list[str]) -> dict[str, int]:
-    """Score a file whose items a and c are answered perfectly, and return what did not count of it."""
+def check(path, form: str, lines: list[str], num_hostile: int = 1) -> dict[str, int]:
+    """
+    Score a file whose items a and c are answered perfectly, and return what did not count of it.
+
+    The hostile answers are to b or, where they are several, to b0, b1, and so on.
+    """
     path.write_text("\n".join(lines), encoding="utf-8", errors="surrogatepass")
-    predictions = read_predictions(path, TRUTHS, form, "pixels")
+    hostile = ["b"] if num_hostile == 1 else [f"b{number}" for number in range(num_hostile)]
+    truths = {"a": TRUTHS["a"], **dict.fromkeys(hostile, TRUTHS["b"]), "c": TRUTHS["c"]}
+    predictions = read_predictions(path, truths, form, "pixels")
     alone = path.with_name("alone.txt")
     is_csv = form == "vue_csv"
     alone.write_text("\n".join(each for each in lines if is_good(each, is_csv)))
     expected = read_predictions(alone, TRUTHS, form, "pixels")
     for protocol in PROTOCOLS:
         found, wanted = (
-            {line["id"]: line for line in score_predictions(TRUTHS, each, protocol)}
-            for each in (predictions, expected)
+            {line["id"]: line for line in score_predictions(items, each, protocol)}
+            for items, each in ((truths, predictions), (TRUTHS, expected))
         )
         for name in ("a", "c"):
             assert found[name]["scores"] == wanted[name]["scores"]
             assert found[name]["failure"] is wanted[name]["failure"] is None
-        values = [value for value in found["b"]["scores"].values() if value is not None]
+        values = [value for name in hostile for value in found[name]["scores"].values() if value is not None]
         assert all(math.isfinite(value) and value >= 0 for value in values)
         summary = summarize_predictions(list(found.values()), protocol)
-        assert format_scores(summary, protocol, ALL, predictions)
+        assert format_scores(summary, protocol, Truths("mine", truths), predictions)
     problems = predictions.count_problems()
     assert set(problems) <= set(PROBLEMS)
-    assert len(describe_problems(ALL, predictions)) == len(problems)
+    assert len(describe_problems(Truths("mine", truths), predictions)) == len(problems)
     return problems
 
 
@@ -140,12 +146,12 @@ def test_texts(tmp_path, form, text):
 @pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
 def test_values_of_wrong_types(tmp_path, form, value):
     names = ("span", "box", "tube", "confidence", "box_unit", "text")
-    records = [{"id": "b", name: value} for name in (*names, "spans", "boxes")]
-    records += [{"id": "b", "answer": {"time": value, "boxes": value}}]
-    records += [{"id": "b", "answer": value, "answer_temporal_pre": value, "answer_spatial_pre": value}]
-    records += [{"id": "b", "answer": [{"bbox_2d": value, "time": value}, {"start": value, "end": value}]}]
-    for record in records:
-        check(tmp_path / "answers", form, surround(form, json.dumps(record)))
+    records = [{name: value} for name in (*names, "spans", "boxes")]
+    records += [{"answer": {"time": value, "boxes": value}}]
+    records += [{"answer": value, "answer_temporal_pre": value, "answer_spatial_pre": value}]
+    records += [{"answer": [{"bbox_2d": value, "time": value}, {"start": value, "end": value}]}]
+    lines = [json.dumps({"id": f"b{number}", **record}) for number, record in enumerate(records)]
+    check(tmp_path / "answers", form, surround(form, *lines), len(records))
 
 
 @pytest.mark.parametrize("form", GOOD)

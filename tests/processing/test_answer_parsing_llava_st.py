@@ -463,7 +463,7 @@ def test_work_grows_linearly_with_the_text(unit):
         return sum(entry.callcount for entry in profile.getstats())
 
     # Eight times the text; a quadratic reader makes 64 times as many calls.
-    assert count_calls(48_000) < 12 * count_calls(6_000)
+    assert count_calls(24_000) < 12 * count_calls(3_000)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

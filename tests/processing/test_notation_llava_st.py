@@ -190,8 +190,8 @@ def test_the_group_that_a_text_ends_in_is_found(text, start):
 
 @pytest.mark.parametrize("unit", ["<t=", "<t=1", "<t ", "<x=0.5 a ", "<t_1>:[", "1", "<t=1[", f"<t_1>:{BOX}", "<q=1"])
 def test_the_lexer_is_linear(unit):
-    # A lexer that is not takes minutes.
-    text = unit * (400_000 // len(unit))
+    # One that is not takes half a minute.
+    text = unit * (150_000 // len(unit))
     NOTATION.lex(text)
     NOTATION.lex("<t=" + text + ">")
     NOTATION.find_misspelled("<q=" + text)

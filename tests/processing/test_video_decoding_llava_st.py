@@ -281,8 +281,11 @@ def test_each_packet_is_decoded_once_and_disposable_frames_are_skipped(sound_fil
 # ----------------------------------------------------------------------------------------------------
 # Real clips
 # ----------------------------------------------------------------------------------------------------
-def test_real_clips(real_media_dir):
-    clips = sorted(real_media_dir.glob("*.mp4"))
+@pytest.mark.parametrize(
+    "chosen", [slice(1, 3), pytest.param(slice(None), marks=pytest.mark.slow)], ids=["two", "all"]
+)
+def test_real_clips(real_media_dir, chosen):
+    clips = sorted(real_media_dir.glob("*.mp4"))[chosen]
     assert clips
     for path in clips:
         frames, seconds = files.decode_everything(path)

@@ -266,7 +266,7 @@ def test_an_answer_goes_from_text_to_pixels(clip_path, tmp_path):
     assert not is_color(frames[5][60:200], PALETTE[0]).any()
 
 
-@pytest.mark.parametrize("row_number", [3, 10])
+@pytest.mark.parametrize("row_number", [10, pytest.param(3, marks=pytest.mark.slow)])
 def test_real_clips_are_annotated(real_media_dir, row_number, tmp_path):
     row = json.loads((real_media_dir / "annotations.jsonl").read_text().splitlines()[row_number])
     video = read_video(real_media_dir / row["file"], num_frames=100, size=(16, 16))
