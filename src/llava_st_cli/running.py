@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 EXIT_CODES = "exit codes: 0 answered, 1 input, output or model could not be used, 2 wrong arguments, 130 interrupted"
 _MODULES_OF_EXTRAS = {"accelerate", "datasets", "jinja2", "matplotlib", "peft", "pyarrow", "trl", "yaml"}
 _MAX_WAIT_SECONDS = 3
-_WORKER = "Original Traceback"
 _NO_OPTION = re.compile(r"-\.?\d|-.* |-$", re.DOTALL)  # a negative number, a sentence, or a dash
 
 
@@ -105,7 +104,7 @@ class Command(TyperCommand):
     def describe_error(self, error: BaseException, values: Mapping[str, Any] = MappingProxyType({})) -> str:
         """Return what is wrong in one line, with the name of the option where the error knows its field."""
         if is_for_users(error):
-            message = summarize_error(error) if _WORKER in str(error) else str(error)
+            message = _find_message_of_worker(error) or str(error)
         else:
             message = f"{type(error).__name__}: {summarize_error(error)}"
             # A library may not say which file it is about; the system does.
@@ -156,10 +155,20 @@ def summarize_error(error: BaseException) -> str:
     """Return one line for an error of a library: its message, or that of its cause where it only points there."""
     while error.__cause__ is not None and str(error).rstrip().endswith(":"):
         error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if _WORKER in str(error):  # PyTorch makes the error of a worker anew, of its type and of its traceback as text
-        return lines[-1].partition(": ")[2] or lines[-1]
-    return lines[0] if lines else type(error).__name__
+    lines = (_find_message_of_worker(error) or str(error)).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__
+
+
+def _find_message_of_worker(error: BaseException) -> str | None:
+    """Return the message of an error of a process that reads data: PyTorch raises it anew, with its traceback."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        wrapper = frame.f_locals.get("self")
+        if type(wrapper).__name__ == "ExceptionWrapper":
+            kind = wrapper.exc_type
+            name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+            _, is_said, message = wrapper.exc_msg.rpartition(f"\n{name}: ")
+            return message.strip() if is_said else None
+    return None
 
 
 def _exists(path: str | Path) -> bool:

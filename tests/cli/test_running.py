@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 import typer
 from huggingface_hub import constants
+from torch._utils import ExceptionWrapper
 
 from llava_st_cli import running
 from llava_st_cli.options import argument, expand_dataclasses, flag, option
@@ -110,6 +111,32 @@ def wrapped(message: str, cause: Exception) -> Exception:
 )
 def test_any_error_is_one_line(run, error, line):
     assert run("a", error=error)[::2] == (1, f"llava-st: error: {line}\n")
+
+
+def pass_on(error: Exception) -> Exception:
+    """Return an error as the `DataLoader` of PyTorch raises that of one of its processes."""
+    try:
+        raise error from ValueError("why")
+    except type(error):
+        wrapper = ExceptionWrapper(where="in DataLoader worker process 0")
+    with pytest.raises(type(error), match="DataLoader worker process 0") as passed:
+        wrapper.reraise()
+    return passed.value
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (InputError("clip.mp4 is damaged: make it anew."), "clip.mp4 is damaged: make it anew."),
+        (InputError("two\n lines"), "two lines"),
+        (InputError("InputError: it"), "InputError: it"),
+        (OSError("OSError: it\nis full"), "OSError: OSError: it"),
+        (KeyError("key"), "KeyError: 'key'"),
+        (MemoryError(), "MemoryError: Caught MemoryError in DataLoader worker process 0."),
+    ],
+)
+def test_an_error_of_a_process_that_reads_is_told_as_one_of_this(run, error, line):
+    assert run("a", error=pass_on(error))[::2] == (1, f"llava-st: error: {line}\n")
 
 
 def test_a_warning_that_nobody_can_act_on_is_not_shown():
