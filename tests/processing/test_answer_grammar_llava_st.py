@@ -7,10 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from json_notation import JsonNotation
 
 from llava_st_hf import MediaInfo
 from llava_st_hf.processing import answer_grammar_llava_st
-from llava_st_hf.processing.answer_formats_llava_st import AnswerFormat
+from llava_st_hf.processing.answer_formats_llava_st import ANSWER_FORMATS, AnswerFormat
 from llava_st_hf.processing.answer_grammar_llava_st import AnswerGrammar, TimeLimits
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.constrained_generation_llava_st import GrammarLogitsProcessor
@@ -156,6 +157,20 @@ def test_the_notation_says_how_a_group_is_written(processor, monkeypatch, answer
         assert "Object bounding box: {<t_" in text
     else:
         assert re.fullmatch(re.escape(pattern).replace(re.escape("_."), r"_\d+"), text), text
+
+
+@pytest.mark.parametrize("answer_format", ANSWER_FORMATS)
+def test_answers_of_every_format_follow_another_notation(processor, monkeypatch, answer_format):
+    notation, rng = JsonNotation(), random.Random(0)
+    monkeypatch.setattr(answer_grammar_llava_st, "NOTATION", notation)
+    for budget in (120, 200, 300):
+        grammar = make_grammar(processor, answer_format, budget, TimeLimits(0, 3, (1, 3)))
+        text = processor.tokenizer.decode(walk_at_random(grammar, rng), skip_special_tokens=True)
+        start = 0.0 if answer_format == "end_caption_and_tube" else None
+        result = parse_answer(text, CLIP, answer_format=answer_format, notation=notation, start_seconds=start)
+        assert result.problems == (), (text, result.problems)
+        groups = {"span": result.spans, "box": result.boxes, "tube": result.tubes, "caption": result.captions}
+        assert all(groups[part] for part in ANSWER_FORMATS[answer_format].parts if part != "text"), text
 
 
 # Tubes ---------------------------------------------------------------------------------------------------------

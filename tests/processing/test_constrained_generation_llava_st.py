@@ -385,7 +385,8 @@ def test_a_row_that_something_else_stops_does_not_disturb_the_others(processor, 
         constraints.pop("custom_generate")
     alone = model.generate(**inputs, do_sample=False, **constraints)
     alone = getattr(alone, "sequences", alone)
-    closing = torch.tensor(processor.grammar_vocabulary.words.closers["}"])
+    vocabulary = processor.grammar_vocabulary
+    closing = torch.tensor(vocabulary.list_closings(*vocabulary.encode("}")))
     outputs = model.generate(
         **inputs,
         do_sample=False,

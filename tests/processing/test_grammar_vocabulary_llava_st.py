@@ -1,5 +1,6 @@
 """Which tokens of a tokenizer words may consist of."""
 
+import pytest
 import torch
 
 from llava_st_hf.processing.answer_grammar_llava_st import AnswerGrammar
@@ -19,11 +20,19 @@ def test_words_are_told_by_what_each_token_writes(processor):
         assert words.masks["text words"][token_id] == (is_free and is_word), text
         assert words.masks["clause words"][token_id] == (is_free and is_word and "." not in text), text
         assert words.is_word[token_id] == is_word, text
-        for bracket in "{[":
-            assert (token_id in words.openers[bracket]) == (token_id not in added and text in (bracket, " " + bracket))
-        for bracket in "}]":
-            is_closer = token_id not in added and text[0] == bracket and not set(text[1:]) & set("<[]{}")
-            assert (token_id in words.closers[bracket]) == is_closer, text
+        if token_id not in added:
+            assert words.brackets.get(token_id) == (None if is_free else text)
+
+
+@pytest.mark.parametrize(("opening", "closing"), ["{}", "[]"])
+def test_a_bracket_may_be_written_together_with_what_stands_beside_it(processor, opening, closing):
+    vocabulary, tokenizer = processor.grammar_vocabulary, processor.tokenizer
+    (first,), (last,) = vocabulary.encode(opening), vocabulary.encode(closing)
+    openings, closings = vocabulary.list_openings(first), vocabulary.list_closings(last)
+    for token_id in set(range(vocabulary.size)) - set(tokenizer.added_tokens_decoder):
+        text = tokenizer.decode([token_id])
+        assert (token_id in openings) == (text in (opening, " " + opening))
+        assert (token_id in closings) == (text[0] == closing and not set(text[1:]) & set("<[]{}")), text
 
 
 def test_grammars_without_words_read_none(processor):

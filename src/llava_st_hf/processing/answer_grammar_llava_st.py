@@ -391,17 +391,20 @@ class _Interleaved(_Part):
     Words with spans or boxes among them: at least one group, and words at its side.
 
     A box follows the words that it belongs to. With spans the answer starts with one, and behind each there are words
-    before the next and before the end. Step 0 is among words, the others are inside a group. A group opens and closes
-    with a bracket of one sign, which a token may write together with what stands beside it.
+    before the next and before the end. Step 0 is among words, the others are inside a group. What a group begins and
+    ends with, a token may write together with what stands beside it.
     """
 
     def __init__(self, vocabulary: GrammarVocabulary, is_span: bool):
         self.is_span = is_span
-        opening, *_, closing = _write_group("tt", (_Start(), _End())) if is_span else _write_group("xyxy", _CORNERS)
-        self.first_opener = vocabulary.encode(opening)
-        self.openers, self.closers = vocabulary.words.openers[opening], vocabulary.words.closers[closing]
-        self.coordinates = (_Start(), _End()) if self.is_span else _CORNERS
-        self.group_length = len(self.coordinates) + 2
+        # The tokens of a group, each a coordinate, or one of several that may stand there.
+        self.group: list[_Coordinate | tuple[int, ...]] = []
+        for piece in _write_group("tt", (_Start(), _End())) if is_span else _write_group("xyxy", _CORNERS):
+            self.group += [(each,) for each in vocabulary.encode(piece)] if isinstance(piece, str) else [piece]
+        self.first_opener, (last,) = self.group[0], self.group[-1]
+        self.group[0] = vocabulary.list_openings(*self.first_opener)
+        self.group[-1] = vocabulary.list_closings(last)
+        self.group_length = len(self.group)
         self.least = self.group_length + 1
 
     def _count_left(self, walk: Walk) -> int:
@@ -413,9 +416,8 @@ class _Interleaved(_Part):
     def choices(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
         if walk.step == 0:
             return self._choose_in_text(grammar, walk, budget)
-        if walk.step > len(self.coordinates):
-            return Choices(ids=self.closers)
-        return self.coordinates[walk.step - 1].choices(grammar, walk, budget)
+        item = self.group[walk.step]
+        return Choices(ids=item) if isinstance(item, tuple) else item.choices(grammar, walk, budget)
 
     def _choose_in_text(self, grammar: AnswerGrammar, walk: Walk, budget: int) -> Choices:
         if self.is_span and walk.num_groups == 0:
@@ -424,10 +426,10 @@ class _Interleaved(_Part):
         opens = walk.has_word and budget >= self.group_length + int(self.is_span)
         ends = walk.num_groups > 0 and (walk.has_word or not self.is_span)
         if budget > self._count_left(walk):
-            return Choices(ids=(self.openers if opens else ()) + (end if ends else ()), mask="text")
+            return Choices(ids=(self.group[0] if opens else ()) + (end if ends else ()), mask="text")
         # No token to spare: only what brings the answer nearer to its end.
         if walk.num_groups == 0 and opens:
-            return Choices(ids=self.openers)
+            return Choices(ids=self.group[0])
         return Choices(ids=end) if ends else Choices(mask="text words")
 
     def advance(self, grammar: AnswerGrammar, walk: Walk, token_id: int) -> Walk:
@@ -435,13 +437,14 @@ class _Interleaved(_Part):
         if walk.step == 0:
             if token_id == grammar.find_stop(walk):
                 return _leave(walk)
-            if token_id in self.openers:
+            if token_id in self.group[0]:
                 return walk._replace(step=1, has_word=False)
             return walk._replace(has_word=walk.has_word or is_word)
-        if walk.step > len(self.coordinates):  # a closing bracket, perhaps with a word behind it
+        if walk.step + 1 == self.group_length:  # perhaps with a word behind it
             return walk._replace(step=0, has_word=is_word, num_groups=walk.num_groups + 1)
-        coordinate = self.coordinates[walk.step - 1]
-        walk = coordinate.note(walk, token_id - grammar.vocabulary.first_id[coordinate.axis])
+        item = self.group[walk.step]
+        if isinstance(item, _Coordinate):
+            walk = item.note(walk, token_id - grammar.vocabulary.first_id[item.axis])
         return walk._replace(step=walk.step + 1)
 
 

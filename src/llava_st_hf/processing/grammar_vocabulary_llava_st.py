@@ -42,8 +42,7 @@ class WordTokens(NamedTuple):
     # and `"clause words"` at least a letter or a digit.
     masks: dict[str, torch.Tensor]
     is_word: bytes  # 1 for each id that writes a letter or a digit
-    openers: dict[str, tuple[int, ...]]  # tokens that write an opening bracket, `"{"` or `"["`, and no more
-    closers: dict[str, tuple[int, ...]]  # tokens that begin with a closing bracket, `"}"` or `"]"`
+    brackets: dict[int, str]  # texts of the tokens that write a bracket
 
 
 class GrammarVocabulary:
@@ -85,20 +84,24 @@ class GrammarVocabulary:
         text = (np.arange(self.size) < num_text) & ~has_bracket
         clause = text & ~mark("." in text for text in texts)
         masks = {"text": text, "clause": clause, "text words": text & is_word, "clause words": clause & is_word}
-        brackets = [(token_id, texts[token_id]) for token_id in has_bracket.nonzero()[0].tolist()]
         return WordTokens(
             {name: torch.from_numpy(mask) for name, mask in masks.items()},
             is_word.tobytes(),
-            openers={
-                bracket: tuple(token_id for token_id, text in brackets if text in (bracket, " " + bracket))
-                for bracket in "{["
-            },
-            closers={
-                bracket: tuple(
-                    token_id for token_id, text in brackets if text[0] == bracket and not _BRACKET.search(text, 1)
-                )
-                for bracket in "}]"
-            },
+            {token_id: texts[token_id] for token_id in has_bracket.nonzero()[0].tolist()},
+        )
+
+    def list_openings(self, token_id: int) -> tuple[int, ...]:
+        """List the tokens that a group may begin with among words: the one given, and the same behind a space."""
+        text = self.words.brackets[token_id]
+        return tuple(other for other, written in self.words.brackets.items() if written in (text, " " + text))
+
+    def list_closings(self, token_id: int) -> tuple[int, ...]:
+        """List the tokens that a group may end with among words: the one given, and those with words behind it."""
+        text = self.words.brackets[token_id]
+        return tuple(
+            other
+            for other, written in self.words.brackets.items()
+            if written.startswith(text) and not _BRACKET.search(written, len(text))
         )
 
     def get_ceiling(self, name: str, forbidden: tuple[int, ...], scores: torch.Tensor) -> torch.Tensor:
