@@ -1,16 +1,15 @@
-"""Fixtures that every test may use."""
+"""
+Fixtures that every test may use.
+
+What takes seconds to import is imported by who needs it: the process that deals out tests to others runs none.
+"""
 
 import gc
 import importlib.util
 from pathlib import Path
 
 import pytest
-import torch
-from local_hub import LocalHub
-from random_checkpoint import make_random_checkpoint, write_circle_clip
 from shared_data import SHARED
-
-from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor
 
 
 def pytest_collection_finish() -> None:
@@ -53,24 +52,32 @@ def hard_media_dir() -> Path:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory) -> Path:
     """A small randomly initialised checkpoint: model, tokenizer, processor."""
+    from random_checkpoint import make_random_checkpoint
+
     return make_random_checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
 @pytest.fixture(scope="module")
-def processor(checkpoint) -> LlavaSTProcessor:
+def processor(checkpoint):
     """The processor of the random checkpoint: 100 tokens an axis, 20 frames, 54 pixels."""
+    from llava_st_hf import LlavaSTProcessor
+
     return LlavaSTProcessor.from_pretrained(checkpoint)
 
 
 @pytest.fixture(scope="module")
-def model(checkpoint) -> LlavaSTForConditionalGeneration:
+def model(checkpoint):
     """The model of the random checkpoint."""
+    from llava_st_hf import LlavaSTForConditionalGeneration
+
     return LlavaSTForConditionalGeneration.from_pretrained(checkpoint)
 
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory) -> Path:
     """A clip of 4 seconds, 320x240, 10 frames a second: a red circle crosses it."""
+    from random_checkpoint import write_circle_clip
+
     return write_circle_clip(tmp_path_factory.mktemp("clip") / "circle.mp4")
 
 
@@ -89,6 +96,8 @@ def libraries(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def one_thread():
     """Compute on one thread: for models so small that handing work to a second costs more than the work."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -98,5 +107,7 @@ def one_thread():
 @pytest.fixture
 def hub(tmp_path):
     """A Hub that this process takes for the real one, for what it sends."""
+    from local_hub import LocalHub
+
     with LocalHub() as hub, hub.reached(tmp_path / "cache"):
         yield hub

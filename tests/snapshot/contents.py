@@ -60,17 +60,17 @@ def get_processor() -> Any:
 # ST-Shapes ----------------------------------------------------------------------------------------------------------
 
 
-def compute_shapes(task: str) -> Section:
-    """Take questions of ST-Shapes from the record to the scores of its answers."""
-    records = doors.generate_records(task, NUM_ITEMS - NUM_LONG, SEED, **SHAPES)
-    records += doors.generate_records(task, NUM_LONG, SEED + 1, num_questions=3, **SHAPES)
+def compute_shapes(task: str, step: int = 1) -> Section:
+    """Take questions of ST-Shapes, in steps, from the record to the scores of its answers; where it is all, sum up."""
+    records = doors.generate_records(task, NUM_ITEMS - NUM_LONG, SEED, step, **SHAPES)
+    records += doors.generate_records(task, NUM_LONG, SEED + 1, step, num_questions=3, **SHAPES)
     protocols = doors.list_protocols(task)
     blind = None
     if protocols:
         blind = doors.fit_blind_answer(task, doors.generate_records(task, NUM_BLIND, SEED + 2, **SHAPES))
-    section: Section = {"all": {}} if protocols else {}
+    section: Section = {"all": {}} if protocols and step == 1 else {}
     scores: dict[str, dict[str, list[dict]]] = {name: {} for name in protocols}
-    for index, record in enumerate(records):
+    for index, record in zip(range(0, NUM_ITEMS, step), records, strict=True):
         item = section[str(index)] = _describe_record(record)
         media = doors.get_media(record, NUM_FRAMES)
         turns = doors.read_conversation(record, media)
@@ -107,7 +107,7 @@ def compute_shapes(task: str) -> Section:
             item["pixels"] = doors.hash_pixels(record)
             item["coco"] = doors.to_coco(truth)
             item["constrained_answer"] = _constrain(task, index, record)
-    if protocols:
+    if "all" in section:
         section["all"]["figures"] = {
             protocol: {name: doors.compute_figures(protocol, task, rows) for name, rows in by_answer.items()}
             for protocol, by_answer in scores.items()
@@ -581,10 +581,10 @@ def _describe_truth(row: dict, medium: Any) -> dict[str, Any]:
 # All of it ----------------------------------------------------------------------------------------------------------
 
 
-def list_sections() -> dict[str, tuple[Callable[[], Section], Any]]:
-    """Return for each section what computes it, and the folder beside the checkout that it needs."""
+def list_sections(step: int = 1) -> dict[str, tuple[Callable[[], Section], Any]]:
+    """Return for each section what computes it, ST-Shapes in steps, and the folder beside the checkout it needs."""
     return {
-        **{f"st_shapes_{task}": (partial(compute_shapes, task), None) for task in doors.list_tasks()},
+        **{f"st_shapes_{task}": (partial(compute_shapes, task, step), None) for task in doors.list_tasks()},
         "prompts": (compute_prompts, None),
         "conversations": (compute_conversations, None),
         "numbers": (compute_numbers, None),

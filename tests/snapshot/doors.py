@@ -121,10 +121,10 @@ def is_refused(processor: Any, messages: list[dict]) -> bool:
 # Records ------------------------------------------------------------------------------------------------------------
 
 
-def generate_records(task: str, num_records: int, seed: int, **options: Any) -> list[Any]:
-    """Generate records of ST-Shapes."""
+def generate_records(task: str, num_records: int, seed: int, step: int = 1, **options: Any) -> list[Any]:
+    """Generate records of ST-Shapes, every one or in steps."""
     dataset = ShapesDataset([task], num_records, seed=seed, **options)
-    return [dataset[index] for index in range(num_records)]
+    return [dataset[index] for index in range(0, num_records, step)]
 
 
 def make_record(task: str, media_type: str, frames: list[np.ndarray], turns: list[str], **fields: Any) -> Any:
