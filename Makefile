@@ -11,7 +11,7 @@ demo: $(VENV)/.demo  ## ground a query in a clip, write answer.json and an annot
 
 # Each process computes on one thread; for more cores: make test TEST_PROCESSES=8.
 TEST_PROCESSES ?= 2
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test: style  ## pass the style checks and the tests
 	$(PYTEST)
