@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import small_sizes
 import torch
 from random_checkpoint import train_tokenizer
 from safetensors.torch import load_file, save_file
@@ -16,25 +17,8 @@ MEDIA_TOKENS = [f"{kind}_{end}" for kind in ("im", "vid") for end in ("start", "
 MEDIA_TOKENS += ["slow_vid_start", "slow_vid_end"]
 TEMPLATES = [f"{axis}-{way}" for axis in ("TEMP", "HEIGHT", "WIDTH") for way in ("INPUT", "OUTPUT")]
 TIMES, PLACES = 10, 16
-VISION = {
-    "model_type": "siglip_vision_model",
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "image_size": 54,
-    "patch_size": 6,
-    "vision_use_head": False,
-}
-TEXT = {
-    "model_type": "qwen2",
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 2048,
-}
+VISION = {**small_sizes.VISION, "image_size": 54, "patch_size": 6}
+TEXT = {**small_sizes.TEXT, "max_position_embeddings": 2048}
 
 
 def make_published_checkpoint(
@@ -135,6 +119,13 @@ def rename_as_published(ours: dict[str, torch.Tensor]) -> dict[str, torch.Tensor
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read a safetensors file into memory; what `load_file` gives is the file itself, which tests write over."""
     return {name: tensor.clone() for name, tensor in load_file(path).items()}
+
+
+def edit_tensors(folder: Path, **changes: torch.Tensor | None) -> None:
+    """Replace tensors of model.safetensors, add new ones, take out those that are `None`; `__` stands for a dot."""
+    tensors = read_tensors(folder / "model.safetensors")
+    tensors |= {name.replace("__", "."): tensor for name, tensor in changes.items()}
+    save_file({n: tensor for n, tensor in tensors.items() if tensor is not None}, folder / "model.safetensors")
 
 
 def shard_file(folder: Path, num_shards: int) -> None:

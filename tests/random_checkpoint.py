@@ -5,6 +5,7 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+from peft import get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, Qwen2Tokenizer
 
@@ -14,6 +15,7 @@ from llava_st_hf.processing.processing_llava_st import LlavaSTProcessor
 from llava_st_hf.processing.tasks_llava_st import TASKS
 from llava_st_hf.processing.tokenization_llava_st import add_coordinate_tokens, add_media_tokens
 from llava_st_hf.processing.video_processing_llava_st import LlavaSTVideoProcessor
+from llava_st_hf.training import make_lora_config
 
 IMAGE_SIZE, PATCH_SIZE = 54, 6  # a grid of 9x9 patches
 FRAME_SIZE = (240, 320)  # height, width
@@ -105,6 +107,19 @@ def make_random_checkpoint(directory: str | Path, seed: int = 0) -> Path:
     video_processor = LlavaSTVideoProcessor(size=size, num_frames=20)
     LlavaSTProcessor.from_config(config, tokenizer, video_processor=video_processor).save_pretrained(directory)
     return directory
+
+
+def make_random_adapter(checkpoint: Path, folder: Path, rank: int = 2, scale: float = 0.3) -> Path:
+    """Write an adapter of a checkpoint with its processor, as a run leaves it; without a scale it changes nothing."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = get_peft_model(LlavaSTForConditionalGeneration.from_pretrained(checkpoint), make_lora_config(rank))
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=scale)
+    model.save_pretrained(folder)
+    LlavaSTProcessor.from_pretrained(checkpoint).save_pretrained(folder)
+    return folder
 
 
 def train_tokenizer() -> Qwen2Tokenizer:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from published_checkpoint import make_published_checkpoint, read_tensors, shard_file
+from published_checkpoint import edit_tensors, make_published_checkpoint, read_tensors, shard_file
 from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
@@ -227,17 +227,6 @@ def test_transformers_finds_every_tensor_of_the_7b_release(full_size_release):
 
 
 # -- refusals ---------------------------------------------------------------------------------------------------------
-
-
-def edit_tensors(folder, **changes):
-    tensors = read_tensors(folder / "model.safetensors")
-    for name, tensor in changes.items():
-        name = name.replace("__", ".")
-        if tensor is None:
-            del tensors[name]
-        else:
-            tensors[name] = tensor
-    save_file(tensors, folder / "model.safetensors")
 
 
 def missing_shard(folder):

@@ -1,10 +1,11 @@
 """`llava-st init`: a LLaVA-ST to train, whose text and patch features are those of its LLaVA-OneVision."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
-from published_checkpoint import make_onevision_checkpoint, make_published_checkpoint, read_tensors
+from published_checkpoint import edit_tensors, make_onevision_checkpoint, make_published_checkpoint, read_tensors
 from safetensors.torch import save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer, GenerationConfig
 from transformers import LlavaOnevisionForConditionalGeneration as OneVision
@@ -205,18 +206,6 @@ def change_config(section=None, **changes):
     return change
 
 
-def edit_tensors(**changes):
-    def edit(folder):
-        tensors = read_tensors(folder / "model.safetensors")
-        for name, tensor in changes.items():
-            tensors.pop(name.replace("__", "."), None)
-            if tensor is not None:
-                tensors[name.replace("__", ".")] = tensor
-        save_file(tensors, folder / "model.safetensors")
-
-    return edit
-
-
 def remove_tokenizer(folder):
     for path in folder.glob("tokenizer*"):
         path.unlink()
@@ -245,10 +234,10 @@ REFUSED = {
     "few rows": (change_config("text_config", vocab_size=100), r"tokens.*text_config\.vocab_size is 100"),
     "wrong width": (change_config("text_config", intermediate_size=49), r"mlp\..*_proj\.weight has the shape"),
     "missing tensor": (
-        edit_tensors(multi_modal_projector__linear_2__bias=None),
+        partial(edit_tensors, multi_modal_projector__linear_2__bias=None),
         r"model\.multi_modal_projector\.linear_2\.bias is missing",
     ),
-    "unexpected tensor": (edit_tensors(surprise=torch.ones(1)), r"surprise is unexpected"),
+    "unexpected tensor": (partial(edit_tensors, surprise=torch.ones(1)), r"surprise is unexpected"),
     "no tokenizer": (remove_tokenizer, r"the tokenizer of .* cannot be read"),
     "pickle": (replace_by_pickle, r"pytorch_model\.bin .* pickle"),
     "truncated": (truncate, r"model\.safetensors is damaged"),

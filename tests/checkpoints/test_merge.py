@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from peft import get_peft_model
+from random_checkpoint import make_random_adapter
 
 from llava_st_cli import main
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor
@@ -13,7 +13,6 @@ from llava_st_hf.checkpoints import merge_checkpoint
 from llava_st_hf.hub.training_facts import TrainedSource, TrainingFacts
 from llava_st_hf.inference.loading import find_model_folder, load_model
 from llava_st_hf.processing.media_llava_st import InputError
-from llava_st_hf.training.lora import make_lora_config
 
 SOURCE = TrainedSource("clips", "MIT", None, None, None, num_records=12, per_epoch=12)
 TRAINING = TrainingFacts(
@@ -24,14 +23,7 @@ TRAINING = TrainingFacts(
 @pytest.fixture(scope="module")
 def adapter(checkpoint, tmp_path_factory):
     """An adapter whose weights are not zero, with its processor and card."""
-    folder = tmp_path_factory.mktemp("run") / "adapter"
-    torch.manual_seed(0)
-    model = get_peft_model(LlavaSTForConditionalGeneration.from_pretrained(checkpoint), make_lora_config(4))
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.1)
-    model.save_pretrained(folder)
-    LlavaSTProcessor.from_pretrained(checkpoint).save_pretrained(folder)
+    folder = make_random_adapter(checkpoint, tmp_path_factory.mktemp("run") / "adapter", rank=4, scale=0.1)
     TRAINING.save(folder)
     return folder
 

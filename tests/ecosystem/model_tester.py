@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import torch
+from small_sizes import TEXT, VISION
 
 from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration, LlavaSTModel
 
@@ -25,23 +26,9 @@ class LlavaSTModelTester:
         self.parent = parent
         self.batch_size = 3
         self.has_coordinates = True
-        self.vision_config = {
-            "model_type": "siglip_vision_model",
-            "hidden_size": 16,
-            "intermediate_size": 24,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "image_size": 16,
-            "patch_size": 4,
-            "vision_use_head": False,
-        }
+        self.vision_config = {**VISION, "image_size": 16, "patch_size": 4}
         self.text_config = {
-            "model_type": "qwen2",
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
+            **TEXT,
             "vocab_size": VOCAB_SIZE,
             "max_position_embeddings": 512,
             "bos_token_id": None,

@@ -14,6 +14,7 @@ from huggingface_hub import HfApi, ModelCard, constants
 from local_hub import hash_file, read_stated_requests
 from peft import LoraConfig, PeftModel, get_peft_model
 from published_checkpoint import make_published_checkpoint
+from random_checkpoint import make_random_adapter
 
 from llava_st_cli import main
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor
@@ -42,11 +43,7 @@ def push(hub, capsys):
 @pytest.fixture(scope="session")
 def adapter(checkpoint, tmp_path_factory) -> Path:
     """An adapter of the random checkpoint with its processor, as a run leaves it."""
-    folder = tmp_path_factory.mktemp("adapter")
-    model = LlavaSTForConditionalGeneration.from_pretrained(checkpoint)
-    get_peft_model(model, make_lora_config(rank=2)).save_pretrained(folder)
-    LlavaSTProcessor.from_pretrained(checkpoint).save_pretrained(folder)
-    return folder
+    return make_random_adapter(checkpoint, tmp_path_factory.mktemp("adapter"))
 
 
 def test_a_model_is_one_private_commit(push, hub):

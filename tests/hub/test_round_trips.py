@@ -13,18 +13,17 @@ import torch
 from hub_loading import QUESTION
 from huggingface_hub import ModelCard
 from local_hub import LocalHub, hash_file, read_stated_requests
-from peft import get_peft_model
 from published_checkpoint import make_published_checkpoint, read_tensors
+from random_checkpoint import make_random_adapter
 from remote_code_loading import OBSERVERS, get_media_inputs
 from safetensors.torch import save_file
 from transformers import AutoProcessor
 
-from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor, load_pipeline
+from llava_st_hf import LlavaSTForConditionalGeneration, load_pipeline
 from llava_st_hf.checkpoints import merge_checkpoint
 from llava_st_hf.data.readers.canonical import CanonicalReader
 from llava_st_hf.hub import CardOptions, push_folder
 from llava_st_hf.processing.published_layout_llava_st import MAX_SETTINGS_BYTES
-from llava_st_hf.training import make_lora_config
 
 # Rows of docs/hub.md, by the job that is counted.
 ROWS = {
@@ -43,15 +42,7 @@ SOURCES = Path(hub_loading.__file__).parents[1] / "src"
 @pytest.fixture(scope="module")
 def adapter(checkpoint, tmp_path_factory) -> Path:
     """An adapter that changes the answers of its base."""
-    folder = tmp_path_factory.mktemp("adapter")
-    model = get_peft_model(LlavaSTForConditionalGeneration.from_pretrained(checkpoint), make_lora_config(rank=2))
-    torch.manual_seed(1)
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.3)
-    model.save_pretrained(folder)
-    LlavaSTProcessor.from_pretrained(checkpoint).save_pretrained(folder)
-    return folder
+    return make_random_adapter(checkpoint, tmp_path_factory.mktemp("adapter"))
 
 
 @pytest.fixture(scope="module")

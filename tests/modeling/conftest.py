@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from small_sizes import TEXT, VISION
 
 from llava_st_hf import LlavaSTConfig, LlavaSTForConditionalGeneration
 
@@ -14,26 +15,9 @@ def make_config() -> Callable[..., LlavaSTConfig]:
 
     def make(**overrides) -> LlavaSTConfig:
         sizes = {
-            "vision_config": {
-                "model_type": "siglip_vision_model",
-                "hidden_size": 16,
-                "intermediate_size": 24,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 2,
-                "image_size": 34,  # 8 patches of 4 pixels, the rest is dropped
-                "patch_size": 4,
-                "vision_use_head": False,
-            },
-            "text_config": {
-                "model_type": "qwen2",
-                "hidden_size": 32,
-                "intermediate_size": 48,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 4,
-                "num_key_value_heads": 2,
-                "vocab_size": 40,
-                "max_position_embeddings": 2048,
-            },
+            # 8 patches of 4 pixels, the rest is dropped.
+            "vision_config": {**VISION, "image_size": 34, "patch_size": 4},
+            "text_config": {**TEXT, "vocab_size": 40, "max_position_embeddings": 2048},
             "image_token_id": 38,
             "video_token_id": 39,
             "num_temporal_tokens": 7,
