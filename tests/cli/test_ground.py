@@ -196,12 +196,12 @@ def test_quiet_shows_no_progress(ground, clip):
 
 def test_ground_an_image(ground, tmp_path):
     photograph, annotated = tmp_path / "photograph.png", tmp_path / "annotated.png"
-    Image.new("RGB", (80, 60), "white").save(photograph)
+    Image.new("RGB", (160, 120), "white").save(photograph)
     code, out, err = ground(photograph, "the dog", "--annotated", annotated)
     assert code == 0, err
     assert re.fullmatch(r"box: \(\d+, \d+\) to \(\d+, \d+\) pixels, confidence [01]\.\d\d", out.splitlines()[1])
     assert "confidence" not in ground(photograph, "the dog", "--unconstrained")[1]
-    assert Image.open(annotated).size == (80, 60)
+    assert Image.open(annotated).size == (160, 120)
 
 
 def test_without_a_model_screen_and_json_say_what_the_shipped_one_knows(clip, tmp_path, capsys):
