@@ -13,7 +13,7 @@ from llava_st_hf.processing.answer_formats_llava_st import ANSWER_FORMATS
 from llava_st_hf.processing.answer_grammar_llava_st import AnswerGrammar
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
 from llava_st_hf.processing.batch_feature_llava_st import GroundingContext
-from llava_st_hf.processing.constrained_generation_llava_st import GrammarLogitsProcessor
+from llava_st_hf.processing.constrained_generation_llava_st import ConstrainedOutput, GrammarLogitsProcessor
 from llava_st_hf.processing.grammar_vocabulary_llava_st import TimeLimits, find_time_limits
 from llava_st_hf.processing.media_llava_st import InputError, PromptError
 from llava_st_hf.processing.notation_llava_st import CoordinateVocabulary
@@ -465,6 +465,7 @@ def test_the_other_loops_keep_to_the_grammar_and_refine(processor, model, clip, 
     inputs = ask(processor, clip, *questions)
     outputs = model.generate(**inputs, **options, **processor.build_constraints(inputs, max_new_tokens=100))
     results = processor.post_process_grounding(outputs, inputs)
+    assert isinstance(outputs, ConstrainedOutput) is (way == "sampled"), "beams and an assistant have their own loops"
     assert len(results) == len(questions) * options.get("num_return_sequences", 1)
     for result in results:
         assert not result.problems, result.text

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from llava_st_hf.processing import GroundingResult, Span
 from llava_st_hf.visualization import fonts, write_annotated_video, write_contact_sheet
-from llava_st_hf.visualization.drawing import INK, wrap
+from llava_st_hf.visualization.drawing import INK, Style, wrap
 from llava_st_hf.visualization.fonts import (
     Typeface,
     describe_missing_fonts,
@@ -122,6 +122,7 @@ def test_letters_are_at_least_14_pixels_and_grow_with_the_clip(width, height, tm
     write_annotated_video(source, GroundingResult("", spans=(Span(0, 1, 0.5),), query=query), tmp_path / "out.mp4")
     _, (frame,), _ = decode(tmp_path / "out.mp4")
     size = max(14, round(min(width, height) / 30))
+    assert Style.for_size(width, height).font_size == size
     ink = is_color(frame[: round(size * 1.3) + size // 3, : 4 * size], INK, 110)
     rows = np.nonzero(ink.any(axis=1))[0]
     expected = ImageFont.load_default(size).getbbox(query)
