@@ -49,6 +49,17 @@ def test_an_adapter_is_merged_into_its_base(adapter, checkpoint, tmp_path):
     assert prepare_base(checkpoint, tmp_path / "run") == str(checkpoint)
 
 
+def test_an_adapter_of_a_model_in_half_precision_is_what_its_merged_model_is(adapter, tmp_path):
+    """Weights are rounded to bfloat16 in both; the frequencies of positions, which no file holds, in neither."""
+    merged = load_model(adapter[0], dtype="bfloat16")
+    merged.save_pretrained(tmp_path / "merged")
+    whole = load_model(tmp_path / "merged", dtype="bfloat16")
+    for tensors in ("named_parameters", "named_buffers"):
+        expected = dict(getattr(whole, tensors)())
+        for name, tensor in getattr(merged, tensors)():
+            assert (tensor.dtype, name) == (expected[name].dtype, name) and torch.equal(tensor, expected[name])
+
+
 def test_the_next_adapter_names_the_merged_base(adapter, tmp_path):
     base = prepare_base(adapter[0], tmp_path / "run")
     model = apply_stage(load_model(base), replace(STAGES["instruction_tuning"], lora_rank=4))

@@ -209,7 +209,10 @@ def _merge_adapter(model: LlavaSTForConditionalGeneration, adapter: SourceFiles)
                     f"for {list(required[name].shape)}: name the base that it was trained on."
                 )
         set_peft_model_state_dict(adapted, stored)
-        return adapted.merge_and_unload(safe_merge=True).to(dtype)
+        merged = adapted.merge_and_unload(safe_merge=True)
+        for parameter in merged.parameters():  # and no buffer: rotary frequencies stay float32, as where all is loaded
+            parameter.data = parameter.data.to(dtype)
+        return merged
 
 
 def _check_adapter_config(config: Any, stored: Mapping[str, torch.Tensor]) -> None:
