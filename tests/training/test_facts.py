@@ -3,9 +3,10 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 from transformers import TrainerState
 
-from llava_st_hf.training.facts import find_held_out
+from llava_st_hf.training.facts import find_held_out, name_hardware
 
 
 @pytest.mark.parametrize(
@@ -20,3 +21,10 @@ def test_what_was_held_out_is_of_the_weights_that_are_saved(is_best_loaded, step
     state = TrainerState(global_step=10, best_global_step=5, log_history=logs)
     found = find_held_out(state, SimpleNamespace(load_best_model_at_end=is_best_loaded), step)
     assert found == ({} if expected is None else {"loss": expected, "stvg_m_tIoU": 0.5})
+
+
+def test_the_hardware_is_that_of_the_run_and_not_of_the_machine(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    names = [name_hardware(torch.device(name), 2) for name in ("cpu", "cuda:1", "mps")]
+    assert names[0].startswith("CPU, 2 processes of ") and names[1:] == ["2 x GPU 1", "2 x mps"]

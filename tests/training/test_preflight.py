@@ -105,6 +105,10 @@ def test_records_none_of_which_can_be_used_end_a_run_before_it_begins(write, tmp
         ({"max_length": 40}, r"none of 1 record can be used; .* \(too_long\)"),
         ({"model_name_or_path": "./nowhere"}, "model_name_or_path is .*nowhere: there is no such folder"),
         ({"dtype": "bfloat16"}, "the weights are bfloat16, float32, and neither bf16 nor fp16 is on"),
+        (
+            {"dtype": "float16", "bf16": True, "use_cpu": True},
+            "the weights are float16, float32, and bf16 is on: set dtype to bfloat16 or float32",
+        ),
         ({"dtype": "half"}, "dtype is 'half': choose one of auto"),
         ({"attn_implementation": "flash_attention_9"}, "attn_implementation is 'flash_attention_9'"),
         ({"output_dir": "mixture.yaml/run"}, "output_dir is .* is a file"),
@@ -151,10 +155,3 @@ def test_data_check_looks_at_a_recipe(write, capsys):
     assert "--num-frames is given, but" in capsys.readouterr().err
     assert main(["data", "check", str(write([PAST_THE_END]))]) == 1
     assert "none of 1 record can be used" in capsys.readouterr().err
-
-
-def test_precision_follows_the_device(write):
-    recipe = read_recipe(write([GOOD]), ["--use_cpu", "true"])
-    assert (recipe.dtype, recipe.training.bf16) == ("float32", False)
-    recipe.training.bf16 = True
-    assert recipe.dtype == "auto"

@@ -104,7 +104,6 @@ def test_defaults_and_overrides(tmp_path):
     assert (recipe.training.weight_decay, recipe.training.warmup_steps) == (0.0, 0.03)
     assert recipe.training.lr_scheduler_type == "cosine"
     assert recipe.training.report_to == []
-    assert recipe.training.bf16 == torch.cuda.is_available()
     assert recipe.plan.get_row("packer").learning_rate == 5e-5
     assert recipe.plan.get_row("language_model").learning_rate == 2e-4
     recipe = read_recipe(
@@ -115,6 +114,50 @@ def test_defaults_and_overrides(tmp_path):
     assert (recipe.plan.lora_rank, recipe.training.seed) == (8, 7)
     recipe = read_recipe(path, ["--st_shapes", '{"task_weights": ["tvg"], "num_samples": 3}'])
     assert recipe.data.st_shapes["num_samples"] == 3
+
+
+def pretend_gpu(monkeypatch, capability: int, count: int = 1) -> None:
+    """Let this machine seem to have GPUs of a major compute capability: 7 is Volta and Turing, 8 Ampere."""
+    properties = SimpleNamespace(major=capability, total_memory=24 * 2**30)
+    stand_ins = {"is_available": True, "device_count": count, "current_device": 0, "get_device_properties": properties}
+    for name, value in {**stand_ins, "set_device": None, "get_device_name": "Some GPU"}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    # That it can hold bfloat16 is true of all of them, and not what counts.
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda device: True)
+
+
+@pytest.mark.parametrize(
+    ("capability", "arguments", "expected"),
+    [
+        (None, [], ("no", "float32", False)),
+        (None, ["--bf16", "true", "--use_cpu", "true"], ("bf16", "auto", False)),
+        (8, [], ("bf16", "auto", True)),
+        (9, ["--dtype", "float32"], ("bf16", "float32", True)),
+        (7, [], ("fp16", "float16", True)),
+        (7, ["--bf16", "true"], ("bf16", "auto", True)),
+        (8, ["--fp16", "true"], ("fp16", "float16", True)),
+        (8, ["--bf16", "false"], ("no", "float32", True)),
+        (8, ["--use_cpu", "true"], ("no", "float32", False)),
+        ("mps", [], ("no", "float32", False)),
+    ],
+)
+def test_precision_follows_the_device(tmp_path, monkeypatch, capability, arguments, expected):
+    if capability == "mps":
+        monkeypatch.setattr("transformers.training_args.is_torch_mps_available", lambda: True)
+    elif capability is not None:
+        pretend_gpu(monkeypatch, capability)
+    recipe = read_recipe(RECIPES / "custom_grounding_lora" / "sft.yaml", [*arguments, "--output_dir", str(tmp_path)])
+    training = recipe.training
+    assert (training.mixed_precision, recipe.dtype, training.dataloader_pin_memory) == expected
+    device = {None: "cpu", "mps": "mps"}.get(capability, "cuda")
+    assert training.device.type == ("cpu" if "--use_cpu" in arguments else device)
+
+
+def test_of_several_gpus_a_process_takes_the_first(tmp_path, monkeypatch):
+    """TRL refuses several, after the weights are loaded."""
+    pretend_gpu(monkeypatch, 8, count=2)
+    training = read_recipe(write(tmp_path)).training
+    assert (training.n_gpu, training.train_batch_size, training.device) == (1, 8, torch.device("cuda:0"))
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def collect_facts(trainer: "LlavaSTTrainer", step: int | None = None) -> Trainin
         sources=_list_sources(records),
         modules={row.module: f"{row.training}, {row.learning_rate:g}" for row in plan.rows if row.module in trained},
         hyper_parameters={**shown, "num_processes": args.world_size},
-        hardware=_name_hardware(args.world_size),
+        hardware=name_hardware(args.device, args.world_size),
         hours=round(trainer.train_seconds / 3600, 4),
         is_resumed=trainer.is_resumed,
         steps=trainer.state.global_step,
@@ -138,8 +138,9 @@ def _list_sources(records: Any) -> list[TrainedSource]:
     return [TrainedSource(name, license, origin, None, None, len(records), len(records))]
 
 
-def _name_hardware(num_processes: int) -> str:
-    if torch.cuda.is_available():
-        return f"{num_processes} x {torch.cuda.get_device_name(0)}"
+def name_hardware(device: torch.device, num_processes: int) -> str:
+    """Return what a run took place on, for its card."""
+    if device.type != "cpu":
+        return f"{num_processes} x {torch.cuda.get_device_name(device) if device.type == 'cuda' else device.type}"
     threads = torch.get_num_threads()
     return f"CPU, {format_count(num_processes, 'process')} of {format_count(threads, 'thread')}"

@@ -119,14 +119,17 @@ def make_counter(recipe: Recipe) -> TokenCounter:
 
 
 def check_precision(model: nn.Module, args: LlavaSTTrainingConfig) -> None:
-    """Raise `InputError` where float32 weights would meet half-precision ones without autocast."""
-    dtypes = {parameter.dtype for parameter in model.parameters()}
-    if len(dtypes) > 1 and not (args.bf16 or args.fp16):
-        names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
+    """Raise `InputError` where float32 weights would meet half-precision ones without autocast, or it another kind."""
+    dtypes = {str(parameter.dtype).removeprefix("torch.") for parameter in model.parameters()}
+    names, half = ", ".join(sorted(dtypes)), {"bf16": "bfloat16", "fp16": "float16"}
+    mixed = next((name for name in half if getattr(args, name)), None)
+    if mixed is None and len(dtypes) > 1:
         raise InputError(
             f"the weights are {names}, and neither bf16 nor fp16 is on: set dtype to auto or float32, or, on a GPU, "
             "bf16 to true."
         )
+    if mixed is not None and dtypes - {"float32", half[mixed]}:
+        raise InputError(f"the weights are {names}, and {mixed} is on: set dtype to {half[mixed]} or float32.")
 
 
 def check_num_frames(data: DataArguments, processor: LlavaSTProcessor) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from transformers.integrations import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
-from transformers.utils import is_torch_bf16_gpu_available
 from trl import SFTConfig, TrlParser
 
 from ..processing import InputError
@@ -43,8 +42,8 @@ class ModelArguments:
         stage (`str`): Who trains, one of `STAGES`.
         model_revision (`str`, *optional*): Branch, tag or commit on the Hub.
         dtype (`str`, *optional*, defaults to `"auto"`):
-            Precision of frozen weights; what is trained is float32. `"auto"` is that of the checkpoint, and float32
-            where neither `bf16` nor `fp16` is on, as without a GPU.
+            Precision of frozen weights; what is trained is float32. `"auto"` is that of the checkpoint with `bf16`,
+            float16 with `fp16`, and float32 where neither is on, as without a GPU.
         attn_implementation (`str`, *optional*): Attention of the model, such as `flash_attention_2`.
         lora_rank (`int`, *optional*): In place of the stage's.
         lora_alpha (`float`, *optional*): In place of twice the rank.
@@ -161,7 +160,8 @@ class LlavaSTTrainingConfig(SFTConfig):
     TRL's `SFTConfig` with the defaults of this project: cosine schedule, warm-up over 3 %, no weight decay.
 
     `learning_rate` replaces the rates of the stage, of all modules without one in `learning_rates`. `max_length` is
-    the number of tokens from which on a sample is skipped. `bf16` is chosen where the GPU supports it.
+    the number of tokens from which on a sample is skipped. Where neither is given, `bf16` is chosen on a GPU that
+    has it, `fp16` on an older one, and neither without CUDA.
     `resume_from_checkpoint` is a checkpoint, or `true` for the last one if there is any. With `push_to_hub` the model
     goes to `hub_model_id` when it is done, or at each save where `hub_strategy` is `every_save`, and with all that the
     run goes on from where it is `checkpoint`: another machine then resumes from the Hub. An adapter of a model in a
@@ -201,11 +201,14 @@ class LlavaSTTrainingConfig(SFTConfig):
             if getattr(self, name) and not has_gpu:
                 raise InputError(f"{name} is True, which needs a GPU: leave it out.", field=name)
         if self.bf16 is None and not self.fp16:
-            self.bf16 = has_gpu and is_torch_bf16_gpu_available()
+            # A GPU before Ampere only emulates bfloat16, and its float16 is many times faster.
+            self.bf16 = has_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+            self.fp16 = has_gpu and not self.bf16
         self.dataloader_pin_memory = self.dataloader_pin_memory and has_gpu
         if self.greater_is_better is None and self.metric_for_best_model is not None:
             self.greater_is_better = not self.metric_for_best_model.removeprefix("eval_").startswith(LOSSES)
         super().__post_init__()
+        self._n_gpu = min(self._n_gpu, 1)  # of several the first: `accelerate launch` starts a process for each
         for name in self.report_to:
             if name not in INTEGRATION_TO_CALLBACK:
                 raise InputError(
@@ -241,8 +244,9 @@ class Recipe:
     @property
     def dtype(self) -> str:
         """Precision of frozen weights; `"auto"` stays where it is that of the checkpoint."""
-        is_mixed = self.training.bf16 or self.training.fp16
-        return "float32" if self.model.dtype == "auto" and not is_mixed else self.model.dtype
+        if self.model.dtype != "auto" or self.training.bf16:
+            return self.model.dtype
+        return "float16" if self.training.fp16 else "float32"
 
     @property
     def plan(self) -> StagePlan:

@@ -294,8 +294,8 @@ class LlavaSTTrainer(SFTTrainer):
                 metrics |= self.evaluate_grounding(self.accelerator.unwrap_model(self.model), self.state.global_step)
         if not prefix and metrics:
             metrics.pop("loss", None)  # that of the Trainer, the mean over steps, is in the logs already
-            if torch.cuda.is_available():
-                metrics["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+            if (device := self.args.device).type == "cuda":
+                metrics["peak_memory_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
         logs.update({prefix + name: value for name, value in metrics.items()})
         super().log(logs, start_time)
 
