@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -21,6 +22,9 @@ def test_it_runs_at_the_tiny_size(monkeypatch, tmp_path):
     assert 0 < metrics["stvg_passes"] < metrics["stvg_tokens"]
     assert metrics["lora_tokens"] == metrics["lora_video_tokens"] + 720
     assert metrics["lora_trained_weights"] > 0
+    precision = "bf16" if torch.cuda.is_available() else "float32"
+    assert (metrics["recipe_precision"], metrics["recipe_same_answers"]) == (precision, 1)
+    assert metrics["recipe_last_loss"] < metrics["recipe_first_loss"]
 
 
 def test_the_full_size_is_refused_without_a_gpu(monkeypatch, capsys):
