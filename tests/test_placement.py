@@ -1,13 +1,19 @@
 """Weights that lie elsewhere: offloaded to disk or CPU memory, on several processes."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import distributed_training
+import other_device
 import pytest
 import torch
 from accelerate import cpu_offload, disk_offload
 from distributed_training import count_supervised, make_sample
 from small_inputs import make_inputs, make_labels
+from torch.utils import backend_registration
 from warm_process import run_together
 
 from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTModel
@@ -109,3 +115,18 @@ def test_model_sharded_by_fsdp2_saves_its_own_code(distributed, whole):
     reloaded, info = LlavaSTForConditionalGeneration.from_pretrained(saved, output_loading_info=True)
     assert not any(info.values()), info
     assert_equal(reloaded, whole)
+
+
+@pytest.mark.slow
+def test_training_evaluation_and_answers_stay_on_the_device_of_the_model(tmp_path):
+    """On one that pretends to be another: nothing of this project makes a tensor on the CPU beside it."""
+    if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
+        pytest.skip("this torch has no devices written in Python")
+    command = [sys.executable, other_device.__file__, str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert ended.returncode == 0, ended.stderr[-4000:]
+    seen = json.loads(ended.stdout.splitlines()[-1])
+    assert seen["devices"] == [other_device.NAME]
+    assert {"loss_stvg", "loss_rec", "eval_loss_tvg", "eval_asked"} <= {name for entry in seen["log"] for name in entry}
+    assert len(seen["answers"]) == 1 and seen["answers"][0].startswith("{<t_")
