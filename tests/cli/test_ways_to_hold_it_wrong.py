@@ -163,6 +163,13 @@ def test_what_is_odd_but_valid_is_a_warning(check, records, kind, fix):
     assert code == 0 and f"mine    {kind}" in printed and fix in printed
 
 
+@pytest.mark.parametrize(("arguments", "said"), [((), {"box_format": "xywh"}), (("--box-format", "xywh"), {})])
+def test_what_is_said_of_boxes_is_not_advised(check, arguments, said):
+    boxes = {"1": [50, 40, 100, 80]}  # in the upper left as widths, and as edges still more so
+    code, printed = check([{**GOOD, "id": n, "boxes": boxes, **said} for n in range(3)], "mine.jsonl", *arguments)
+    assert code == 0 and "box_format" not in printed and "boxes_like" not in printed
+
+
 @pytest.mark.parametrize(
     ("changes", "task"),
     [

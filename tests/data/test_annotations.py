@@ -67,6 +67,10 @@ def test_a_box_without_area_may_have_its_sides_given():
     with pytest.raises(RecordError, match=r"or box_format: xywh, if it is \[left, top, width, height\]"):
         AnnotatedBox([300, 100, 80, 60]).compute_fractions((640, 360))
     # As such they would reach out of the frame, or they are given so already.
-    for box in (AnnotatedBox([600, 100, 80, 60]), AnnotatedBox([30, 10, -8, 6], "xywh")):
-        with pytest.raises(RecordError, match=r"it has no area; give left, top, right, bottom in pixels\.$"):
-            box.compute_fractions((640, 360))
+    for numbers, form, sides in (
+        ([600, 100, 80, 60], "xyxy", "right, bottom"),
+        ([30, 10, -8, 6], "xywh", "width, height"),
+    ):
+        with pytest.raises(RecordError, match=rf"it has no area; give left, top, {sides} in pixels\.$") as caught:
+            AnnotatedBox(numbers, form).compute_fractions((640, 360))
+        assert str(numbers) in str(caught.value)  # as the file has them

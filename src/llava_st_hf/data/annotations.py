@@ -5,6 +5,7 @@ A reader gives these; `make_sample` turns them into records.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from .annotation_checks import check_numbers
@@ -111,20 +112,24 @@ class AnnotatedBox:
         """
         x1, y1, x2, y2 = self.xyxy
         width, height = _SIDES.get(self.unit, size)
-        frame, fix = f"the frame of {width:g} x {height:g} {_UNIT_NAMES[self.unit]}", None
-        fix_unit = f"give {_UNIT_NAMES[self.unit]} of the displayed frame"
+        unit = _UNIT_NAMES[self.unit]
+        frame, fix, fix_unit = (
+            f"the frame of {width:g} x {height:g} {unit}",
+            None,
+            f"give {unit} of the displayed frame",
+        )
         if self.unit == "pixels" and max(self.xyxy) <= _SIDES["thousandth"][0]:
             fix_unit += ", or unit: thousandth"
         if not (width > 0 and height > 0):
             fix = f"{frame} has no area; fix width and height"
         elif x1 >= x2 or y1 >= y2:
             is_xywh = x2 > 0 and y2 > 0 and x1 + x2 <= width and y1 + y2 <= height
-            hint = (
-                "; or box_format: xywh, if it is [left, top, width, height]" if self.form == "xyxy" and is_xywh else ""
-            )
-            fix = f"it has no area; give left, top, right, bottom in {_UNIT_NAMES[self.unit]}{hint}"
+            is_hinted = self.form == "xyxy" and is_xywh
+            hint = "; or box_format: xywh, if it is [left, top, width, height]" if is_hinted else ""
+            sides = "right, bottom" if self.form == "xyxy" else "width, height"
+            fix = f"it has no area; give left, top, {sides} in {unit}{hint}"
         elif min(x1, y1) >= 0 and max(x2, y2) <= 1 < min(width, height):
-            fix = f"it lies in the first pixel of {frame}; give pixels, not fractions of the frame, or unit: fraction"
+            fix = f"it lies in the first pixel of {frame}; give {unit}, not fractions of the frame, or unit: fraction"
         elif min(x2, width) <= max(x1, 0) or min(y2, height) <= max(y1, 0):
             fix = f"it lies outside of {frame}; {fix_unit}"
         elif not cut_overhang and any(
@@ -133,11 +138,11 @@ class AnnotatedBox:
         ):
             fix = f"it reaches far out of {frame}; {fix_unit}"
         if fix is not None:
-            raise make_error(self.field, list(self.xyxy), fix)
+            raise make_error(self.field, list(self.values), fix)
         sides = (width, height, width, height)
         box = tuple(min(max(value / side, 0.0), 1.0) for value, side in zip(self.xyxy, sides, strict=True))
         if box[0] >= box[2] or box[1] >= box[3]:  # thinner than the last digit of a fraction
-            raise make_error(self.field, list(self.xyxy), "it has no area; give left, top, right, bottom in pixels")
+            raise make_error(self.field, list(self.values), f"it has no area; give a larger one in {unit}")
         return box
 
 
@@ -213,3 +218,9 @@ class Annotation:
     frame_seconds: tuple[float, ...] | None = None
     duration_seconds: float | None = None
     cut_overhang: bool = True
+
+    @property
+    def box_kind(self) -> tuple[BoxForm, BoxUnit] | None:
+        """Form and unit of the boxes; `None` without any."""
+        in_tubes = (box for tube in self.tubes for box in tube.boxes.values() if box is not None)
+        return next(((box.form, box.unit) for box in chain(self.boxes, in_tubes)), None)

@@ -93,6 +93,7 @@ def make_sample(
         video_fps=conversation.video_fps,
         frame_seconds=annotation.frame_seconds,
         notes=tuple(conversation.notes.items()),
+        box_kind=annotation.box_kind,
     )
 
 
@@ -340,7 +341,7 @@ class _Conversation:
                 raise
             fractions = box.compute_fractions(size, cut_overhang=True)
         self.notes["cut_box"] = (
-            f"{box.field} is {list(box.xyxy)}, far over the edge of the frame, and is cut off there"
+            f"{box.field} is {list(box.values)}, far over the edge of the frame, and is cut off there"
         )
         return fractions
 

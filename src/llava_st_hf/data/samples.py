@@ -89,6 +89,8 @@ class Sample:
         frame_seconds (`tuple[float, ...]`, *optional*): The time of each of those frames, instead.
         notes (`tuple[tuple[str, str], ...]`, *optional*, defaults to `()`):
             What its reader put right, a kind and a sentence each, for `llava-st data check`. No part of the record.
+        box_kind (`tuple[str, str]`, *optional*):
+            Form and unit in which its file has boxes, for the same. No part of the record.
 
     Raises:
         `RecordError`: With the field, its value and the fix, for anything that does not fit together.
@@ -122,6 +124,7 @@ class Sample:
     video_fps: float | None = None
     frame_seconds: tuple[float, ...] | None = None
     notes: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
+    box_kind: tuple[str, str] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self):
         for name in ("id", "source"):

@@ -21,9 +21,9 @@ def write_box(x1: float, y1: float, x2: float, y2: float) -> str:
     return f"[<x={x1:.4f}><y={y1:.4f}><x={x2:.4f}><y={y2:.4f}>]"
 
 
-def find(texts: list[str], header: VideoHeader | None = HEADER) -> dict[str, int]:
+def find(texts: list[str], header: VideoHeader | None = HEADER, box_kind=None) -> dict[str, int]:
     """Return what is odd about a source."""
-    counts = Counter(mark for text in texts for mark in find_marks([make_turn(text)], header))
+    counts = Counter(mark for text in texts for mark in find_marks([make_turn(text)], header, box_kind))
     return {kind: count for kind, count, _ in find_unit_doubts(counts)}
 
 
@@ -43,6 +43,8 @@ def test_widths_in_the_place_of_edges():
         assert find([write_box(*box) for box in xywh], header) == {"boxes_like_xywh": 3}
     tubes = [f"<t=0.5>:{write_box(*box)}, <t=0.6>:{write_box(*box)}" for box in xywh]
     assert find(tubes, small) == {"boxes_like_xywh": 3}
+    assert find([write_box(*box) for box in xywh], small, ("xywh", "pixels")) == {}
+    assert find([write_box(*box) for box in xywh], small, ("xyxy", "thousandth")) == {"boxes_like_xywh": 3}
     edges = [(x, y, x + width, y + height) for x, y, width, height in xywh]
     assert find([write_box(*box) for box in edges], small) == {}
     assert find([write_box(*box) for box in xywh[:2]], small) == {}  # two may be so by chance
@@ -55,6 +57,9 @@ def test_thousandths_in_the_place_of_pixels():
     assert find(texts) == {"boxes_like_thousandths": 3}
     assert find([*texts, write_box(0.1, 0.1, 0.6, 0.6)]) == {}
     assert find(texts, HEADER._replace(width=640, height=480)) == {}
+    assert find(texts, box_kind=("xywh", "pixels")) == {"boxes_like_thousandths": 3}
+    for unit in ("thousandth", "fraction"):  # as they were said to be
+        assert find(texts, box_kind=("xyxy", unit)) == {}
 
 
 def test_true_boxes_are_nothing_odd():

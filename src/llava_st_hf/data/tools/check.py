@@ -352,7 +352,7 @@ class _Chunks(Dataset):
             for coordinate in coordinates:
                 values = summary.coordinates.setdefault((coordinate.kind, coordinate.unit), CoordinateRange())
                 values.add(coordinate.value, coordinate.unit)
-        marks = find_marks(turns, measure_medium(sample, media, self.decode))
+        marks = find_marks(turns, measure_medium(sample, media, self.decode), sample.box_kind)
         summary.marks.setdefault(sample.source, Counter()).update(marks)
         doubts = {**dict(find_doubts(turns)), **dict(sample.notes)}
         doubts.update(("damaged_media", problem) for medium in media for problem in medium.problems)

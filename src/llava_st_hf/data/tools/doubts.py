@@ -46,13 +46,16 @@ def measure_medium(sample: Sample, media: Sequence[MediaInfo], decode: str) -> V
     return VideoHeader(None, seconds, media[0].width, media[0].height)
 
 
-def find_marks(turns: Sequence[Turn], medium: VideoHeader | None) -> Iterator[str]:
+def find_marks(
+    turns: Sequence[Turn], medium: VideoHeader | None, box_kind: tuple[str, str] | None = None
+) -> Iterator[str]:
     """
     Yield how the numbers of one record look, to be counted for its source.
 
     It has `spans`, in a clip of more than `LONG_CLIP_SECONDS`, all `short`; `boxes`, all of which are also possible as
     left, top, width, height (`xywh`), and lie `nearer` to the middle then; boxes in frames of more than 1000 pixels
-    (`large`), all within the first 1000 (`thousandths`). Without its medium, what needs none is told.
+    (`large`), all within the first 1000 (`thousandths`). Without its medium, what needs none is told; and of the form
+    and the unit that its file says of its boxes (`box_kind`) there is no doubt.
     """
     results = [result for turn in turns for result in (turn.question, turn.answer)]
     lengths = [span.fractions[1] - span.fractions[0] for result in results for span in result.spans]
@@ -63,15 +66,17 @@ def find_marks(turns: Sequence[Turn], medium: VideoHeader | None) -> Iterator[st
     boxes = np.concatenate([_list_boxes(result) for result in results] or [np.empty((0, 4))])
     if not len(boxes):
         return
-    yield "boxes"
+    form, unit = box_kind or ("xyxy", "pixels")
+    if form == "xyxy":
+        yield "boxes"
     starts, ends = boxes[:, :2], boxes[:, 2:]
-    if (starts + ends <= 1).all():
+    if form == "xyxy" and (starts + ends <= 1).all():
         yield "xywh"
         centers = ((starts + ends) / 2, starts + ends / 2)  # of right, bottom, and of width, height
         as_edges, as_sides = (np.linalg.norm(center - 0.5, axis=1).mean() for center in centers)
         if as_sides < as_edges:
             yield "nearer"
-    if medium is not None and max(medium.width, medium.height) > _THOUSAND:
+    if unit == "pixels" and medium is not None and max(medium.width, medium.height) > _THOUSAND:
         yield "large"
         if (ends * (medium.width, medium.height) <= _THOUSAND).all():
             yield "thousandths"
@@ -91,14 +96,14 @@ def find_unit_doubts(counts: Counter[str]) -> Iterator[tuple[str, int, str]]:
             "boxes_like_xywh",
             counts["xywh"],
             "all boxes lie in the upper left, and most nearer to the middle if they are left, top, width, height: "
-            "look at them with `data show`, and give box_format: xywh if they are",
+            "look at them with `data show`, and give box_format: xywh if they are (of records of one's own)",
         )
     if MIN_RECORDS <= counts["large"] == counts["thousandths"]:
         yield (
             "boxes_like_thousandths",
             counts["large"],
             "all boxes lie within the first 1000 pixels of larger frames: look at them with `data show`, and give "
-            "unit: thousandth if they are shares of the frame from 0 to 1000",
+            "unit: thousandth if they are shares of the frame from 0 to 1000 (of records of one's own)",
         )
 
 
