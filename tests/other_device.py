@@ -130,7 +130,7 @@ def main(folder: Path) -> None:
     )
     trainer.train()
     devices = sorted({tensor.device.type for tensor in (*model.parameters(), *model.buffers())})
-    print(json.dumps({"devices": devices, "log": trainer.state.log_history, "answers": answers}))
+    sys.stdout.write(json.dumps({"devices": devices, "log": trainer.state.log_history, "answers": answers}) + "\n")
     del library
 
 

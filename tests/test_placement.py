@@ -128,5 +128,7 @@ def test_training_evaluation_and_answers_stay_on_the_device_of_the_model(tmp_pat
     assert ended.returncode == 0, ended.stderr[-4000:]
     seen = json.loads(ended.stdout.splitlines()[-1])
     assert seen["devices"] == [other_device.NAME]
-    assert {"loss_stvg", "loss_rec", "eval_loss_tvg", "eval_asked"} <= {name for entry in seen["log"] for name in entry}
+    assert {"loss_stvg", "loss_rec", "eval_loss_tvg", "eval_asked"} <= {
+        name for entry in seen["log"] for name in entry
+    }
     assert len(seen["answers"]) == 1 and seen["answers"][0].startswith("{<t_")

@@ -6,8 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from llava_st_cli import main
+from llava_st_hf import LlavaSTForConditionalGeneration, LlavaSTProcessor
 from llava_st_hf.demo import SHIPPED_CHECKPOINT
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "custom_grounding_lora"
@@ -51,26 +53,36 @@ def test_the_readme_names_commands_and_files_that_there_are():
     assert all(f"`{path.name}`" in text for path in RECIPE.glob("*.yaml"))
 
 
+# With what a GPU is given: a checkpoint in bfloat16, which `dtype: auto` follows, and autocast to it.
 @pytest.mark.slow
-def test_ten_clips_become_a_merged_model_that_answers(tmp_path, real_media_dir, monkeypatch, capsys):
+@pytest.mark.parametrize("as_on_a_gpu", [False, True])
+def test_ten_clips_become_a_merged_model_that_answers(tmp_path, real_media_dir, monkeypatch, capsys, as_on_a_gpu):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(RECIPE, "my_run")
     records = write_ten(Path("my_run"), real_media_dir)
     clip, query = records[-1]["video"], records[-1]["query"]
+    model, precision = str(SHIPPED_CHECKPOINT), []
+    if as_on_a_gpu:
+        LlavaSTForConditionalGeneration.from_pretrained(model, dtype=torch.bfloat16).save_pretrained("base")
+        LlavaSTProcessor.from_pretrained(model).save_pretrained("base")
+        model, precision = "base", ["--bf16", "true", "--use_cpu", "true"]
 
     def run(words: list[str]) -> str:
-        assert main([str(SHIPPED_CHECKPOINT) if word == "$MODEL" else word for word in words]) == 0
+        assert main([model if word == "$MODEL" else word for word in words]) == 0
         captured = capsys.readouterr()
         assert "{'loss'" not in captured.out + captured.err
         return captured.out + captured.err
 
     check, dry, train, *_, info, merge, _ = (words[1:] for words in read_commands())
     assert "mine    stvg        8" in run(check)
-    assert run(dry).count("mine    stvg") == 2
+    assert run([*dry, *precision]).count("mine    stvg") == 2
     assert not Path("my_run/output").exists()
-    output = run(train)
+    output = run([*train, *precision])
+    frozen = re.search(r"^vision_tower .*", output, re.MULTILINE)[0].split()[-1]
+    assert frozen == ("bfloat16" if as_on_a_gpu else "float32")
     assert re.search(r"^step 5 of 20: loss [\d.]+, ", output, re.MULTILINE)
     card = Path("my_run/output/README.md").read_text()
+    assert f"| `bf16` | {as_on_a_gpu} |" in card
     assert "| stvg_m_tIoU | " in card and "| mine | unknown | not stated | 8 | 8 |" in card and "{{" not in card
     assert "adapter: LORA of rank 16, alpha 32" in run(info)
     run(merge)
