@@ -58,8 +58,15 @@ def test_reads_both_versions(tmp_path, entry, task):
 
 
 def test_a_sentence_of_either_version_is_read(tmp_path):
-    (sample,) = open_hc_stvg(tmp_path, {**V1, "English": None}, task="tvg")
-    assert isinstance(sample, Sample), sample
+    for english in (None, ""):
+        (sample,) = open_hc_stvg(tmp_path, {**V1, "English": english}, task="tvg")
+        assert isinstance(sample, Sample), sample
+
+
+def test_a_size_may_have_the_number_of_channels_behind(tmp_path):
+    (expected,) = open_hc_stvg(tmp_path, V2)
+    (sample,) = open_hc_stvg(tmp_path, {**V2, "img_size": [100, 200, 3]})
+    assert sample.messages == expected.messages
 
 
 @pytest.mark.parametrize(

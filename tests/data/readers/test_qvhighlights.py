@@ -25,6 +25,11 @@ def test_all_windows_are_the_answer(tmp_path, clip):
     assert open_highlights(tmp_path, clip, one, task="tvg")[0].messages[1]["content"] == f"{{<t=0.0><t={10 / 39!r}>}}"
 
 
+def test_a_duration_need_not_be_given(tmp_path, clip):
+    (record,) = open_highlights(tmp_path, clip, {**LINE, "duration": None})
+    assert record.messages == open_highlights(tmp_path, clip)[0].messages
+
+
 def test_a_last_window_over_the_end_is_cut(tmp_path, clip):
     (record,) = open_highlights(tmp_path, clip, {**LINE, "relevant_windows": [[2, 5]]})
     assert record.messages[1]["content"] == f"{{<t={20 / 39!r}><t=1.0>}}"
@@ -37,7 +42,7 @@ def test_a_last_window_over_the_end_is_cut(tmp_path, clip):
         ({"relevant_windows": None}, "relevant_windows is missing"),  # as in the test set
         ({"relevant_windows": []}, "relevant_windows is []"),
         ({"relevant_windows": [[0, 1], [3]]}, "relevant_windows[1] is [3]"),
-        ({"duration": None}, "duration is missing"),
+        ({"duration": 0}, "duration is 0"),
         ({"duration": 150}, "video is 'a_0.0_4.0.mp4' with 40 frames and 4.000 s"),
         ({"vid": "b"}, "vid is 'b', which does not exist"),
     ],

@@ -41,6 +41,14 @@ def test_when_and_where(tmp_path, clip):
     assert [record.id for record in open_v_star(tmp_path, clip, ELEMENT, task="svg")] == ["a where"]
 
 
+def test_boxes_may_be_called_by_second_and_frame(tmp_path, clip):
+    """As the published description of the file has them, and its scorer takes them in one place."""
+    sides = {"xmin": 0, "ymin": 0, "xmax": 36, "ymax": 27}
+    named = ELEMENT | {"bboxes": [{f"{second}_{10 * second}": sides} for second in (1, 2, 3)]}
+    expected = open_v_star(tmp_path, clip, ELEMENT)[1].messages
+    assert open_v_star(tmp_path, clip, named)[1].messages == expected
+
+
 def test_groups_are_those_of_the_public_scorer(tmp_path, clip):
     lengths = [{"frame_count": count} for count in (599, 600, 1800)]
     reader = open_v_star(tmp_path, clip, *(ELEMENT | {"domain": "Animals"} | length for length in lengths), {}, [])
@@ -57,6 +65,7 @@ def test_groups_are_those_of_the_public_scorer(tmp_path, clip):
         ({"bboxes": []}, "bboxes is []"),
         ({"bboxes": [{"timestamp": "x"}]}, "bboxes[0].timestamp is 'x'"),
         ({"bboxes": [{"timestamp": 1, "xmin": 0}]}, "bboxes[0].ymin is missing"),
+        ({"bboxes": [{"x_1": {}}]}, "bboxes[0].timestamp is 'x'"),
         ({"spatial_question": ""}, "spatial_question is ''"),
         ({"frame_count": 4000}, "video is 'a.mp4' with 40 frames"),
     ],

@@ -49,7 +49,7 @@ class HcStvgReader(FileReader):
                 "of img_num",
             )
         tube = {first + number: AnnotatedBox(box, "xywh", field=f"bbox[{number}]") for number, box in enumerate(boxes)}
-        sentence = require_text(raw, "caption" if raw.get("English") is None else "English")
+        sentence = require_text(raw, "English" if raw.get("English") else "caption")
         return Annotation(
             task=self.task,
             media_type="video",
@@ -66,7 +66,9 @@ class HcStvgReader(FileReader):
 
 def _read_size(raw: Mapping[str, Any]) -> tuple[int, int]:
     """Return width and height of the frames."""
-    if raw.get("img_size") is None:
+    size = raw.get("img_size")
+    if size is None:
         return require_size(raw)
-    height, width = check_numbers(raw["img_size"], 2, "img_size", "[height, width] in pixels")
+    size = size[:2] if isinstance(size, list) and len(size) == 3 else size  # with the channels behind
+    height, width = check_numbers(size, 2, "img_size", "[height, width] in pixels")
     return check_frame(width, "img_size"), check_frame(height, "img_size")

@@ -13,7 +13,8 @@ from .base import FileReader, name_event
 class QvHighlightsReader(FileReader):
     """
     Read are, of a query: `qid`, `query`, `vid`, `duration`, and `relevant_windows`, a list of [start, end] in seconds.
-    The sentence is asked after in lower case and without the full stop.
+    The sentence is asked after in lower case and without the full stop. A video of another `duration`, where that is
+    given, is skipped.
 
     The task is `"tvg_several"`: all windows of a query are its answer, in the order of time. As `"tvg"` only queries
     with one window can be read.
@@ -38,5 +39,5 @@ class QvHighlightsReader(FileReader):
             media=self.folder.find_video(require_text(entry, "vid"), "vid"),
             query=name_event(require_text(entry, "query")),
             spans=tuple(sorted(spans, key=lambda span: span.times)),
-            duration_seconds=require_positive(entry, "duration"),
+            duration_seconds=None if entry.get("duration") is None else require_positive(entry, "duration"),
         )

@@ -22,8 +22,9 @@ class VStarReader(FileReader):
     """
     Read are, of an element: `vid`, `width`, `height`, `fps`, `frame_count`, `temporal_question`, `timestamps` (start
     and end in seconds), `spatial_question` (that of the first chain, which is asked with the true times), and
-    `bboxes`, a list of {`timestamp` in whole seconds, `xmin`, `ymin`, `xmax`, `ymax` in pixels}. Each element is two
-    records, called by its video, `when` or `where`, and of a further element of the same video its number.
+    `bboxes`, a list of {`timestamp` in whole seconds, `xmin`, `ymin`, `xmax`, `ymax` in pixels}, or of {second_frame:
+    {`xmin`, ...}}. Each element is two records, called by its video, `when` or `where`, and of a further element of the
+    same video its number.
 
     The task is `"tvg"` for the questions after the time alone and `"svg"` for those after the place. The second chain,
     which gives boxes to be told their time, and the questions in words, which need a judge, are not asked. `domain`
@@ -89,6 +90,9 @@ def _read_boxes(given: Any) -> AnnotatedTube:
     boxes = {}
     for place, entry in enumerate(given):
         field = f"bboxes[{place}]"
+        named = next(iter(entry.items())) if isinstance(entry, Mapping) and len(entry) == 1 else ("", None)
+        if isinstance(named[1], Mapping):  # {"3_90": {...}}, second and frame
+            entry = {**named[1], "timestamp": named[0].partition("_")[0]}
         second = read_number(require(entry, "timestamp", f"{field}."))
         if not is_number(second):
             raise make_error(f"{field}.timestamp", second, "give seconds")
