@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 from PIL import Image
 
@@ -40,6 +42,18 @@ def test_a_sequence_of_pictures(sequence, caplog):
         times = [lexeme.value for lexeme in record.find_coordinates()[1] if lexeme.kind == "t"]
         assert times == pytest.approx([0, 1 / 3, 1])  # frame 3 has others, but not this one
     assert "2 of 3 tracks make no record" in caplog.text
+
+
+def test_pictures_of_another_sequence_are_not_taken(sequence):
+    (sequence / "seqinfo.ini").unlink()
+    (record,) = MotReader(sequence / "gt/gt.txt", "mot", sequence.parent, video_fps=30.0)
+    assert len(record.media) == 4  # img1 is where they are, also where nothing says so
+    other = sequence.with_name("MOT-02")
+    shutil.copytree(sequence / "gt", other / "gt")
+    for facts in ("", SEQINFO.replace("MOT-01", "MOT-02")):
+        (other / "seqinfo.ini").write_text(facts)
+        (record,) = MotReader(other / "gt/gt.txt", "mot", sequence.parent)
+        assert record.reason in ("missing_media", "empty_media")
 
 
 def test_names_tell_more(sequence):

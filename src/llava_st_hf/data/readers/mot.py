@@ -38,8 +38,8 @@ class MotReader(TracksReader):
     refused.
 
     The video is named in `seqinfo.ini` beside the folder of the file, as are its frames, rate and size; without that,
-    it has the name of the file, or of the folder of the sequence. It is a video file, or a folder of pictures. The
-    tasks are those of `TracksReader`.
+    it has the name of the file, or of the folder of the sequence. It is a video file, or a folder of pictures, such as
+    `img1` in that of the sequence. The tasks are those of `TracksReader`.
     """
 
     names: Mapping[int, str] = field(default_factory=dict)  # what describes an object in words, by its id
@@ -97,11 +97,14 @@ class MotReader(TracksReader):
         numbers = {key: read_number(told.get(key)) for key in ("framerate", "seqlength", "imwidth", "imheight")}
         known = {key: value for key, value in numbers.items() if isinstance(value, float) and value > 0}
         name = told.get("name") or (folder.name if path.stem in ("gt", "det") else path.stem)
-        pictures = told.get("imdir")
+        pictures = told.get("imdir") or ("img1" if folder != path.parent else None)
+        places = [f"{name}/{pictures}"] if pictures else []
+        if pictures and self.folder.path is not None:  # and in no folder below it, which is that of another sequence
+            places.append(str(self.folder.path / pictures))
         is_size = {"imwidth", "imheight"} <= known.keys()
         return TrackedVideo(
             name,
-            places=(pictures, f"{name}/{pictures}") if pictures else (),
+            places=tuple(places),
             size=(int(known["imwidth"]), int(known["imheight"])) if is_size else None,
             frame_count=int(known["seqlength"]) if "seqlength" in known else None,
             frame_rate=known.get("framerate"),
