@@ -29,6 +29,17 @@ def test_finds_a_file_in_a_folder_below(tmp_path):
         MediaFolder(None).find_media(["clip.mp4"], "video", "video")
 
 
+def test_paths_may_be_written_as_on_windows(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/clip.mp4").touch()
+    folder = MediaFolder(tmp_path)
+    assert folder.open_media("a\\clip.mp4", "video")[0].path == str(tmp_path / "a/clip.mp4")
+    with pytest.raises(RecordError, match="outside of"):
+        folder.open_media("..\\..", "video")
+    (tmp_path / "a\\clip.mp4").touch()  # here a name as any other
+    assert folder.open_media("a\\clip.mp4", "video")[0].path == str(tmp_path / "a\\clip.mp4")
+
+
 def test_finds_a_video_whatever_its_ending(tmp_path):
     for name in ("a_0.0_9.5.mkv", "b.mp4", "c.avi", "d/frames/1.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

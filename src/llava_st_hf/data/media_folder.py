@@ -36,7 +36,9 @@ class MediaFolder:
         if self.path is None:
             raise make_fault(field, f"{said}, but no folder of media is set", "give data_folder", "outside_root")
         try:
-            path = Path(os.path.realpath(self.path / name))
+            # Windows writes paths with another stroke.
+            place = name if (self.path / name).exists() else name.replace("\\", "/")
+            path = Path(os.path.realpath(self.path / place))
             exists = path.exists()
         except (OSError, ValueError) as error:  # names that no file system takes
             raise make_fault(field, said, str(error)) from error

@@ -34,6 +34,15 @@ def test_asks_for_what_is_there_once(tmp_path):
     assert cup.messages[0]["content"] == "Where does the small cup on the left appear in this image?"  # by its id
 
 
+def test_pictures_may_lie_in_a_folder_below(tmp_path):
+    (expected,) = [record.messages for record in open_coco(tmp_path, CONTENT, vary_prompts=False)][:1]
+    (tmp_path / "val2017").mkdir()
+    for path in [*tmp_path.glob("*.jpg"), *tmp_path.glob("*.png")]:
+        path.rename(tmp_path / "val2017" / path.name)
+    (record, *_) = CocoReader(tmp_path / "a.json", "coco", tmp_path, vary_prompts=False)
+    assert record.messages == expected and "val2017" in record.media[0].path
+
+
 def test_says_how_many_annotations_make_no_record(tmp_path, caplog):
     num_given, num_read = len(CONTENT["annotations"]), len(open_coco(tmp_path, CONTENT))
     assert f"{num_given - num_read} of {num_given} annotations make no record of the task rec" in caplog.text

@@ -62,7 +62,7 @@ class CocoReader(FileReader):
         return Annotation(
             task=self.task,
             media_type="image",
-            media=self.folder.open_media(require_text(image, "file_name", "image."), "image", "image.file_name"),
+            media=self.folder.find_media([require_text(image, "file_name", "image.")], "image", "image.file_name"),
             query=f"the {phrase}" if key is None else phrase,
             answer=phrase,
             boxes=(AnnotatedBox(require(raw, "bbox"), "xywh", field="bbox"),),

@@ -50,7 +50,7 @@ class RefCocoReader(FileReader):
         return Annotation(
             task="rec",
             media_type="image",
-            media=self.folder.open_media(require_text(image, "file_name"), "image", "file_name"),
+            media=self.folder.find_media([require_text(image, "file_name")], "image", "file_name"),
             query=caption,
             prompts=(caption,) if "<image>" in caption else (),
             boxes=(AnnotatedBox(require(found[0], "bbox"), "xywh", field="bbox"),),
