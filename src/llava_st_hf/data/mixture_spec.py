@@ -213,7 +213,8 @@ class SourceSpec:
             return open_reader("canonical", address, self.name, self.data_folder, self.task, **options)
         if self.data_folder is not None and not Path(self.data_folder).is_dir():
             raise InputError(
-                f"data_folder is {self.data_folder!r}, which is no folder: fix it (~ and $NAMES are not expanded)."
+                f"data_folder is {self.data_folder!r}, which is no folder: put the clips into it, or name "
+                "theirs (~ and $NAMES are not expanded)."
             )
         format = self.format or guess_format(self.json_path)
         options = options if format == "canonical" else {}

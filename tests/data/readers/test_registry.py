@@ -344,6 +344,7 @@ def test_a_first_record_of_no_use_leaves_it_to_the_next(tmp_path, name, content,
         ("a.jsonl.gz", gzip.compress(b"{}", mtime=0), r"is packed \(gzip\): unpack it"),
         ("a.json", b"PK\x03\x04", r"is packed \(zip\)"),
         ("a.jsonl.zst", b"\x28\xb5\x2f\xfd", r"is packed \(zstd\)"),
+        ("a.yaml", b"datasets: []", "is a YAML file, as mixtures are, .* give one of those"),
         ("a.xlsx", b"PK\x03\x04", r"is a file of a spreadsheet: save the table as \.csv"),
     ],
 )

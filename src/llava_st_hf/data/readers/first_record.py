@@ -87,6 +87,11 @@ def refuse_unreadable(path: str | Path) -> None:
             "the same data as JSON: images with a caption and annotations with a bbox (format refcoco), or lines of "
             "img_path, expression, bbox (format shikra_rec)."
         )
+    if path.suffix.lower() in (".yaml", ".yml"):
+        raise InputError(
+            f"{path} is a YAML file, as mixtures are, which name files of records: give one of those, and the folder "
+            "of its clips. `llava-st data check` and training take the mixture itself."
+        )
     if path.suffix.lower() in _SPREADSHEET_ENDINGS:
         raise InputError(f"{path} is a file of a spreadsheet: save the table as .csv.")
     for magic, name in _PACKED_STARTS.items():
