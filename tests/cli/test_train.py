@@ -16,6 +16,7 @@ import llava_st_hf  # noqa: F401
 from llava_st_cli import main
 from llava_st_hf.data.shapes import ShapesDataset, write_shapes
 from llava_st_hf.demo import DEMO_QUERY, write_demo_clip
+from llava_st_hf.training import LlavaSTTrainer
 from llava_st_hf.training.recipe import DataArguments, ModelArguments
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -59,6 +60,26 @@ def test_a_run_ends_with_a_checkpoint_that_loads(recipe, tmp_path, capsys):
     assert "--resume_from_checkpoint true" in capsys.readouterr().err
     assert main(["train", str(recipe), "--seed", "4", "--resume_from_checkpoint", "true"]) == 1
     assert "holds a run with seed=3, and now seed is 4" in capsys.readouterr().err
+    card = (tmp_path / "run" / "README.md").read_bytes()
+    assert main(["train", str(recipe), "--seed", "3", "--resume_from_checkpoint", "true"]) == 0
+    assert "all steps of the run in" in capsys.readouterr().err
+    assert (tmp_path / "run" / "README.md").read_bytes() == card
+
+
+def test_an_interrupted_run_says_how_to_go_on(recipe, tmp_path, capsys, caplog, monkeypatch):
+    arguments = ["train", str(recipe), "--save_steps", "0.5", "--eval_steps", "0.9"]
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LlavaSTTrainer, "evaluate", interrupt)
+        assert main(arguments) == 130
+    kept = tmp_path / "run" / "checkpoint-1"
+    assert f"{kept} is kept: --resume_from_checkpoint true goes on with it." in capsys.readouterr().err
+    assert main([*arguments, "--resume_from_checkpoint", "true"]) == 0
+    assert "do not match" not in caplog.text  # 0.5 of 2 steps was 1
+    assert (tmp_path / "run" / "adapter_config.json").is_file()
 
 
 def test_a_stage_starts_from_the_adapter_of_the_one_before(recipe, tmp_path, capsys):

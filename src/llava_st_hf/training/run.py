@@ -5,8 +5,8 @@ import logging
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import set_seed
+from transformers import TrainerState, set_seed
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput
 
 from ..data.collator import LlavaSTDataCollator
@@ -28,7 +29,7 @@ from ..evaluation.benchmarks.held_out_records import HeldOutRecords
 from ..evaluation.benchmarks.st_shapes import StShapes
 from ..evaluation.protocols import PROTOCOLS
 from ..evaluation.runner import Processes, evaluate
-from ..inference.loading import load_model, prepare_base
+from ..inference.loading import find_model_folder, load_model, prepare_base
 from ..processing import InputError, LlavaSTProcessor
 from ..processing.media_llava_st import format_count
 from ..utils.atomic_files import move_whole
@@ -81,7 +82,7 @@ def run_recipe(
             Whether to stop before any weight is read, when all that would end the run has been looked at.
 
     Returns:
-        `TrainOutput` or `None`: Steps, loss and speed; `None` after a dry run.
+        `TrainOutput` or `None`: Steps, loss and speed; `None` after a dry run, or of a run that was done before.
 
     Raises:
         `InputError`: For a recipe that does not fit its model, its data or its machine.
@@ -120,6 +121,9 @@ def _run_recipe(recipe: Recipe, report: Callable[[str], None], dry_run: bool) ->
     checkpoint = choose_checkpoint(args)
     if checkpoint is None and str(args.resume_from_checkpoint).lower() == "true":
         show(f"{args.output_dir} has no checkpoint yet: the run begins anew.")
+    if checkpoint is not None and is_done(checkpoint, args.output_dir):
+        show(f"all steps of the run in {args.output_dir} are done: nothing is left to go on with.")
+        return None
     prepare_folder(recipe, resumes=checkpoint is not None)
 
     # 3. What is trained.
@@ -141,7 +145,8 @@ def _run_recipe(recipe: Recipe, report: Callable[[str], None], dry_run: bool) ->
         eval_data_collator=replace(collator, skip_report=make_skip_report(eval_records, folder / _SKIPPED_HELD_OUT)),
         evaluate_grounding=make_grounding_evaluation(recipe, processor, benchmark),
     )
-    result = trainer.train(resume_from_checkpoint=checkpoint)
+    with saying_what_is_kept(folder, show):
+        result = trainer.train(resume_from_checkpoint=checkpoint)
 
     # 5. What ships.
     trainer.save_state()
@@ -311,6 +316,12 @@ def choose_checkpoint(args: LlavaSTTrainingConfig) -> str | None:
     return str(asked)
 
 
+def is_done(checkpoint: str, output_dir: str) -> bool:
+    """Tell whether a checkpoint is that of the last step, and the model or adapter was saved after it."""
+    state = TrainerState.load_from_json(os.path.join(checkpoint, TRAINER_STATE_NAME))
+    return state.global_step >= state.max_steps and find_model_folder(output_dir) == output_dir
+
+
 def describe_settings(recipe: Recipe) -> RunManifest:
     """Return the manifest of a run: what decides the weights that come out of it, kept beside the checkpoints."""
     settings = {name: getattr(recipe.training, name) for name in _DECISIVE} | vars(recipe.model) | vars(recipe.data)
@@ -339,6 +350,17 @@ def prepare_folder(recipe: Recipe, resumes: bool) -> None:
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / _GROUNDING, ignore_errors=True)  # answers of another model
     manifest.save()
+
+
+@contextmanager
+def saying_what_is_kept(folder: Path, show: Callable[[str], None]) -> Iterator[None]:
+    """Say how to go on with a run that is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (last := find_last_checkpoint(folder)) is not None:
+            show(f"{last} is kept: --resume_from_checkpoint true goes on with it.")
+        raise
 
 
 def save_whole(trainer: LlavaSTTrainer, folder: Path) -> None:

@@ -262,6 +262,11 @@ class LlavaSTTrainer(SFTTrainer):
         """
         resumed_from = kwargs.get("resume_from_checkpoint", args[0] if args else None)
         self.is_resumed, self._start_seconds, self._end_seconds = bool(resumed_from), time.monotonic(), None
+        if isinstance(resumed_from, str):  # a share of the steps is compared with the number that it was
+            state = TrainerState.load_from_json(os.path.join(resumed_from, TRAINER_STATE_NAME))
+            state.compute_steps(self.args, state.max_steps)
+            for name in ("logging_steps", "eval_steps", "save_steps"):
+                setattr(self.args, name, getattr(state, name))
         result = super().train(*args, **kwargs)
         self._end_seconds = time.monotonic()
         self._check_used()
