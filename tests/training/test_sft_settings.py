@@ -68,6 +68,20 @@ def test_optimizers_without_a_rate_for_each_module_are_refused(tmp_path, optim):
         LlavaSTTrainingConfig(output_dir=str(tmp_path), optim=optim)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "optim", "reader"),
+    [
+        ("optim_args", "momentum=0.9", "adamw_torch_fused", "sgd"),
+        ("adam_beta1", 0.5, "sgd", "adamw_torch"),
+        ("adam_epsilon", 1e-6, "adafactor", "adamw_torch_fused"),
+    ],
+)
+def test_what_an_optimizer_does_not_read_is_refused(tmp_path, name, value, optim, reader):
+    with pytest.raises(InputError, match=f"{name} is .*, which the optimizer {optim} does not read"):
+        LlavaSTTrainingConfig(output_dir=str(tmp_path), optim=optim, **{name: value})
+    LlavaSTTrainingConfig(output_dir=str(tmp_path), optim=reader, **{name: value})
+
+
 def test_defaults_may_be_written_out(tmp_path):
     written = {"packing": False, "loss_type": "nll", "label_smoothing_factor": 0.0, "dataset_text_field": "text"}
     assert LlavaSTTrainingConfig(output_dir=str(tmp_path), **written).packing is False

@@ -121,7 +121,7 @@ def _run_recipe(recipe: Recipe, report: Callable[[str], None], dry_run: bool) ->
     checkpoint = choose_checkpoint(args)
     if checkpoint is None and str(args.resume_from_checkpoint).lower() == "true":
         show(f"{args.output_dir} has no checkpoint yet: the run begins anew.")
-    if checkpoint is not None and is_done(checkpoint, args.output_dir):
+    if checkpoint is not None and not args.push_to_hub and is_done(checkpoint, args.output_dir):
         show(f"all steps of the run in {args.output_dir} are done: nothing is left to go on with.")
         return None
     prepare_folder(recipe, resumes=checkpoint is not None)

@@ -100,17 +100,21 @@ REFUSED = {
 }
 # What acts only together with another field.
 NEEDS = {
-    **dict.fromkeys(("hub_private_repo", "hub_model_id"), "push_to_hub"),
+    **dict.fromkeys(("hub_private_repo", "hub_model_id", "hub_strategy", "hub_token"), "push_to_hub"),
     **dict.fromkeys(("dataloader_persistent_workers", "dataloader_multiprocessing_context"), "dataloader_num_workers"),
     "dataloader_prefetch_factor": "dataloader_num_workers",
     "fsdp_config": "fsdp",
-    "trackio_space_id": "report_to",
-    "trackio_bucket_id": "report_to",
+    **dict.fromkeys(("run_name", "project", "trackio_space_id", "trackio_bucket_id"), "report_to"),
     "trackio_static_space_id": "report_to",
     "load_best_model_at_end": "eval_strategy",
 }
 # Optimizers that take the parameters by name, or update them on their own.
 _OTHER_OPTIMIZERS = ("galore", "apollo", "lomo", "adalomo")
+# Optimizers that do not read a setting.
+_UNREAD = {
+    "optim_args": ("adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused", "adafactor"),
+    **dict.fromkeys(("adam_beta1", "adam_beta2", "adam_epsilon"), ("sgd", "adagrad", "rmsprop", "adafactor")),
+}
 _OFF = (None, False, 0, "", "no", "none", [], ["none"])
 
 
@@ -136,6 +140,13 @@ def check_sft_settings(config: Any) -> None:
                 field=name,
             )
     optimizer = str(getattr(config.optim, "value", config.optim))
+    for name, optimizers in _UNREAD.items():
+        if optimizer in optimizers and given[name] != defaults[name]:
+            raise InputError(
+                f"{name} is {given[name]!r:.80}, which the optimizer {optimizer} does not read: leave it out, or "
+                "choose another optim.",
+                field=name,
+            )
     if optimizer.startswith(_OTHER_OPTIMIZERS):
         raise InputError(
             f"optim is {optimizer!r}, which cannot act: {_RATES}. Choose adamw_torch_fused.", field="optim"
