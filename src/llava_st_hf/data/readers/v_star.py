@@ -23,8 +23,8 @@ class VStarReader(FileReader):
     Read are, of an element: `vid`, `width`, `height`, `fps`, `frame_count`, `temporal_question`, `timestamps` (start
     and end in seconds), `spatial_question` (that of the first chain, which is asked with the true times), and
     `bboxes`, a list of {`timestamp` in whole seconds, `xmin`, `ymin`, `xmax`, `ymax` in pixels}, or of {second_frame:
-    {`xmin`, ...}}. Each element is two records, called by its video, `when` or `where`, and of a further element of the
-    same video its number.
+    {`xmin`, ...}}. Each element is two records, called by its video, `when` or `where`, and of a further element of
+    the same video its number.
 
     The task is `"tvg"` for the questions after the time alone and `"svg"` for those after the place. The second chain,
     which gives boxes to be told their time, and the questions in words, which need a judge, are not asked. `domain`
