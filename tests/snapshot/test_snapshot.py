@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from snapshot.contents import Section, hash_value, list_sections, write_canonical
 
+from llava_st_hf.evaluation.metrics.meteor import METEOR
+
 FOLDER = Path(__file__).parent
 MAX_SHOWN = 5  # differences whose values are printed
 STEP = 5
@@ -31,7 +33,10 @@ def test_whole_snapshot(name):
 
 def compare(name: str, section: Section, step: int = 1) -> None:
     """Compare a section, computed in steps, with what is stored."""
-    stored = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    text = (FOLDER / f"{name}.json").read_text(encoding="utf-8")
+    if "METEOR_no_synonyms" in text and METEOR == "METEOR":
+        pytest.skip("its METEOR was recorded without the tables of pycocoevalcap, which is installed here")
+    stored = json.loads(text)
     assert list(section) == [
         item for item in stored["items"] if step == 1 or (item != "all" and int(item) % step == 0)
     ]

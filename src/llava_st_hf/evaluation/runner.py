@@ -178,7 +178,7 @@ class _Runner:
             "model": model_name,
             "weights": fingerprint_weights(model),
             "dtype": str(model.dtype).removeprefix("torch."),
-            "protocol": self.protocol.name,
+            **self.protocol.get_settings({self.benchmark.get_task(index) for index in range(len(self.benchmark))}),
             "constrained": self.answerer.options.constrained,
             "max_new_tokens": self.answerer.options.max_new_tokens,
             **({} if num_frames is None else {"sampled_frames": num_frames}),

@@ -56,7 +56,7 @@ def write_scored_run(
         **settings,
         "model": get_public_name(path),
         "answers": hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16],
-        "protocol": protocol.name,
+        **protocol.get_settings({line["task"] for line in lines}),
         "items": len(lines),
         "unreadable_records": len(truths.unusable),
     }

@@ -216,7 +216,7 @@ _TASKS = (
         answer_format=ANSWER_FORMATS["sentences_with_spans"],
         example_answer="{<t_0><t_31>}, a man opens the door. {<t_32><t_99>}, he walks into the kitchen.",
         measures=("event_f1", "story", "dense_captions"),
-        headline=("SODA_c_no_synonyms", "EtF1", "CIDEr", "METEOR_no_synonyms"),
+        headline=("SODA_c", "EtF1", "CIDEr", "METEOR"),
     ),
     Task(
         name="tr",

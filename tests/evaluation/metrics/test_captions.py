@@ -30,6 +30,10 @@ def test_normalized_text():
         ("The dogs' ball; it's (red)...", "the dogs ball it 's -lrb- red -rrb-"),
         ("A t-shirt No.8, 3.5 m and the 94th", "a t-shirt no. 8 3.5 m and the 94th"),
         ("Mr. W. Forsyth cannot go #now", "mr. w. forsyth can not go #now"),
+        ("31 & 32, AT&T, 50% off!", "31 & 32 at&t 50 % off"),
+        ("why?? #7 #now the 1990's x\u2019s", "why ?? # 7 #now the 1990 's x 's"),
+        ("a << b && c ** d", "a < < b & & c ** d"),
+        ("abc123!@#", "abc123!@#"),
         ("", ""),
     ],
 )

@@ -5,6 +5,7 @@ import pytest
 from run_lines import make_line, make_unusable
 from truth_files import write_hc_stvg
 
+from llava_st_hf.evaluation.metrics.meteor import METEOR
 from llava_st_hf.evaluation.reports.items import read_run, score_file
 from llava_st_hf.evaluation.truths import read_truths
 from llava_st_hf.processing.media_llava_st import InputError
@@ -26,6 +27,12 @@ def test_sizes_of_boxes(write_run, shapes_lines):
     lines, settings = shapes_lines
     items = read_run(write_run(lines, **settings)).by_task["stvg"]
     assert ((items.box_shares > 0.01) & (items.box_shares < 0.5)).all()
+
+
+def test_stories_of_another_meteor_are_not_read(write_run):
+    assert read_run(write_run([make_line(0, 0.5)], meteor=METEOR)).lines
+    with pytest.raises(InputError, match=f"scored with 'another METEOR', and here it is {METEOR}"):
+        read_run(write_run([make_line(0, 0.5)], "other", meteor="another METEOR"))
 
 
 @pytest.mark.parametrize("name", ["run.json", "predictions.jsonl"])

@@ -5,17 +5,13 @@ from functools import partial
 
 import numpy as np
 
-from .captions import compute_cider, compute_rouge_l, count_bleu, finish_bleu
-from .meteor import count_meteor, finish_meteor
+from .captions import NO_MATCH, compute_cider, compute_rouge_l, count_bleu, finish_bleu
+from .meteor import METEOR, NUM_COUNTS, count_meteor, finish_meteor
 from .uncertainty import Statistic
 
-# Java's METEOR has tables of synonyms and paraphrases, ours has none: it must not be taken for that.
-NO_SYNONYMS = "no_synonyms"
-METEOR = f"METEOR_{NO_SYNONYMS}"
 CAPTION_METRICS = (*(f"Bleu_{order}" for order in range(1, 5)), METEOR, "ROUGE_L", "CIDEr")
 DENSE_THRESHOLDS = (0.3, 0.5, 0.7, 0.9)
-_NO_MATCH = "abc123!@#"  # what the published scorer compares a sentence with that overlaps no true one
-_BLEU_COUNTS, _METEOR_COUNTS = 10, 6
+_BLEU_COUNTS = 10
 
 # A caption and its true ones, any number of them for an item, by the overlap at which they are compared.
 CaptionPairs = Mapping[str, Sequence[tuple[str, Sequence[str]]]]
@@ -37,10 +33,10 @@ def pair_dense_captions(captions: Sequence[str], references: Sequence[str], ious
         `CaptionPairs`: By threshold a pair for each sentence.
     """
     if not len(captions):
-        return {str(threshold): [("", [_NO_MATCH])] for threshold in DENSE_THRESHOLDS}
+        return {str(threshold): [("", [NO_MATCH])] for threshold in DENSE_THRESHOLDS}
     return {
         str(threshold): [
-            (caption, [references[place] for place in np.flatnonzero(row > threshold)] or [_NO_MATCH])
+            (caption, [references[place] for place in np.flatnonzero(row > threshold)] or [NO_MATCH])
             for caption, row in zip(captions, ious, strict=True)
         ]
         for threshold in DENSE_THRESHOLDS
@@ -59,7 +55,7 @@ def make_caption_statistics(items: Sequence[CaptionPairs | None]) -> dict[str, S
         `dict[str, Statistic]`: By `CAPTION_METRICS`.
     """
     levels = list(dict.fromkeys(level for item in items for level in item or ()))
-    rows = np.zeros((len(items), max(len(levels), 1), _BLEU_COUNTS + _METEOR_COUNTS + 3))
+    rows = np.zeros((len(items), max(len(levels), 1), _BLEU_COUNTS + NUM_COUNTS + 3))
     rows[:, :, -1] = [[item is None or not levels] for item in items]
     for place, level in enumerate(levels):
         owners, captions, references = [], [], []
@@ -87,7 +83,7 @@ def _finish(name: str, num_levels: int, sums: np.ndarray) -> float:
 
 
 def _finish_level(name: str, sums: np.ndarray) -> float:
-    bleu, meteor, (overlap, cider, number) = np.split(sums, [_BLEU_COUNTS, _BLEU_COUNTS + _METEOR_COUNTS])
+    bleu, meteor, (overlap, cider, number) = np.split(sums, [_BLEU_COUNTS, _BLEU_COUNTS + NUM_COUNTS])
     if name.startswith("Bleu"):
         return float(finish_bleu(bleu)[int(name[-1]) - 1])
     if name == METEOR:

@@ -1,4 +1,4 @@
-"""Metrics of captions: BLEU, ROUGE-L and CIDEr with the digits of coco-caption, and a METEOR without its tables.
+"""Metrics of captions: BLEU, ROUGE-L and CIDEr with the digits of coco-caption; METEOR is in `meteor`.
 
 Captions are tokenized as there, in the manner of the Penn Treebank, lower case and without punctuation; no Java is
 needed. One caption per item is compared with one or more true ones.
@@ -15,14 +15,17 @@ from ...processing import InputError
 _MAX_ORDER = 4
 _TINY, _SMALL = 1e-15, 1e-9  # as coco-caption keeps clear of 0 / 0
 _ROUGE_BETA, _CIDER_SIGMA = 1.2, 6.0
-_CONTRACTION = re.compile(r"(?<=[a-z])(n['\u2019]t|['\u2019](?:s|m|d|ll|re|ve))(?![a-z'])")
+_CONTRACTION = re.compile(r"(?<=[a-z\d])(n't|'(?:s|m|d|ll|re|ve))(?![a-z'])")
 _JOINED = {"cannot": "can not", "gonna": "gon na", "gotta": "got ta", "wanna": "wan na", "gimme": "gim me"}
 # A bracket is a word there, which the list of punctuation misses.
 _BRACKETS = {"(": " -lrb- ", ")": " -rrb- ", "[": " -lsb- ", "]": " -rsb- ", "{": " -lcb- ", "}": " -rcb- "}
+NO_MATCH = "abc123!@#"  # what the published scorer compares a sentence with that overlaps no true one: one word
 _WORD = re.compile(
-    r"-[lr][rsc]b-|n['\u2019]t|['\u2019](?:s|m|d|ll|re|ve)(?!\w)"
+    NO_MATCH + "|"
+    r"-[lr][rsc]b-|n't|'(?:s|m|d|ll|re|ve)(?!\w)|[?!]{2,}"
     r"|(?:mr|mrs|ms|dr|prof|st|jr|sr|vs|etc)\.|no\.(?=\s?\d)|(?:[a-z]\.){2,}|\b[b-z]\.(?=\s\w)"
-    r"|\d+(?:[.,:/]\d+)+(?![\w-])|[#@]\w+|\w+(?:[-\u2011.'\u2019/&]\w+)*|[%$#@&*+=<>/\\|~^_]+"
+    r"|\d+(?:[.,:/]\d+)+(?![\w-])|[#@][^\W\d]\w*|[a-z]{1,2}&[a-z]{1,2}(?!\w)"
+    r"|\w+(?:[-\u2011.'\u2019/]\w+)*|#+|@+|\*+|_+|[%$&+=<>/\\|~^]"
 )
 
 
@@ -36,7 +39,8 @@ def tokenize_caption(text: str) -> list[str]:
     Returns:
         `list[str]`: For example `["the", "dog", "does", "n't", "run"]`.
     """
-    text = "".join(_BRACKETS.get(character, character) for character in text.lower())
+    text = re.sub(r"\u2019(?=(?:s|m|d|ll|re|ve|t)\b)", "'", text.lower())
+    text = "".join(_BRACKETS.get(character, character) for character in text)
     text = re.sub(r"\bno\.(?=\d)", "no. ", _CONTRACTION.sub(r" \1", text))
     words = _WORD.findall(text)
     return [part for word in words for part in _JOINED.get(word, word).split()]

@@ -1,21 +1,22 @@
-"""METEOR 1.5 for English by equal words and equal stems, without the tables of paraphrases and synonyms.
+"""METEOR 1.5 for English, with the digits of the Java program where its tables are there, see `meteor_tables`.
 
-The tables are 60 MB of data that only the Java program reads, so values lie a little below its own where a caption
-says the same in other words; where it says it in the same words they are equal.
+Without them words match that are equal or have equal stems, and values lie a little below those of the program where a
+caption says the same in other words; the name says so.
 """
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 
 from .captions import tokenize_caption
+from .meteor_alignment import WEIGHTS, align_words
+from .meteor_tables import find_meteor_tables
 
 _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
-_EXACT_WEIGHT, _STEM_WEIGHT = 1.0, 0.6
-_BEAM = 40
+NUM_COUNTS = 21
+_TABLES = find_meteor_tables()
+METEOR, SODA = (name if _TABLES else f"{name}_no_synonyms" for name in ("METEOR", "SODA_c"))
 _FUNCTION_TEXT = (
     "a about after all also an and any are as at be because been before but by can could did do does for from had has "
     "have he her him his i if in into is it its may more most no not of on one only or other our out over said she "
@@ -23,35 +24,39 @@ _FUNCTION_TEXT = (
     "which while who will with would you your"
 )
 _FUNCTION_WORDS = frozenset(_FUNCTION_TEXT.split())
-
-
-class _Counts(NamedTuple):
-    """What is matched, of one caption or of many; they add up."""
-
-    matched: float  # weighted words of the caption
-    total: float
-    reference_matched: float
-    reference_total: float
-    matches: int
-    chunks: int
-
-    def score(self) -> float:
-        if not self.matches:
-            return 0.0
-        precision, recall = self.matched / self.total, self.reference_matched / self.reference_total
-        mean = precision * recall / (_ALPHA * precision + (1 - _ALPHA) * recall)
-        return mean * (1 - _GAMMA * (self.chunks / self.matches) ** _BETA)
+_LETTERS = (
+    "A-Za-z\u0160\u017d\u0161\u017e\u0178\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017e"
+    "\u0400-\u04ff\u0500-\u0527\ua640-\ua66e\ua67e-\ua697\u1d00-\u1d7f"
+)
+_KNOWN = f"0-9{_LETTERS}"
+# Words of a caption are split further, in this order; quotes have become apostrophes before the third.
+_SPLITS = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (rf"([^{_KNOWN} .'`,\-\u2018\u2019])", r" \1 "),
+        (r"[`\u2018\u2019]", "'"),
+        (rf"([{_KNOWN}.])-([{_KNOWN}])", r"\1 \2"),
+        (rf"([^{_LETTERS}])'([^{_LETTERS}])", r"\1 ' \2"),
+        (rf"([^{_KNOWN}])'([{_LETTERS}])", r"\1 ' \2"),
+        (rf"([{_LETTERS}])'([^{_LETTERS}])", r"\1 ' \2"),
+        (rf"([{_LETTERS}])'([{_LETTERS}])", r"\1 '\2"),
+        (r"([0-9])'(s)", r"\1 '\2"),
+    )
+)
+_LETTER = re.compile(f"[{_LETTERS}]")
+_DOTTED = frozenset(("v", "vs", "rev"))  # abbreviations that keep their dot; in lower case there are no others
 
 
 def compute_meteor(caption: str, references: Sequence[str]) -> float:
     """
     Compute METEOR of one caption, from 0 to 1: the best over its references.
 
-    With P and R the weighted shares of words that are matched, content words counting 0.75 and function words 0.25, F
-    = P R / (0.85 P + 0.15 R), and METEOR = F (1 - 0.6 (chunks / matches) ** 0.2), with the fewest chunks of words that
-    stand together in both; one chunk that covers both has no penalty.
+    With P and R the weighted shares of words that are matched, content words counting 0.75 and function words 0.25,
+    equal ones 1, stems and paraphrases 0.6 and synonyms 0.8, F = P R / (0.85 P + 0.15 R), and METEOR = F (1 - 0.6
+    (chunks / matches) ** 0.2), with the fewest chunks of words that stand together in both; one chunk that covers both
+    has no penalty.
     """
-    return _count_best(caption, references).score()
+    return finish_meteor(_count_best(caption, references))
 
 
 def compute_corpus_meteor(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
@@ -64,73 +69,67 @@ def compute_corpus_meteor(captions: Sequence[str], references: Sequence[Sequence
 
 
 def count_meteor(captions: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
-    """Return what METEOR of a data set sums, of shape (items, 6)."""
+    """
+    Return what METEOR of a data set sums, of shape (items, `NUM_COUNTS`).
+
+    Matched words by stage, content or function, caption or reference; all function words and all words of caption and
+    reference; chunks, of which one that covers both captions is none.
+    """
     return np.array([_count_best(*pair) for pair in zip(captions, references, strict=True)], dtype=np.float64)
 
 
 def finish_meteor(sums: np.ndarray) -> float:
     """Return METEOR of the sums of `count_meteor`."""
-    return float(_Counts(*sums.tolist()).score())
+    *matched, functions, others_functions, total, others_total, chunks = sums.tolist()
+    shares, num_matched = [], []
+    for side, length, short in ((0, total, functions), (1, others_total, others_functions)):
+        content, function = matched[side:8:2], matched[8 + side :: 2]
+        weighted = 0.0
+        for counts, share in ((content, _DELTA), (function, 1 - _DELTA)):
+            for count, weight in zip(counts, WEIGHTS, strict=True):
+                weighted += count * weight * share
+        num_matched.append(sum(content) + sum(function))
+        shares.append(weighted / (_DELTA * (length - short) + (1 - _DELTA) * short) if weighted else 0.0)
+    if not all(shares):
+        return 0.0
+    mean = 1 / ((1 - _ALPHA) / shares[0] + _ALPHA / shares[1])
+    return mean * (1 - _GAMMA * (chunks / (sum(num_matched) / 2)) ** _BETA)
 
 
-def _count_best(caption: str, references: Sequence[str]) -> _Counts:
-    words = tokenize_caption(caption)
-    counts = [_count(words, tokenize_caption(reference)) for reference in references]
-    return max(counts, key=_Counts.score, default=_count(words, []))
+def _count_best(caption: str, references: Sequence[str]) -> np.ndarray:
+    words = _split(caption)
+    counts = [_count(words, _split(reference)) for reference in references]
+    return max(counts, key=finish_meteor, default=_count(words, []))
 
 
-def _count(words: Sequence[str], others: Sequence[str]) -> _Counts:
-    pairs = _align(words, others)
-    matched, reference_matched = (
-        sum(_weigh(side[pair[place]]) * pair[2] for pair in pairs) for side, place in ((words, 0), (others, 1))
-    )
-    starts = sum(after[0] != before[0] + 1 or after[1] != before[1] + 1 for before, after in pairwise(pairs))
-    is_whole = not starts and len(pairs) == len(words) == len(others)
-    return _Counts(
-        matched,
-        sum(map(_weigh, words)),
-        reference_matched,
-        sum(map(_weigh, others)),
-        len(pairs),
-        0 if is_whole else starts + bool(pairs),
-    )
-
-
-def _weigh(word: str) -> float:
-    return 1 - _DELTA if word in _FUNCTION_WORDS else _DELTA
-
-
-def _align(words: Sequence[str], others: Sequence[str]) -> list[tuple[int, int, float]]:
-    """Pair words one to one: as many as can be, then in the fewest chunks; a search that keeps the best beginnings."""
-    stems, other_stems = [*map(_stem, words)], [*map(_stem, others)]
-    beginnings: list[tuple[tuple[float, int], tuple[tuple[int, int, float], ...]]] = [((0.0, 0), ())]
+def _split(text: str) -> list[str]:
+    """Split the words of a caption as METEOR does: at dashes and apostrophes, dots of abbreviations dropped."""
+    text = f" {' '.join(tokenize_caption(text))} "
+    for pattern, replacement in _SPLITS:
+        text = pattern.sub(replacement, text)
+    words = text.split()
     for place, word in enumerate(words):
-        found = list(beginnings)
-        matches = [
-            (other, _EXACT_WEIGHT if others[other] == word else _STEM_WEIGHT)
-            for other in range(len(others))
-            if others[other] == word or other_stems[other] == stems[place]
-        ]
-        for (weight, negative_chunks), pairs in beginnings:
-            used = {pair[1] for pair in pairs}
-            for other, match_weight in matches:
-                if other not in used:
-                    goes_on = bool(pairs) and pairs[-1][0] == place - 1 and pairs[-1][1] == other - 1
-                    score = (weight + match_weight, negative_chunks - (not goes_on))
-                    found.append((score, (*pairs, (place, other, match_weight))))
-        beginnings = sorted(found, key=lambda entry: entry[0], reverse=True)[:_BEAM]
-    return list(beginnings[0][1])
+        following = words[place + 1] if place + 1 < len(words) else ""
+        if len(word) < 2 or not word.endswith("."):
+            continue
+        if "." in word[:-1] and _LETTER.search(word):
+            words[place] = word.replace(".", "")
+        elif not (
+            word[:-1] in _DOTTED or "a" <= following[:1] <= "z" or (word == "pp." and "0" <= following[:1] <= "9")
+        ):
+            words[place] = f"{word[:-1]} ."
+    return " ".join(words).split()
 
 
-def _stem(word: str) -> str:
-    """Cut the endings of English plurals, pasts and participles."""
-    if len(word) < 4:
-        return word
-    for pattern, ending in ((r"ies$", "i"), (r"ss$", "ss"), (r"([sxz]|ch|sh)es$", r"\1"), (r"s$", "")):
-        if re.search(pattern, word):
-            word = re.sub(pattern, ending, word)
-            break
-    stem = re.sub(r"(?<=\w\w)(ing|ed)$", "", word)
-    if stem != word and re.search(r"[aeiouy]", stem):
-        word = re.sub(r"([bdfgmnprt])\1$", r"\1", stem)
-    return re.sub(r"(?<=\w\w)[ey]$", lambda match: "i" if match[0] == "y" else "", word)
+def _count(words: Sequence[str], others: Sequence[str]) -> np.ndarray:
+    function_words = _TABLES.function_words if _TABLES else _FUNCTION_WORDS
+    are_function = [[word in function_words for word in side] for side in (words, others)]
+    matched = np.zeros((2, len(WEIGHTS), 2))
+    matches, chunks = align_words(words, others, _TABLES)
+    for match in matches:
+        for side, (start, length) in enumerate((match.words, match.others)):
+            for is_function in are_function[side][start : start + length]:
+                matched[int(is_function), match.stage, side] += 1
+    lengths = [len(words), len(others)]
+    is_whole = chunks == 1 and matched.sum((0, 1)).tolist() == lengths
+    return np.array([*matched.flat, *map(sum, are_function), *lengths, 0 if is_whole else chunks], dtype=np.float64)

@@ -1,7 +1,7 @@
 """What a way to score is, and what an answer lacks."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,10 @@ class Protocol(ABC):
         Raises:
             `InputError`: For a truth that the protocol cannot score.
         """
+
+    def get_settings(self, tasks: Iterable[str]) -> dict[str, Any]:
+        """Return what decides about the scores of tasks, for the settings of a run."""
+        return {"protocol": self.name}
 
     def find_groups(self, truth: GroundingResult) -> dict[str, str]:
         """Return the groups of an item by their kind, whose metrics a report shows apart; none by default."""

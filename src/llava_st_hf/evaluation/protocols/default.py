@@ -1,6 +1,6 @@
 """Our own protocol: every item counts, and an answer that could not be read is worth 0."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,9 @@ from ..metrics import (
     compute_union_iou,
     normalize_text,
 )
-from ..metrics.caption_sets import NO_SYNONYMS, CaptionPairs, make_caption_statistics, pair_dense_captions
+from ..metrics.caption_sets import CaptionPairs, make_caption_statistics, pair_dense_captions
 from ..metrics.captions import compute_rouge_l
-from ..metrics.meteor import compute_meteor
+from ..metrics.meteor import METEOR, SODA, compute_meteor
 from ..metrics.sets import RankedPrecision, compute_best_iou, compute_event_f1, compute_ranked_precision, compute_soda
 from ..metrics.tubes import join_tubes
 from ..metrics.uncertainty import Statistic
@@ -172,7 +172,7 @@ MEASURES: Mapping[str, Measure] = {
         "span_ap75", "span", _compare_ranked, "mAP@0.75", field="at_three_quarters", takes_all=True
     ),
     "event_f1": Measure("event_f1", "span", _compare_events, "EtF1", takes_all=True),
-    "story": Measure("soda", "sentence", _compare_sentences, f"SODA_c_{NO_SYNONYMS}", takes_all=True),
+    "story": Measure("soda", "sentence", _compare_sentences, SODA, takes_all=True),
     "spatial_iou": Measure("siou", "tube", _compare_tubes, "m_sIoU", "sIoU@", _THRESHOLDS, "spatial"),
     "volume_iou": Measure("viou", "tube", _compare_tubes, "m_vIoU", "vIoU@", _THRESHOLDS, "volume"),
     "all_tubes_spatial_iou": Measure(
@@ -209,7 +209,14 @@ class DefaultProtocol(Protocol):
     )
 
     def _list_names(self, task: Task) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        return tuple(MEASURES[name].name for name in task.measures if name in MEASURES), task.headline
+        names = {"METEOR": METEOR, "SODA_c": SODA}
+        headline = tuple(names.get(name, name) for name in task.headline)
+        return tuple(MEASURES[name].name for name in task.measures if name in MEASURES), headline
+
+    def get_settings(self, tasks: Iterable[str]) -> dict[str, Any]:
+        """Return the name, and what METEOR knows where the value of an item rests on it."""
+        has_stories = any("story" in get_task(task).measures for task in tasks)
+        return {**super().get_settings(tasks), **({"meteor": METEOR} if has_stories else {})}
 
     def score(
         self, task: str, answer: GroundingResult, truth: GroundingResult, vocabulary: CoordinateVocabulary

@@ -13,6 +13,7 @@ from ...processing import InputError
 from ...utils.public_names import get_public_name
 from ...utils.regular_files import check_regular_file
 from ..line_facts import find_decisive, has_result, list_clips, list_confidences
+from ..metrics.meteor import METEOR
 from ..metrics.uncertainty import Statistic
 from ..predictions import read_predictions
 from ..protocols import Protocol, get_protocol
@@ -126,6 +127,11 @@ def read_run(path: str | Path) -> Run:
         raise InputError(f"{path} cannot be read as a run ({error}): evaluate again.") from error
     if not lines:
         raise InputError(f"{path} holds no predictions: evaluate first.")
+    if settings.get("meteor", METEOR) != METEOR:
+        raise InputError(
+            f"{path} was scored with {settings['meteor']!r:.40}, and here it is {METEOR}: evaluate again, or install "
+            "or remove pycocoevalcap."
+        )
     return run
 
 
@@ -143,7 +149,8 @@ def score_file(
     if not lines:
         raise InputError(f"protocol is {protocol!r}, which scores none of the items: choose another.")
     complete_lines(lines, truths, predictions)
-    settings = {"benchmark": truths.format, "protocol": protocol, "model": get_public_name(path)}
+    scored = scorer.get_settings({line["task"] for line in lines})
+    settings = {"benchmark": truths.format, **scored, "model": get_public_name(path)}
     return Run(settings, lines, describe_problems(truths, predictions))
 
 
