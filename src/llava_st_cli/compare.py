@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .evaluate import check_judge
+from .evaluate import DataChoice, PredictionsFormat, check_judge, read_items
 from .options import argument, expand_dataclasses, option
 from .running import Command, CommandError, check_exists, say, show
 
@@ -18,16 +18,15 @@ class AnswerForm:
     """How both files of answers are written, where no runs are compared."""
 
     annotations: Annotated[
-        Path | None, option("FILE", "truth of a benchmark; A and B are then files of answers of any system")
+        str | None,
+        option("BENCHMARK", "as of evaluate, a name or a file; A and B are then files of answers of any system"),
     ] = None
-    task: Annotated[str | None, option("TASK", "of --annotations, where their format leaves a choice")] = None
     protocol: Annotated[
         Literal["default", "community", "vue", "v_star", "judge"] | None,
         option(None, "of --annotations: how to score (default)"),
     ] = None
     predictions_format: Annotated[
-        Literal["jsonl", "vue_csv", "video_r1", "qwen", "v_star", "activitynet", "qvhighlights", "judged"] | None,
-        option(None, "of --annotations: how the answers are written (jsonl)"),
+        PredictionsFormat | None, option(None, "of --annotations: how the answers are written (jsonl)")
     ] = None
     unit: Annotated[
         Literal["pixels", "fraction", "thousandth"] | None, option(None, "of their boxes (the format's own)")
@@ -35,9 +34,11 @@ class AnswerForm:
     time_unit: Annotated[Literal["seconds", "fraction"] | None, option(None, "of their times (seconds)")] = None
     box_form: Annotated[Literal["xyxy", "xywh"] | None, option(None, "order of the numbers of a box (xyxy)")] = None
 
-    def check(self) -> None:
+    def check(self, files: DataChoice) -> None:
         """Refuse what acts with annotations only."""
-        for name, value in vars(self).items():
+        if self.annotations is not None and files.data is not None and Path(self.annotations).exists():
+            raise CommandError("--data does nothing with a file of annotations, no media are opened: leave it out.")
+        for name, value in {**vars(self), **vars(files)}.items():
             if self.annotations is None and value is not None:
                 flag = f"--{name.replace('_', '-')}"
                 raise CommandError(f"{flag} is {value}: it goes with --annotations only; runs are scored already.")
@@ -50,6 +51,7 @@ def compare(
     first: Annotated[Path, argument("A", "output folder of a run of llava-st evaluate, or a file of answers")],
     second: Annotated[Path, argument("B", "the same of another model, checkpoint or system")],
     form: AnswerForm,
+    files: DataChoice,
     output_dir: Annotated[Path, option("DIR", "folder for report.md and report.html")] = Path("comparison"),
 ) -> None:
     """
@@ -61,25 +63,20 @@ def compare(
     \b
     examples:
       llava-st compare results/before results/after
-      llava-st compare ours.csv theirs.csv --annotations vue_stg --predictions-format vue_csv --protocol vue
+      llava-st compare ours.csv theirs.csv --annotations vue-stg --data DIR --predictions-format vue_csv --protocol vue
     """
-    form.check()
+    form.check(files)
     for path in (first, second):
         check_exists(path, "run or file")
     from llava_st_hf.evaluation.reports.comparison import Pair, list_rows, write_comparison
     from llava_st_hf.evaluation.reports.items import read_run, score_file
-    from llava_st_hf.evaluation.truths import read_truths
     from llava_st_hf.utils.tables import format_table
 
     if form.annotations is None:
         runs = [read_run(path) for path in (first, second)]
     else:
-        truths = read_truths(form.annotations, task=form.task)
-        given = {
-            name: value
-            for name, value in vars(form).items()
-            if value is not None and name not in ("annotations", "task")
-        }
+        truths, _ = read_items(files.find_source(form.annotations), {}, None)
+        given = {name: value for name, value in vars(form).items() if value is not None and name != "annotations"}
         runs = [score_file(path, truths, **given) for path in (first, second)]
     for path, run in zip((first, second), runs, strict=True):
         for problem in run.problems:

@@ -93,6 +93,11 @@ class DataChoice:
         return None
 
 
+PredictionsFormat = Literal[
+    "jsonl", "vue_csv", "video_r1", "qwen", "v_star", "v_star_2", "activitynet", "qvhighlights", "judged"
+]
+
+
 @dataclass(frozen=True)
 class AnswerFile:
     """The answers of another system, instead of a model."""
@@ -101,10 +106,7 @@ class AnswerFile:
     audit: Annotated[
         Path | None, option("FILE", "the same, scored by the rules of other scorers beside ours, with made answers")
     ] = None
-    predictions_format: Annotated[
-        Literal["jsonl", "vue_csv", "video_r1", "qwen", "v_star", "activitynet", "qvhighlights", "judged"],
-        option(None, "how the answers are written"),
-    ] = "jsonl"
+    predictions_format: Annotated[PredictionsFormat, option(None, "how the answers are written")] = "jsonl"
     unit: Annotated[
         Literal["pixels", "fraction", "thousandth"] | None, option(None, "of their boxes (the format's own)")
     ] = None
@@ -126,7 +128,7 @@ class AnswerFile:
         check_judge(protocol, self.predictions_format)
         if int(os.environ.get("WORLD_SIZE") or 1) > 1:
             raise CommandError("answers of a file are scored by one process: start it without torchrun or accelerate.")
-        truths, settings = _read_items(source, shapes, asking.tasks)
+        truths, settings = read_items(source, shapes, asking.tasks)
         path = self.predictions or self.audit
         predictions = read_predictions(
             path,
@@ -161,7 +163,7 @@ def check_judge(protocol: str | None, predictions_format: str | None) -> None:
         raise CommandError("--protocol is judge, which needs the scores of one: give --predictions-format judged.")
 
 
-def _read_items(
+def read_items(
     source: "Source | None", shapes: dict[str, Any], tasks: list[str] | None
 ) -> "tuple[Truths, dict[str, Any]]":
     """Return the items that answers are scored against, and what decides which these are."""

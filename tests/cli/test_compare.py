@@ -82,6 +82,21 @@ def test_what_does_not_count_is_said_and_the_task_can_be_chosen(tmp_path, capsys
     assert f"{files[1]}: 1 unknown_id: the benchmark has no item of this name; the first in v_2" in captured.err
 
 
+def test_the_items_of_a_benchmark_by_its_name(tmp_path, capsys):
+    write_hc_stvg(tmp_path / "val_v2.json")
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("")
+    files = [str(answers)] * 2
+    given = ["--annotations", "hc-stvg-v2", "--data", str(tmp_path), "--output-dir", str(tmp_path / "out")]
+    assert main(["compare", *files, *given]) == 0
+    assert "m_vIoU" in capsys.readouterr().out
+    assert main(["compare", *files, "--annotations", "hc-stvg-v9"]) == 1
+    assert "The nearest is hc-stvg-v2" in capsys.readouterr().err
+    given = ["--annotations", str(tmp_path / "val_v2.json"), "--data", str(tmp_path)]
+    assert main(["compare", *files, *given]) == 1
+    assert "--data does nothing with a file of annotations" in capsys.readouterr().err
+
+
 def test_the_protocol_of_a_judge_needs_its_scores(runs, capsys):
     assert main(["compare", *runs, "--annotations", runs[0], "--protocol", "judge"]) == 1
     assert "give --predictions-format judged" in capsys.readouterr().err
@@ -93,6 +108,7 @@ def test_the_protocol_of_a_judge_needs_its_scores(runs, capsys):
         (["--time-unit", "fraction"], "--time-unit is fraction: it goes with --annotations only"),
         (["--box-form", "xywh"], "--box-form is xywh: it goes with --annotations only"),
         (["--unit", "pixels"], "--unit is pixels: it goes with --annotations only"),
+        (["--data", "clips"], "--data is clips: it goes with --annotations only"),
         (["--protocol", "vue"], "--protocol is vue: it goes with --annotations only"),
     ],
 )

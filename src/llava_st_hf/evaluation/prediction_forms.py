@@ -7,6 +7,7 @@
 | `video_r1` | VideoR1, OneThinker: records with a text | {"time": [start, end], "boxes": {second: box} or box} |
 | `qwen` | records with a text | a list of {"bbox_2d": box, "time": seconds}, {"start", "end"} or boxes |
 | `v_star` | V-STaR: `answer_temporal`, `answer_spatial` | [start, end] and {second: box or boxes}, or `_pre`: texts |
+| `v_star_2` | the same, its second chain: `answer_temporal_2`, ... | the same; `answer_vqa`, `VQA_score` of both |
 | `activitynet` | {"results": {video: list}} | {"timestamp": [start, end], "sentence": text} of each event |
 | `qvhighlights` | JSON lines: `qid`, `pred_relevant_windows` | [[start, end, score]], the surest first |
 | `judged` | the public judge of VCG: {name: [{"score": 0 to 5}, {"q", "a", "pred"}]} | the score |
@@ -24,6 +25,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +90,8 @@ def read_entries(path: str | Path, form: str) -> Iterator[Entry]:
             FORMS[form](record, entry)
         except RecursionError:
             entry.problems.append("unreadable_answer")
-        if form == "v_star" and isinstance(record.get("vid"), str) and entry.name == record["vid"]:
-            yield from _part_v_star(entry, counts)
+        if form in ("v_star", "v_star_2") and isinstance(record.get("vid"), str) and entry.name == record["vid"]:
+            yield from _part_v_star(record, entry, counts)
         else:
             yield entry
 
@@ -352,21 +354,23 @@ def _read_qwen(record: Mapping[str, Any], entry: Entry) -> None:
             entry.problems.append("unreadable_answer")
 
 
-def _read_v_star(record: Mapping[str, Any], entry: Entry) -> None:
+def _read_v_star(record: Mapping[str, Any], entry: Entry, chain: str = "") -> None:
     # What was read of a text counts, as in the public scorer, and the text where nothing was.
-    times = next((record[name] for name in ("answer_temporal", "answer_temporal_pre") if record.get(name)), None)
+    names = (f"answer_temporal{chain}", f"answer_temporal_pre{chain}")
+    times = next((record[name] for name in names if record.get(name)), None)
     if isinstance(times, str):
         match = _SPAN.search(times[:_MAX_TEXT])
         times = [float(match[1]), float(match[2])] if match else None
         if match is None:
             entry.problems.append("unreadable_spans")
     entry.spans = _wrap(times)
-    boxes = {name: record[name] for name in ("answer_spatial", "answer_spatial_pre") if record.get(name)}
+    names = (f"answer_spatial{chain}", f"answer_spatial_pre{chain}")
+    boxes = {name: record[name] for name in names if record.get(name)}
     entry.tube = _list_tube(_find_json(boxes, entry, tuple(boxes)), entry)
 
 
-def _part_v_star(entry: Entry, counts: Counter[str]) -> Iterator[Entry]:
-    """Yield the answers to the two questions of an element, named as its reader names them."""
+def _part_v_star(record: Mapping[str, Any], entry: Entry, counts: Counter[str]) -> Iterator[Entry]:
+    """Yield the answers to the questions of an element, named as its reader names them."""
     name = str(entry.name)
     counts[name] += 1
     name = name if counts[name] == 1 else f"{name} {counts[name]}"
@@ -374,6 +378,10 @@ def _part_v_star(entry: Entry, counts: Counter[str]) -> Iterator[Entry]:
     when = ["unreadable_spans"] if len(problems) < len(entry.problems) else [] if entry.spans else ["no_answer"]
     yield Entry(f"{name} when", spans=entry.spans, problems=when)
     yield Entry(f"{name} where", tube=entry.tube, problems=problems)
+    if isinstance(record.get("answer_vqa"), str):
+        score = _to_number(record.get("VQA_score"))  # of the public judge; -1 for what it said no number about
+        judged = None if math.isnan(score) else min(max(score, 0.0), HIGHEST_SCORE)
+        yield Entry(f"{name} what", text=record["answer_vqa"][:_MAX_TEXT], judge_score=judged)
 
 
 def _read_qvhighlights(record: Mapping[str, Any], entry: Entry) -> None:
@@ -398,6 +406,7 @@ FORMS: Mapping[str, Callable[[Mapping[str, Any], Entry], None] | None] = {
     "video_r1": _read_video_r1,
     "qwen": _read_qwen,
     "v_star": _read_v_star,
+    "v_star_2": partial(_read_v_star, chain="_2"),
     "activitynet": None,
     "qvhighlights": _read_qvhighlights,
     "judged": None,

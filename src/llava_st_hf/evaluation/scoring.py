@@ -90,6 +90,7 @@ def format_scores(summary: Mapping[str, Any], protocol: Protocol, truths: Truths
     """
     if not summary["tasks"]:
         raise InputError(f"protocol is {protocol.name!r}, which scores none of the items: choose another.")
+    joined = [f"{name} of all: {value:.4f}" for name, value in summary.get("joined", {}).items()]
     rows, summary = [], summary["tasks"]
     for task, found in summary.items():
         failures = ", ".join(f"{count:,} {reason}" for reason, count in found["failures"].items()) or "none"
@@ -106,8 +107,7 @@ def format_scores(summary: Mapping[str, Any], protocol: Protocol, truths: Truths
                 for name, group in groups.items()
             ]
             text += [format_table((f"{task} by {kind}", *found["headline"], "items"), cells, markdown=True), ""]
-    text.append(protocol.explanation)
-    return "\n".join([*text, *describe_problems(truths, predictions)])
+    return "\n".join([*text, *joined, protocol.explanation, *describe_problems(truths, predictions)])
 
 
 def describe_problems(truths: Truths, predictions: Predictions) -> list[str]:

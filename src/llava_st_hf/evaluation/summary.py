@@ -28,7 +28,7 @@ def summarize_predictions(predictions: Sequence[Mapping[str, Any]], protocol: Pr
         (the metrics of the blind baseline, or `None`), `headline` (the names of those in the report), `groups` (items
         and headline of each group by its kind), `calibration` (`ece`, `risk_coverage_area`, and of which value and
         how many answers, or `None` without confidences), `failures` by reason and `seconds`; and `unusable`, the
-        items that could not be asked or scored.
+        items that could not be asked or scored; `joined`, metrics of several tasks together, if there are any.
     """
     by_task: dict[str, list[Mapping[str, Any]]] = {}
     for prediction in predictions:
@@ -51,7 +51,8 @@ def summarize_predictions(predictions: Sequence[Mapping[str, Any]], protocol: Pr
         for prediction in predictions
         if prediction["result"] is None
     ]
-    return {"tasks": tasks, "unusable": unusable}
+    joined = protocol.join_tasks(tasks)
+    return {"tasks": tasks, **({"joined": joined} if joined else {}), "unusable": unusable}
 
 
 def _summarize_scores(task: str, members: Sequence[Mapping[str, Any]], protocol: Protocol) -> dict[str, Any]:

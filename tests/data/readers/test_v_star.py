@@ -1,4 +1,4 @@
-"""V-STaR: two records for each element."""
+"""V-STaR: a record for each question of an element."""
 
 import json
 
@@ -47,6 +47,13 @@ def test_boxes_may_be_called_by_second_and_frame(tmp_path, clip):
     named = ELEMENT | {"bboxes": [{f"{second}_{10 * second}": sides} for second in (1, 2, 3)]}
     expected = open_v_star(tmp_path, clip, ELEMENT)[1].messages
     assert open_v_star(tmp_path, clip, named)[1].messages == expected
+
+
+def test_what(tmp_path, clip):
+    reader = open_v_star(tmp_path, clip, ELEMENT | {"question": "What turns?", "answer": " A red circle. "}, ELEMENT)
+    assert [record.id for record in reader] == ["a when", "a where", "a what", "a 2 when", "a 2 where"]
+    assert (reader[2].task, reader[2].messages[1]["content"]) == ("video_qa", "A red circle.")
+    assert "What turns?" in str(reader[2].messages[0]["content"])
 
 
 def test_groups_are_those_of_the_public_scorer(tmp_path, clip):

@@ -1,4 +1,4 @@
-"""V-STaR: when something happens in a video, and where, a question for each."""
+"""V-STaR: when something happens in a video, where, and what it is, a question for each."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,11 @@ from .base import FileReader, Part
 from .json_files import load_json
 
 # The question of each task, and what its record is called behind the name of the video.
-QUESTIONS: Mapping[str, tuple[str, str]] = {"tvg": ("temporal_question", "when"), "svg": ("spatial_question", "where")}
+QUESTIONS: Mapping[str, tuple[str, str]] = {
+    "tvg": ("temporal_question", "when"),
+    "svg": ("spatial_question", "where"),
+    "video_qa": ("question", "what"),
+}
 
 _LENGTHS: Mapping[str, float] = {"0 to 60 s": 60, "60 to 180 s": 180}
 
@@ -21,14 +25,14 @@ _LENGTHS: Mapping[str, float] = {"0 to 60 s": 60, "60 to 180 s": 180}
 class VStarReader(FileReader):
     """
     Read are, of an element: `vid`, `width`, `height`, `fps`, `frame_count`, `temporal_question`, `timestamps` (start
-    and end in seconds), `spatial_question` (that of the first chain, which is asked with the true times), and
-    `bboxes`, a list of {`timestamp` in whole seconds, `xmin`, `ymin`, `xmax`, `ymax` in pixels}, or of {second_frame:
-    {`xmin`, ...}}. Each element is two records, called by its video, `when` or `where`, and of a further element of
-    the same video its number.
+    and end in seconds), `spatial_question` (that of the first chain, which is asked with the true times), `bboxes`, a
+    list of {`timestamp` in whole seconds, `xmin`, `ymin`, `xmax`, `ymax` in pixels} or of {second_frame: {`xmin`,
+    ...}}, `question` and `answer`. Each element is up to three records, called by its video, `when`, `where`, `what`,
+    and of a further element of the same video its number.
 
-    The task is `"tvg"` for the questions after the time alone and `"svg"` for those after the place. The second chain,
-    which gives boxes to be told their time, and the questions in words, which need a judge, are not asked. `domain`
-    and the length of the video are the groups of an element.
+    The task is `"tvg"` for the questions after the time alone, `"svg"` for those after the place, and `"video_qa"` for
+    those in words, which need a judge. The second chain, which gives boxes to be told their time, is not asked.
+    `domain` and the length of the video are the groups of an element.
     """
 
     tasks = tuple(QUESTIONS)
@@ -41,6 +45,7 @@ class VStarReader(FileReader):
             Part(raw, name and f"{name} {QUESTIONS[task][1]}", task)
             for raw, name in zip(content, names, strict=True)
             for task in tasks
+            if task != "video_qa" or (isinstance(raw, Mapping) and "question" in raw)
         ]
 
     def get_groups(self, index: int) -> dict[str, str]:
@@ -56,10 +61,13 @@ class VStarReader(FileReader):
     def annotate(self, entry: Part) -> Annotation:
         raw = entry.raw
         question = require_text(raw, QUESTIONS[entry.part][0]).strip()
+        shared = {"task": entry.part, "media_type": "video"}
+        shared["media"] = self.folder.find_video(require_text(raw, "vid"), "vid")
+        if entry.part == "video_qa":
+            answer = require_text(raw, "answer").strip()
+            return Annotation(**shared, query=question, answer=answer, answer_field="answer")
         return Annotation(
-            task=entry.part,
-            media_type="video",
-            media=self.folder.find_video(require_text(raw, "vid"), "vid"),
+            **shared,
             # Asked as it stands: it is no name of an event.
             prompts=(f"{question} Please return the start and end timestamps.",) if entry.part == "tvg" else (),
             query=question if question.endswith("?") else f"{question}?",

@@ -129,6 +129,10 @@ class Protocol(ABC):
         statistics = self.list_statistics(task, scores) if statistics is None else statistics
         return compute_intervals(self.list_values(task, scores), statistics, groups=groups)
 
+    def join_tasks(self, tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+        """Return metrics of several tasks together, of what `summarize_predictions` found of each; none by default."""
+        return {}
+
     def list_tasks(self) -> list[str]:
         """Return the tasks that are scored."""
         return [task for task in TASKS if self.get_measure_names(task)]

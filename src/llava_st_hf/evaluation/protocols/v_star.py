@@ -1,6 +1,7 @@
-"""V-STaR's when and where as its public scorer scores them."""
+"""V-STaR's when, where and what as its public scorer scores them."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from ..metrics.tubes import compute_best_ious, join_tubes, round_seconds
 from .base import Protocol, take_values
 
 _SPAN_THRESHOLDS, _BOX_THRESHOLDS = (0.3, 0.5, 0.7), (0.1, 0.3, 0.5, 0.7, 0.9)
+_ENOUGH_POINTS = 2  # of 3
+_EPSILON = 1e-12
+_JOINED = {"video_qa": "accuracy", "tvg": "m_tIoU", "svg": "m_vIoU"}
 _AP = tuple(f"AP@{threshold}" for threshold in _BOX_THRESHOLDS)
 _BOXES = ("viou", *_AP)
 # The values of an item and the metrics in a report, by the parts of an answer.
@@ -41,10 +45,13 @@ class VStarProtocol(Protocol):
     explanation = (
         "Scored as the public code of V-STaR does: a place is worth the mean over the annotated seconds of the best "
         "IoU of all boxes that the answer has there, 0 without one, AP@t the share of the seconds that reach t. More "
-        "boxes, and boxes at other times, cost nothing. LGM and AM need the answers in words, which a judge scores."
+        "boxes, and boxes at other times, cost nothing. Words are right from 2 of 3 points of a judge on, left out "
+        "where nobody judged them. AM is the mean of accuracy, m_tIoU and m_vIoU, LGM that of their -ln(1 - x)."
     )
 
     def _list_names(self, task: Task) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        if task.name == "video_qa":
+            return ("correct",), ("accuracy",)
         is_several = bool(task.answer_format.several)
         return ((), ()) if is_several else _NAMES.get(task.answer_format.parts, ((), ()))
 
@@ -53,6 +60,9 @@ class VStarProtocol(Protocol):
     ) -> dict[str, float | None]:
         """Score one answer, see `Protocol.score`."""
         names = self.get_measure_names(task)
+        if "correct" in names:
+            points = getattr(answer, "judge_score", None)
+            return {"correct": None if points is None else float(points >= _ENOUGH_POINTS)}
         scores = {}
         if "tiou" in names:
             if not truth.spans:
@@ -71,13 +81,21 @@ class VStarProtocol(Protocol):
     def list_values(self, task: str, scores: Sequence[Mapping[str, float | None]]) -> dict[str, np.ndarray]:
         """Return the values, see `Protocol.list_values`."""
         arrays = take_values(scores, *self.get_measure_names(task))
-        values = {}
+        values = {"accuracy": arrays["correct"]} if "correct" in arrays else {}
         if "tiou" in arrays:
             values["m_tIoU"] = arrays["tiou"]
             values |= {f"R1@{t}": (arrays["tiou"] >= t).astype(np.float64) for t in _SPAN_THRESHOLDS}
         if "viou" in arrays:
             values |= {"m_vIoU": arrays["viou"], **{name: arrays[name] for name in _AP}}
         return values
+
+    def join_tasks(self, tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+        """Return AM and LGM of what, when and where, if all items of each are scored."""
+        joined = [(tasks.get(task), name) for task, name in _JOINED.items()]
+        if any(found is None or found["counted"][name] != found["items"] for found, name in joined):
+            return {}
+        values = np.array([found["metrics"][name] for found, name in joined])
+        return {"AM": float(values.mean()), "LGM": float(-np.log(1 - values + _EPSILON).mean())}
 
 
 def _fill_seconds(tube: Tube, media: MediaInfo) -> Tube:

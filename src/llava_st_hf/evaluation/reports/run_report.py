@@ -71,6 +71,8 @@ def make_report(run: Run, metrics: Mapping[str, Any]) -> Iterator[Block]:
         for task, found in metrics["tasks"].items()
     }
     yield _make_summary(run, metrics, intervals)
+    if joined := metrics.get("joined"):
+        yield Text("; ".join(f"{name} of all: {value:.4f}" for name, value in joined.items()) + ".")
     has_baseline = any(found["baseline"] for found in metrics["tasks"].values())
     yield Text(run.protocol.explanation + _BASELINE * has_baseline)
     yield from _warn(run, metrics, intervals)
