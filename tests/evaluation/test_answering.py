@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from llava_st_hf import LlavaSTConfig
 from llava_st_hf.data.samples import Media, Sample
 from llava_st_hf.data.skips import RecordError
 from llava_st_hf.evaluation import answering
@@ -187,3 +188,32 @@ def test_prompts_that_begin_differently_are_read_once_and_asked_together(model, 
     answerer.forget()
     assert list(answerer._shared.values()) == [None, None]
     assert list_texts(answerer.answer(samples)) == list_texts(apart)
+
+
+def count_cache_bytes(config, itemsize: int) -> int:
+    """Return what keys and values of one token take."""
+    text = config.get_text_config()
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return 2 * text.num_hidden_layers * text.num_key_value_heads * width * itemsize
+
+
+def test_what_is_kept_of_a_clip_that_several_questions_are_about(model, processor, clip):
+    ask = {"role": "assistant", "content": "{<t=0.1><t=0.2>}"}
+    samples = [
+        Sample(text, "mine", "tvg", "video", (Media(path=str(clip)),), ({"role": "user", "content": text}, ask))
+        for text in ("When?", "At what time?")
+    ]
+    answerer = Answerer(model, processor, max_new_tokens=24)
+    answerer.begin(samples)
+    answerer.answer(samples)
+    (medium,) = answerer._shared.values()
+    rooms = [room for layer in medium.cache.layers for room in layer._rooms]
+    steps = 128  # tokens of room behind those that are read
+    expected = (medium.prefix.shape[1] + steps) * count_cache_bytes(model.config, model.dtype.itemsize)
+    assert sum(room.untyped_storage().nbytes() for room in rooms) == expected
+    (features,) = medium.features
+    assert features.untyped_storage().nbytes() == len(features) * model.config.get_text_config().hidden_size * 4
+    assert sum(tensor.untyped_storage().nbytes() for name, tensor in medium.inputs.items() if "pixel" in name) <= 8
+    # What docs/evaluation.md says of weights of 7B in bfloat16.
+    assert count_cache_bytes(LlavaSTConfig(), 2) == 57_344
+    assert LlavaSTConfig().get_text_config().hidden_size * 2 == 7_168
