@@ -149,6 +149,7 @@ def test_audit_of_answers(answers, capsys):
         (("HC", "--predictions", "FILE", "--protocol", "judge"), "give --predictions-format judged"),
         (("HC", "--predictions", "FILE", "--task", "tvg", "--protocol", "vue"), "scores none of the items"),
         (("HC", "--predictions", "VUE"), "has the columns of vue_csv: declare that form"),
+        (("HC", "--predictions", "VUE", "--predictions-format", "judged"), "has the columns of vue_csv"),
         (("HC", "--audit", "VUE"), "(on the command line: --predictions-format"),
         (("HC", "--predictions", "HC"), "answers no item (1 missing_id: "),
     ],

@@ -224,12 +224,12 @@ class Audit:
         names = [OURS, *(rule.name for rule in self.rules)]
         rows = [(name, *(f"{row[column]:.3f}" for column in names)) for name, row in self.table.items()]
         lines = [format_table(("answers", *names), rows, markdown=True), ""]
-        lines.append(f"{OURS}: vIoU over every frame, or IoU of the first box; all {self.num_items} items count.")
+        lines.append(f"{OURS}: vIoU over every frame, or IoU of the first box; all {self.num_items:,} items count.")
         for rule in self.rules:
             found = self.differences[rule.name]
             theirs = "left out" if found.theirs is None else f"{found.theirs:.3f}"
             lines += [
-                f"{rule.name} ({rule.users}): {rule.explanation}; it counts {self.counted[rule.name]} items.",
+                f"{rule.name} ({rule.users}): {rule.explanation}; it counts {self.counted[rule.name]:,} items.",
                 f"  most different: item {found.id[:_LONGEST_NAME]}, {found.ours:.3f} by ours, {theirs} by this rule.",
             ]
         return "\n".join(lines)

@@ -75,11 +75,11 @@ def read_entries(path: str | Path, form: str) -> Iterator[Entry]:
         text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
         raise InputError(f"predictions is {str(path)!r}, which cannot be read: {error.strerror}.") from error
+    if form != "vue_csv" and _has_vue_columns(text):
+        raise InputError(f"{path} has the columns of vue_csv: declare that form.", field="predictions_format")
     if (read := _WHOLE_FILES.get(form)) is not None:
         yield from read(text, path)
         return
-    if _has_vue_columns(text):
-        raise InputError(f"{path} has the columns of vue_csv: declare that form.", field="predictions_format")
     counts: Counter[str] = Counter()
     for record in _read_records(text):
         if not isinstance(record, Mapping):

@@ -37,7 +37,7 @@ def test_parts(write_run):
             "reliability of confidences, ECE 0.",
             "risk by coverage, area 0.",
             "missing_span",
-            "1 item could not be used, worth 0",
+            "1 item without an answer that could be used, worth 0",
             "blind baseline",
             "tvg: best, median and worst by tiou",
         ):

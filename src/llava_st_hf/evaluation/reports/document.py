@@ -25,7 +25,7 @@ h1 { font-size: 1.6em; line-height: 1.25 } h2 { margin-top: 2em; border-top: 1px
 h3 { margin: 1.6em 0 .4em } .table { overflow-x: auto } table { border-collapse: collapse; margin: .6em 0 }
 th, td { text-align: left; padding: 3px 14px 3px 0; border-bottom: 1px solid var(--rim); vertical-align: top }
 th { color: var(--faint); font-weight: 500; white-space: nowrap }
-.short { white-space: nowrap; font-variant-numeric: tabular-nums }
+.short { white-space: nowrap; font-variant-numeric: tabular-nums } .long { min-width: 13em }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 320px), 1fr)); gap: 20px }
 .wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr)) }
 figure { margin: 0; min-width: 0 } figcaption { font-size: .9em; color: var(--faint) } b { color: var(--ink) }
@@ -169,7 +169,7 @@ def _render_rows(table: Table) -> str:
         cells = []
         for cell in row:
             text = "" if cell is None else cell if isinstance(cell, str) else f"{cell:,}"
-            style = " class=short" if len(text) <= _MAX_SHORT else ""
+            style = " class=short" if len(text) <= _MAX_SHORT else " class=long" if " " in text else ""
             cells.append(f"<td{style}>{escape(_cut(text))}</td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")
     return f"<tr>{header}</tr>{''.join(rows)}"

@@ -80,7 +80,7 @@ def make_report(run: Run, metrics: Mapping[str, Any]) -> Iterator[Block]:
         yield Heading(task)
         yield from _describe_task(run, metrics, items, intervals[task])
     if unusable := metrics["unusable"]:
-        yield Heading(f"{format_count(len(unusable), 'item')} could not be used, worth 0")
+        yield Heading(f"{format_count(len(unusable), 'item')} without an answer that could be used, worth 0")
         rows = [(item["id"], item["reason"], item["detail"]) for item in unusable[:_MAX_LISTED]]
         yield Table(("item", "reason", "what is wrong"), rows)
         if len(unusable) > _MAX_LISTED:
