@@ -11,7 +11,7 @@ from hostile_process import check_refused, run_commands
 import llava_st_cli
 from llava_st_cli import main
 from llava_st_cli.running import clean
-from llava_st_hf import GroundingResult, InputError
+from llava_st_hf import GroundingResult, InputError, MediaInfo
 from llava_st_hf.checkpoints.reading import read_config
 from llava_st_hf.data import SourceFacts, render_dataset_card
 from llava_st_hf.data.readers.registry import guess_format, open_reader
@@ -186,3 +186,14 @@ def test_commands_print_through_what_cleans():
     assert {name: lines for name, lines in found.items() if lines} == {
         "app.py": ["print(f\"llava-st-hf {version('llava-st-hf')}\")"]
     }
+
+
+@pytest.mark.parametrize("value", [7, [["x"]], True])
+@pytest.mark.parametrize("name", ["text", "task", "query", "spans", "notes", "source"])
+def test_saved_answers_of_other_types_are_refused(name, value):
+    media = MediaInfo("image", 64, 48, source="a.png")
+    values = GroundingResult("a", query="b", task="rec", media=media, notes=("c",)).to_dict()
+    assert GroundingResult.from_dict(values).media == media
+    (values["media"] if name == "source" else values)[name] = value
+    with pytest.raises(InputError, match="this is not a grounding result"):
+        GroundingResult.from_dict(values)

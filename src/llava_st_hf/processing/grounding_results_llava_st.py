@@ -378,11 +378,12 @@ class GroundingResult:
     def from_dict(cls, values: Mapping[str, Any]) -> "GroundingResult":
         """Make a result from `to_dict`'s output; raises `InputError` for anything else."""
         try:
-            return _result_from_dict(values)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"this is not a grounding result ({type(error).__name__}: {error}): give what `to_dict` returned."
-            ) from error
+            result = _result_from_dict(values)
+            texts = result.text, result.task, result.query, getattr(result.media, "source", None), *result.notes
+            _ = str(result), "".join(text or "" for text in texts)  # raises for those of other types
+            return result
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise InputError(f"this is not a grounding result ({error!r}): give what `to_dict` returned.") from error
 
     def to_coco(self) -> dict[str, Any]:
         """
