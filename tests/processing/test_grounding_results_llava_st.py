@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 
 from llava_st_hf.processing.answer_parsing_llava_st import parse_answer
+from llava_st_hf.processing.answer_problems_llava_st import Problem
 from llava_st_hf.processing.grounding_results_llava_st import (
     Box,
+    Caption,
     GroundingResult,
     Span,
     Tube,
     TubeBox,
 )
 from llava_st_hf.processing.media_llava_st import InputError, MediaInfo
+from llava_st_hf.processing.tube_masks_llava_st import TubeMasks, encode_mask
 
 # Token k of time is k / 10 s and frame k; token k of width or height is k pixels.
 CLIP = MediaInfo("video", 99, 99, tuple(range(100)), tuple(k / 10 for k in range(100)), source="clip.mp4")
@@ -51,6 +54,62 @@ def test_a_result_survives_json_exactly():
     assert restored == result
     assert restored.to_dict() == result.to_dict()
     assert restored.tubes[0].boxes[0].box.fractions == result.tubes[0].boxes[0].box.fractions
+
+
+def make_every_field():
+    box, span = Box(1.0, 2.0, 3.0, 4.0, 0.5, (0.1, 0.2, 0.3, 0.4)), Span(1.0, 2.0, 0.5, (0.1, 0.2))
+    return GroundingResult(
+        "a",
+        spans=(span,),
+        boxes=(box,),
+        tubes=(Tube((TubeBox(1.0, 1, box, 0.1), TubeBox(2.0, 2, box, 0.2))),),
+        captions=(Caption("c", span, (box,)),),
+        problems=(Problem("missing_box", "m", "t", 0, 1),),
+        task="stvg",
+        query="q",
+        media=MediaInfo("video", 64, 48, (0, 1), (0.0, 1.0), "absent.mp4", ("p",)),
+        notes=("n",),
+        masks=(TubeMasks((1,), (1.0,), (encode_mask(np.eye(3, dtype=bool)),)),),
+    )
+
+
+def list_places(values, place=()):
+    """Yield the place of everything that JSON holds."""
+    yield place
+    for key, item in (
+        values.items() if isinstance(values, dict) else enumerate(values if isinstance(values, list) else ())
+    ):
+        yield from list_places(item, (*place, key))
+
+
+EVERY_PLACE = [place for place in list_places(json.loads(make_every_field().to_json())) if place]
+
+
+@pytest.mark.filterwarnings("ignore:OpenCV")
+@pytest.mark.parametrize("place", EVERY_PLACE, ids=lambda place: ".".join(map(str, place)))
+def test_a_saved_answer_is_used_or_refused_by_the_name_of_its_field(tmp_path, place):
+    for value in [[], [1], {}, {"a": 1}, "x", "\ud800", None, True, 10**400, 2**62, -1, 1e308, float("nan")]:
+        values = json.loads(make_every_field().to_json())
+        holder = values
+        for key in place[:-1]:
+            holder = holder[key]
+        holder[place[-1]] = value
+        try:
+            result = GroundingResult.from_dict(values)
+        except InputError as error:
+            message = str(error)
+            assert place[0] in message and "\n" not in message and len(message) < 300, (value, message)
+            continue
+        assert str(result) and repr(result) and result._repr_html_()
+        result.to_dataframe(), result.to_detections()
+        assert result.media is None or json.dumps(result.to_coco(), allow_nan=False)
+        for ending in ("json", "csv", "html"):
+            result.save(tmp_path / f"a.{ending}")
+
+
+def test_a_mask_of_endless_numbers_ends():
+    with pytest.raises(InputError, match="do not fill its size"):
+        TubeMasks((1,), (1.0,), ({"size": [2, 2], "counts": "o" * 2_000_000},)).decode(1)
 
 
 @pytest.mark.parametrize("values", [{}, {"text": "", "spans": [3]}, {"text": "", "boxes": [{"left": 1}]}, 5])

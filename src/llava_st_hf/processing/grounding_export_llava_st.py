@@ -1,12 +1,13 @@
 """A `GroundingResult` in the forms that other tools read: JSON, COCO, tables and `supervision.Detections`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import MISSING, fields, is_dataclass
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import numpy as np
 
-from .media_llava_st import InputError
+from .media_llava_st import InputError, show
 
 if TYPE_CHECKING:
     from .grounding_results_llava_st import GroundingResult, LabelledBox
@@ -41,6 +42,40 @@ def convert_to_plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [convert_to_plain(item) for item in value]
     return value.item() if isinstance(value, np.generic) else value
+
+
+def read_plain(kind: Any, value: Any, name: str = "") -> Any:
+    """Return what `convert_to_plain` made of a value of this type; anything else is an `InputError` with its field."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if isinstance(kind, UnionType):
+        return None if value is None else read_plain(arguments[0], value, name)
+    if is_dataclass(kind) and isinstance(value, Mapping):
+        known, start = {item.name: item for item in fields(kind)}, name and f"{name}."
+        missing = (key for key, item in known.items() if item.default is MISSING and key not in value)
+        others = (key for key in value if name and key not in known)  # a command writes more beside the result itself
+        for key in (*missing, *others):
+            raise _make_error(f"{start}{key} is {'unknown' if key in value else 'missing'}")
+        values = {key: read_plain(known[key].type, value[key], f"{start}{key}") for key in known if key in value}
+        try:
+            return kind(**values)
+        except InputError as error:
+            raise _make_error(f"{name}: {error}") from error
+    if origin is tuple and isinstance(value, (list, tuple)):
+        kinds = arguments[:1] * len(value) if arguments[-1] is ... else arguments
+        if len(kinds) == len(value):
+            pairs = enumerate(zip(kinds, value, strict=True))
+            return tuple(read_plain(each, item, f"{name}[{place}]") for place, (each, item) in pairs)
+    elif kind in (int, float):
+        # What 64 bits do not hold is the number of nothing here, and no table takes it; nor does it take NaN.
+        if isinstance(value, (int, kind)) and not isinstance(value, bool) and abs(value) < 2**63:
+            return value
+    elif value in arguments if origin is Literal else isinstance(value, origin or kind):
+        return value
+    raise _make_error(f"{name or 'it'} is {show(value)}")
+
+
+def _make_error(what: str) -> InputError:
+    return InputError(f"this is not a grounding result ({what}): give what `to_dict` returned.")
 
 
 def convert_to_coco(result: "GroundingResult") -> dict[str, Any]:
@@ -105,6 +140,8 @@ def convert_to_rows(result: "GroundingResult") -> list[dict[str, Any]]:
         corners = dict(zip(("x1", "y1", "x2", "y2"), label.box.xyxy, strict=True))
         named = {"kind": "box", "label": label.label, "track": label.track}
         rows.append({**named, **moment, **corners, "confidence": label.box.confidence})
+    for row in rows:  # half of a character that JSON spells in two is nothing that a table can hold
+        row["label"] = row["label"] and row["label"].encode("utf-8", "replace").decode()
     return [convert_to_plain({name: row.get(name) for name in TABLE_COLUMNS}) for row in rows]
 
 
@@ -150,4 +187,5 @@ __all__ = [
     "convert_to_detections",
     "convert_to_plain",
     "convert_to_rows",
+    "read_plain",
 ]

@@ -13,8 +13,8 @@ import json
 import os
 from bisect import bisect_left
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -22,7 +22,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .answer_problems_llava_st import Problem
-from .grounding_export_llava_st import convert_to_coco, convert_to_dataframe, convert_to_detections, convert_to_plain
+from .grounding_export_llava_st import (
+    convert_to_coco,
+    convert_to_dataframe,
+    convert_to_detections,
+    convert_to_plain,
+    read_plain,
+)
 from .grounding_summary_llava_st import abbreviate, describe_tube, summarize
 from .media_llava_st import InputError, MediaInfo, PromptError, is_finite
 from .notation_llava_st import NOTATION, BoxFractions, write_box, write_span, write_tube
@@ -376,14 +382,8 @@ class GroundingResult:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "GroundingResult":
-        """Make a result from `to_dict`'s output; raises `InputError` for anything else."""
-        try:
-            result = _result_from_dict(values)
-            texts = result.text, result.task, result.query, getattr(result.media, "source", None), *result.notes
-            _ = str(result), "".join(text or "" for text in texts)  # raises for those of other types
-            return result
-        except (KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise InputError(f"this is not a grounding result ({error!r}): give what `to_dict` returned.") from error
+        """Make a result from `to_dict`'s output; anything else is an `InputError`, which names the field."""
+        return read_plain(cls, values)
 
     def to_coco(self) -> dict[str, Any]:
         """
@@ -495,46 +495,6 @@ def _compute_fractions(box: Box, media: MediaInfo) -> BoxFractions:
             "from 0 to 1 of its sides: give left, top, right, bottom in pixels of it."
         )
     return x1, y1, x2, y2
-
-
-def _result_from_dict(values: Mapping[str, Any]) -> GroundingResult:
-    media = values.get("media")
-    if media is not None:
-        media = MediaInfo(**{key: tuple(item) if isinstance(item, list) else item for key, item in media.items()})
-    captions = (
-        {**caption, "span": _span_from_dict(caption["span"]), "boxes": tuple(map(_box_from_dict, caption["boxes"]))}
-        for caption in values.get("captions", ())
-    )
-    return GroundingResult(
-        text=values["text"],
-        spans=tuple(map(_span_from_dict, values.get("spans", ()))),
-        boxes=tuple(map(_box_from_dict, values.get("boxes", ()))),
-        tubes=tuple(
-            Tube(tuple(TubeBox(**{**entry, "box": _box_from_dict(entry["box"])}) for entry in tube["boxes"]))
-            for tube in values.get("tubes", ())
-        ),
-        captions=tuple(Caption(**caption) for caption in captions),
-        problems=tuple(Problem(**problem) for problem in values.get("problems", ())),
-        task=values.get("task"),
-        query=values.get("query"),
-        media=media,
-        notes=tuple(values.get("notes", ())),
-        masks=tuple(
-            TubeMasks(*(tuple(masks[each.name]) for each in fields(TubeMasks))) for masks in values.get("masks", ())
-        ),
-    )
-
-
-def _span_from_dict(values: Mapping[str, Any] | None) -> Span | None:
-    return None if values is None else Span(**{**values, "fractions": _optional_tuple(values.get("fractions"))})
-
-
-def _box_from_dict(values: Mapping[str, Any]) -> Box:
-    return Box(**{**values, "fractions": _optional_tuple(values.get("fractions"))})
-
-
-def _optional_tuple(values: Sequence[float] | None) -> tuple[float, ...] | None:
-    return None if values is None else tuple(values)
 
 
 __all__ = [

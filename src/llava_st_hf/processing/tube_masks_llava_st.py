@@ -1,5 +1,6 @@
 """Masks of a tube, in COCO's compressed run lengths: what `pycocotools` reads, written and read without it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .media_llava_st import MAX_FRAME_PIXELS, InputError
+from .media_llava_st import MAX_FRAME_PIXELS, InputError, show
 
 _FIRST_LETTER = 48  # of the 64 that hold 5 bits of a number, and whether more of it follow
+_MOST_BITS = 60  # of a number that one who means well writes: longer ones take time without end
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class TubeMasks:
                 f"frame_indices has {len(self.frame_indices)} entries, seconds {len(self.seconds)} and rles "
                 f"{len(self.rles)}: masks need one of each for every frame."
             )
+        for rle in self.rles:
+            _read_rle(rle)
 
     def __repr__(self) -> str:
         when = f", {self.seconds[0]:.2f} s to {self.seconds[-1]:.2f} s" if self.seconds else ""
@@ -82,13 +86,13 @@ def encode_mask(mask: np.ndarray) -> dict[str, Any]:
 
 def decode_mask(rle: Mapping[str, Any]) -> np.ndarray:
     """Return a mask, `bool` of shape (height, width); `InputError` for what is no mask as COCO writes it."""
-    (height, width), counts = rle["size"], rle["counts"]
-    if not isinstance(counts, str) or min(height, width) < 0 or height * width > MAX_FRAME_PIXELS:
-        raise InputError(f"a mask has the size {height}x{width}, or no counts as a text: give COCO's compressed form.")
+    height, width, counts = _read_rle(rle)
     runs, number, shift = [], 0, 0
     for letter in counts:
         bits = ord(letter) - _FIRST_LETTER
         number, shift = number | (bits & 31) << shift, shift + 5
+        if shift > _MOST_BITS:
+            break
         if not bits & 32:
             number -= 1 << shift if bits & 16 else 0
             runs.append(number + (runs[-2] if len(runs) > 2 else 0))
@@ -97,6 +101,17 @@ def decode_mask(rle: Mapping[str, Any]) -> np.ndarray:
         raise InputError(f"the counts of a mask do not fill its size of {height}x{width} pixels: give COCO's form.")
     pixels = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return pixels.reshape(width, height).T
+
+
+def _read_rle(rle: Mapping[str, Any]) -> tuple[int, int, str]:
+    """Return height, width and counts of a mask; `InputError` for another form, or more pixels than a frame has."""
+    size, counts = rle.get("size"), rle.get("counts")
+    is_size = isinstance(size, (list, tuple)) and [type(side) for side in size] == [int, int] and min(size) >= 0
+    if len(rle) != 2 or not is_size or not isinstance(counts, str) or math.prod(size) > MAX_FRAME_PIXELS:
+        raise InputError(
+            f"rles has {show(rle)}: give COCO's compressed form, size [height, width] and counts, a text."
+        )
+    return *size, counts
 
 
 __all__ = ["TubeMasks", "decode_mask", "encode_mask"]

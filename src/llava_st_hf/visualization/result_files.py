@@ -71,7 +71,7 @@ def _write_json(path: Path, result: GroundingResult, source: Any) -> None:
 
 
 def _write_csv(path: Path, result: GroundingResult, source: Any) -> None:
-    with open(path, "w", encoding="utf-8", errors="replace", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, TABLE_COLUMNS)
         writer.writeheader()
         writer.writerows(convert_to_rows(result))
