@@ -222,6 +222,23 @@ def test_conversions_of_one_file_do_not_meet(clip, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "b.jsonl"]
 
 
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_a_conversion_begins_with_a_file_of_its_own(clip, tmp_path, link):
+    source = tmp_path / "a.jsonl"
+    source.write_text(json.dumps({"video": clip.name, "query": "it", "span_seconds": [0, 1], "task": "tvg"}) + "\n")
+    before = source.read_bytes()
+    reader = open_reader("user_jsonl", source, "a", data_folder=clip.parent)
+    link(source, tmp_path / "b.jsonl.partial")
+    with pytest.raises(InputError, match=r"b\.jsonl\.partial is there, and of no conversion: delete it"):
+        convert_annotations(reader, tmp_path / "b.jsonl", SkipReport())
+    assert source.read_bytes() == before
+    for name in ("c.jsonl", "c.jsonl.partial"):
+        with pytest.raises(InputError, match=r"the report is .*: give it another name"):
+            convert_annotations(reader, tmp_path / "c.jsonl", SkipReport(tmp_path / name))
+    with pytest.raises(InputError, match="it cannot be written"):
+        convert_annotations(reader, source / "c.jsonl", SkipReport())
+
+
 def test_what_is_written_by_this_process_is_not_taken_for_a_leftover(tmp_path):
     with writing_whole(tmp_path / "a.txt") as first:
         first.write_text("1")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...processing import InputError
 from ...utils.atomic_files import move_whole
+from ...utils.checked_settings import input_errors
 from ...utils.folder_locks import locking
 from ...utils.run_manifest import RunManifest
 from ..readers.base import Reader
@@ -81,13 +82,16 @@ def convert_annotations(
         problem = ": give a name that ends with .jsonl"
     elif output_path.exists():
         problem = ", which exists: delete it or give another name"
+    elif report.path is not None and str(report.path.resolve()).startswith(str(output_path.resolve())):
+        problem = f", and the report is {str(report.path)!r}: give it another name"
     if problem is not None:
         raise InputError(f"output_path is {str(output_path)!r}{problem}.", field="output")
     folder = None if data_folder is None else os.path.realpath(data_folder)
     partial = output_path.with_name(output_path.name + ".partial")
     settings = {"source": reader.source, "num_records": len(reader), "data_folder": folder}
     manifest = RunManifest(f"{partial}.state", settings, output=partial)
-    output_path.parent.mkdir(parents=True, exist_ok=True)
+    with input_errors(f"output_path is {str(output_path)!r}: it cannot be written ({{}}); give another."):
+        output_path.parent.mkdir(parents=True, exist_ok=True)
     with locking(f"{partial}.lock", f"converts annotations to {output_path.name}"):
         return _convert(reader, manifest, partial, output_path, report, folder, progress)
 
@@ -102,7 +106,7 @@ def _convert(
     progress: Callable[[int], None] | None,
 ) -> ConversionCounts:
     state = _load_progress(manifest, partial, reader, folder)
-    with open(partial, "r+b" if partial.exists() else "w+b") as file:
+    with open(partial, "r+b" if partial.exists() else "x+b") as file:
         file.truncate(state.num_bytes)
         file.seek(state.num_bytes)
         for index in range(state.num_read, len(reader)):
@@ -129,8 +133,11 @@ def _convert(
 
 def _load_progress(manifest: RunManifest, partial: Path, reader: Reader, folder: str | None) -> _Progress:
     """Return how far an earlier conversion of the same records came, or the start."""
-    if not partial.exists() or not manifest.load():
+    if not os.path.lexists(partial):
+        manifest.save()  # by which the file is known as of this work, and not as one that somebody else needs
         return _Progress()
+    if not manifest.load():
+        raise InputError(f"{partial} is there, and of no conversion: delete it, or give another output_path.")
     progress = _Progress(**manifest.progress)
     is_whole = partial.stat().st_size >= progress.num_bytes
     if not is_whole or (
