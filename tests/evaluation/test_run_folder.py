@@ -43,11 +43,13 @@ def test_another_run_is_refused(output_dir, changed, message):
         RunFolder(output_dir, {**SETTINGS, **changed})
 
 
-def test_predictions_of_nobody_are_refused(output_dir):
+@pytest.mark.parametrize("name", [PREDICTIONS_FILE, "metrics.json", "judge.json", "report.md", "report.html"])
+def test_files_of_nobody_are_refused(output_dir, name):
     output_dir.mkdir()
-    (output_dir / PREDICTIONS_FILE).write_text("")
-    with pytest.raises(InputError, match=r"it holds predictions but no run\.json"):
+    (output_dir / name).write_text("")
+    with pytest.raises(InputError, match=rf"it holds {name} but no run\.json"):
         RunFolder(output_dir, SETTINGS)
+    assert [path.name for path in output_dir.iterdir()] == [name]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '"x"'])

@@ -9,10 +9,13 @@ from typing import Any
 from ..processing import InputError
 from ..utils.atomic_files import write_text_whole
 from ..utils.run_manifest import RunManifest
+from .judging import JUDGE_FILE
 
 RUN_FILE = "run.json"
 PREDICTIONS_FILE = "predictions.jsonl"
 METRICS_FILE = "metrics.json"
+REPORT_FILES = ("report.md", "report.html")
+_OUTPUTS = (METRICS_FILE, JUDGE_FILE, *REPORT_FILES)
 
 
 class RunFolder:
@@ -50,10 +53,14 @@ class RunFolder:
             ) from error
         manifest = RunManifest(self.path / RUN_FILE, settings)
         if not manifest.load():
-            if self._list_files():
+            taken = [
+                *self._list_files(),
+                *(self.path / name for name in _OUTPUTS if os.path.lexists(self.path / name)),
+            ]
+            if taken:
                 raise InputError(
-                    f"output_dir is {self.path}: it holds predictions but no {RUN_FILE}, so nobody knows whose they "
-                    "are; give another folder."
+                    f"output_dir is {self.path}: it holds {taken[0].name} but no {RUN_FILE}, so nobody knows whose it "
+                    "is; give another folder."
                 )
             manifest.save()  # whichever process is first; all write the same
 

@@ -81,6 +81,23 @@ def test_a_folder_that_cannot_be_made(make_pair, tmp_path):
         write_comparison(*make_pair([0.2], [0.8]), tmp_path / "file")
 
 
+@pytest.mark.parametrize("name", ["run.json", "report.md", "report.html"])
+def test_only_a_comparison_is_replaced(make_pair, tmp_path, name):
+    folder, pair = tmp_path / "out", make_pair([0.2], [0.8])
+    for _ in range(2):
+        write_comparison(*pair, folder)
+    (folder / name).write_text("mine")
+    with pytest.raises(InputError, match=f"{name} is there, of no comparison; give another folder"):
+        write_comparison(*pair, folder)
+    assert (folder / name).read_text() == "mine"
+
+
+def test_the_report_of_a_run_is_not_replaced(make_pair, tmp_path):
+    before, after = make_pair([0.2], [0.8])
+    with pytest.raises(InputError, match=r"run\.json is there, of no comparison"):
+        write_comparison(before, after, next(tmp_path.rglob("run.json")).parent)
+
+
 def test_metrics_of_captions_are_compared_as_a_whole(write_run, tmp_path):
     def write(name, *captions):
         lines = [

@@ -1,5 +1,6 @@
 """Two runs beside each other: what differs, by how much, and in which items."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -7,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ...processing import InputError
-from ...utils.atomic_files import write_text_whole
+from ...visualization.output_files import is_made_here
 from ..metrics.uncertainty import Interval, Statistic, compute_interval, compute_intervals
+from ..run_folder import REPORT_FILES, RUN_FILE
 from .charts import Axis, Chart
-from .document import Block, Figure, Heading, Table, Text, write_html, write_markdown
+from .document import Block, Figure, Heading, Table, Text, write_reports
 from .gallery import Gallery
 from .items import Items, Run
 
@@ -132,17 +134,19 @@ def write_comparison(first: Run, second: Run, output_dir: str | Path) -> list[Di
         `list[Difference]`: The metrics, and how much they differ.
 
     Raises:
-        `InputError`: If they cannot be compared, or the folder cannot be made.
+        `InputError`: If they cannot be compared, or the folder cannot be made, or holds another report.
     """
+    folder = Path(output_dir)
+    for path in (folder / name for name in (RUN_FILE, *REPORT_FILES)):
+        if os.path.lexists(path) and (path.name == RUN_FILE or not path.is_file() or not is_made_here(path)):
+            raise InputError(f"output_dir is {folder}: {path.name} is there, of no comparison; give another folder.")
     pair = Pair(first, second)
     differences = pair.compute_differences()
-    folder = Path(output_dir)
     title = f"{pair.names[0]} and {pair.names[1]} on {first.settings['benchmark']}"
     blocks = list(make_comparison(pair, differences))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text_whole(folder / "report.md", write_markdown(title, blocks))
-        write_text_whole(folder / "report.html", write_html(title, blocks))
+        write_reports(folder, title, blocks)
     except OSError as error:
         raise InputError(
             f"output_dir is {folder}: it cannot be written to ({error.strerror}), give another."

@@ -4,12 +4,16 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
+from ...utils.atomic_files import write_text_whole
 from ...utils.markdown import escape_markdown
 from ...utils.public_names import hide_folders
 from ...utils.tables import format_table, leave_out_empty
 from ...visualization.fonts import put_on_line
+from ...visualization.output_files import MADE_HERE
+from ..run_folder import REPORT_FILES
 
 _MAX_CHARACTERS = 1000
 _MAX_LINE = 10_000
@@ -92,6 +96,13 @@ class Picture:
 Block = Heading | Text | Table | Code | Figure | Picture
 
 
+def write_reports(folder: Path, title: str, blocks: Sequence[Block]) -> None:
+    """Write a document as Markdown and as HTML into a folder, with the mark by which they are known again."""
+    markdown, html = REPORT_FILES
+    write_text_whole(folder / markdown, f"{write_markdown(title, blocks)}\n<!-- {MADE_HERE} -->\n")
+    write_text_whole(folder / html, write_html(title, blocks))
+
+
 def write_markdown(title: str, blocks: Sequence[Block]) -> str:
     """Write a document as Markdown: of a figure the numbers, of a picture what stands below it."""
     parts = [f"# {escape_markdown(_cut(title))}"]
@@ -132,7 +143,8 @@ def write_html(title: str, blocks: Sequence[Block]) -> str:
     parts.append("</div>" if open_kind else "")
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     head = (
-        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta charset="utf-8"><meta name="generator" content="{MADE_HERE}">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         f"<title>{name}</title><style>{_STYLE}</style>"
     )

@@ -10,13 +10,12 @@ import numpy as np
 
 from ...processing import InputError
 from ...processing.media_llava_st import format_count
-from ...utils.atomic_files import write_text_whole
 from ..judging import JUDGE_FILE
 from ..metrics.uncertainty import Interval, compute_interval, compute_reliability, compute_risk_coverage
 from ..predictions import PROBLEMS
 from ..run_folder import METRICS_FILE
 from .charts import Axis, Chart
-from .document import Block, Code, Figure, Heading, Table, Text, write_html, write_markdown
+from .document import Block, Code, Figure, Heading, Table, Text, write_reports
 from .gallery import Gallery, choose_items
 from .items import Items, Run, read_run
 from .published import find_percent, find_published
@@ -48,9 +47,7 @@ def write_report(folder: str | Path) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / METRICS_FILE} cannot be read ({error}): evaluate again.") from error
     run = read_run(folder)
-    title, blocks = make_title(run), list(make_report(run, metrics))
-    write_text_whole(folder / "report.md", write_markdown(title, blocks))
-    write_text_whole(folder / "report.html", write_html(title, blocks))
+    write_reports(folder, make_title(run), list(make_report(run, metrics)))
 
 
 def make_title(run: Run) -> str:
