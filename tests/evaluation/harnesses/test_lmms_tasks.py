@@ -74,6 +74,16 @@ def test_records_with_files(records, tmp_path, clip):
     assert process_results(doc, ["nothing at all"]) == {"m_tIoU": 0.0, "R@0.3": 0.0, "R@0.5": 0.0, "R@0.7": 0.0}
 
 
+def test_utils_of_somebody_else_stay(records, tmp_path):
+    for _ in range(2):
+        write_tasks(tmp_path / "tasks", "mine", records, 20)
+    utils = tmp_path / "tasks" / "utils.py"
+    utils.write_text("mine = 1")
+    with pytest.raises(InputError, match=r"utils\.py is there, of no tasks of ours; give another folder"):
+        write_tasks(tmp_path / "tasks", "mine", records, 20)
+    assert utils.read_text() == "mine = 1"
+
+
 def test_media_that_are_gone_are_worth_0(records, tmp_path):
     write_tasks(tmp_path / "tasks", "mine", records, 20)
     (doc,) = read_docs(tmp_path / "tasks")["llava_st_mine_tvg"]

@@ -5,6 +5,7 @@ as our own model and scores take it.
 """
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from ...processing import InputError, get_task, parse_answer
 from ...processing.media_llava_st import format_count
 from ...processing.notation_llava_st import CoordinateVocabulary
 from ...utils.atomic_files import write_bytes_whole, write_text_whole
+from ...visualization.output_files import MADE_HERE, is_made_here
 from ..benchmarks.st_shapes import StShapes
 from ..metrics.caption_sets import CAPTION_METRICS, make_caption_statistics
 from ..protocols import PROTOCOLS
@@ -44,6 +46,7 @@ metadata: {{version: 1}}
 """
 _METRIC = "- {{metric: {name}, aggregation: !function utils.{function}, higher_is_better: true}}"
 _UTILS = """\
+# {made_here}
 from functools import partial
 
 from llava_st_hf.evaluation.harnesses.lmms_tasks import (  # noqa: F401
@@ -124,6 +127,9 @@ def _write(folder: Path, name: str, lines: Iterable[Mapping[str, Any]]) -> list[
         by_task.setdefault(line["task"], []).append(json.dumps(line) + "\n")
     if not by_task:
         raise InputError(f"no record has a task that can be scored: give some of {', '.join(_PROTOCOL.list_tasks())}.")
+    utils = folder / "utils.py"
+    if os.path.lexists(utils) and not (utils.is_file() and is_made_here(utils)):
+        raise InputError(f"output_dir is {folder}: utils.py is there, of no tasks of ours; give another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     names = []
     for task, members in by_task.items():
@@ -138,7 +144,7 @@ def _write(folder: Path, name: str, lines: Iterable[Mapping[str, Any]]) -> list[
         write_text_whole(folder / f"{names[-1]}.yaml", text)
     aggregations = "\n".join(_AGGREGATION.format(name=name, function=each) for name, each in _OF_CAPTIONS.items())
     functions = ",\n    ".join(_FUNCTIONS)
-    write_text_whole(folder / "utils.py", _UTILS.format(names=f"{functions},", aggregations=aggregations))
+    write_text_whole(utils, _UTILS.format(made_here=MADE_HERE, names=f"{functions},", aggregations=aggregations))
     return names
 
 
