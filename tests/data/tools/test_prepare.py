@@ -104,6 +104,15 @@ def test_what_is_missing_is_named_and_the_next_run_goes_on(release, capsys, monk
     assert len(Mixture(out / "stage3.yaml")) == 3
 
 
+def test_a_mixture_of_somebody_else_stays(release, capsys):
+    mixture = release.parent / "out" / "stage2.yaml"
+    mixture.parent.mkdir()
+    mixture.write_text("mine: 1")
+    assert run(release) == 1
+    assert "holds stage2.yaml of no preparation: name another folder" in capsys.readouterr().err
+    assert mixture.read_text() == "mine: 1"
+
+
 def test_a_source_that_cannot_be_used_does_not_stop_the_others(release, capsys):
     path = release / "json" / "charades_tvg.json"
     records = json.loads(path.read_text())

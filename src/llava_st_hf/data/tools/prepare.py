@@ -20,6 +20,7 @@ from huggingface_hub import snapshot_download
 from ...processing import InputError
 from ...utils.atomic_files import write_text_whole
 from ...utils.checked_settings import input_errors
+from ...utils.folder_locks import locking_folder
 from ...utils.run_manifest import RunManifest
 from ...utils.tables import format_table
 from ..cards import UNKNOWN_LICENSE, SourceFacts, render_prepared_card
@@ -189,33 +190,35 @@ class Preparation:
         output_dir = Path(output_dir)
         settings = {"version": 1, "release": self.release.resolve().name, "max_shard_size": max_shard_size}
         manifest = RunManifest(output_dir / MANIFEST_FILE, settings, output=output_dir)
-        manifest.load()
-        for stage, name, entry in self.chosen:
-            key, state = f"stage{stage}/{name}", _describe_files(entry)
-            done = manifest.progress.get(key, {})
-            if done.get("state") == state:
-                prepared = _read_prepared(done)
-            else:
-                prepared = self._survey(stage, name, entry, progress)
-            if prepared.missing is None and done.get("state") != state:
-                published = publish_dataset(
-                    self._choose(stage, entry),
-                    output_dir / key,
-                    title=f"ST-Align, stage {stage}, {name}",
-                    sources={name: prepared.facts},
-                    max_shard_size=max_shard_size,
-                    max_skip_share=self.specs[stage].max_skip_share,
-                    quiet=quiet,
-                )
-                prepared.num_published = published.num_records
-                done = {"state": state, "source": asdict(prepared)}
-                manifest.save(**{key: done})
-                write_text_whole(output_dir / f"stage{stage}.yaml", self._write_mixture(stage, manifest))
-            if send is not None and prepared.missing is None and done.get("sent_to") != repository:
-                files = self._list_files(output_dir, stage, name, manifest, repository)
-                send(files, f"Stage {stage}, {name}: {prepared.num_published:,} records")
-                manifest.save(**{key: {**done, "sent_to": repository}})
-            yield prepared
+        with locking_folder(output_dir, "prepares a data set"):
+            if not manifest.load() and (taken := [*output_dir.glob("stage*.yaml")]):
+                raise InputError(f"{output_dir} holds {taken[0].name} of no preparation: name another folder.")
+            for stage, name, entry in self.chosen:
+                key, state = f"stage{stage}/{name}", _describe_files(entry)
+                done = manifest.progress.get(key, {})
+                if done.get("state") == state:
+                    prepared = _read_prepared(done)
+                else:
+                    prepared = self._survey(stage, name, entry, progress)
+                if prepared.missing is None and done.get("state") != state:
+                    published = publish_dataset(
+                        self._choose(stage, entry),
+                        output_dir / key,
+                        title=f"ST-Align, stage {stage}, {name}",
+                        sources={name: prepared.facts},
+                        max_shard_size=max_shard_size,
+                        max_skip_share=self.specs[stage].max_skip_share,
+                        quiet=quiet,
+                    )
+                    prepared.num_published = published.num_records
+                    done = {"state": state, "source": asdict(prepared)}
+                    manifest.save(**{key: done})
+                    write_text_whole(output_dir / f"stage{stage}.yaml", self._write_mixture(stage, manifest))
+                if send is not None and prepared.missing is None and done.get("sent_to") != repository:
+                    files = self._list_files(output_dir, stage, name, manifest, repository)
+                    send(files, f"Stage {stage}, {name}: {prepared.num_published:,} records")
+                    manifest.save(**{key: {**done, "sent_to": repository}})
+                yield prepared
 
     def find_unlicensed(self) -> list[str]:
         """Return the sources whose licence neither a mixture nor anybody else says."""
