@@ -13,6 +13,7 @@ from llava_st_hf.checkpoints import merge_checkpoint
 from llava_st_hf.hub.training_facts import TrainedSource, TrainingFacts
 from llava_st_hf.inference.loading import find_model_folder, load_model
 from llava_st_hf.processing.media_llava_st import InputError
+from llava_st_hf.utils.folder_locks import locking
 
 SOURCE = TrainedSource("clips", "MIT", None, None, None, num_records=12, per_epoch=12)
 TRAINING = TrainingFacts(
@@ -66,6 +67,18 @@ def test_nothing_is_overwritten_and_nothing_half_is_left(adapter, checkpoint, tm
     with pytest.raises(InputError, match=r"could not be written \(the disk is full\)"):
         merge_checkpoint(adapter, tmp_path / "merged")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_two_at_a_time_are_refused_and_a_missing_processor_is_named(adapter, tmp_path):
+    with locking(tmp_path / "merged.lock", "tests"), pytest.raises(InputError, match="is in use by process"):
+        merge_checkpoint(adapter, tmp_path / "merged")
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for path in adapter.glob("adapter_*"):
+        shutil.copy(path, bare)
+    with pytest.raises(InputError, match=r"bare has no processor that can be read \(.*\): save it there"):
+        merge_checkpoint(bare, tmp_path / "merged")
+    assert [path.name for path in tmp_path.iterdir()] == ["bare"]
 
 
 def test_a_run_without_a_final_adapter_is_asked_through_its_newest_checkpoint(adapter, tmp_path, caplog):

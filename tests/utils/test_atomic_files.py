@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 
@@ -94,3 +95,10 @@ def test_move(tmp_path):
     (tmp_path / "a").write_text("1")
     move_whole(tmp_path / "a", tmp_path / "b")
     assert names(tmp_path) == ["b"]
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
+    path = tmp_path / "a.json"
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.json'"), writing_whole(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not list(tmp_path.iterdir())

@@ -8,6 +8,7 @@ from ..inference.loading import find_model_folder, find_source, load_model, make
 from ..processing import InputError, LlavaSTProcessor
 from ..utils.atomic_files import is_leftover, writing_whole
 from ..utils.checked_settings import input_errors
+from ..utils.folder_locks import locking
 from ..utils.sizes import check_space, parse_size
 from .reading import name_source
 from .writing import WrittenCheckpoint
@@ -49,12 +50,14 @@ def merge_checkpoint(
     num_bytes = sum(
         weight.numel() * weight.element_size() for weight in make_meta_model(folder, None, dtype).parameters()
     )
+    with input_errors(f"{adapter} has no processor that can be read ({{}}): save it there."):
+        processor = LlavaSTProcessor.from_pretrained(folder)
     with input_errors(f"{destination} could not be written ({{}})."):
         check_space(destination, num_bytes)
-        processor = LlavaSTProcessor.from_pretrained(folder)
-        model = load_model(folder, dtype)
         destination.parent.mkdir(parents=True, exist_ok=True)
-        with writing_whole(destination) as temporary_path:
+        lock = destination.with_name(f"{destination.name}.lock")
+        with locking(lock, "merges an adapter"), writing_whole(destination) as temporary_path:
+            model = load_model(folder, dtype)
             model.save_pretrained(temporary_path, max_shard_size=max_shard_bytes)
             processor.save_pretrained(temporary_path)
             names = name_source(adapter), name_source(source.base)

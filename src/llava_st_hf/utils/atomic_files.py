@@ -49,6 +49,10 @@ def writing_whole(path: str | os.PathLike) -> Iterator[Path]:
     try:
         yield temporary_path
         move_whole(temporary_path, path)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)  # a full disk does not say what it had no place for
+        raise
     finally:
         _remove(temporary_path)
 

@@ -92,7 +92,10 @@ def convert_annotations(
     manifest = RunManifest(f"{partial}.state", settings, output=partial)
     with input_errors(f"output_path is {str(output_path)!r}: it cannot be written ({{}}); give another."):
         output_path.parent.mkdir(parents=True, exist_ok=True)
-    with locking(f"{partial}.lock", f"converts annotations to {output_path.name}"):
+    with (
+        locking(f"{partial}.lock", f"converts annotations to {output_path.name}"),
+        input_errors(f"{output_path} could not be finished ({{}}): fix that and run the same again, it goes on."),
+    ):
         return _convert(reader, manifest, partial, output_path, report, folder, progress)
 
 
