@@ -322,3 +322,31 @@ def test_hard_files_have_one_clock(hard_media_dir, name, num_frames, last_second
     assert video.frame_seconds[-1] - video.frame_seconds[0] == pytest.approx(last_seconds)
     assert [words in note for note in video.problems] == [True] if words else video.problems == ()
     assert [frame.seconds for frame in iterate_frames(hard_media_dir / name)] == list(video.frame_seconds)
+
+
+class Pipe:
+    """A file that cannot be sought in: what is not known when its header is written is never filled in."""
+
+    def __init__(self):
+        self.content = b""
+
+    def write(self, content) -> int:
+        self.content += bytes(content)
+        return len(content)
+
+
+@pytest.mark.parametrize(
+    ("container_format", "codec"),
+    [("avi", "mpeg4"), ("avi", "libx264"), ("ivf", "libvpx"), ("flv", "flv"), ("matroska", "mpeg4"), ("nut", "mpeg4")],
+)
+def test_a_clip_that_was_written_into_a_pipe_ends_with_its_frames(container_format, codec):
+    pipe = Pipe()
+    with av.open(pipe, "w", format=container_format) as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        pictures = (av.VideoFrame(64, 48, "rgb24") for _ in range(20))
+        container.mux([*(packet for picture in pictures for packet in stream.encode(picture)), *stream.encode()])
+    timeline = probe_video(pipe.content).timeline
+    assert timeline.end_seconds == pytest.approx(timeline.seconds[0] + 2.0, abs=0.11)
+    assert not timeline.faults
+    assert not any("damaged" in note for note in timeline.notes)

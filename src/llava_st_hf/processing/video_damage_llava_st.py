@@ -79,7 +79,9 @@ def _walk_avi(content: Any) -> _Walk:
         kind, length = bytes(content[place : place + 4]), _read(content, "<I", place + 4)
         if not kind.isascii() or not kind.decode().isprintable():
             return place, num_stated
-        if kind == b"RIFF" and not place:
+        if length in (0, 2**32 - 1):
+            pass  # it was not known yet, and never is where a file is written into a pipe
+        elif kind == b"RIFF" and not place:
             end = num_stated = place + 8 + length
         elif content[place + 8 : place + 12] == b"movi" and not content.rfind(b"idx1") > place:
             num_stated = place + 8 + length  # behind the frames only the index is missing

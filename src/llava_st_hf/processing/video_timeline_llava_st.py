@@ -29,6 +29,8 @@ MIN_FRAMES_FOR_INDEX = 4096
 CONTAINERS_WITHOUT_PTS = ("avi", "vob", "rm", "mxf")
 # Containers whose header may state when they end, where others state how long they last.
 CONTAINERS_WITH_END = ("matroska,webm", "flv", "asf")
+# What writers put for a length that they do not know yet, and for ever where they write into a pipe.
+UNKNOWN_LENGTHS = {2**30, 2**31 - 1, 2**32 - 1}
 # Streams without a container: they hold no times, and the rate that FFmpeg gives them is often its own default.
 BARE_STREAMS = ("h264", "hevc", "m4v", "mpegvideo", "mjpeg", "obu")
 # Frames a second of a stream that does not say its own.
@@ -339,9 +341,12 @@ def _make_timeline(file: VideoFile, stamps: np.ndarray, **values: Any) -> Timeli
         if track.duration and track.time_base:
             start = 0 if is_end else track.start_time or 0
             stated_end = max(stated_end, float((start + track.duration) * track.time_base))
+    has_length = not {stream.frames, stream.duration} & UNKNOWN_LENGTHS
+    if not has_length:
+        stated_end = 0.0  # what FFmpeg says is a guess from the size of the file, or what stands for none
     unit = Fraction(stream.time_base)  # of which PyAV 19 has a type of its own
     followed = {"seconds": seconds, "fps": fps, "time_base": unit, "stated_end_seconds": stated_end}
-    if container.format.name == CONTAINER_OF_SLOTS and file.own_notes and stream.average_rate:
+    if has_length and container.format.name == CONTAINER_OF_SLOTS and file.own_notes and stream.average_rate:
         num_held = round(float(seconds[-1] * stream.average_rate)) + 1 if len(seconds) else 0
         if stream.frames - num_held > 2 + stream.frames // 100:  # headers are not always exact
             fault = f"a part of the file is missing: it lists {stream.frames} frames and holds {num_held}, so that "
