@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from hostile_process import check_refused, run_commands
 
-from llava_st_hf import GroundingResult
+from llava_st_hf import GroundingResult, InputError
+from llava_st_hf.data import Mixture, MixtureSpec
 from llava_st_hf.data.readers.registry import open_reader
 from llava_st_hf.processing.grounding_results_llava_st import Caption
 from llava_st_hf.processing.media_fetching_llava_st import fetch_media
@@ -125,6 +126,15 @@ def test_media_of_records_lie_in_their_folder(tmp_path):
     assert [(name, reader[index].reason) for index, (name, _) in enumerate(names)] == names
     for index in range(len(names)):
         assert all(character.isprintable() for character in reader[index].detail)
+
+
+@pytest.mark.parametrize("name", ["a\ud800\udc00b", "a\0b"])
+@pytest.mark.parametrize("key", ["json_path", "data_folder", "id"])
+def test_what_cannot_be_a_name_is_refused_where_settings_give_it(key, name, tmp_path):
+    (tmp_path / "records.jsonl").write_text('{"video": "clip.mp4", "query": "it", "span_seconds": [0, 1]}')
+    given = {"json_path": str(tmp_path / "records.jsonl"), "data_folder": str(tmp_path)} if key != "id" else {}
+    with pytest.raises(InputError, match=r"a\\.*b"):
+        Mixture(MixtureSpec.from_dict({"datasets": [{**given, key: name}]}))
 
 
 PRIVATE = [

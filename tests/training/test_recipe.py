@@ -170,6 +170,8 @@ def test_of_several_gpus_a_process_takes_the_first(tmp_path, monkeypatch):
         ({"stage": None}, [], "--stage"),
         ({"seed": "many"}, [], "seed"),
         ({"stage": "stage4"}, [], "stage is 'stage4'"),
+        ({"output_dir": "a\ud800"}, [], r"output_dir is 'a\\ud800', which has characters that no name has"),
+        ({"eval_mixture": "a\0b"}, [], r"eval_mixture is 'a\\x00b', which has characters"),
         ({"stage": "from_scratch", "lora_rank": 4}, [], "lora_rank is 4, but stage 'from_scratch' has no LoRA"),
         ({"learning_rates": {"packer": "fast"}}, [], "learning_rates is {'packer': 'fast'}"),
         ({"learning_rates": {"lm_head": 1e-3}}, [], "learning_rates has 'lm_head'"),

@@ -17,6 +17,7 @@ from trl import SFTConfig, TrlParser
 
 from ..processing import InputError
 from ..utils.checked_settings import check_keys, checked, read_yaml
+from ..utils.regular_files import is_name
 from .sft_settings import check_sft_settings
 from .stages import STAGES, StagePlan, get_stage
 
@@ -309,8 +310,10 @@ def _resolve_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Let relative paths start from the folder of the recipe."""
     resolved = dict(content)
     for name in (*_DATA_FILES, "output_dir"):
-        if isinstance(resolved.get(name), str):
-            resolved[name] = os.path.normpath(folder / resolved[name])
+        if isinstance(given := resolved.get(name), str):
+            if not is_name(given):
+                raise InputError(f"{name} is {given!r}, which has characters that no name has: write it anew.")
+            resolved[name] = os.path.normpath(folder / given)
     for name in ("model_name_or_path", "resume_from_checkpoint"):
         value = resolved.get(name)
         # A name on the Hub looks like a path, so one that starts with a dot or exists is a path.
