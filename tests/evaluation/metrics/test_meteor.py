@@ -2,10 +2,14 @@
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from pip_environment import ROOT, run_pip
 
 from llava_st_hf.evaluation.metrics import meteor, meteor_tables
 from llava_st_hf.evaluation.metrics.meteor import compute_corpus_meteor, compute_meteor
@@ -41,6 +45,15 @@ def test_the_digits_of_the_program(monkeypatch):
     found = [compute_meteor(*pair) for pair in zip(captions, references, strict=True)]
     assert found == pytest.approx([item["meteor"] for item in RECORDED["items"]], rel=1e-15, abs=0)
     assert compute_corpus_meteor(captions, references) == pytest.approx(RECORDED["corpus"], rel=1e-15)
+
+
+@pytest.mark.slow  # the package has 100 MB
+def test_the_digits_of_the_program_with_the_package(tmp_path):
+    run_pip(Path(sys.executable), "--no-deps", "--target", str(tmp_path), "pycocoevalcap>=1.2")
+    paths = os.pathsep.join([str(ROOT / "src"), str(tmp_path)])
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", __file__, "-k", "digits_of_the_program"]
+    tested = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, cwd=ROOT)
+    assert "1 passed" in tested.stdout, tested.stdout
 
 
 def test_without_tables_it_has_another_name_and_is_no_higher(monkeypatch):
