@@ -56,7 +56,8 @@ def run_killed(
     moments, counts = random.Random(seed), []
     for number in range(kills):
         done = count_lines(folder)
-        target = done + moments.randint(0, 2 * (num_items - done) // (kills - number + 1))
+        left = max(num_items - done, 0)  # a kill while the files of the processes become one leaves lines twice
+        target = done + moments.randint(0, 2 * left // (kills - number + 1))
         process = start(folder, arguments, num_processes)
         if target == done:  # while it starts
             time.sleep(moments.uniform(0, 8))
