@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..processing.media_llava_st import format_count
+from ..utils.regular_files import is_name
 from .samples import Media
 from .skips import make_error, make_fault
 
@@ -28,7 +29,7 @@ class MediaFolder:
         The name is relative to the folder, or absolute and inside it. One that leaves the folder, also through a link,
         is an address, does not exist or is no text raises `RecordError`.
         """
-        if not isinstance(name, str) or not name.strip() or "\0" in name or len(name) > 4096:
+        if not isinstance(name, str) or not name.strip() or not is_name(name) or len(name) > 4096:
             raise make_error(field, name, "give the path of a file")
         said = f"is {name[:200]!r}"
         if _ADDRESS.match(name):
@@ -40,7 +41,7 @@ class MediaFolder:
             place = name if (self.path / name).exists() else name.replace("\\", "/")
             path = Path(os.path.realpath(self.path / place))
             exists = path.exists()
-        except (OSError, ValueError) as error:  # names that no file system takes
+        except OSError as error:  # names that are too long for the file system
             raise make_fault(field, said, str(error)) from error
         if not path.is_relative_to(self.path):
             said += f", which lies outside of {self.path}"
